@@ -1,0 +1,133 @@
+"""Flat YAML files of settings, read strictly and written plainly.
+
+Read means: one document, one mapping of scalars, no aliases, no tags, no key twice, and numbers
+as people write them (1e-3 is a number, 017 is seventeen, `no` is a word).
+Never knows: which settings there are, apart from the class it is handed.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from charnn.config import Settings, unknown_key, validate
+from charnn.errors import StorageError, UsageError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
+_WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+
+def read_settings(path: Path, kind: type[Settings]) -> dict[str, Any]:
+    """The keys given in a YAML file, each known to `kind` and within its range.
+
+    Only the given ones come back, so that they can be laid over other defaults.
+    Raises UsageError (exit 2) with file and line; StorageError where the file cannot be read.
+    """
+    values: dict[str, Any] = {}
+    for key, node in _entries(path):
+        line = f"{path}: {_line(node)}"
+        if key not in kind.model_fields:
+            raise unknown_key(kind, key, line)
+        if key in values:
+            raise UsageError(f"{line}: key {key!r} is given twice", "keep one of them")
+        if not isinstance(node, yaml.ScalarNode):
+            raise UsageError(f"{line}: {key} must be a single value, not a list or a section")
+        values[key] = _scalar(node)
+        _check_alone(kind, key, values[key], line)
+    return values
+
+
+def dump_settings(settings: Settings) -> str:
+    """The settings as YAML that `read_settings` reads back unchanged."""
+    return yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    return settings.model_dump(mode="json")
+
+
+def _check_alone(kind: type[Settings], key: str, value: Any, line: str) -> None:
+    """Refuse a bad value with its line; rules between fields wait until all are known."""
+    try:
+        validate(kind, {key: value}, line)
+    except UsageError as error:
+        if key in error.message:
+            raise
+
+
+def _entries(path: Path) -> list[tuple[str, yaml.Node]]:
+    text = _read(path)
+    try:
+        _refuse_tricks(text, path)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: {_place(error)}", "settings are lines of `key: value`") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply", "settings are flat") from None
+    if not isinstance(root, yaml.MappingNode) or not root.value:
+        raise UsageError(f"{path}: line 1: no settings found", "write lines of `key: value`")
+    return [(str(key.value), value) for key, value in root.value]
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path}: larger than {MAX_BYTES:,} bytes", "is this a settings file?")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}: line {line}: not UTF-8", "save the file as UTF-8") from None
+
+
+def _refuse_tricks(text: str, path: Path) -> None:
+    """Refuse aliases (they can grow without limit), tags, several documents and deep nesting."""
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = f"{path}: {_line(event)}"
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        documents += isinstance(event, yaml.DocumentStartEvent)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise UsageError(f"{line}: anchors and aliases are not used in settings")
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            raise UsageError(f"{line}: tags such as {tag} are not used in settings")
+        if documents > 1:
+            raise UsageError(f"{line}: a second document begins", "keep one document a file")
+        if depth > MAX_DEPTH:
+            raise UsageError(f"{line}: nested too deeply", "settings are flat")
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    text = node.value
+    if node.style in ("'", '"', "|", ">"):
+        return text
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INTEGER.fullmatch(text):
+        return int(text) if len(text) < 40 else math.inf  # noqa: PLR2004 - no 10^6-digit integers
+    if _NUMBER.fullmatch(text):
+        return float(text.replace(".inf", "inf"))
+    return float("nan") if text.lower() == ".nan" else text
+
+
+def _line(part: yaml.Node | yaml.Event) -> str:
+    mark = part.start_mark
+    return f"line {mark.line + 1}" if mark else "line ?"
+
+
+def _place(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
+    return f"line {mark.line + 1}: {problem}" if mark else f"line 1: {problem}"
