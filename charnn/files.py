@@ -1,0 +1,255 @@
+"""Bytes to disk so that nothing half-written is ever seen: atomic files and folders, hashes, locks.
+
+Never knows: what the bytes mean.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from charnn.errors import BusyError, DataError, StorageError
+
+TEMPORARY = ".tmp-"  # prefix of everything unfinished; ignored by readers, removed by writers
+CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def storage_errors(doing: str, path: Path) -> Iterator[None]:
+    """Turn an OSError inside the block into a StorageError that says what failed, and where."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"cannot {doing} {path}: {reason}", _remedy(error)) from error
+
+
+def _remedy(error: OSError) -> str:
+    import errno
+
+    remedies = {
+        errno.ENOSPC: "free some space, or write to another disk",
+        errno.EACCES: "check the permissions",
+        errno.EPERM: "check the permissions",
+        errno.EROFS: "the file system is read-only; write elsewhere",
+        errno.ENOENT: "check the spelling of the path",
+        errno.EDQUOT: "the quota is used up; free some space",
+    }
+    return remedies.get(error.errno or 0, "")
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file. Raises StorageError."""
+    with storage_errors("read", path):
+        return path.read_bytes()
+
+
+def write_file(path: Path, data: bytes | memoryview) -> None:
+    """Replace `path` by `data` in one step that survives a power cut.
+
+    Temp file in the same folder, fsync, rename, fsync of the folder; modes follow the umask, and
+    a symbolic link at `path` is replaced, not followed. Raises StorageError, leaving no temp file.
+    """
+    with storage_errors("write", path):
+        temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+        try:
+            _write_synced(temporary, data)
+            os.rename(temporary, path)  # noqa: PTH104 - the system call is what is promised
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def _write_synced(path: Path, data: bytes | memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[os.write(descriptor, view[: 1 << 30]) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable (a no-op where folders cannot be opened)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder to fill; it becomes `path` by one rename when the block ends well.
+
+    With `replace` an existing folder makes way at that moment. Every file directly inside is
+    fsynced first. Whatever goes wrong, no trace is left but the old folder.
+    Raises StorageError.
+    """
+    with storage_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent, path.name)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
+        try:
+            temporary.chmod(0o777 & ~_umask())
+            yield temporary
+            for file in temporary.iterdir():
+                _sync_file(file)
+            sync_folder(temporary)
+            _swap_in(temporary, path, replace=replace)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+
+
+def _swap_in(temporary: Path, path: Path, *, replace: bool) -> None:
+    if replace and path.exists():
+        outgoing = path.with_name(f"{TEMPORARY}{path.name}-outgoing-{os.getpid()}")
+        path.rename(outgoing)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            outgoing.rename(path)
+            raise
+        shutil.rmtree(outgoing, ignore_errors=True)
+    else:
+        temporary.rename(path)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what a killed process left behind while it wrote `name` in `folder`."""
+    for left in folder.glob(f"{TEMPORARY}{name}-*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def sha256(data: bytes | memoryview) -> str:
+    """Hexadecimal SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes. Raises StorageError."""
+    with storage_errors("read", path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON that every parser accepts: numbers that are not finite become null."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def parse_json_object(data: bytes | str, name: str) -> dict[str, Any]:
+    """A JSON object without repeated keys or NaN. Raises DataError naming `name`."""
+    try:
+        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is damaged: {_short(error)}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{name} is damaged: not a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise ValueError("a key is repeated")
+    return unique
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _short(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; a torn last line is left out. Raises DataError."""
+    lines = read_bytes(path).split(b"\n")
+    complete = lines[:-1]  # what follows the last newline was never finished
+    return [parse_json_object(line, f"{path}: line {i}") for i, line in enumerate(complete, 1)]
+
+
+class Lock:
+    """Holds a folder for one process; freed by the system even after kill -9.
+
+    The lock is advisory (flock), so it guards against a second charnn, not against other
+    programs, and on a network file system only as far as that system keeps such locks.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".lock"
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> "Lock":
+        with storage_errors("lock", self._path):
+            self._file = self._path.open("a+", encoding="utf-8")
+        try:
+            _flock(self._file)
+        except BlockingIOError:
+            self._file.seek(0)
+            owner = self._file.read(200).strip() or "another process"
+            self._file.close()
+            raise BusyError(
+                f"{self._path.parent} is in use by {owner}",
+                "wait for it to end, or give another --name",
+            ) from None
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+
+
+def _flock(file: IO[str]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock; there the lock only documents the owner
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
