@@ -1,0 +1,89 @@
+"""What a loss means: nats, perplexity, bits per character and per byte, with an error bar.
+
+The only place with these formulas. Never knows: torch, models, or where the nats came from.
+"""
+
+import math
+from dataclasses import dataclass
+
+NATS_PER_BIT = math.log(2)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a text was predicted, as sums, so that two parts add up to the whole.
+
+    `nats` is the sum of -ln p over the scored tokens and `squares` the sum of its squares;
+    `tokens`, `chars` and `bytes` count what was scored; `unknown` counts tokens outside the
+    vocabulary, which are left out of all the others.
+    """
+
+    nats: float = 0.0
+    squares: float = 0.0
+    tokens: int = 0
+    chars: int = 0
+    bytes: int = 0
+    unknown: int = 0
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(
+            self.nats + other.nats,
+            self.squares + other.squares,
+            self.tokens + other.tokens,
+            self.chars + other.chars,
+            self.bytes + other.bytes,
+            self.unknown + other.unknown,
+        )
+
+    @property
+    def loss(self) -> float:
+        """Mean nats per token; NaN where nothing was scored."""
+        return self.nats / self.tokens if self.tokens else math.nan
+
+    @property
+    def loss_stderr(self) -> float:
+        """Standard error of `loss`, in nats, as if the tokens were independent."""
+        if self.tokens < 2:  # noqa: PLR2004 - a variance needs two
+            return math.nan
+        variance = max(self.squares / self.tokens - self.loss**2, 0.0)
+        return math.sqrt(variance / (self.tokens - 1))
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss)."""
+        return perplexity(self.loss)
+
+    @property
+    def bits_per_char(self) -> float:
+        """Bits per character of the scored text."""
+        return bits(self.nats, self.chars)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per UTF-8 byte of the scored text."""
+        return bits(self.nats, self.bytes)
+
+    def as_dict(self) -> dict[str, float | int]:
+        """The figures under the names they have in every JSON that charnn writes."""
+        return {
+            "tokens": self.tokens,
+            "unknown": self.unknown,
+            "loss": self.loss,
+            "loss_stderr": self.loss_stderr,
+            "perplexity": self.perplexity,
+            "bits_per_char": self.bits_per_char,
+            "bits_per_byte": self.bits_per_byte,
+        }
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss) for a loss in nats per token; inf where it overflows."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def bits(nats: float, units: float) -> float:
+    """Bits per unit (character, byte); NaN where there are no units."""
+    return nats / NATS_PER_BIT / units if units else math.nan
