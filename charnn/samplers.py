@@ -1,0 +1,179 @@
+"""The order in which a split is read: token arrays to batches of (inputs, targets).
+
+`SequentialSampler` reads parallel streams whose hidden state is carried from batch to batch;
+`RandomSampler` reads windows in random order, each from a state of zero. A position can be saved
+and restored. Never knows: text, models, devices.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.errors import DataError
+
+Ids = npt.NDArray[np.int64]
+IGNORE = -100  # a target that is not scored: padding, or a symbol outside the vocabulary
+_PHASE, _ORDER = 0, 1  # two independent random streams an epoch
+
+
+class Batch(NamedTuple):
+    """One step's worth of data: `inputs` and `targets` (B, T), and which rows begin afresh (B,).
+
+    `targets[b, t]` follows `inputs[b, t]` in the text, or is IGNORE. A row that is fresh does not
+    continue the row of the batch before it, so its hidden state starts at zero.
+    """
+
+    inputs: Ids
+    targets: Ids
+    fresh: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a sampler stands: the epoch, counted from 0, and the batch within it."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+class Sampler(Protocol):
+    """An endless row of batches, epoch after epoch."""
+
+    position: Position
+
+    def batches_in(self, epoch: int) -> int:
+        """Number of batches of that epoch."""
+        ...
+
+    def next_batch(self) -> Batch:
+        """The batch at `position`, which moves on by one."""
+        ...
+
+
+class SequentialSampler:
+    """The split cut into B streams of equal length, read side by side, T tokens at a time.
+
+    Row b of the first epoch reads stream b. In each later epoch the rows move on by one stream:
+    the row that ended stream b goes on with stream b + 1, which is where the text goes on, so the
+    carried state stays true and no cut is favoured; only the row that returns to the beginning of
+    the text starts afresh. Each epoch ends with one shorter window where T does not divide the
+    length of a stream; fewer than B tokens at the very end cannot fill a row and are left out.
+    """
+
+    def __init__(
+        self, tokens: npt.NDArray[np.integer], batch_size: int, bptt: int, seed: int = 1
+    ) -> None:
+        del seed  # this order has nothing random in it
+        _require(len(tokens), batch_size + 1)
+        self._length = (len(tokens) - 1) // batch_size
+        self._inputs = tokens[: batch_size * self._length].reshape(batch_size, -1)
+        self._targets = tokens[1 : batch_size * self._length + 1].reshape(batch_size, -1)
+        self._bptt = bptt
+        self.position = Position()
+
+    def batches_in(self, epoch: int) -> int:
+        """Number of batches of an epoch, the shorter last one included."""
+        del epoch  # all alike
+        return -(-self._length // self._bptt)
+
+    def next_batch(self) -> Batch:
+        """The next window of every stream."""
+        epoch, batch = self.position.epoch, self.position.batch
+        streams = (np.arange(len(self._inputs)) + epoch) % len(self._inputs)
+        window = slice(batch * self._bptt, min((batch + 1) * self._bptt, self._length))
+        begins = (streams == 0) | (epoch == 0)
+        self.position = _moved_on(self.position, self.batches_in(epoch))
+        return Batch(
+            self._inputs[streams, window].astype(np.int64),
+            self._targets[streams, window].astype(np.int64),
+            begins & (batch == 0),
+        )
+
+
+class RandomSampler:
+    """Windows of T tokens in random order, without replacement, about B at a time.
+
+    Each epoch lays its grid of windows at another random phase, so that no position is always the
+    first of its window. The windows cut short by the two ends of the split are filled up with
+    IGNORE targets, so every token but the first is a target exactly once an epoch. The windows
+    are dealt to batches as evenly as possible, so no batch is a small rest.
+    """
+
+    def __init__(
+        self, tokens: npt.NDArray[np.integer], batch_size: int, bptt: int, seed: int = 1
+    ) -> None:
+        _require(len(tokens), 2)
+        self._tokens = tokens
+        self._batch_size = batch_size
+        self._bptt = bptt
+        self._seed = seed
+        self._dealt_epoch = -1
+        self._dealt: list[Ids] = []  # the starts of the windows of each batch of that epoch
+        self.position = Position()
+
+    def batches_in(self, epoch: int) -> int:
+        """Number of batches of an epoch; phases differ, so it can vary by one."""
+        return -(-len(self._grid(epoch)) // self._batch_size)
+
+    def next_batch(self) -> Batch:
+        """The next windows of this epoch's order."""
+        epoch, batch = self.position.epoch, self.position.batch
+        if epoch != self._dealt_epoch:
+            order = self._random(epoch, _ORDER).permutation(self._grid(epoch))
+            self._dealt = np.array_split(order, self.batches_in(epoch))
+            self._dealt_epoch = epoch
+        self.position = _moved_on(self.position, len(self._dealt))
+        return self._read(self._dealt[batch])
+
+    def _grid(self, epoch: int) -> Ids:
+        """The starts of all windows of an epoch; the first may lie before the text."""
+        phase = int(self._random(epoch, _PHASE).integers(self._bptt))
+        return np.arange(-phase, len(self._tokens) - 1, self._bptt, dtype=np.int64)
+
+    def _random(self, epoch: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, epoch, purpose))
+
+    def _read(self, starts: Ids) -> Batch:
+        last = len(self._tokens) - 1
+        begins = np.maximum(starts, 0)[:, None]
+        ends = np.minimum(starts + self._bptt, last)[:, None]
+        places = begins + np.arange(self._bptt)
+        inside = places < ends
+        places = np.where(inside, places, 0)
+        inputs = self._tokens[places].astype(np.int64)
+        targets = np.where(inside, self._tokens[places + 1].astype(np.int64), IGNORE)
+        return Batch(inputs, targets, np.ones(len(starts), np.bool_))
+
+
+SAMPLERS: dict[str, Callable[[npt.NDArray[np.integer], int, int, int], Sampler]] = {
+    "sequential": SequentialSampler,
+    "random": RandomSampler,
+}
+
+
+def fitting_batch_size(tokens: int, batch_size: int, bptt: int) -> int:
+    """The largest batch size up to `batch_size` whose rows hold a full window of the split.
+
+    Raises DataError, with the arithmetic, where not even one row can be filled.
+    """
+    rows = (tokens - 1) // bptt
+    if rows < 1:
+        raise DataError(
+            f"the training split has {tokens:,} tokens; one window of bptt {bptt} needs {bptt + 1}",
+            f"use --bptt {max(1, tokens - 1)} or less, or a longer text",
+        )
+    return min(batch_size, rows)
+
+
+def _moved_on(position: Position, batches: int) -> Position:
+    if position.batch + 1 == batches:
+        return Position(position.epoch + 1, 0)
+    return Position(position.epoch, position.batch + 1)
+
+
+def _require(have: int, need: int) -> None:
+    if have < need:
+        raise DataError(f"the split has {have:,} tokens; this batch needs at least {need:,}")
