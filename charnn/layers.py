@@ -1,0 +1,146 @@
+"""Recurrent layers behind one contract: (inputs, state) goes in, (outputs, state) comes out.
+
+The state is a tuple of (B, H) tensors, (h, c) for an LSTM and (h,) for the others; the caller
+keeps it, detaches it and saves it. Never knows: tokens, losses, truncation, configuration.
+
+Shapes: B batch, T time, D width of the inputs, H hidden_size. The textbooks' names are, for a
+vanilla RNN, h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h); `weight_ih` is W_xh transposed, one block
+of H rows for each gate, `weight_hh` likewise W_hh, and `bias` is b_h.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+State = tuple[Tensor, ...]
+
+
+class RecurrentLayer(nn.Module):
+    """One layer of recurrent units: (B, T, D), state → (B, T, H), state.
+
+    PyTorch's fused layers do the work. They come with two biases whose sum alone matters (for a
+    GRU it leaves out only the bias inside the reset gate's product); the second is frozen at zero.
+    """
+
+    fused: ClassVar[type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]]
+    gates: ClassVar[tuple[str, ...]]  # the blocks of the weight matrices, in PyTorch's order
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.fused_layer = self.fused(input_size, hidden_size, batch_first=True)
+        self._second_bias.requires_grad_(False)
+        self.reset_parameters()
+
+    @property
+    def weight_ih(self) -> Tensor:
+        """Input weights, (gates·H, D)."""
+        return self.fused_layer.weight_ih_l0  # type: ignore[return-value]  # a Parameter
+
+    @property
+    def weight_hh(self) -> Tensor:
+        """Recurrent weights, (gates·H, H)."""
+        return self.fused_layer.weight_hh_l0  # type: ignore[return-value]  # a Parameter
+
+    @property
+    def bias(self) -> Tensor:
+        """Biases, (gates·H,)."""
+        return self.fused_layer.bias_ih_l0  # type: ignore[return-value]  # a Parameter
+
+    @property
+    def _second_bias(self) -> Tensor:
+        return self.fused_layer.bias_hh_l0  # type: ignore[return-value]  # a Parameter
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Uniform input weights, orthogonal recurrent weights gate by gate, biases zero.
+
+        Orthogonal: Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of
+        learning in deep linear neural networks", 2014.
+        """
+        bound = 1 / math.sqrt(self.hidden_size)
+        self.weight_ih.uniform_(-bound, bound)
+        for block in self.weight_hh.chunk(len(self.gates)):
+            nn.init.orthogonal_(block)
+        self.bias.zero_()
+        self._second_bias.zero_()
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros, (B, H) for each part of the state, where the weights are."""
+        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        return tuple(zeros.clone() for _ in self.state_names)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run T steps from `state`; the state after the last one comes back."""
+        outputs, final = self.fused_layer(inputs, state[0].unsqueeze(0))
+        return outputs, (final.squeeze(0),)
+
+
+class RNN(RecurrentLayer):
+    """h_t = tanh(W_xh x_t + W_hh h_{t-1} + b_h). Elman, "Finding structure in time", 1990."""
+
+    fused = nn.RNN
+    gates = ("h",)
+
+
+class GRU(RecurrentLayer):
+    """Gated recurrent unit with reset gate r and update gate z. Cho et al., 2014.
+
+    n_t = tanh(W_xn x_t + b_n + r_t ∘ (W_hn h_{t-1})) and h_t = (1 - z_t) ∘ n_t + z_t ∘ h_{t-1}.
+    """
+
+    fused = nn.GRU
+    gates = ("r", "z", "n")
+
+
+class LSTM(RecurrentLayer):
+    """Long short-term memory with input, forget and output gates. Hochreiter and Schmidhuber, 1997.
+
+    c_t = f_t ∘ c_{t-1} + i_t ∘ tanh(g_t) and h_t = o_t ∘ tanh(c_t). The forget gate starts open,
+    with a bias of 1 (Jozefowicz, Zaremba and Sutskever, 2015).
+    """
+
+    fused = nn.LSTM
+    gates = ("i", "f", "g", "o")
+    state_names = ("h", "c")
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """As for every layer, and the forget gate's bias 1."""
+        super().reset_parameters()
+        self.bias[self.hidden_size : 2 * self.hidden_size] = 1
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run T steps from `state` = (h, c); the state after the last one comes back."""
+        hidden, memory = state
+        outputs, (hidden, memory) = self.fused_layer(
+            inputs, (hidden.unsqueeze(0), memory.unsqueeze(0))
+        )
+        return outputs, (hidden.squeeze(0), memory.squeeze(0))
+
+
+CELLS: dict[str, type[RecurrentLayer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+
+
+class SequenceDropout(nn.Module):
+    """Dropout of (B, T, D) with one mask for all T steps of a row.
+
+    "Variational" dropout: Gal and Ghahramani, "A theoretically grounded application of dropout in
+    recurrent neural networks", 2016. The mask comes from torch's ordinary random stream, which a
+    checkpoint can save, unlike cuDNN's own.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """`inputs` with features zeroed at `rate` and the rest scaled up; unchanged in eval."""
+        if not self.training or self.rate == 0:
+            return inputs
+        keep = 1 - self.rate
+        mask = inputs.new_empty(inputs.shape[0], 1, inputs.shape[2]).bernoulli_(keep).div_(keep)
+        return inputs * mask

@@ -1,0 +1,119 @@
+"""The language model: embedding → recurrent layers → output.
+
+Never knows: batches, files, optimizers.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from charnn.config import ModelConfig
+from charnn.layers import CELLS, RecurrentLayer, SequenceDropout, State
+
+
+class LanguageModel(nn.Module):
+    """Ids (B, T) and a state in; logits (B, T, V) of the next token and the new state out.
+
+    The state is one flat tuple, layer after layer: (h_0, c_0, h_1, c_1, …), each (B, H).
+    `dropout` acts on every layer's output, `input_dropout` on the embeddings; both only while
+    training.
+    """
+
+    def __init__(
+        self, config: ModelConfig, dropout: float = 0.0, input_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
+        layer = CELLS[config.cell]
+        widths = [config.embedding_dim] + [config.hidden_size] * (config.num_layers - 1)
+        self.layers = nn.ModuleList(layer(width, config.hidden_size) for width in widths)
+        self.output = nn.Linear(config.hidden_size, config.vocab_size)
+        self.dropout = SequenceDropout(dropout)
+        self.input_dropout = SequenceDropout(input_dropout)
+        self._reset_parameters()
+        if config.tie_weights:
+            # Press and Wolf, "Using the output embedding to improve language models", 2017.
+            self.output.weight = self.embedding.weight
+
+    @torch.no_grad()
+    def _reset_parameters(self) -> None:
+        if self.config.tie_weights:  # one matrix serves both ends, so it starts at output scale
+            self.embedding.weight.normal_(0, 1 / math.sqrt(self.config.embedding_dim))
+        else:
+            self.embedding.weight.normal_(0, 1)
+            bound = 1 / math.sqrt(self.config.hidden_size)
+            self.output.weight.uniform_(-bound, bound)
+        self.output.bias.zero_()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros for B rows."""
+        return tuple(part for layer in self._layers() for part in layer.initial_state(batch_size))
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits (B, T, V) after each of the inputs (B, T), and the state after the last."""
+        outputs, state = self.hidden(inputs, state)
+        return self.output(outputs), state
+
+    def hidden(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """The top layer's outputs (B, T, H), dropout applied, before the output layer."""
+        outputs = self.input_dropout(self.embedding(inputs))
+        new_state: list[Tensor] = []
+        for layer in self._layers():
+            parts = len(layer.state_names)
+            outputs, layer_state = layer(outputs, state[:parts])
+            outputs = self.dropout(outputs)
+            new_state.extend(layer_state)
+            state = state[parts:]
+        return outputs, tuple(new_state)
+
+    def _layers(self) -> list[RecurrentLayer]:
+        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The weights under the names they have in a model file; a tied output has none."""
+        tensors = {"embedding.weight": self.embedding.weight}
+        for index, layer in enumerate(self._layers()):
+            tensors[f"layers.{index}.weight_ih"] = layer.weight_ih
+            tensors[f"layers.{index}.weight_hh"] = layer.weight_hh
+            tensors[f"layers.{index}.bias"] = layer.bias
+        if not self.config.tie_weights:
+            tensors["output.weight"] = self.output.weight
+        tensors["output.bias"] = self.output.bias
+        return tensors
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over weights by name. The names must be exactly those of `named_tensors`."""
+        own = self.named_tensors()
+        assert own.keys() == tensors.keys(), own.keys() ^ tensors.keys()
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def detach(state: State) -> State:
+    """The same numbers, cut off from the graph that made them: gradients stop here."""
+    return tuple(part.detach() for part in state)
+
+
+def start_afresh(state: State, fresh: Tensor) -> State:
+    """The state with the rows in `fresh` (B,) set to zero."""
+    keep = (~fresh).unsqueeze(1)
+    return tuple(part * keep for part in state)
+
+
+def sum_of_nats(logits: Tensor, targets: Tensor, ignore: int) -> tuple[Tensor, Tensor]:
+    """-ln p of each target, (B·T,) in float32 with zeros where ignored, and how many count."""
+    flat = targets.reshape(-1)
+    nats = F.cross_entropy(
+        logits.reshape(len(flat), -1).float(), flat, ignore_index=ignore, reduction="none"
+    )
+    return nats, (flat != ignore).sum()
