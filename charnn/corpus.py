@@ -1,0 +1,232 @@
+"""A prepared corpus on disk: token ids of each split, the tokenizer, and a manifest of both.
+
+Never knows: batches, models, torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn import files
+from charnn.config import PrepareConfig
+from charnn.errors import DataError, StorageError
+from charnn.tokenizer import Tokenizer
+from charnn.workspace import META_FILE
+
+TOKENIZER_FILE = "tokenizer.json"
+FORMAT_VERSION = 1
+SPLITS = ("train", "val", "test")
+
+Text = str | bytes
+Tokens = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Ids of every split and what they mean; `fingerprint` identifies all of it."""
+
+    name: str
+    folder: Path
+    tokenizer: Tokenizer
+    splits: Mapping[str, Tokens]
+    start_token: int
+    records: bool
+    fingerprint: str
+    meta: Mapping[str, Any]
+
+    def split(self, name: str) -> Tokens:
+        """The ids of a split. Raises DataError where the dataset has none of that name."""
+        if name not in self.splits:
+            have = ", ".join(self.splits)
+            raise DataError(
+                f"dataset {self.name} has no {name} split; it has {have}",
+                f"prepare it again with --{name}-frac or --{name} FILE",
+            )
+        return self.splits[name]
+
+
+def split_text(text: Text, val_frac: float, test_frac: float) -> dict[str, Text]:
+    """Contiguous parts of a text: first train, then val, the tail test; empty ones left out.
+
+    `int(n * 0.9)` symbols to train at a val_frac of 0.1, as nanoGPT divides Tiny Shakespeare.
+    """
+    train_end = int(len(text) * (1 - val_frac - test_frac))
+    val_end = int(len(text) * (1 - test_frac)) if test_frac else len(text)
+    parts = {"train": text[:train_end], "val": text[train_end:val_end], "test": text[val_end:]}
+    return {name: part for name, part in parts.items() if part}
+
+
+def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> dict[str, Text]:
+    """As `split_text`, but of whole lines, in an order that depends on the seed alone.
+
+    Every record ends in a newline, the last one too.
+    """
+    newline: Any = "\n" if isinstance(text, str) else b"\n"
+    lines: list[Any] = text.removesuffix(newline).split(newline)  # not at other "line" characters
+    order = np.random.default_rng(seed).permutation(len(lines))
+    train_end = int(len(lines) * (1 - val_frac - test_frac))
+    val_end = int(len(lines) * (1 - test_frac)) if test_frac else len(lines)
+    chosen = {"train": order[:train_end], "val": order[train_end:val_end], "test": order[val_end:]}
+    return {
+        name: newline.join([lines[i] for i in part]) + newline
+        for name, part in chosen.items()
+        if len(part)
+    }
+
+
+def write_dataset(
+    folder: Path,
+    splits: Mapping[str, Text],
+    tokenizer: Tokenizer,
+    config: PrepareConfig,
+    sources: list[dict[str, Any]],
+    *,
+    replace: bool = False,
+) -> dict[str, Any]:
+    """Encode the splits into `folder`, which appears complete or not at all; the manifest back.
+
+    The same texts and settings give the same bytes. Raises StorageError.
+    """
+    with files.new_folder(folder, replace=replace) as new:
+        described = {
+            name: _write_split(new / f"{name}.bin", text, tokenizer)
+            for name, text in splits.items()
+        }
+        tokenizer_json = tokenizer.to_json().encode()
+        (new / TOKENIZER_FILE).write_bytes(tokenizer_json)
+        meta = {
+            "format_version": FORMAT_VERSION,
+            "dtype": tokenizer.dtype.name,
+            "tokenizer": {
+                "kind": tokenizer.kind,
+                "vocab_size": tokenizer.vocab_size,
+                "sha256": files.sha256(tokenizer_json),
+            },
+            "start_token": _start_token(new, tokenizer),
+            "splits": described,
+            "sources": sources,
+            "policies": config.model_dump(mode="json"),
+        }
+        (new / META_FILE).write_text(files.to_json(meta, indent=2) + "\n", encoding="utf-8")
+    return meta
+
+
+def _write_split(path: Path, text: Text, tokenizer: Tokenizer) -> dict[str, Any]:
+    ids = tokenizer.encode(text)
+    with files.storage_errors("write", path):
+        ids.tofile(path)
+    described: dict[str, Any] = {
+        "tokens": len(ids),
+        "chars": _count_chars(text),
+        "bytes": len(text) if isinstance(text, bytes) or text.isascii() else len(_utf8(text)),
+        "sha256": files.sha256(memoryview(ids).cast("B")),
+    }
+    described["unknown"] = int(np.count_nonzero(ids == tokenizer.unk_id))
+    return described
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _count_chars(text: Text) -> int:
+    if isinstance(text, str):
+        return len(text)
+    continuation = (np.frombuffer(text, np.uint8) & 0xC0) == 0x80  # noqa: PLR2004 - UTF-8
+    return len(text) - int(np.count_nonzero(continuation))
+
+
+def _start_token(folder: Path, tokenizer: Tokenizer) -> int:
+    """The newline's id if it is in the vocabulary, else the commonest token of the train split."""
+    newline = b"\n"
+    if newline in tokenizer.pieces:
+        return tokenizer.pieces.index(newline)
+    train = np.fromfile(folder / "train.bin", tokenizer.dtype)
+    counts = np.bincount(train, minlength=tokenizer.vocab_size)
+    if tokenizer.unk_id is not None:
+        counts[tokenizer.unk_id] = -1
+    return int(counts.argmax())
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """The dataset in a folder, its files checked against the manifest and copied into memory.
+
+    Raises StorageError if it cannot be read, DataError if it is damaged.
+    """
+    meta = read_meta(folder)
+    tokenizer_json = files.read_bytes(folder / TOKENIZER_FILE)
+    try:
+        _check_hash(folder / TOKENIZER_FILE, tokenizer_json, meta["tokenizer"]["sha256"])
+        tokenizer = Tokenizer.from_json(tokenizer_json.decode("utf-8", "replace"))
+        splits = {
+            name: _read_split(folder / f"{name}.bin", meta["splits"][name], tokenizer)
+            for name in SPLITS
+            if name in meta["splits"]
+        }
+        start_token = meta["start_token"]
+        records = meta["policies"]["lines"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder / META_FILE, f"{error} is missing or of the wrong kind") from None
+    if not (isinstance(start_token, int) and 0 <= start_token < tokenizer.vocab_size):
+        raise _damaged(folder / META_FILE, "start_token is not a token")
+    if "train" not in splits:
+        raise _damaged(folder / META_FILE, "there is no training split")
+    return Dataset(
+        folder.resolve().name,
+        folder,
+        tokenizer,
+        splits,
+        start_token,
+        records is True,
+        fingerprint(meta),
+        meta,
+    )
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The manifest of a dataset folder. Raises StorageError or DataError."""
+    path = folder / META_FILE
+    if not path.is_file():
+        raise StorageError(f"{folder} is not a dataset: it has no {META_FILE}", "charnn prepare")
+    meta = files.parse_json_object(files.read_bytes(path), str(path))
+    if meta.get("format_version") != FORMAT_VERSION:
+        raise DataError(
+            f"{path} has format version {meta.get('format_version')!r}; "
+            f"this charnn reads {FORMAT_VERSION}",
+            "prepare the corpus again",
+        )
+    return meta
+
+
+def fingerprint(meta: Mapping[str, Any]) -> str:
+    """One hash over the hashes of the tokenizer and of every split."""
+    parts = [meta["tokenizer"]["sha256"]]
+    parts += [
+        f"{name}:{meta['splits'][name]['sha256']}" for name in SPLITS if name in meta["splits"]
+    ]
+    return files.sha256("\n".join(parts).encode())
+
+
+def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) -> Tokens:
+    data = files.read_bytes(path)
+    expected = described["tokens"] * tokenizer.dtype.itemsize
+    if len(data) != expected:
+        raise _damaged(path, f"it has {len(data):,} bytes, the manifest says {expected:,}")
+    _check_hash(path, data, described["sha256"])
+    ids: Tokens = np.frombuffer(data, tokenizer.dtype)
+    if len(ids) and int(ids.max()) >= tokenizer.vocab_size:
+        raise _damaged(path, f"id {int(ids.max())} is beyond the {tokenizer.vocab_size} tokens")
+    return ids
+
+
+def _check_hash(path: Path, data: bytes, expected: str) -> None:
+    if files.sha256(data) != expected:
+        raise _damaged(path, "it is not what was prepared (SHA-256 differs)")
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path} is damaged: {why}", "prepare the corpus again with --force")
