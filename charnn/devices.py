@@ -1,0 +1,128 @@
+"""Where and in which arithmetic the network runs: device, threads, precision, determinism.
+
+Never knows: models, data, the terminal.
+"""
+
+import contextlib
+import os
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from charnn.errors import UsageError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+WORTH_IT = 1.2  # reduced precision must be at least this much faster to be chosen
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A device and the type in which it multiplies matrices; weights stay float32."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """A context in which matrix products run in the chosen precision."""
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; auto prefers CUDA, then MPS, then the CPU.
+
+    Raises UsageError where that device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+    device = torch.device(name)
+    there = {"cuda": torch.cuda.is_available(), "mps": _has_mps(), "cpu": True}[device.type]
+    if device.type == "cuda" and there and (device.index or 0) >= torch.cuda.device_count():
+        there = False
+    if not there:
+        raise UsageError(f"--device {name}: this machine has no such device", "use --device cpu")
+    return device
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def configure(threads: int | None, *, deterministic: bool) -> None:
+    """Set the process up once, before the first tensor: threads, denormals, determinism.
+
+    Denormals are flushed to zero: decaying hidden states otherwise reach them, and some CPUs
+    compute with them a hundred times slower.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    if deterministic:
+        # cuBLAS reads this when its first handle is made; harmless on a CPU.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def choose_precision(name: str, device: torch.device, hidden_size: int, batch_size: int) -> str:
+    """`name`, or for "auto" the quicker of float32 and bfloat16 on this device.
+
+    On a CPU both are timed on a layer of the given shape, so the answer is measured, not guessed
+    from the processor's name. Raises UsageError where the device lacks the precision asked for.
+    """
+    if name == "auto":
+        return _quicker_precision(device, hidden_size, batch_size)
+    if name != "float32" and not _can_train(device, name, hidden_size, batch_size):
+        raise UsageError(
+            f"--precision {name}: a recurrent layer does not run in it on {device.type} here",
+            "use --precision float32",
+        )
+    return name
+
+
+def _quicker_precision(device: torch.device, hidden_size: int, batch_size: int) -> str:
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    if device.type != "cpu" or not _can_train(device, "bfloat16", hidden_size, batch_size):
+        return "float32"
+    seconds = {
+        name: _seconds_of_a_step(Arithmetic(device, name), hidden_size, batch_size)
+        for name in ("float32", "bfloat16")
+    }
+    return "bfloat16" if seconds["float32"] > WORTH_IT * seconds["bfloat16"] else "float32"
+
+
+def _can_train(device: torch.device, name: str, hidden_size: int, batch_size: int) -> bool:
+    if name == "float16" and device.type == "cpu":
+        return False  # no gradient scaling is offered there, and no CPU gains by it
+    try:
+        _trial_step(_trial_layer(device, hidden_size), Arithmetic(device, name), batch_size)
+    except RuntimeError:  # "could not create a primitive": a CPU without those kernels
+        return False
+    return True
+
+
+def _seconds_of_a_step(arithmetic: Arithmetic, hidden_size: int, batch_size: int) -> float:
+    layer = _trial_layer(arithmetic.device, hidden_size)
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        _trial_step(layer, arithmetic, batch_size)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def _trial_layer(device: torch.device, hidden_size: int) -> nn.LSTM:
+    with torch.random.fork_rng(devices=[]):  # a trial must not move the run's random numbers
+        return nn.LSTM(hidden_size, hidden_size, batch_first=True).to(device)
+
+
+def _trial_step(layer: nn.LSTM, arithmetic: Arithmetic, batch_size: int) -> None:
+    inputs = torch.zeros(batch_size, 16, layer.hidden_size, device=arithmetic.device)
+    with arithmetic.autocast():
+        outputs, _ = layer(inputs)
+        outputs.sum().backward()

@@ -1,0 +1,167 @@
+"""How well a model predicts a text: one carried pass, or cold windows, summed into a Score.
+
+Never knows: the training loop, the terminal.
+
+The carried pass reads a text from its first token to its last with one hidden state. It may be
+computed in parallel streams: each is warmed up on the tokens before it, which are not counted.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+from charnn.metrics import Score
+from charnn.model import LanguageModel
+from charnn.samplers import IGNORE
+from charnn.tokenizer import Tokenizer
+
+WARM_UP = 1024  # tokens read before each stream's share, not counted
+TOKENS_PER_STREAM = 4096  # below this share of the text a stream is mostly warm-up
+MAX_STREAMS = 64
+UNKNOWN = IGNORE - 1  # a target outside the vocabulary: counted, but not scored
+CHUNK = 256  # tokens a stream reads at once; bounds the memory for logits
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a token is worth: characters and bytes by id (V,), and the id that is not scored."""
+
+    chars: npt.NDArray[np.int64]
+    bytes: npt.NDArray[np.int64]
+    unk_id: int | None
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "Units":
+        """The units of a tokenizer's vocabulary."""
+        return cls(tokenizer.char_lengths, tokenizer.byte_lengths, tokenizer.unk_id)
+
+
+def default_streams(tokens: int) -> int:
+    """How many parallel streams a carried pass over so many tokens is worth."""
+    return max(1, min(MAX_STREAMS, tokens // TOKENS_PER_STREAM))
+
+
+def evaluate_carried(
+    model: LanguageModel,
+    tokens: npt.NDArray[np.integer],
+    units: Units,
+    start_token: int,
+    streams: int = 1,
+    warm_up: int = WARM_UP,
+) -> Score:
+    """Score of all N tokens, the first predicted from `start_token`, with carried state.
+
+    One stream is the literal pass. More are quicker, and differ from it by what a context longer
+    than `warm_up` tokens would have told.
+    """
+    inputs = np.concatenate([[start_token], tokens[:-1]]).astype(np.int64)
+    targets = np.asarray(tokens, np.int64)
+    rows = _streams(len(targets), streams, warm_up)
+    return _score_rows(model, inputs, targets, rows, units)
+
+
+def evaluate_windows(
+    model: LanguageModel, tokens: npt.NDArray[np.integer], units: Units, window: int
+) -> Score:
+    """Score in windows of T tokens side by side, each from a state of zero (nanoGPT's protocol).
+
+    Token 0 is context only; every later token is scored once.
+    """
+    inputs, targets = np.asarray(tokens[:-1], np.int64), np.asarray(tokens[1:], np.int64)
+    starts = range(0, len(targets), window)
+    rows = [Row(start, start, min(start + window, len(targets))) for start in starts]
+    score = Score()
+    for first in range(0, len(rows), MAX_STREAMS):
+        score += _score_rows(model, inputs, targets, rows[first : first + MAX_STREAMS], units)
+    return score
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stream: reads from `begin`, counts from `count_from`, stops before `end`."""
+
+    begin: int
+    count_from: int
+    end: int
+
+
+def _streams(length: int, streams: int, warm_up: int) -> list[Row]:
+    cuts = np.linspace(0, length, streams + 1).astype(int)
+    return [
+        Row(max(0, int(start) - warm_up), int(start), int(end))
+        for start, end in itertools.pairwise(cuts)
+        if end > start
+    ]
+
+
+def _score_rows(
+    model: LanguageModel, inputs: Ids, targets: Ids, rows: list[Row], units: Units
+) -> Score:
+    """Run the rows side by side, a chunk of time at once, and add up what counts."""
+    score = Score()
+    if not rows:
+        return score
+    with _evaluating(model):
+        state = model.initial_state(len(rows))
+        for chunk_inputs, chunk_targets in _chunks(inputs, targets, rows, units.unk_id):
+            logits, state = model(torch.from_numpy(chunk_inputs).to(model.device), state)
+            score += _score(logits, chunk_targets, units)
+    return score
+
+
+def _chunks(
+    inputs: Ids, targets: Ids, rows: list[Row], unk_id: int | None
+) -> Iterator[tuple[Ids, Ids]]:
+    """Inputs and targets (rows, CHUNK) over time, in step; a target that does not count is IGNORE.
+
+    A row shorter than the longest is padded at its end, where nothing that counts can follow.
+    """
+    longest = max(row.end - row.begin for row in rows)
+    for offset in range(0, longest, CHUNK):
+        places = np.array([row.begin for row in rows])[:, None] + np.arange(
+            offset, min(offset + CHUNK, longest)
+        )
+        counted = (places >= np.array([row.count_from for row in rows])[:, None]) & (
+            places < np.array([row.end for row in rows])[:, None]
+        )
+        places = np.minimum(places, len(targets) - 1)
+        scored = np.where(targets[places] == unk_id, UNKNOWN, targets[places])
+        yield inputs[places], np.where(counted, scored, IGNORE)
+
+
+def _score(logits: torch.Tensor, targets: Ids, units: Units) -> Score:
+    known = targets[targets >= 0]
+    if not len(known):
+        return Score(unknown=int(np.count_nonzero(targets == UNKNOWN)))
+    scored = torch.from_numpy(targets >= 0).to(logits.device)
+    nats = F.cross_entropy(
+        logits[scored].float(), torch.from_numpy(known).to(logits.device), reduction="none"
+    ).double()
+    return Score(
+        nats=float(nats.sum()),
+        squares=float(nats.square().sum()),
+        tokens=len(known),
+        chars=int(units.chars[known].sum()),
+        bytes=int(units.bytes[known].sum()),
+        unknown=int(np.count_nonzero(targets == UNKNOWN)),
+    )
+
+
+@contextlib.contextmanager
+def _evaluating(model: LanguageModel) -> Iterator[None]:
+    """No dropout and no graph inside; the model's mode comes back as it was."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)

@@ -1,0 +1,75 @@
+"""How fast a run goes, and how many steps still fit into its time.
+
+Never knows: tensors, data, what a step does.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+SMOOTHING = 0.95  # weight of the past in the mean time of a step
+CALIBRATION_SECONDS = 3.0  # how long speed is measured before the first plan
+CALIBRATION_STEPS = 3  # the first steps are slow; fewer say nothing
+DEADBAND = 0.03  # a plan moves only if it would miss the budget by more than this share
+
+
+class Pace:
+    """Times steps and evaluations; everything else (saving, painting) counts as overhead.
+
+    `spent` is the time, in seconds, that a resumed run had already used.
+    """
+
+    def __init__(self, spent: float = 0.0, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._spent = spent
+        self._begin = clock()
+        self._stepping = 0.0
+        self._steps = 0
+        self._evaluating = 0.0
+        self.step_seconds = 0.0
+        self.evaluation_seconds = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the run so far, earlier sessions included."""
+        return self._spent + self._clock() - self._begin
+
+    @contextlib.contextmanager
+    def stepping(self) -> Iterator[None]:
+        """Time the training step inside the block."""
+        begin = self._clock()
+        yield
+        seconds = self._clock() - begin
+        self._stepping += seconds
+        self._steps += 1
+        keep = SMOOTHING if self._steps > CALIBRATION_STEPS else 0.0
+        self.step_seconds = keep * self.step_seconds + (1 - keep) * seconds
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Time the evaluation inside the block."""
+        begin = self._clock()
+        yield
+        self.evaluation_seconds = self._clock() - begin
+        self._evaluating += self.evaluation_seconds
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether enough has been measured for a plan."""
+        return self._steps >= CALIBRATION_STEPS and self._stepping >= CALIBRATION_SECONDS
+
+    def steps_that_fit(self, seconds: float, evaluations: int, reserve: float) -> int:
+        """Further steps that fit into `seconds` from now.
+
+        `evaluations` are still to come between them; `reserve` is kept free for the end, in
+        units of one evaluation.
+        """
+        session = self._clock() - self._begin
+        overhead = (session - self._stepping - self._evaluating) / max(1, self._steps)
+        room = seconds - (evaluations + reserve) * self.evaluation_seconds
+        return max(0, int(room / (self.step_seconds + overhead)))
+
+
+def plan_holds(planned: int, fitting: int) -> bool:
+    """Whether a plan of so many steps still fits closely enough to be kept."""
+    return abs(planned - fitting) <= DEADBAND * planned

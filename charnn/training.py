@@ -1,0 +1,261 @@
+"""Truncated backpropagation through time, as a generator of events.
+
+A step reads one batch, runs it from the carried state, follows the gradient, and detaches the
+state, so that no gradient reaches further back than `bptt` tokens (Williams and Peng, 1990).
+Whoever consumes the events may save, stop or paint between two of them: at every `yield` the
+`Training` is whole. Never knows: Typer, Rich, signals, YAML, files.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charnn.config import TrainConfig
+from charnn.devices import Arithmetic
+from charnn.errors import DivergedError
+from charnn.layers import State
+from charnn.metrics import Score
+from charnn.model import LanguageModel, detach, start_afresh
+from charnn.optimizers import build_optimizer, lr_factor, set_lr
+from charnn.pace import Pace, plan_holds
+from charnn.samplers import IGNORE, Batch, Sampler
+
+EVALUATIONS = 20  # validations in a run, where eval_every is not given
+MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
+Validate = Callable[[LanguageModel], Score]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer update. `loss` is the mean of the batch in nats per token, before the update;
+    `grad_norm` the global norm before clipping; `seconds` and `tokens` are totals of the run;
+    `epoch` counts passes over the training split, with a fraction.
+    """
+
+    step: int
+    steps: int | None
+    tokens: int
+    epoch: float
+    seconds: float
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A validation between two steps; `best` if it is the lowest loss so far."""
+
+    step: int
+    tokens: int
+    epoch: float
+    seconds: float
+    score: Score
+    best: bool
+
+
+Event = Step | Evaluation
+
+
+class Training:
+    """A network in training, and everything that decides how it goes on.
+
+    What a checkpoint must hold is exactly what is here: weights, optimizer, position in the data,
+    hidden state of every stream, counters. `unk_id` as a target is not learnt.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        sampler: Sampler,
+        config: TrainConfig,
+        arithmetic: Arithmetic,
+        unk_id: int | None = None,
+    ) -> None:
+        self.model = model
+        self.sampler = sampler
+        self.config = config
+        self.arithmetic = arithmetic
+        self.unk_id = unk_id
+        self.optimizer = build_optimizer(model, config)
+        self.scaler = torch.amp.GradScaler(
+            arithmetic.device.type, enabled=arithmetic.precision == "float16"
+        )
+        self.hidden: State | None = None
+        self.steps = planned_steps(config, sampler)  # None until a time budget is calibrated
+        self.budget_seconds = 60 * (config.minutes or math.inf)
+        self.step = 0
+        self.tokens = 0
+        self.seconds = 0.0
+        self.skipped = 0
+        self.best_loss = math.inf
+        self.best_step = 0
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training split so far."""
+        position = self.sampler.position
+        return position.epoch + position.batch / self.sampler.batches_in(position.epoch)
+
+    def update(self) -> tuple[float, float, float]:
+        """One step of truncated BPTT: (loss in nats per token, gradient norm, learning rate).
+
+        Raises DivergedError, before the weights are touched, when the loss or the norm of the
+        gradient is not finite.
+        """
+        batch = self.sampler.next_batch()
+        lr = self.config.lr * lr_factor(self.step, self.steps, self.config)
+        set_lr(self.optimizer, lr)
+        loss, hidden = self._loss(batch)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        norm = self._apply(float(loss.detach()))
+        self.hidden = detach(hidden)
+        self.step += 1
+        self.tokens += int(np.count_nonzero(batch.targets != IGNORE))
+        return float(loss.detach()), norm, lr
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, State]:
+        device = self.arithmetic.device
+        inputs = torch.from_numpy(batch.inputs).to(device, non_blocking=True)
+        targets = torch.from_numpy(batch.targets).to(device, non_blocking=True)
+        self.model.train()
+        with self.arithmetic.autocast():
+            logits, hidden = self.model(inputs, self._state_before(batch))
+            return mean_nats(logits, targets, self.unk_id), hidden
+
+    def _state_before(self, batch: Batch) -> State:
+        rows = len(batch.fresh)
+        if self.hidden is None or batch.fresh.all():
+            return self.model.initial_state(rows)
+        if batch.fresh.any():
+            return start_afresh(self.hidden, torch.from_numpy(batch.fresh).to(self.model.device))
+        return self.hidden
+
+    def _apply(self, loss: float) -> float:
+        self.scaler.unscale_(self.optimizer)
+        limit = self.config.grad_clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
+        finite = math.isfinite(norm) and math.isfinite(loss)
+        self.skipped = 0 if finite else self.skipped + 1
+        if not finite and not (self.scaler.is_enabled() and self.skipped < MAX_SKIPPED):
+            raise DivergedError(
+                f"training diverged at step {self.step + 1}: loss {loss}, gradient norm {norm}",
+                "try a lower --lr or a lower --grad-clip",
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return norm
+
+    def evaluate(self, validate: Validate) -> Evaluation:
+        """Validate without touching anything that training depends on."""
+        with self.arithmetic.autocast():
+            score = validate(self.model)
+        best = score.loss < self.best_loss
+        if best:
+            self.best_loss, self.best_step = score.loss, self.step
+        return Evaluation(self.step, self.tokens, self.epoch, self.seconds, score, best)
+
+
+def mean_nats(logits: Tensor, targets: Tensor, unk_id: int | None) -> Tensor:
+    """Mean -ln p of the targets (B, T) under logits (B, T, V); IGNORE and `unk_id` left out."""
+    if unk_id is not None:
+        targets = targets.masked_fill(targets == unk_id, IGNORE)
+    flat = targets.reshape(-1)
+    total = F.cross_entropy(
+        logits.reshape(len(flat), -1).float(), flat, ignore_index=IGNORE, reduction="sum"
+    )
+    return total / (flat != IGNORE).sum().clamp(min=1)
+
+
+def train(
+    training: Training, validate: Validate | None = None, final_evaluation: float = 1.0
+) -> Iterator[Event]:
+    """Train up to the planned number of steps, validating at intervals.
+
+    With a budget in minutes the speed is measured first, then the steps are planned, and planned
+    anew where the machine turns out faster or slower; `final_evaluation` is what is still to
+    follow at the end, in units of one validation. Raises DivergedError; the weights are then
+    those of the last good step.
+    """
+    pace = Pace(training.seconds)
+    while training.steps is None or training.step < training.steps:
+        with pace.stepping():
+            loss, norm, lr = training.update()
+        training.seconds = pace.elapsed
+        yield _stepped(training, loss, norm, lr, pace)
+        first_plan = _calibrated(training, pace)
+        if validate and (first_plan or _evaluation_is_due(training)):
+            with pace.evaluating():
+                evaluation = training.evaluate(validate)
+            training.seconds = pace.elapsed
+            yield evaluation
+        if first_plan or training.steps is not None:
+            _plan(training, pace, final_evaluation)
+
+
+def _stepped(training: Training, loss: float, norm: float, lr: float, pace: Pace) -> Step:
+    tokens_per_step = training.tokens / training.step
+    return Step(
+        step=training.step,
+        steps=training.steps,
+        tokens=training.tokens,
+        epoch=training.epoch,
+        seconds=training.seconds,
+        loss=loss,
+        lr=lr,
+        grad_norm=norm,
+        tokens_per_second=tokens_per_step / pace.step_seconds,
+    )
+
+
+def _calibrated(training: Training, pace: Pace) -> bool:
+    """Whether this is the moment for the first plan of a budget in minutes.
+
+    Not later than the warm-up, so that the schedule up to here does not depend on the plan.
+    """
+    if training.steps is not None:
+        return False
+    out_of_time = pace.elapsed >= training.budget_seconds
+    return pace.calibrated or training.step >= training.config.warmup_steps or out_of_time
+
+
+def _plan(training: Training, pace: Pace, final_evaluation: float) -> None:
+    """Set or correct the number of steps, where minutes are the budget."""
+    if training.config.minutes is None or training.step == training.steps:
+        return
+    left = training.budget_seconds - pace.elapsed
+    rough = training.step + pace.steps_that_fit(left, 0, 0)
+    every = _evaluation_interval(training.config, rough)
+    evaluations = (rough - training.step) // every
+    steps = training.step + pace.steps_that_fit(left, evaluations, final_evaluation)
+    if training.steps is None or not plan_holds(training.steps, steps):
+        training.steps = max(training.step, steps)
+
+
+def _evaluation_interval(config: TrainConfig, steps: int) -> int:
+    return config.eval_every or max(1, steps // EVALUATIONS)
+
+
+def _evaluation_is_due(training: Training) -> bool:
+    if training.steps is None:
+        return False
+    every = _evaluation_interval(training.config, training.steps)
+    return training.step % every == 0 or training.step == training.steps
+
+
+def planned_steps(config: TrainConfig, sampler: Sampler) -> int | None:
+    """The steps that the configuration asks for; None where minutes decide."""
+    if config.steps is not None or config.minutes is not None:
+        return config.steps
+    epochs = config.epochs or 1.0
+    whole = int(epochs)
+    steps = sum(sampler.batches_in(epoch) for epoch in range(whole))
+    return max(1, steps + round((epochs - whole) * sampler.batches_in(whole)))
