@@ -1,0 +1,63 @@
+"""Options that several commands share, and options made from the fields of a configuration.
+
+A field's name, help text and range stand in `config.py` alone. Never knows: what a command does.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charnn.config import Settings, flag
+
+ALIASES = {  # what users of the older tools type
+    "--layers": "--num-layers",
+    "--rnn-size": "--hidden-size",
+    "--seq-len": "--bptt",
+    "--clip": "--grad-clip",
+    "--length": "--max-new-tokens",
+    "--repeat-penalty": "--repetition-penalty",
+}
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No hints and no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the datasets.", envvar="CHARNN_DATA_DIR", show_default="data"),
+]
+RunsDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the runs.", envvar="CHARNN_RUNS_DIR", show_default="runs"),
+]
+
+
+def option(kind: type[Settings], field: str, *names: str, default: str = "") -> Any:
+    """A flag for a field: its spelling, help text and default come from the configuration.
+
+    The flag itself has no default, so that "not given" stays visible; `default` replaces the
+    field's own in the help.
+    """
+    info = kind.model_fields[field]
+    on = f"{flag(field)}/--no-{flag(field)[2:]}" if info.annotation is bool else flag(field)
+    shown = default or ("" if info.default is None else str(info.default))
+    help_text = info.description or ""
+    return typer.Option(on, *names, help=help_text, show_default=shown or False)
+
+
+def given(context: typer.Context, kind: type[Settings]) -> dict[str, Any]:
+    """The fields of `kind` that were given on the command line."""
+    return {
+        name: value
+        for name, value in context.params.items()
+        if name in kind.model_fields and value is not None
+    }
+
+
+def without_aliases(arguments: list[str]) -> list[str]:
+    """The arguments with the older tools' spellings replaced by ours, up to a bare `--`."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    renamed = []
+    for argument in arguments[:end]:
+        name, equals, value = argument.partition("=")
+        renamed.append(ALIASES.get(name, name) + equals + value)
+    return renamed + arguments[end:]

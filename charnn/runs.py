@@ -1,0 +1,203 @@
+"""A training run in its folder: what was configured, what is logged, which model is kept.
+
+Never knows: how training works, what a person sees.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charnn import files
+from charnn.checkpoint import save_checkpoint
+from charnn.config import TrainConfig
+from charnn.corpus import Dataset
+from charnn.errors import StorageError, UsageError
+from charnn.metrics import bits, perplexity
+from charnn.model_file import ModelFile, write_model
+from charnn.training import Evaluation, Event, Step, Training
+from charnn.workspace import MODEL_FILE
+from charnn.yaml_files import dump_settings
+
+CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.jsonl"
+LOG_EVERY = 10  # steps between two training lines in metrics.jsonl
+SAVE_SECONDS = 300.0  # between checkpoints, where save_every is not given
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written."""
+
+    step: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something went wrong that training survives."""
+
+    message: str
+
+
+class Run:
+    """The folder of one training run, and what must be known to fill it."""
+
+    def __init__(self, folder: Path, dataset: Dataset, config: TrainConfig) -> None:
+        self.folder = folder
+        self.dataset = dataset
+        self.config = config
+        self._losses: list[float] = []
+        self._log_failed = False
+
+    @property
+    def model_path(self) -> Path:
+        """Where the best model so far is."""
+        return self.folder / MODEL_FILE
+
+    def create(self, *, force: bool) -> None:
+        """Make the folder; an existing run is replaced only with `force`.
+
+        Raises UsageError where the name is taken, StorageError where it cannot be made.
+        """
+        if force and (self.folder / CONFIG_FILE).is_file():
+            with files.storage_errors("replace", self.folder):
+                remove_run(self.folder)
+        with files.storage_errors("make", self.folder):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.folder.mkdir()
+            except FileExistsError:
+                raise UsageError(
+                    f"{self.folder} exists already",
+                    "give another --name, --resume it, or replace it with --force",
+                ) from None
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Record the configuration as resolved so far."""
+        self.config = config
+        files.write_file(self.folder / CONFIG_FILE, dump_settings(config).encode())
+
+    def truncate_metrics(self, step: int) -> None:
+        """Cut metrics.jsonl back to what had happened by `step`; a torn last line goes too."""
+        path = self.folder / METRICS_FILE
+        if path.is_file():
+            kept = [row for row in files.read_json_lines(path) if row.get("step", 0) <= step]
+            files.write_file(path, "".join(files.to_json(row) + "\n" for row in kept).encode())
+
+    def log(self, event: Step | Evaluation) -> Warned | None:
+        """Append an event to metrics.jsonl; a log that fails is reported once, then given up."""
+        row = self._row(event)
+        if row is None or self._log_failed:
+            return None
+        try:
+            with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+                file.write(files.to_json(row) + "\n")
+        except OSError as error:
+            self._log_failed = True
+            return Warned(f"cannot write {METRICS_FILE}: {error.strerror}; training goes on")
+        return None
+
+    def _row(self, event: Step | Evaluation) -> dict[str, Any] | None:
+        if isinstance(event, Evaluation):
+            return _metrics_row(event, "val", event.score.loss, event.score.bits_per_char)
+        self._losses.append(event.loss)
+        if event.step % LOG_EVERY and event.step != event.steps:
+            return None
+        loss = sum(self._losses) / len(self._losses)
+        self._losses.clear()
+        train = self.dataset.meta["splits"]["train"]
+        return _metrics_row(event, "train", loss, bits(loss * train["tokens"], train["chars"]))
+
+    def keep_model(self, training: Training, event: Evaluation) -> None:
+        """Write the network as the best model so far."""
+        metrics = {"step": event.step, "epoch": event.epoch, "val": event.score.as_dict()}
+        self.write_model(training, metrics)
+
+    def write_model(self, training: Training, metrics: dict[str, Any]) -> None:
+        """Write the network, with what is known of it, to the model file of the run."""
+        tensors = {
+            name: tensor.detach().cpu().numpy()
+            for name, tensor in training.model.named_tensors().items()
+        }
+        # The name of the dataset is kept, not where it lay.
+        recorded = {**self.config.model_dump(mode="json"), "data": self.dataset.name}
+        model = ModelFile(
+            config=training.model.config,
+            tokenizer=self.dataset.tokenizer,
+            start_token=self.dataset.start_token,
+            tensors=tensors,
+            fingerprint=self.dataset.fingerprint,
+            records=self.dataset.records,
+            metrics=metrics,
+            training=recorded,
+        )
+        write_model(self.model_path, model)
+
+    def save(self, training: Training) -> Saved:
+        """Write a checkpoint now. Raises StorageError."""
+        folder = save_checkpoint(training, self.folder, self.dataset.fingerprint)
+        return Saved(training.step, folder)
+
+    def record(
+        self, training: Training, events: Iterator[Event]
+    ) -> Iterator[Event | Saved | Warned]:
+        """Write down what happens, and pass it on; the best model is kept, state is saved."""
+        saved_at = time.monotonic()
+        for event in events:
+            if warning := self.log(event):
+                yield warning
+            if isinstance(event, Evaluation) and event.best:
+                self.keep_model(training, event)
+            yield event
+            if isinstance(event, Step) and self._save_is_due(event.step, saved_at):
+                yield self.save(training)
+                saved_at = time.monotonic()
+
+    def _save_is_due(self, step: int, saved_at: float) -> bool:
+        if self.config.save_every:
+            return step % self.config.save_every == 0
+        return time.monotonic() - saved_at >= SAVE_SECONDS
+
+
+def _metrics_row(
+    event: Step | Evaluation, split: str, loss: float, bits_per_char: float
+) -> dict[str, Any]:
+    step = event if isinstance(event, Step) else None
+    return {
+        "split": split,
+        "step": event.step,
+        "tokens": event.tokens,
+        "epoch": round(event.epoch, 4),
+        "seconds": round(event.seconds, 3),
+        "loss": loss,
+        "perplexity": perplexity(loss),
+        "bits_per_char": bits_per_char,
+        "lr": step.lr if step else None,
+        "grad_norm": step.grad_norm if step else None,
+        "tokens_per_second": round(step.tokens_per_second, 1) if step else None,
+    }
+
+
+def remove_run(folder: Path) -> None:
+    """Remove a run's own files, and its folder if nothing else is in it."""
+    import shutil
+
+    for name in (CONFIG_FILE, METRICS_FILE, MODEL_FILE):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    try:
+        folder.rmdir()
+    except OSError as error:
+        raise StorageError(
+            f"{folder} holds files that charnn did not write", "move them away first"
+        ) from error
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl. Raises StorageError or DataError."""
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        raise StorageError(f"{folder} is not a run: it has no {METRICS_FILE}", "charnn train")
+    return files.read_json_lines(path)

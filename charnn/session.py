@@ -1,0 +1,198 @@
+"""From a dataset and a configuration to a finished run: builds the parts, trains, sums up.
+
+Never knows: the command line, what a person sees.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from charnn import devices
+from charnn.checkpoint import load_newest, restore
+from charnn.config import ModelConfig, TrainConfig
+from charnn.corpus import Dataset, Tokens
+from charnn.evaluation import Units, default_streams, evaluate_carried
+from charnn.metrics import Score
+from charnn.model import LanguageModel
+from charnn.model_file import read_model
+from charnn.runs import Run, Saved, Warned
+from charnn.samplers import SAMPLERS, fitting_batch_size
+from charnn.training import Event, Training, train
+
+VALIDATION_SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read
+LEAST_VALIDATION = 8192  # tokens
+VALIDATION_STREAMS = 32
+VALIDATION_WARM_UP = 128  # tokens; enough to rank one model against an earlier one
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run; `val` is the score of the best model on the whole validation split."""
+
+    run: str
+    steps: int
+    epochs: float
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    parameters: int
+    val: Score | None
+    best_step: int
+
+
+class Session:
+    """One run with its parts built and, on resuming, its state restored.
+
+    Building it resolves device, precision, threads and batch size; `notes` says what was adapted.
+    """
+
+    def __init__(self, dataset: Dataset, config: TrainConfig, folder: Path) -> None:
+        self.dataset = dataset
+        self.notes: list[str] = []
+        devices.configure(config.threads, deterministic=config.deterministic)
+        device = devices.choose_device(config.device)
+        batch_size = self._fitting_batch_size(config)
+        precision = devices.choose_precision(
+            config.precision, device, config.hidden_size, batch_size
+        )
+        self.config = config.model_copy(
+            update={
+                "batch_size": batch_size,
+                "precision": precision,
+                "device": str(device),
+                "threads": torch.get_num_threads(),
+            }
+        )
+        self.run = Run(folder, dataset, self.config)
+        self.training = self._build(devices.Arithmetic(device, precision))
+        self._begun_at = 0
+
+    def _fitting_batch_size(self, config: TrainConfig) -> int:
+        tokens = len(self.dataset.split("train"))
+        fitting = fitting_batch_size(tokens, config.batch_size, config.bptt)
+        if fitting < config.batch_size:
+            self.notes.append(
+                f"batch size {config.batch_size} → {fitting}: {tokens:,} training tokens hold "
+                f"{fitting} rows of bptt {config.bptt}"
+            )
+        return fitting
+
+    def _build(self, arithmetic: devices.Arithmetic) -> Training:
+        config = self.config
+        torch.manual_seed(config.seed)
+        model = LanguageModel(
+            model_config(config, self.dataset), config.dropout, config.input_dropout
+        ).to(arithmetic.device)
+        sampler = SAMPLERS[config.sampler](
+            self.dataset.split("train"), config.batch_size, config.bptt, config.seed
+        )
+        return Training(model, sampler, config, arithmetic, self.dataset.tokenizer.unk_id)
+
+    def resume(self) -> None:
+        """Go on from the run's newest whole checkpoint.
+
+        Raises DataError where there is none, UsageError where dataset or shape differ.
+        """
+        checkpoint, faults = load_newest(self.run.folder)
+        self.notes += [f"{fault.message}; an earlier checkpoint is used" for fault in faults]
+        restore(self.training, checkpoint, self.dataset.fingerprint)
+        self.run.truncate_metrics(self.training.step)
+        self._begun_at = self.training.step
+
+    def events(self) -> Iterator[Event | Saved | Warned]:
+        """Train, log and keep the best model; whoever consumes this may stop between events."""
+        tokens = self._validation_tokens()
+        validate = self._validate if len(tokens) else None
+        whole = len(self.dataset.splits.get("val", ())) / max(1, len(tokens))
+        for event in self.run.record(self.training, train(self.training, validate, whole)):
+            yield event
+            if isinstance(event, Saved):
+                self.record_config()
+
+    def _validate(self, model: LanguageModel) -> Score:
+        tokens = self._validation_tokens()
+        streams = max(1, min(VALIDATION_STREAMS, len(tokens) // VALIDATION_WARM_UP))
+        return self._score(model, tokens, streams, VALIDATION_WARM_UP)
+
+    def _validation_tokens(self) -> Tokens:
+        """The stated part of the validation split that is read during training: its beginning."""
+        tokens = self.dataset.splits.get("val", self.dataset.splits["train"][:0])
+        planned = (self.training.steps or 0) * self.config.batch_size * self.config.bptt
+        return tokens[: max(LEAST_VALIDATION, int(VALIDATION_SHARE * planned))]
+
+    def _score(self, model: LanguageModel, tokens: Tokens, streams: int, warm_up: int) -> Score:
+        units = Units.of(self.dataset.tokenizer)
+        with self.training.arithmetic.autocast():
+            return evaluate_carried(
+                model, tokens, units, self.dataset.start_token, streams, warm_up
+            )
+
+    def record_config(self) -> None:
+        """Record the configuration that repeats this run: minutes become steps once known."""
+        config = self.config
+        if self.training.steps is not None and config.minutes is not None:
+            config = config.model_copy(update={"minutes": None, "steps": self.training.steps})
+        self.run.write_config(config)
+
+    def save(self) -> Saved:
+        """Write a checkpoint now, and a model where none was kept yet. Raises StorageError."""
+        saved = self.run.save(self.training)
+        self.record_config()
+        if not self.run.model_path.exists():
+            self.run.write_model(self.training, {"step": self.training.step})
+        return saved
+
+    def finish(self) -> Result:
+        """Save the last state, and score the best model on the whole validation split."""
+        if "val" not in self.dataset.splits:
+            self.run.write_model(self.training, {"step": self.training.step})
+            self.training.best_step = self.training.step
+        self.save()
+        return self._result(self._score_best())
+
+    def _score_best(self) -> Score | None:
+        """Score of the kept model on all of the validation split, noted in its file."""
+        tokens = self.dataset.splits.get("val")
+        if tokens is None:
+            return None
+        model = self.training.model
+        own = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
+        best = read_model(self.run.model_path)
+        model.load_tensors({name: torch.from_numpy(t) for name, t in best.tensors.items()})
+        streams = default_streams(len(tokens))
+        with torch.no_grad():
+            units = Units.of(self.dataset.tokenizer)
+            with self.training.arithmetic.autocast():
+                score = evaluate_carried(model, tokens, units, self.dataset.start_token, streams)
+            self.run.write_model(self.training, {**best.metrics, "val": score.as_dict()})
+            model.load_tensors(own)
+        return score
+
+    def _result(self, val: Score | None) -> Result:
+        training = self.training
+        return Result(
+            run=self.run.folder.name,
+            steps=training.step,
+            epochs=training.epoch,
+            tokens=training.tokens,
+            seconds=training.seconds,
+            tokens_per_second=training.tokens / training.seconds if training.seconds else 0.0,
+            parameters=sum(t.numel() for t in training.model.named_tensors().values()),
+            val=val,
+            best_step=training.best_step,
+        )
+
+
+def model_config(config: TrainConfig, dataset: Dataset) -> ModelConfig:
+    """The shape of the network that `config` asks for on this dataset."""
+    return ModelConfig(
+        cell=config.cell,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_layers,
+        embedding_dim=config.embedding_dim,
+        tie_weights=config.tie_weights,
+        vocab_size=dataset.tokenizer.vocab_size,
+    )
