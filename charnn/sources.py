@@ -1,0 +1,227 @@
+"""Where text comes from: files, folders, globs, gzip, standard input, and corpora by name.
+
+Never knows: encodings, tokens, or how a text is split where its corpus does not say.
+"""
+
+import codecs
+import contextlib
+import difflib
+import glob
+import gzip
+import io
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from charnn import files
+from charnn.catalogue import DEFAULT_CORPUS, Catalogue, Progress, Split
+from charnn.errors import DataError, StorageError
+
+STDIN = "-"
+MAX_UNPACKED = 1 << 30  # bytes that a gzip file may grow to
+SNIFFED = 8192  # bytes by which a file in a folder is judged to be text
+GZIP_MAGIC = b"\x1f\x8b"
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Bytes of text (unpacked) and where they came from.
+
+    `name` is what is shown and recorded: a base name, a path inside a given folder, the name of a
+    corpus, or "-". It is never an absolute path.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    sha256: str
+    split: Split = "train"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that was read, in sorted order, and what the user should know about it."""
+
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
+
+    def of(self, split: Split) -> tuple[Source, ...]:
+        """The sources of one split; all but those of a corpus with splits of its own are train."""
+        return tuple(source for source in self.sources if source.split == split)
+
+
+@dataclass(frozen=True, order=True)
+class _Place:
+    key: str  # the path as given, "-", or the corpus; places are read in this order
+    name: str
+    kind: Literal["file", "stdin", "corpus"]
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self.kind, os.path.realpath(self.key) if self.kind == "file" else self.key
+
+
+def reads_terminal(arguments: Sequence[str], stdin: BinaryIO | None = None) -> bool:
+    """Whether reading would wait for someone to type, so that the caller can say so first."""
+    stream = stdin or _standard_input()
+    return STDIN in arguments and stream is not None and stream.isatty()
+
+
+def read_sources(
+    arguments: Sequence[str],
+    *,
+    catalogue: Catalogue | None = None,
+    stdin: BinaryIO | None = None,
+    progress: Progress | None = None,
+) -> Reading:
+    """Everything that the arguments name, each thing once, sorted by its path as given.
+
+    An argument is a path, a glob of files, the name of a corpus, or "-"; a path wins over a corpus
+    of the same name. Without arguments: the default corpus. A folder stands for every file in it,
+    however deep, that has no NUL byte in its first 8 KB; names that begin with a dot and links to
+    folders are left out. What begins as gzip does, or is called .gz, is unpacked.
+    Raises StorageError for what is missing or unreadable, DataError for what is damaged.
+    """
+    catalogue = catalogue or Catalogue()
+    notes: list[str] = []
+    places = [] if arguments else [_Place(DEFAULT_CORPUS, DEFAULT_CORPUS, "corpus")]
+    for argument in arguments:
+        with files.storage_errors("read", Path(argument)):
+            places += _find(argument, catalogue, notes)
+    once = {place.identity: place for place in sorted(places, reverse=True)}  # the first name stays
+    sources = [
+        source
+        for place in sorted(once.values())
+        for source in _read(place, catalogue, stdin, progress)
+    ]
+    return Reading(tuple(sources), tuple(notes))
+
+
+def _find(argument: str, catalogue: Catalogue, notes: list[str]) -> list[_Place]:
+    if argument == STDIN:
+        return [_Place(STDIN, STDIN, "stdin")]
+    if _exists(argument):
+        return _find_path(argument, notes)
+    matches = [Path(match) for match in glob.glob(argument, recursive=True)]  # noqa: PTH207 - absolute ones too
+    places = [_Place(str(path), path.name, "file") for path in matches if not path.is_dir()]
+    if places:
+        return places
+    if argument in catalogue.cards:
+        return [_Place(argument, argument, "corpus")]
+    raise _missing(argument, catalogue)
+
+
+def _exists(argument: str) -> bool:
+    try:
+        os.lstat(argument)  # a dangling link exists; reading it will say what is wrong
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _missing(argument: str, catalogue: Catalogue) -> StorageError:
+    path = Path(argument)
+    neighbours: list[str] = []
+    with contextlib.suppress(OSError):
+        neighbours = os.listdir(path.parent)  # noqa: PTH208 - names, not paths
+    near = [str(path.with_name(name)) for name in _near(path.name, neighbours)]
+    near += _near(argument, catalogue.cards)
+    hint = f"did you mean {' or '.join(near)}?" if near else "charnn corpora lists the named ones"
+    return StorageError(f"there is no file, folder or corpus called {argument}", hint)
+
+
+def _near(name: str, candidates: Iterable[str]) -> list[str]:
+    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    return [by_lower[near] for near in difflib.get_close_matches(name.lower(), by_lower, n=1)]
+
+
+def _find_path(argument: str, notes: list[str]) -> list[_Place]:
+    path = Path(argument)
+    if not path.is_dir():
+        return [_Place(str(path), path.name, "file")]
+    found: list[Path] = []
+    passed_over: list[str] = []
+    for file in _walk(path):
+        if _looks_like_text(file):
+            found.append(file)
+        else:
+            passed_over.append(file.name)
+    if passed_over:
+        notes.append(f"{argument}: passed over as not text: {_some(sorted(passed_over))}")
+    if not found:
+        raise DataError(f"{argument} holds no text files", "hidden and binary files do not count")
+    return [_Place(str(file), file.relative_to(path).as_posix(), "file") for file in found]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3:,} more" if names[3:] else ""
+    return ", ".join(names[:3]) + more
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below a folder; hidden ones, pipes and sockets are left out."""
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not entry.is_symlink():  # links could lead round in circles
+            yield from _walk(entry)
+        elif entry.is_file() or not entry.exists():  # a dangling link is an error, not nothing
+            yield entry
+
+
+def _looks_like_text(path: Path) -> bool:
+    with files.storage_errors("read", path), path.open("rb") as file:
+        head = file.read(SNIFFED)
+    if head.startswith(GZIP_MAGIC):
+        with contextlib.suppress(zlib.error):  # damage is reported when the whole is read
+            head = zlib.decompressobj(wbits=31).decompress(head, SNIFFED)
+    return head.startswith(UTF16_MARKS) or b"\0" not in head
+
+
+def _read(
+    place: _Place, catalogue: Catalogue, stdin: BinaryIO | None, progress: Progress | None
+) -> list[Source]:
+    if place.kind == "corpus":
+        texts = catalogue.fetch(place.key, progress)
+        return [
+            Source(place.name, text, files.sha256(text), split) for split, text in texts.items()
+        ]
+    data = _read_stdin(stdin) if place.kind == "stdin" else files.read_bytes(Path(place.key))
+    name = os.fsencode(place.name).decode("utf-8", "replace")  # file names are bytes, ours text
+    if data.startswith(GZIP_MAGIC) or name.endswith(".gz"):
+        data = _gunzip(data, name)
+    return [Source(name, data, files.sha256(data))]
+
+
+def _read_stdin(stdin: BinaryIO | None) -> bytes:
+    stream = stdin or _standard_input()
+    if stream is None:
+        raise StorageError("standard input is closed", "give a file, or pipe text into charnn")
+    with files.storage_errors("read", Path("standard input")):
+        return stream.read()
+
+
+def _standard_input() -> BinaryIO | None:
+    return sys.stdin.buffer if sys.stdin else None  # it may be closed: charnn prepare - <&-
+
+
+def _gunzip(packed: bytes, name: str) -> bytes:
+    unpacked = io.BytesIO()
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            while chunk := file.read(files.CHUNK):
+                unpacked.write(chunk)
+                if unpacked.tell() > MAX_UNPACKED:
+                    raise DataError(
+                        f"{name} unpacks to more than {MAX_UNPACKED:,} bytes",
+                        "if that is right, unpack it first: gzip -dk",
+                    )
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        cut = isinstance(error, EOFError)
+        reason = "it is cut short" if cut else str(error)
+        raise DataError(f"{name} is not a sound gzip file: {reason}", "fetch it again") from None
+    return unpacked.getvalue()
