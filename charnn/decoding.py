@@ -132,10 +132,10 @@ def _decode(source: Source, encoding: str, errors: Errors) -> tuple[str, int]:
     if codecs.lookup(encoding).name == "utf-8" and data.startswith(UTF16_MARKS):
         raise DataError(f"{_shown(source.name)} is UTF-16, not UTF-8", "--encoding utf-16")
     try:
-        return data.decode(encoding), 0  # at 100 MB, the one pass that costs something
-    except UnicodeDecodeError as error:
+        return data.decode(encoding), 0
+    except UnicodeError as error:
         if errors == "strict":
-            raise _undecodable(source, encoding, error.start) from None
+            raise _undecodable(source, encoding, getattr(error, "start", 0)) from None
     text = data.decode(encoding, "replace")
     genuine = data.decode(encoding, "ignore").count("\ufffd")  # those the text itself contains
     return text, text.count("\ufffd") - genuine
