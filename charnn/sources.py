@@ -177,8 +177,10 @@ def _looks_like_text(path: Path) -> bool:
     with files.storage_errors("read", path), path.open("rb") as file:
         head = file.read(SNIFFED)
     if head.startswith(GZIP_MAGIC):
-        with contextlib.suppress(zlib.error):  # damage is reported when the whole is read
+        try:
             head = zlib.decompressobj(wbits=31).decompress(head, SNIFFED)
+        except zlib.error:
+            return True  # so that it is read, and the damage reported
     return head.startswith(UTF16_MARKS) or b"\0" not in head
 
 

@@ -178,6 +178,14 @@ def test_a_damaged_gzip_is_bad_data(read: Read) -> None:
     assert refused >= len(packed) - 12
 
 
+def test_a_damaged_gzip_in_a_folder_is_bad_data(read: Read) -> None:
+    """It is not passed over as if it were something else."""
+    write("folder/a.txt")
+    write("folder/b.gz", b"\x1f\x8b\xff" + bytes(50))
+    with pytest.raises(DataError, match=r"^b\.gz is not a sound gzip file"):
+        read("folder")
+
+
 def test_a_gzip_suffix_is_a_promise(read: Read) -> None:
     """A file called .gz that is none is an error, not text."""
     write("text.gz", "plain")
