@@ -3,6 +3,7 @@
 Never knows: batches, models, torch.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from charnn import files
 from charnn.config import PrepareConfig
-from charnn.errors import DataError, StorageError
+from charnn.errors import DataError, StorageError, UsageError
 from charnn.tokenizer import Tokenizer
 from charnn.workspace import META_FILE
 
@@ -86,47 +87,64 @@ def write_dataset(
     sources: list[dict[str, Any]],
     *,
     replace: bool = False,
-) -> dict[str, Any]:
-    """Encode the splits into `folder`, which appears complete or not at all; the manifest back.
+) -> tuple[dict[str, Any], bool]:
+    """Encode the splits into `folder`, which appears complete or not at all.
 
-    The same texts and settings give the same bytes. Raises StorageError.
+    Returns the manifest, and whether the folder held exactly this already. The same texts and
+    settings give the same bytes. Raises UsageError where another dataset is there and `replace`
+    is not set, StorageError where it cannot be written.
     """
+    ids = {name: tokenizer.encode(text) for name, text in splits.items()}
+    tokenizer_json = tokenizer.to_json().encode()
+    meta = {
+        "format_version": FORMAT_VERSION,
+        "dtype": tokenizer.dtype.name,
+        "tokenizer": {
+            "kind": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "sha256": files.sha256(tokenizer_json),
+        },
+        "start_token": _start_token(ids["train"], tokenizer),
+        "splits": {name: _described(splits[name], ids[name], tokenizer) for name in splits},
+        "sources": sources,
+        "policies": config.model_dump(mode="json"),
+    }
+    manifest = (files.to_json(meta, indent=2) + "\n").encode()
+    if folder.exists() and _is_same(folder, manifest):
+        return meta, True
+    if folder.exists() and not replace:
+        raise UsageError(
+            f"{folder} exists already and would change", "give another --name, or --force"
+        )
     with files.new_folder(folder, replace=replace) as new:
-        described = {
-            name: _write_split(new / f"{name}.bin", text, tokenizer)
-            for name, text in splits.items()
-        }
-        tokenizer_json = tokenizer.to_json().encode()
+        for name, tokens in ids.items():
+            tokens.tofile(new / f"{name}.bin")
         (new / TOKENIZER_FILE).write_bytes(tokenizer_json)
-        meta = {
-            "format_version": FORMAT_VERSION,
-            "dtype": tokenizer.dtype.name,
-            "tokenizer": {
-                "kind": tokenizer.kind,
-                "vocab_size": tokenizer.vocab_size,
-                "sha256": files.sha256(tokenizer_json),
-            },
-            "start_token": _start_token(new, tokenizer),
-            "splits": described,
-            "sources": sources,
-            "policies": config.model_dump(mode="json"),
-        }
-        (new / META_FILE).write_text(files.to_json(meta, indent=2) + "\n", encoding="utf-8")
-    return meta
+        (new / META_FILE).write_bytes(manifest)
+    return meta, False
 
 
-def _write_split(path: Path, text: Text, tokenizer: Tokenizer) -> dict[str, Any]:
-    ids = tokenizer.encode(text)
-    with files.storage_errors("write", path):
-        ids.tofile(path)
-    described: dict[str, Any] = {
+def _is_same(folder: Path, manifest: bytes) -> bool:
+    """Whether the folder holds this dataset, whole; if so it becomes the one prepared last."""
+    path = folder / META_FILE
+    if not path.is_file() or path.read_bytes() != manifest:
+        return False
+    try:
+        open_dataset(folder)
+    except (DataError, StorageError):
+        return False
+    path.touch()
+    return True
+
+
+def _described(text: Text, ids: Tokens, tokenizer: Tokenizer) -> dict[str, Any]:
+    return {
         "tokens": len(ids),
         "chars": _count_chars(text),
         "bytes": len(text) if isinstance(text, bytes) or text.isascii() else len(_utf8(text)),
         "sha256": files.sha256(memoryview(ids).cast("B")),
+        "unknown": int(np.count_nonzero(ids == tokenizer.unk_id)),
     }
-    described["unknown"] = int(np.count_nonzero(ids == tokenizer.unk_id))
-    return described
 
 
 def _utf8(text: str) -> bytes:
@@ -140,13 +158,14 @@ def _count_chars(text: Text) -> int:
     return len(text) - int(np.count_nonzero(continuation))
 
 
-def _start_token(folder: Path, tokenizer: Tokenizer) -> int:
+def _start_token(train: Tokens, tokenizer: Tokenizer) -> int:
     """The newline's id if it is in the vocabulary, else the commonest token of the train split."""
     newline = b"\n"
     if newline in tokenizer.pieces:
         return tokenizer.pieces.index(newline)
-    train = np.fromfile(folder / "train.bin", tokenizer.dtype)
-    counts = np.bincount(train, minlength=tokenizer.vocab_size)
+    counts = np.zeros(tokenizer.vocab_size, np.int64)
+    for start in range(0, len(train), files.CHUNK):  # bincount widens what it counts to 64 bits
+        counts += np.bincount(train[start : start + files.CHUNK], minlength=len(counts))
     if tokenizer.unk_id is not None:
         counts[tokenizer.unk_id] = -1
     return int(counts.argmax())
@@ -184,6 +203,18 @@ def open_dataset(folder: Path) -> Dataset:
         records is True,
         fingerprint(meta),
         meta,
+    )
+
+
+def find_dataset_of(wanted: str, data_dir: Path) -> Dataset:
+    """The dataset in `data_dir` with this fingerprint. Raises DataError where there is none."""
+    for path in sorted(data_dir.glob(f"*/{META_FILE}")):
+        with contextlib.suppress(DataError, StorageError, KeyError, TypeError):
+            if fingerprint(read_meta(path.parent)) == wanted:
+                return open_dataset(path.parent)
+    raise DataError(
+        f"the dataset that this model was trained on is not in {data_dir}",
+        "prepare it again, give --data-dir, or name a file",
     )
 
 

@@ -1,14 +1,15 @@
 """The language model: embedding → recurrent layers → output.
 
-Never knows: batches, files, optimizers.
+Never knows: batches, optimizers, paths.
 """
 
 import math
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from charnn.config import ModelConfig
 from charnn.layers import CELLS, RecurrentLayer, SequenceDropout, State
@@ -99,6 +100,15 @@ class LanguageModel(nn.Module):
             tensor.copy_(tensors[name])
 
 
+def with_weights(
+    config: ModelConfig, arrays: Mapping[str, npt.NDArray[np.float32]]
+) -> LanguageModel:
+    """The network with the weights of a model file, ready to evaluate."""
+    model = LanguageModel(config)
+    model.load_tensors({name: torch.tensor(array) for name, array in arrays.items()})
+    return model.eval()
+
+
 def detach(state: State) -> State:
     """The same numbers, cut off from the graph that made them: gradients stop here."""
     return tuple(part.detach() for part in state)
@@ -108,12 +118,3 @@ def start_afresh(state: State, fresh: Tensor) -> State:
     """The state with the rows in `fresh` (B,) set to zero."""
     keep = (~fresh).unsqueeze(1)
     return tuple(part * keep for part in state)
-
-
-def sum_of_nats(logits: Tensor, targets: Tensor, ignore: int) -> tuple[Tensor, Tensor]:
-    """-ln p of each target, (B·T,) in float32 with zeros where ignored, and how many count."""
-    flat = targets.reshape(-1)
-    nats = F.cross_entropy(
-        logits.reshape(len(flat), -1).float(), flat, ignore_index=ignore, reduction="none"
-    )
-    return nats, (flat != ignore).sum()

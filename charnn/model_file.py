@@ -24,7 +24,7 @@ FORMAT = "charnn-model"
 FORMAT_VERSION = 1
 MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
 LENGTH_PREFIX = 8  # bytes of little-endian header length at the start of the file
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
 
 Array = npt.NDArray[np.float32]
 
@@ -58,7 +58,7 @@ class ModelFile:
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of a model of this configuration."""
     vocabulary, width = config.vocab_size, config.hidden_size
-    rows = GATES[config.cell] * width
+    rows = len(GATES[config.cell]) * width
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary, config.embedding_dim)}
     for layer in range(config.num_layers):
         columns = config.embedding_dim if layer == 0 else width
@@ -69,6 +69,15 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes["output.weight"] = (vocabulary, width)
     shapes["output.bias"] = (vocabulary,)
     return shapes
+
+
+def textbook_names(name: str, cell: str) -> str:
+    """What the textbooks call a tensor: W_xh, W_hh, b_h, W_hq, b_q, and one letter a gate."""
+    kind = name.rsplit(".", 1)[-1]
+    symbols = {"weight_ih": "W_x", "weight_hh": "W_h", "bias": "b_"}
+    if name.startswith("layers."):
+        return " ".join(symbols[kind] + gate for gate in GATES[cell])
+    return {"embedding.weight": "E", "output.weight": "W_hq", "output.bias": "b_q"}[name]
 
 
 def write_model(path: Path, model: ModelFile) -> None:

@@ -15,13 +15,12 @@ from charnn.config import TrainConfig
 from charnn.corpus import Dataset
 from charnn.errors import StorageError, UsageError
 from charnn.metrics import bits, perplexity
+from charnn.metrics_file import METRICS_FILE, append_row
 from charnn.model_file import ModelFile, write_model
 from charnn.training import Evaluation, Event, Step, Training
-from charnn.workspace import MODEL_FILE
+from charnn.workspace import CONFIG_FILE, MODEL_FILE
 from charnn.yaml_files import dump_settings
 
-CONFIG_FILE = "config.yaml"
-METRICS_FILE = "metrics.jsonl"
 LOG_EVERY = 10  # steps between two training lines in metrics.jsonl
 SAVE_SECONDS = 300.0  # between checkpoints, where save_every is not given
 
@@ -79,21 +78,13 @@ class Run:
         self.config = config
         files.write_file(self.folder / CONFIG_FILE, dump_settings(config).encode())
 
-    def truncate_metrics(self, step: int) -> None:
-        """Cut metrics.jsonl back to what had happened by `step`; a torn last line goes too."""
-        path = self.folder / METRICS_FILE
-        if path.is_file():
-            kept = [row for row in files.read_json_lines(path) if row.get("step", 0) <= step]
-            files.write_file(path, "".join(files.to_json(row) + "\n" for row in kept).encode())
-
     def log(self, event: Step | Evaluation) -> Warned | None:
         """Append an event to metrics.jsonl; a log that fails is reported once, then given up."""
         row = self._row(event)
         if row is None or self._log_failed:
             return None
         try:
-            with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as file:
-                file.write(files.to_json(row) + "\n")
+            append_row(self.folder, row)
         except OSError as error:
             self._log_failed = True
             return Warned(f"cannot write {METRICS_FILE}: {error.strerror}; training goes on")
@@ -193,11 +184,3 @@ def remove_run(folder: Path) -> None:
         raise StorageError(
             f"{folder} holds files that charnn did not write", "move them away first"
         ) from error
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.jsonl. Raises StorageError or DataError."""
-    path = folder / METRICS_FILE
-    if not path.is_file():
-        raise StorageError(f"{folder} is not a run: it has no {METRICS_FILE}", "charnn train")
-    return files.read_json_lines(path)

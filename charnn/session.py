@@ -6,7 +6,6 @@ Never knows: the command line, what a person sees.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,8 +13,10 @@ from charnn import devices
 from charnn.checkpoint import load_newest, restore
 from charnn.config import ModelConfig, TrainConfig
 from charnn.corpus import Dataset, Tokens
+from charnn.errors import DataError
 from charnn.evaluation import Units, default_streams, evaluate_carried
 from charnn.metrics import Score
+from charnn.metrics_file import cut_back
 from charnn.model import LanguageModel
 from charnn.model_file import read_model
 from charnn.runs import Run, Saved, Warned
@@ -99,8 +100,38 @@ class Session:
         checkpoint, faults = load_newest(self.run.folder)
         self.notes += [f"{fault.message}; an earlier checkpoint is used" for fault in faults]
         restore(self.training, checkpoint, self.dataset.fingerprint)
-        self.run.truncate_metrics(self.training.step)
+        cut_back(self.run.folder, self.training.step)
         self._begun_at = self.training.step
+
+    def init_from(self, path: Path) -> None:
+        """Begin with the weights of a model; its vocabulary is mapped symbol by symbol.
+
+        Raises DataError where the shapes of the layers differ.
+        """
+        loaded = read_model(path)
+        own = self.training.model.named_tensors()
+        rows = _shared_symbols(self.dataset.tokenizer.pieces, loaded.tokenizer.pieces)
+        with torch.no_grad():
+            for name, tensor in own.items():
+                theirs = torch.tensor(loaded.tensors.get(name, ()))
+                by_symbol = name.startswith(("embedding.", "output."))
+                if (
+                    len(own) != len(loaded.tensors)
+                    or theirs.shape[by_symbol:] != tensor.shape[by_symbol:]
+                ):
+                    raise DataError(
+                        f"{path} has another shape: {name} is {tuple(theirs.shape)} there, "
+                        f"{tuple(tensor.shape)} here",
+                        "give the same --cell, --hidden-size, --num-layers and --embedding-dim",
+                    )
+                if by_symbol:
+                    tensor[list(rows)] = theirs[list(rows.values())]
+                else:
+                    tensor.copy_(theirs)
+        self.notes.append(
+            f"weights from {path}: {len(rows):,} of {len(self.dataset.tokenizer.pieces):,} "
+            "symbols known there"
+        )
 
     def events(self) -> Iterator[Event | Saved | Warned]:
         """Train, log and keep the best model; whoever consumes this may stop between events."""
@@ -184,6 +215,12 @@ class Session:
             val=val,
             best_step=training.best_step,
         )
+
+
+def _shared_symbols(own: list[bytes], theirs: list[bytes]) -> dict[int, int]:
+    """Ids of the symbols that both vocabularies have: ours → theirs."""
+    ids = {piece: index for index, piece in enumerate(theirs)}
+    return {index: ids[piece] for index, piece in enumerate(own) if piece in ids}
 
 
 def model_config(config: TrainConfig, dataset: Dataset) -> ModelConfig:

@@ -12,6 +12,7 @@ from charnn.errors import StorageError, UsageError
 
 META_FILE = "meta.json"
 MODEL_FILE = "model.safetensors"
+CONFIG_FILE = "config.yaml"
 DATA_DIR = "data"
 RUNS_DIR = "runs"
 

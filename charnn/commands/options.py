@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charnn.config import Settings, flag
+from charnn.config import BUDGETS, Settings, flag
 
 ALIASES = {  # what users of the older tools type
     "--layers": "--num-layers",
@@ -51,6 +51,13 @@ def given(context: typer.Context, kind: type[Settings]) -> dict[str, Any]:
         for name, value in context.params.items()
         if name in kind.model_fields and value is not None
     }
+
+
+def merged(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Flags over settings; a budget among the flags takes the place of another in the file."""
+    if any(name in flags for name in BUDGETS):
+        settings = {name: value for name, value in settings.items() if name not in BUDGETS}
+    return {**settings, **flags}
 
 
 def without_aliases(arguments: list[str]) -> list[str]:

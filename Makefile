@@ -1,0 +1,47 @@
+# make demo   train a language model on the embedded corpus and watch it write (about two minutes)
+# make test   the tests that run in seconds
+# make check  everything that CI checks: tests, lint, types, generated docs
+# make slow   the tests that take minutes
+# make docs   regenerate what is generated in README.md and docs/
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test slow lint docs check clean
+.DEFAULT_GOAL := test
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: export CHARNN_DATA_DIR := demo/data
+demo: export CHARNN_RUNS_DIR := demo/runs
+demo: $(INSTALLED)
+	$(BIN)/charnn prepare
+	$(BIN)/charnn train --minutes 1
+	$(BIN)/charnn eval
+	$(BIN)/charnn sample --temp 0.8 -n 500
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/generate.py
+
+check: lint test
+	$(BIN)/python docs/generate.py --check
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m charnn` is the command `charnn`."""
+
+from charnn.cli import run
+
+run()

@@ -1,0 +1,98 @@
+"""The command line: parses arguments, runs one command, turns what went wrong into an exit code.
+
+The commands are in `commands/`; each imports what it needs when it runs, so that `--help` and a
+mistyped flag answer at once. Never knows: what a command does.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from charnn.commands import (
+    corpora,
+    evaluate,
+    info,
+    plot,
+    prepare,
+    sample,
+    train,
+)
+from charnn.commands.options import without_aliases
+from charnn.errors import CharnnError, StorageError, UsageError
+
+INTERRUPTED = 130
+DEBUG = "--debug"
+
+app = typer.Typer(
+    name="charnn",
+    help="Train recurrent language models on your own text and sample from them.",
+    epilog="Begin with three bare commands: charnn prepare, charnn train, charnn sample.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("prepare")(prepare.prepare)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("sample")(sample.sample)
+app.command("info")(info.info)
+app.command("plot")(plot.plot)
+app.command("corpora")(corpora.corpora)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"charnn {version('charnn')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show a traceback when something fails.")
+    ] = False,
+) -> None:
+    """Train recurrent language models on your own text and sample from them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code back (docs: errors.py holds those of failures)."""
+    given = without_aliases(list(sys.argv[1:] if arguments is None else arguments))
+    debug = DEBUG in given
+    given = [argument for argument in given if argument != DEBUG]
+    try:
+        code = app(given, prog_name="charnn", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except CharnnError as error:
+        return _fail(error, debug)
+    except typer.TyperException as error:  # a mistake on the command line
+        return _fail(UsageError(error.format_message(), "charnn --help"), debug)
+    except MemoryError:
+        return _fail(StorageError("out of memory", "use a smaller --batch-size or model"), debug)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        return _fail(StorageError(str(error)), debug)
+
+
+def _fail(error: CharnnError, debug: bool) -> int:
+    from charnn.display import Display
+
+    if error.message:
+        Display().error(error, debug=debug)
+    return error.exit_code
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""`charnn corpora`: the catalogue of texts to learn from."""
+
+from charnn.commands import options
+
+
+def corpora(json: options.Json = False) -> int:
+    """List the corpora that `charnn prepare` knows by name: embedded and downloadable."""
+    from charnn.catalogue import Catalogue
+    from charnn.display import text_table
+    from charnn.files import to_json
+    from charnn.output import Output
+
+    catalogue = Catalogue()
+    rows = [
+        {
+            "name": name,
+            "title": card.title,
+            "bytes": catalogue.size(name),
+            "license": card.license,
+            "language": card.language,
+            "embedded": catalogue.is_local(name),
+            "description": card.description,
+        }
+        for name, card in sorted(catalogue.cards.items())
+    ]
+    output = Output()
+    if json:
+        output.line(to_json({"corpora": rows}))
+    else:
+        table = [
+            (
+                row["name"],
+                "here" if row["embedded"] else "download",
+                f"{row['bytes']:,}" if row["bytes"] else "?",
+                row["license"],
+                row["title"],
+            )
+            for row in rows
+        ]
+        output.write(text_table(("name", "where", "bytes", "licence", "title"), table))
+    output.flush()
+    return 0

@@ -1,0 +1,128 @@
+"""`charnn eval`: how well a model predicts a split or any text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from charnn import workspace
+from charnn.commands import options
+
+if TYPE_CHECKING:
+    from charnn.corpus import Tokens
+    from charnn.devices import Arithmetic
+    from charnn.display import Display
+    from charnn.metrics import Score
+    from charnn.model_file import ModelFile
+
+
+def evaluate(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] [FILE]...",
+            help="A run, a model file, or nothing for the newest; then files to score "
+            "instead of a split.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The model; all arguments are files then.")
+    ] = None,
+    split: Annotated[
+        Literal["val", "test", "train"], typer.Option(help="Split of the model's dataset.")
+    ] = "val",
+    windows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Score cold windows of N tokens instead of one carried pass."),
+    ] = None,
+    streams: Annotated[
+        int | None,
+        typer.Option(min=1, help="Compute the carried pass in N parallel streams; 1 = literally."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
+    data_dir: options.DataDir = None,
+    runs_dir: options.RunsDir = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Measure loss, perplexity and bits per character and byte of a split or of any text."""
+    from charnn import corpus
+    from charnn.display import Display
+    from charnn.model_file import read_model
+
+    display = Display(quiet=quiet)
+    names = list(arguments or [])
+    chosen = model if model is not None else (names.pop(0) if names else None)
+    path = workspace.find_model(chosen, workspace.runs_dir(runs_dir))
+    loaded = read_model(path)
+    if names:
+        label, tokens = ", ".join(names), _tokens_of_files(loaded, names, display)
+    else:
+        dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
+        label, tokens = split, dataset.split(split)
+    score, protocol = _score(loaded, tokens, windows, streams, _arithmetic(device, threads))
+    result = {"model": _name_of(path), "text": label, "protocol": protocol, **score.as_dict()}
+    _report(result, display, json=json)
+    return 0
+
+
+def _tokens_of_files(model: "ModelFile", names: list[str], display: "Display") -> "Tokens":
+    from charnn.decoding import decode, join_bytes
+    from charnn.sources import read_sources
+
+    sources = read_sources(names).sources
+    if model.tokenizer.kind == "byte":
+        text: str | bytes = join_bytes(sources)[0]
+    else:
+        text, report = decode(sources)
+        for note in report.notes:
+            display.note(note)
+    return model.tokenizer.encode(text)
+
+
+def _arithmetic(device: str, threads: int | None) -> "Arithmetic":
+    from charnn import devices
+
+    devices.configure(threads, deterministic=False)
+    return devices.Arithmetic(devices.choose_device(device), "float32")
+
+
+def _score(
+    loaded: "ModelFile",
+    tokens: "Tokens",
+    windows: int | None,
+    streams: int | None,
+    arithmetic: "Arithmetic",
+) -> tuple["Score", str]:
+    from charnn.evaluation import Units, default_streams, evaluate_carried, evaluate_windows
+    from charnn.model import with_weights
+
+    model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
+    units = Units.of(loaded.tokenizer)
+    if windows:
+        return evaluate_windows(model, tokens, units, windows), f"windows:{windows}"
+    streams = streams or default_streams(len(tokens))
+    return evaluate_carried(model, tokens, units, loaded.start_token, streams), "carried"
+
+
+def _name_of(path: Path) -> str:
+    """A run is called by its folder, a file that was mailed by its own name."""
+    return path.parent.resolve().name if path.name == workspace.MODEL_FILE else path.stem
+
+
+def _report(result: dict[str, "str | float"], display: "Display", *, json: bool) -> None:
+    from charnn.files import to_json
+    from charnn.output import Output
+
+    output = Output()
+    if json:
+        output.line(to_json(result))
+    else:
+        for name, value in result.items():
+            output.line(
+                f"{name:<14} {value:.4f}" if isinstance(value, float) else f"{name:<14} {value}"
+            )
+    output.flush()
+    display.next_command(f"charnn sample {result['model']}")

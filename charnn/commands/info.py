@@ -1,0 +1,157 @@
+"""`charnn info`: what a dataset, a run or a model file is."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charnn import workspace
+from charnn.commands import options
+from charnn.errors import StorageError
+
+
+def info(
+    path: Annotated[
+        str | None,
+        typer.Argument(
+            help="Dataset, run or model: its name, folder or file. Default: the newest model."
+        ),
+    ] = None,
+    data_dir: options.DataDir = None,
+    runs_dir: options.RunsDir = None,
+    json: options.Json = False,
+) -> int:
+    """Say what a dataset, a run or a model file is: sizes, vocabulary, settings, figures."""
+    from charnn.files import to_json
+    from charnn.output import Output
+
+    found = _find(path, workspace.data_dir(data_dir), workspace.runs_dir(runs_dir))
+    description = _describe_dataset(found) if found.is_dir() else _describe_model(found)
+    output = Output()
+    if json:
+        output.line(to_json(description))
+    else:
+        output.write(_as_text(description))
+    output.flush()
+    return 0
+
+
+def _find(path: str | None, data_dir: Path, runs_dir: Path) -> Path:
+    """The folder of a dataset, or the file of a model. Raises StorageError where it is neither."""
+    if path is not None:
+        for candidate in (Path(path), data_dir / path):
+            if (candidate / workspace.META_FILE).is_file():
+                return candidate
+    try:
+        return workspace.find_model(path, runs_dir)
+    except StorageError as error:
+        if path is None:
+            raise
+        raise StorageError(f"no dataset, run or model {path!r}", error.hint) from None
+
+
+def _describe_dataset(folder: Path) -> dict[str, Any]:
+    from charnn.corpus import open_dataset
+
+    dataset = open_dataset(folder)
+    return {
+        "kind": "dataset",
+        "name": dataset.name,
+        "tokenizer": dataset.tokenizer.kind,
+        "vocab_size": dataset.tokenizer.vocab_size,
+        "vocabulary": _vocabulary(dataset.tokenizer.pieces),
+        "records": dataset.records,
+        "splits": dataset.meta["splits"],
+        "sources": dataset.meta["sources"],
+        "policies": dataset.meta["policies"],
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def _describe_model(path: Path) -> dict[str, Any]:
+    from charnn.model_file import read_model, textbook_names
+
+    model = read_model(path)
+    return {
+        "kind": "model",
+        "name": path.parent.resolve().name if path.name == workspace.MODEL_FILE else path.stem,
+        "bytes": path.stat().st_size,
+        "config": model.config.model_dump(mode="json"),
+        "tokenizer": model.tokenizer.kind,
+        "vocabulary": _vocabulary(model.tokenizer.pieces),
+        "start_token": model.start_token,
+        "records": model.records,
+        "parameters": model.parameters,
+        "tensors": [
+            {
+                "name": name,
+                "textbook": textbook_names(name, model.config.cell),
+                "shape": list(tensor.shape),
+                "parameters": tensor.size,
+            }
+            for name, tensor in sorted(model.tensors.items())
+        ],
+        "metrics": model.metrics,
+        "training": model.training,
+        "fingerprint": model.fingerprint,
+        "sha256": model.sha256,
+    }
+
+
+SHOWN_SYMBOLS = 120  # beginnings of a vocabulary that fit on a screen
+
+
+def _vocabulary(pieces: list[bytes]) -> list[str]:
+    return [piece.decode("utf-8", "replace") for piece in pieces]
+
+
+def _as_text(description: dict[str, Any]) -> str:
+    """The description for a person: plain values first, then what has parts."""
+    from charnn.display import table
+
+    plain, parts = [], []
+    for name, value in description.items():
+        if name == "vocabulary":
+            shown = " ".join(repr(symbol)[1:-1] or "''" for symbol in value[:SHOWN_SYMBOLS])
+            more = f" … {len(value) - SHOWN_SYMBOLS:,} more" if value[SHOWN_SYMBOLS:] else ""
+            parts.append(f"vocabulary\n  {shown}{more}")
+        elif isinstance(value, list):
+            rows = [[_cell(cell) for cell in row.values()] for row in value]
+            parts.append(f"{name}\n{_indented(table(list(value[0]) if value else [], rows))}")
+        elif isinstance(value, dict):
+            parts.append(f"{name}\n{_indented(_mapping(value))}")
+        else:
+            plain.append([name, _cell(value)])
+    return "\n".join([table(["", ""], plain).strip("\n"), *parts]) + "\n"
+
+
+def _mapping(value: dict[str, Any]) -> str:
+    from charnn.display import table
+
+    if value and all(isinstance(item, dict) for item in value.values()):
+        keys = list(next(iter(value.values())))
+        rows = [[name, *(_cell(item.get(key)) for key in keys)] for name, item in value.items()]
+        return table(["", *keys], rows)
+    flat: list[list[str]] = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            flat += [[f"{key}.{inner}", _cell(cell)] for inner, cell in item.items()]
+        elif item is not None:
+            flat.append([key, _cell(item)])
+    return table(["", ""], flat).strip("\n")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return " × ".join(str(part) for part in value)
+    return str(value)
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())

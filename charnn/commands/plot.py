@@ -1,0 +1,59 @@
+"""`charnn plot`: learning curves of one run or several."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from charnn import workspace
+from charnn.commands import options
+
+if TYPE_CHECKING:
+    from charnn.curves import Curve
+
+
+def plot(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Runs: names or folders. Default: the newest."),
+    ] = None,
+    x: Annotated[
+        Literal["step", "tokens", "seconds"], typer.Option("--x", help="What to plot over.")
+    ] = "step",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write a PNG or SVG; without it, draw in the terminal."
+        ),
+    ] = None,
+    runs_dir: options.RunsDir = None,
+    quiet: options.Quiet = False,
+) -> int:
+    """Draw the learning curves of runs."""
+    from charnn.curves import Curve
+    from charnn.display import Display
+    from charnn.metrics_file import read_metrics
+
+    folder = workspace.runs_dir(runs_dir)
+    found = [workspace.find_run(name, folder) for name in (runs or [None])]
+    curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
+    if output is not None:
+        from charnn.plots import learning_curves
+
+        learning_curves(curves, x, output)
+        Display(quiet=quiet).note(f"wrote {output}")
+    else:
+        _draw(curves, x)
+    return 0
+
+
+def _draw(curves: "list[Curve]", x: Literal["step", "tokens", "seconds"]) -> None:
+    """Curves as characters on stdout, as wide as the terminal."""
+    import shutil
+
+    from charnn.drawing import terminal_curves
+    from charnn.output import Output
+
+    output = Output()
+    output.line(terminal_curves(curves, x, width=shutil.get_terminal_size().columns))
+    output.flush()

@@ -1,0 +1,114 @@
+"""`charnn prepare`: text → dataset."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charnn.commands import options
+from charnn.commands.options import option
+from charnn.config import PrepareConfig, TokenizerName, validate
+
+if TYPE_CHECKING:
+    from charnn.display import Display
+    from charnn.preparation import Prepared
+    from charnn.sources import Source
+
+
+def prepare(
+    context: typer.Context,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders, globs, .gz files, - (stdin), or a name that `charnn corpora` "
+            "lists. Default: the embedded corpus.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the dataset.", show_default="after the source")
+    ] = None,
+    tokenizer: Annotated[TokenizerName | None, option(PrepareConfig, "tokenizer")] = None,
+    vocab_size: Annotated[int | None, option(PrepareConfig, "vocab_size")] = None,
+    min_count: Annotated[int | None, option(PrepareConfig, "min_count")] = None,
+    word_pattern: Annotated[str | None, option(PrepareConfig, "word_pattern")] = None,
+    val_frac: Annotated[float | None, option(PrepareConfig, "val_frac")] = None,
+    test_frac: Annotated[float | None, option(PrepareConfig, "test_frac")] = None,
+    val: Annotated[str | None, typer.Option(help="File with the validation text.")] = None,
+    test: Annotated[str | None, typer.Option(help="File with the test text.")] = None,
+    lines: Annotated[bool | None, option(PrepareConfig, "lines")] = None,
+    newlines: Annotated[str | None, option(PrepareConfig, "newlines")] = None,
+    encoding: Annotated[str | None, option(PrepareConfig, "encoding")] = None,
+    errors: Annotated[str | None, option(PrepareConfig, "errors")] = None,
+    seed: Annotated[int | None, option(PrepareConfig, "seed")] = None,
+    tokenizer_from: Annotated[
+        Path | None,
+        typer.Option(help="Use the vocabulary of this dataset, run, model or tokenizer.json."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace a dataset of the same name.")] = False,
+    data_dir: options.DataDir = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Turn text into a dataset: decode, split, choose a vocabulary, encode."""
+    config = validate(PrepareConfig, options.given(context, PrepareConfig))
+    from charnn import preparation, workspace
+    from charnn.catalogue import DEFAULT_CORPUS
+    from charnn.display import Display
+
+    display = Display(quiet=quiet)
+    read = _read_all(sources or [], val, test, display)
+    folder = workspace.data_dir(data_dir) / workspace.check_name(
+        name or preparation.dataset_name(sources or [], DEFAULT_CORPUS)
+    )
+    vocabulary = preparation.tokenizer_from(tokenizer_from) if tokenizer_from else None
+    if vocabulary:
+        config = config.model_copy(update={"tokenizer": vocabulary.kind})
+    prepared = preparation.prepare(read, folder, config, tokenizer=vocabulary, replace=force)
+    _report(prepared, display, json=json)
+    return 0
+
+
+def _read_all(
+    arguments: list[str], val: str | None, test: str | None, display: "Display"
+) -> dict[str, tuple["Source", ...]]:
+    """The sources of each split: a corpus may bring its own, --val and --test name theirs."""
+    from charnn.catalogue import Catalogue
+    from charnn.sources import read_sources, reads_terminal
+
+    if reads_terminal(arguments):
+        display.hint("reading from the terminal; end with Ctrl-D")
+    catalogue = Catalogue()
+    with display.progress("reading") as progress:
+        reading = read_sources(arguments, catalogue=catalogue, progress=progress)
+    for note in reading.notes:
+        display.note(note)
+    read = {"train": reading.of("train"), "val": reading.of("val"), "test": reading.of("test")}
+    for split, given in (("val", val), ("test", test)):
+        if given is not None:
+            read[split] = read_sources([given], catalogue=catalogue).sources
+    return {split: sources for split, sources in read.items() if sources}
+
+
+def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
+    meta = prepared.meta
+    for note in prepared.notes:
+        display.note(note)
+    for warning in prepared.warnings:
+        display.warning(warning)
+    sizes = ", ".join(f"{name} {split['tokens']:,}" for name, split in meta["splits"].items())
+    vocabulary = meta["tokenizer"]
+    state = "unchanged" if prepared.unchanged else "written"
+    display.note(
+        f"{prepared.folder}: {vocabulary['kind']} vocabulary of {vocabulary['vocab_size']:,}; "
+        f"tokens: {sizes}; {state}"
+    )
+    if json:
+        from charnn.files import to_json
+        from charnn.output import Output
+
+        result = {"dataset": prepared.folder.name, "folder": str(prepared.folder), **meta}
+        output = Output()
+        output.line(to_json(result))
+        output.flush()
+    display.next_command("charnn train")

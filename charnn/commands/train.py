@@ -1,0 +1,205 @@
+"""`charnn train`: dataset → run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charnn import workspace
+from charnn.commands import options
+from charnn.commands.options import option
+from charnn.config import (
+    CellName,
+    OptimizerName,
+    PrecisionName,
+    PresetName,
+    SamplerName,
+    TrainConfig,
+    validate,
+)
+from charnn.errors import CharnnError, UsageError
+
+if TYPE_CHECKING:
+    from charnn.corpus import Dataset
+    from charnn.display import Display
+    from charnn.session import Result, Session
+
+BY_PRESET = "by the preset"
+SHAPING = ("cell", "hidden_size", "num_layers", "embedding_dim", "tie_weights")
+
+
+def train(
+    context: typer.Context,
+    data: Annotated[
+        str | None,
+        typer.Argument(help="Dataset: its name or folder. Default: the one prepared last."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run.", show_default="DATA-CELL-NNN")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; flags win over it.")
+    ] = None,
+    preset: Annotated[PresetName | None, option(TrainConfig, "preset")] = None,
+    cell: Annotated[CellName | None, option(TrainConfig, "cell")] = None,
+    hidden_size: Annotated[
+        int | None, option(TrainConfig, "hidden_size", default=BY_PRESET)
+    ] = None,
+    num_layers: Annotated[int | None, option(TrainConfig, "num_layers")] = None,
+    embedding_dim: Annotated[
+        int | None, option(TrainConfig, "embedding_dim", default=BY_PRESET)
+    ] = None,
+    tie_weights: Annotated[bool | None, option(TrainConfig, "tie_weights")] = None,
+    dropout: Annotated[float | None, option(TrainConfig, "dropout", default=BY_PRESET)] = None,
+    input_dropout: Annotated[float | None, option(TrainConfig, "input_dropout")] = None,
+    sampler: Annotated[SamplerName | None, option(TrainConfig, "sampler")] = None,
+    batch_size: Annotated[int | None, option(TrainConfig, "batch_size", default=BY_PRESET)] = None,
+    bptt: Annotated[int | None, option(TrainConfig, "bptt")] = None,
+    epochs: Annotated[float | None, option(TrainConfig, "epochs", default=BY_PRESET)] = None,
+    steps: Annotated[int | None, option(TrainConfig, "steps")] = None,
+    minutes: Annotated[float | None, option(TrainConfig, "minutes")] = None,
+    optimizer: Annotated[OptimizerName | None, option(TrainConfig, "optimizer")] = None,
+    lr: Annotated[float | None, option(TrainConfig, "lr", default=BY_PRESET)] = None,
+    warmup_steps: Annotated[int | None, option(TrainConfig, "warmup_steps")] = None,
+    final_lr_frac: Annotated[float | None, option(TrainConfig, "final_lr_frac")] = None,
+    weight_decay: Annotated[float | None, option(TrainConfig, "weight_decay")] = None,
+    grad_clip: Annotated[float | None, option(TrainConfig, "grad_clip")] = None,
+    device: Annotated[str | None, option(TrainConfig, "device")] = None,
+    precision: Annotated[PrecisionName | None, option(TrainConfig, "precision")] = None,
+    seed: Annotated[int | None, option(TrainConfig, "seed")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on with a stopped run, exactly where it stopped.", metavar="RUN"),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(help="Begin a new run with the weights of this model.", metavar="MODEL"),
+    ] = None,
+    eval_every: Annotated[int | None, option(TrainConfig, "eval_every")] = None,
+    save_every: Annotated[int | None, option(TrainConfig, "save_every")] = None,
+    sample_every: Annotated[int | None, option(TrainConfig, "sample_every")] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the resolved settings as YAML, and stop.")
+    ] = False,
+    deterministic: Annotated[bool | None, option(TrainConfig, "deterministic")] = None,
+    threads: Annotated[int | None, option(TrainConfig, "threads")] = None,
+    force: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
+    data_dir: options.DataDir = None,
+    runs_dir: options.RunsDir = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Train a recurrent language model on a dataset."""
+    from charnn.display import Display
+
+    display = Display(quiet=quiet)
+    asked = _asked(context, config)
+    data_dir, runs_dir = workspace.data_dir(data_dir), workspace.runs_dir(runs_dir)
+    if resume is not None:
+        _refuse_with_resume(name, init_from, asked)
+        folder = workspace.find_run(resume, runs_dir)
+        dataset, settings = _resumed(folder, asked, data_dir)
+    else:
+        dataset, settings = _resolved(asked, data_dir, display)
+        folder = runs_dir / workspace.check_name(
+            name or workspace.next_run_name(runs_dir, dataset.name, settings.cell)
+        )
+    if print_config:
+        return _print_config(settings)
+    from charnn.files import Lock
+    from charnn.session import Session
+
+    session = Session(dataset, settings, folder)
+    if resume is None:
+        session.run.create(force=force)
+    with Lock(folder):
+        if resume is not None:
+            session.resume()
+        elif init_from is not None:
+            session.init_from(workspace.find_model(init_from, runs_dir))
+        session.record_config()
+        return _run(session, display, json=json)
+
+
+def _asked(context: typer.Context, config: Path | None) -> dict[str, Any]:
+    """What the user set, in flags or in a file; flags win."""
+    flags = options.given(context, TrainConfig)
+    if config is None:
+        return flags
+    from charnn.yaml_files import read_settings
+
+    return options.merged(read_settings(config, TrainConfig), flags)
+
+
+def _resolved(
+    asked: dict[str, Any], data_dir: Path, display: "Display"
+) -> tuple["Dataset", TrainConfig]:
+    from charnn import presets
+    from charnn.corpus import open_dataset
+
+    dataset = open_dataset(workspace.find_dataset(asked.get("data"), data_dir))
+    facts = presets.Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size)
+    settings, why = presets.resolve({**asked, "data": dataset.name}, facts)
+    display.note(why)
+    return dataset, settings
+
+
+def _resumed(folder: Path, asked: dict[str, Any], data_dir: Path) -> tuple["Dataset", TrainConfig]:
+    """The settings of the run to go on with, changed where that is harmless."""
+    from charnn.corpus import open_dataset
+    from charnn.yaml_files import read_settings
+
+    recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
+    settings = validate(TrainConfig, options.merged(recorded, asked))
+    return open_dataset(workspace.find_dataset(settings.data, data_dir)), settings
+
+
+def _refuse_with_resume(name: str | None, init_from: str | None, asked: dict[str, Any]) -> None:
+    if name is not None or init_from is not None:
+        other = "--name" if name is not None else "--init-from"
+        raise UsageError(
+            f"--resume goes on with a run as it is; {other} begins a new one", f"leave out {other}"
+        )
+    changed = [field for field in (*SHAPING, "preset", "seed", "sampler") if field in asked]
+    if changed:
+        raise UsageError(
+            f"a resumed run keeps its {', '.join(changed)}",
+            "leave these out, or begin a new run with --init-from",
+        )
+
+
+def _print_config(settings: TrainConfig) -> int:
+    from charnn.output import Output
+    from charnn.yaml_files import dump_settings
+
+    output = Output()
+    output.write(dump_settings(settings))
+    output.flush()
+    return 0
+
+
+def _run(session: "Session", display: "Display", *, json: bool) -> int:
+    """Train until done or told to stop; save, report, and name the next command."""
+    from charnn.signals import listening
+    from charnn.watching import Watcher
+
+    run = session.run.folder.name
+    for note in session.notes:
+        display.note(note)
+    with listening() as requests, Watcher(session, display) as watcher:
+        for event in session.events():
+            watcher.show(event)
+            if requests.save:
+                requests.save = False
+                watcher.show(session.save())
+            if requests.stop is not None:
+                session.save()
+                break
+        else:
+            result = session.finish()
+    if requests.stop is not None:
+        display.warning(f"stopped at step {session.training.step:,}; the state is saved")
+        display.hint(f"go on with: charnn train --resume {run}")
+        return requests.stop
+    _report(result, session, display, json=json)
+    return 0

@@ -1,0 +1,52 @@
+"""What many tests need: a little text, and tiny networks with fixed weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from charnn.config import ModelConfig
+from charnn.model import LanguageModel
+
+TEXT = (
+    "the lamp on the stair will not stay lit, said the keeper of the light.\n"
+    "then light it again, said the sea.\n"
+)
+
+
+@pytest.fixture
+def text() -> str:
+    """About two kilobytes of repetitive English."""
+    return TEXT * 20
+
+
+@pytest.fixture
+def make_model():
+    """A function that builds a small network with reproducible weights, biases included."""
+
+    def build(
+        cell="lstm", num_layers=1, *, tie=False, vocab_size=11, hidden_size=7, seed=1, **dropouts
+    ):
+        torch.manual_seed(seed)
+        config = ModelConfig(
+            cell=cell,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            embedding_dim=hidden_size if tie else 5,
+            tie_weights=tie,
+            vocab_size=vocab_size,
+        )
+        model = LanguageModel(config, **dropouts)
+        with torch.no_grad():
+            for name, tensor in model.named_tensors().items():
+                if "bias" in name:
+                    tensor.add_(torch.randn_like(tensor) * 0.3)
+        return model
+
+    return build
+
+
+@pytest.fixture
+def ids():
+    """A thousand token ids below eleven, some more frequent than others."""
+    random = np.random.default_rng(7)
+    return np.minimum(random.geometric(0.25, 1000) - 1, 10).astype(np.uint8)

@@ -1,0 +1,106 @@
+"""Settings: ranges, names of what is wrong, and one spelling from field to flag."""
+
+import math
+
+import pytest
+
+from charnn.config import (
+    ModelConfig,
+    PrepareConfig,
+    SampleConfig,
+    Settings,
+    TrainConfig,
+    flag,
+    validate,
+)
+from charnn.errors import UsageError
+
+EVERY_KIND = [ModelConfig, TrainConfig, SampleConfig, PrepareConfig]
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_every_field_is_described(kind) -> None:
+    """The help text of a flag is the description of its field."""
+    assert all(field.description for field in kind.model_fields.values())
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_settings_are_closed_strict_and_frozen(kind) -> None:
+    """Nothing unknown gets in, and nothing changes afterwards."""
+    assert kind.model_config["extra"] == "forbid"
+    assert kind.model_config["strict"]
+    assert kind.model_config["frozen"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"lr": math.nan},
+        {"lr": math.inf},
+        {"lr": -1.0},
+        {"lr": 0},
+        {"lr": "1e-3"},
+        {"hidden_size": 0},
+        {"hidden_size": 10**30},
+        {"hidden_size": True},
+        {"hidden_size": 50.5},
+        {"dropout": 1.0},
+        {"cell": "transformer"},
+        {"device": "gpu"},
+        {"epochs": 0},
+    ],
+    ids=str,
+)
+def test_b5_a_bad_value_names_field_value_and_range(values) -> None:
+    """The message has the flag and what was given; the hint says what the field is."""
+    ((field, value),) = values.items()
+    with pytest.raises(UsageError) as caught:
+        validate(TrainConfig, values)
+
+    assert flag(field) in caught.value.message
+    assert repr(value) in caught.value.message
+    assert field in caught.value.hint
+
+
+def test_b2_an_unknown_key_gets_a_suggestion() -> None:
+    """`dropuot` is close to `dropout`."""
+    with pytest.raises(UsageError) as caught:
+        validate(TrainConfig, {"dropuot": 0.1}, "x.yaml")
+
+    assert "x.yaml" in caught.value.message
+    assert "dropuot" in caught.value.message
+    assert caught.value.hint == "did you mean dropout?"
+
+
+def test_one_budget_at_most() -> None:
+    """Epochs, steps and minutes exclude each other."""
+    with pytest.raises(UsageError, match="epochs and steps"):
+        validate(TrainConfig, {"epochs": 1.0, "steps": 2})
+
+
+def test_deterministic_needs_a_count_of_steps() -> None:
+    """A number of minutes is not the same twice."""
+    with pytest.raises(UsageError, match="deterministic"):
+        validate(TrainConfig, {"minutes": 1.0, "deterministic": True})
+
+
+def test_tied_weights_need_equal_widths() -> None:
+    """E and H are one matrix's width."""
+    with pytest.raises(UsageError, match="tie_weights"):
+        validate(
+            ModelConfig,
+            {"tie_weights": True, "embedding_dim": 8, "hidden_size": 16, "vocab_size": 3},
+        )
+
+
+def test_a_split_must_leave_something_to_train_on() -> None:
+    """Validation and test may not take everything."""
+    with pytest.raises(UsageError, match="nothing to train on"):
+        validate(PrepareConfig, {"val_frac": 0.6, "test_frac": 0.4})
+
+
+def test_defaults_are_valid() -> None:
+    """The defaults of each kind pass their own ranges."""
+    for kind in (TrainConfig, SampleConfig, PrepareConfig):
+        settings: Settings = kind()
+        assert validate(kind, settings.model_dump()) == settings

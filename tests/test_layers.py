@@ -1,0 +1,144 @@
+"""Each recurrent layer against the textbook's equations, written out step by step."""
+
+import math
+
+import pytest
+import torch
+
+from charnn.layers import CELLS, SequenceDropout
+
+EVERY_CELL = pytest.mark.parametrize("name", sorted(CELLS))
+
+
+def sigmoid(x):
+    return 1 / (1 + torch.exp(-x))
+
+
+def rnn_step(layer, x, state):
+    (h,) = state
+    return (torch.tanh(x @ layer.weight_ih.T + h @ layer.weight_hh.T + layer.bias),)
+
+
+def gru_step(layer, x, state):
+    (h,) = state
+    w_r, w_z, w_n = layer.weight_ih.chunk(3)
+    u_r, u_z, u_n = layer.weight_hh.chunk(3)
+    b_r, b_z, b_n = layer.bias.chunk(3)
+    r = sigmoid(x @ w_r.T + h @ u_r.T + b_r)
+    z = sigmoid(x @ w_z.T + h @ u_z.T + b_z)
+    n = torch.tanh(x @ w_n.T + b_n + r * (h @ u_n.T))
+    return ((1 - z) * n + z * h,)
+
+
+def lstm_step(layer, x, state):
+    h, c = state
+    parts = (x @ layer.weight_ih.T + h @ layer.weight_hh.T + layer.bias).chunk(4, dim=1)
+    i, f, g, o = sigmoid(parts[0]), sigmoid(parts[1]), torch.tanh(parts[2]), sigmoid(parts[3])
+    c = f * c + i * g
+    return o * torch.tanh(c), c
+
+
+STEPS = {"rnn": rnn_step, "gru": gru_step, "lstm": lstm_step}
+
+
+def layer_of(name, input_size=4, hidden_size=6):
+    torch.manual_seed(2)
+    layer = CELLS[name](input_size, hidden_size)
+    with torch.no_grad():
+        layer.bias.add_(torch.randn_like(layer.bias))
+    return layer.double()
+
+
+def random_state(layer, batch_size):
+    return tuple(torch.randn(batch_size, 6, dtype=torch.float64) for _ in layer.state_names)
+
+
+@EVERY_CELL
+def test_outputs_state_and_gradients_are_those_of_the_equations(name) -> None:
+    """T steps at once equal T steps one by one from the same state, and so do the gradients."""
+    layer = layer_of(name)
+    inputs, state = torch.randn(3, 9, 4, dtype=torch.float64), random_state(layer, 3)
+    outputs, final = layer(inputs, state)
+
+    expected, slow = [], state
+    for t in range(9):
+        slow = STEPS[name](layer, inputs[:, t], slow)
+        expected.append(slow[0])
+    expected = torch.stack(expected, dim=1)
+
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-10)
+    for part, slow_part in zip(final, slow, strict=True):
+        torch.testing.assert_close(part, slow_part, rtol=0, atol=1e-10)
+    weights = [layer.weight_ih, layer.weight_hh, layer.bias]
+    for fast, plain in zip(
+        torch.autograd.grad(outputs.square().sum(), weights),
+        torch.autograd.grad(expected.square().sum(), weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(fast, plain, rtol=0, atol=1e-9)
+
+
+@EVERY_CELL
+def test_carried_state_equals_one_long_pass(name) -> None:
+    """Two pieces with the state handed over give what the whole gives."""
+    layer = layer_of(name)
+    inputs, state = torch.randn(2, 10, 4, dtype=torch.float64), random_state(layer, 2)
+    whole, _ = layer(inputs, state)
+    first, between = layer(inputs[:, :4], state)
+    second, _ = layer(inputs[:, 4:], between)
+
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole, rtol=0, atol=1e-12)
+
+
+@EVERY_CELL
+def test_recurrent_weights_start_orthogonal_and_the_forget_gate_open(name) -> None:
+    """Each gate's recurrent block is orthogonal; an LSTM's forget bias is 1, other biases 0."""
+    layer = CELLS[name](4, 6)
+
+    for block in layer.weight_hh.chunk(len(layer.gates)):
+        torch.testing.assert_close(block @ block.T, torch.eye(6), rtol=0, atol=1e-5)
+    expected = torch.zeros(len(layer.gates) * 6)
+    if name == "lstm":
+        expected[6:12] = 1
+    assert torch.equal(layer.bias, expected)
+
+
+@EVERY_CELL
+def test_the_second_bias_of_the_fused_layer_stays_zero(name) -> None:
+    """It is not trained, so that one bias a layer is the whole truth."""
+    second = CELLS[name](4, 6).fused_layer.bias_hh_l0
+
+    assert not second.requires_grad
+    assert not second.any()
+
+
+@EVERY_CELL
+def test_a_layer_runs_on_cuda_as_on_the_cpu(name) -> None:
+    """The same outputs to float32 precision."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    layer = layer_of(name).float()
+    inputs, state = torch.randn(3, 9, 4), tuple(s.float() for s in random_state(layer, 3))
+    expected, _ = layer(inputs, state)
+    actual, _ = layer.cuda()(inputs.cuda(), tuple(part.cuda() for part in state))
+
+    torch.testing.assert_close(actual.cpu(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sequence_dropout_keeps_one_mask_for_a_whole_row() -> None:
+    """A feature is dropped at every step of its row or at none, and the mean is kept."""
+    torch.manual_seed(0)
+    dropout = SequenceDropout(0.3)
+    outputs = dropout(torch.ones(200, 5, 50))
+
+    assert torch.equal(outputs, outputs[:, :1].expand_as(outputs))
+    assert set(outputs.unique().tolist()) == {0.0, outputs.max().item()}
+    assert math.isclose(outputs.max().item(), 1 / 0.7, rel_tol=1e-6)
+    assert math.isclose(outputs.mean().item(), 1, abs_tol=0.02)
+
+
+def test_sequence_dropout_does_nothing_in_eval() -> None:
+    """Evaluation sees every feature."""
+    inputs = torch.randn(2, 3, 4)
+
+    assert torch.equal(SequenceDropout(0.5).eval()(inputs), inputs)

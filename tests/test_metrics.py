@@ -1,0 +1,50 @@
+"""Score: sums that add up, and the formulas against worked numbers."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charnn.metrics import Score, bits, perplexity
+
+COUNTS = st.integers(1, 10**6)
+
+
+def test_a_fair_coin_costs_one_bit() -> None:
+    """Predicting a fair coin costs ln 2 nats, perplexity 2, one bit a character."""
+    score = Score(
+        nats=10 * math.log(2), squares=10 * math.log(2) ** 2, tokens=10, chars=10, bytes=20
+    )
+
+    assert math.isclose(score.loss, math.log(2))
+    assert math.isclose(score.perplexity, 2)
+    assert math.isclose(score.bits_per_char, 1)
+    assert math.isclose(score.bits_per_byte, 0.5)
+    assert score.loss_stderr < 1e-9
+
+
+def test_the_standard_error_is_that_of_the_mean() -> None:
+    """For nats 1 and 3 the standard error of the mean is their sample deviation over root two."""
+    score = Score(nats=4, squares=10, tokens=2, chars=2, bytes=2)
+
+    assert math.isclose(score.loss_stderr, math.sqrt(2) / math.sqrt(2))
+
+
+@given(st.floats(0, 1e6), COUNTS, COUNTS, st.floats(0, 1e6), COUNTS, COUNTS)
+def test_two_parts_add_up_to_the_whole(n1, t1, c1, n2, t2, c2) -> None:
+    """The loss of a sum is the token-weighted mean of the losses."""
+    a, b = Score(n1, n1, t1, c1, c1), Score(n2, n2, t2, c2, c2)
+
+    assert math.isclose((a + b).loss, (a.loss * t1 + b.loss * t2) / (t1 + t2), abs_tol=1e-9)
+
+
+def test_perplexity_overflows_to_infinity() -> None:
+    """exp(loss) beyond a float is inf, not an error."""
+    assert perplexity(1e4) == math.inf
+
+
+def test_nothing_scored_is_nan_not_an_error() -> None:
+    """Without tokens there is no loss, and no division by zero."""
+    assert math.isnan(Score().loss)
+    assert math.isnan(Score().loss_stderr)
+    assert math.isnan(bits(1.0, 0))

@@ -1,0 +1,108 @@
+"""The language model as a whole: shapes, names, tying, carried state, dropout places."""
+
+import pytest
+import torch
+
+from charnn.layers import CELLS
+from charnn.model import detach, start_afresh
+from charnn.model_file import tensor_shapes
+
+SHAPES = pytest.mark.parametrize("num_layers", [1, 3])
+TYING = pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
+EVERY_CELL = pytest.mark.parametrize("cell", sorted(CELLS))
+
+
+@EVERY_CELL
+@SHAPES
+@TYING
+def test_tensors_have_the_names_and_shapes_of_the_file_format(
+    make_model, cell, num_layers, tie
+) -> None:
+    """The network and model_file.py state the format independently; they agree."""
+    model = make_model(cell, num_layers, tie=tie)
+    shapes = {name: tuple(t.shape) for name, t in model.named_tensors().items()}
+
+    assert shapes == tensor_shapes(model.config)
+
+
+@EVERY_CELL
+@SHAPES
+def test_one_carried_pass_equals_the_text_in_one_piece(make_model, cell, num_layers) -> None:
+    """Pieces of any length with the state handed over give the same logits."""
+    model = make_model(cell, num_layers).eval()
+    inputs = torch.randint(11, (2, 30))
+    whole, _ = model(inputs, model.initial_state(2))
+    state, pieces = model.initial_state(2), []
+    for piece in inputs.split([1, 12, 17], dim=1):
+        logits, state = model(piece, state)
+        pieces.append(logits)
+
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=0, atol=1e-5)
+
+
+@EVERY_CELL
+def test_the_logits_are_those_of_the_equations(make_model, cell) -> None:
+    """Embedding row, layer, h W_hq + b_q; a change of one input changes no earlier logits."""
+    model = make_model(cell).eval()
+    inputs = torch.randint(11, (1, 6))
+    logits, state = model(inputs, model.initial_state(1))
+    outputs, _ = model.layers[0](model.embedding.weight[inputs], model.initial_state(1))
+
+    expected = outputs @ model.output.weight.T + model.output.bias
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(state[0], outputs[:, -1], rtol=0, atol=1e-6)
+    inputs[0, 4] = (inputs[0, 4] + 1) % 11
+    changed, _ = model(inputs, model.initial_state(1))
+    torch.testing.assert_close(changed[:, :4], logits[:, :4], rtol=0, atol=1e-6)
+    assert not torch.allclose(changed[:, 4:], logits[:, 4:])
+
+
+def test_tied_weights_are_one_matrix_that_is_trained_once(make_model) -> None:
+    """Embedding and output share storage, and the file holds it once."""
+    model = make_model(tie=True)
+
+    assert model.output.weight is model.embedding.weight
+    assert "output.weight" not in model.named_tensors()
+
+
+def test_detach_cuts_the_graph_and_keeps_the_numbers(make_model) -> None:
+    """No gradient flows through a detached state."""
+    model = make_model()
+    _, state = model(torch.randint(11, (2, 5)), model.initial_state(2))
+    cut = detach(state)
+
+    assert all(part.requires_grad for part in state)
+    assert not any(part.requires_grad for part in cut)
+    assert all(torch.equal(a, b) for a, b in zip(state, cut, strict=True))
+
+
+def test_start_afresh_zeroes_the_fresh_rows_alone() -> None:
+    """Rows that continue keep their state to the bit."""
+    state = (torch.randn(3, 4), torch.randn(3, 4))
+    new = start_afresh(state, torch.tensor([False, True, False]))
+
+    for before, after in zip(state, new, strict=True):
+        assert torch.equal(after[[0, 2]], before[[0, 2]])
+        assert not after[1].any()
+
+
+def test_loading_tensors_takes_over_every_weight(make_model) -> None:
+    """A model that loads another's tensors computes the same."""
+    one, two = make_model(seed=1).eval(), make_model(seed=2).eval()
+    two.load_tensors({name: t.detach().clone() for name, t in one.named_tensors().items()})
+    inputs = torch.randint(11, (1, 8))
+
+    assert torch.equal(one(inputs, one.initial_state(1))[0], two(inputs, two.initial_state(1))[0])
+
+
+def test_dropout_acts_in_training_alone(make_model) -> None:
+    """Two training passes differ, two evaluations do not."""
+    model = make_model(num_layers=2, dropout=0.5, input_dropout=0.5)
+    inputs = torch.randint(11, (2, 8))
+
+    def run():
+        return model(inputs, model.initial_state(2))[0]
+
+    assert not torch.equal(run(), run())
+    model.eval()
+    assert torch.equal(run(), run())

@@ -1,0 +1,102 @@
+"""YAML of settings: what people write is read as they mean it, tricks are refused at once."""
+
+import time
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charnn.config import TrainConfig
+from charnn.errors import UsageError
+from charnn.yaml_files import dump_settings, read_settings
+
+
+def read(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_settings(path, TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 1e-3), ("2e-5", 2e-5), ("0.5", 0.5), (".5", 0.5), ("1", 1), ("1.", 1.0), ("+3", 3)],
+)
+def test_b1_numbers_are_numbers(tmp_path, text, value) -> None:
+    """1e-3 is a float, although YAML 1.1 calls it a string."""
+    assert read(tmp_path, f"lr: {text}\n") == {"lr": value}
+
+
+def test_words_are_words_and_octal_is_not(tmp_path) -> None:
+    """`no` is a word, 017 is seventeen, true is true, null is not given."""
+    values = read(tmp_path, "data: no\nseed: 017\ntie_weights: true\nsteps: null\n")
+
+    assert values == {"data": "no", "seed": 17, "tie_weights": True, "steps": None}
+
+
+@given(
+    st.builds(
+        TrainConfig,
+        lr=st.floats(1e-6, 10),
+        hidden_size=st.integers(1, 4096),
+        dropout=st.floats(0, 0.9),
+        steps=st.none() | st.integers(1, 10**9),
+        data=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    )
+)
+def test_what_is_dumped_is_read_back_unchanged(tmp_path_factory, config) -> None:
+    """Every value survives the way through a file."""
+    path = tmp_path_factory.mktemp("yaml") / "c.yaml"
+    path.write_text(dump_settings(config), encoding="utf-8")
+
+    assert TrainConfig(**read_settings(path, TrainConfig)) == config
+
+
+BAD = {
+    "unknown key": ("dropuot: 0.1", "dropuot"),
+    "a section": ("model:\n  cell: lstm", "model"),
+    "a value that is a section": ("lr:\n  a: 1", "single value"),
+    "a key twice": ("lr: 1.0\nlr: 2.0", "twice"),
+    "two documents": ("lr: 1.0\n---\nlr: 2.0", "second document"),
+    "a list": ("- lr", "no settings"),
+    "a scalar": ("lr", "no settings"),
+    "empty": ("", "no settings"),
+    "tabs": ("lr: 1.0\n\tseed: 1", "line 2"),
+    "latin-1": (b"data: caf\xe9", "not UTF-8"),
+    "python tag": ("lr: !!python/object/apply:os.system ['touch marker']", "tags"),
+    "python name": ("!!python/name:os.system lr: 1", "tags"),
+    "self reference": ("lr: &a [*a]", "anchors"),
+    "billion laughs": ("a: &a [x,x]\nb: &b [*a,*a]\nlr: *b", "anchors"),
+    "deep nesting": ("lr: " + "[" * 2000, "nested too deeply"),
+    "huge": ("# " + "x" * 2_000_000, "larger than"),
+    "nan": ("lr: .nan", "lr"),
+    "infinity": ("lr: .inf", "lr"),
+    "negative": ("lr: -1.0", "lr"),
+    "enormous": ("hidden_size: 1" + "0" * 30, "hidden_size"),
+    "true for a number": ("hidden_size: true", "hidden_size"),
+    "half a layer": ("num_layers: 50.5", "num_layers"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD)
+def test_b3_b4_b5_bad_files_are_refused_with_their_line(tmp_path, monkeypatch, text, said) -> None:
+    """UsageError naming file and place within a second; nothing is executed."""
+    monkeypatch.chdir(tmp_path)
+    begin = time.perf_counter()
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, text)
+
+    assert "c.yaml" in caught.value.message
+    assert said in caught.value.message
+    assert time.perf_counter() - begin < 1
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_bom_is_no_part_of_the_first_key(tmp_path) -> None:
+    """Editors that write a byte order mark do no harm."""
+    assert read(tmp_path, "\ufefflr: 1.0\n") == {"lr": 1.0}
+
+
+def test_dumped_settings_are_yaml_for_every_reader(tmp_path) -> None:
+    """PyYAML's own loader sees the same mapping."""
+    assert yaml.safe_load(dump_settings(TrainConfig(lr=0.5)))["lr"] == 0.5
