@@ -83,6 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         return _fail(StorageError(str(error)), debug)
+    except Exception as error:  # a mistake of ours: still one message
+        mistake = CharnnError(
+            f"{type(error).__name__}: {error}",
+            "this is a mistake in charnn; please report what --debug shows",
+        )
+        mistake.__cause__ = error
+        return _fail(mistake, debug)
 
 
 def _fail(error: CharnnError, debug: bool) -> int:

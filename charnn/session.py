@@ -25,6 +25,7 @@ from charnn.training import Event, Training, train
 
 VALIDATION_SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read
 LEAST_VALIDATION = 8192  # tokens
+TOKENS_A_MINUTE = 2e6  # a guess, where the budget is a time and the speed is not yet known
 VALIDATION_STREAMS = 32
 VALIDATION_WARM_UP = 128  # tokens; enough to rank one model against an earlier one
 
@@ -149,9 +150,16 @@ class Session:
         return self._score(model, tokens, streams, VALIDATION_WARM_UP)
 
     def _validation_tokens(self) -> Tokens:
-        """The stated part of the validation split that is read during training: its beginning."""
+        """The part of the validation split that is read during training: its beginning.
+
+        How long it is depends on the length of the run where that is known from the start, and is
+        settled then, for only losses of the same text compare.
+        """
         tokens = self.dataset.splits.get("val", self.dataset.splits["train"][:0])
-        planned = (self.training.steps or 0) * self.config.batch_size * self.config.bptt
+        if self.config.minutes is not None:
+            planned = self.config.minutes * TOKENS_A_MINUTE
+        else:
+            planned = (self.training.steps or 0) * self.config.batch_size * self.config.bptt
         return tokens[: max(LEAST_VALIDATION, int(VALIDATION_SHARE * planned))]
 
     def _score(self, model: LanguageModel, tokens: Tokens, streams: int, warm_up: int) -> Score:

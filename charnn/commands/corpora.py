@@ -6,7 +6,7 @@ from charnn.commands import options
 def corpora(json: options.Json = False) -> int:
     """List the corpora that `charnn prepare` knows by name: embedded and downloadable."""
     from charnn.catalogue import Catalogue
-    from charnn.display import text_table
+    from charnn.display import table
     from charnn.files import to_json
     from charnn.output import Output
 
@@ -27,7 +27,7 @@ def corpora(json: options.Json = False) -> int:
     if json:
         output.line(to_json({"corpora": rows}))
     else:
-        table = [
+        cells = [
             (
                 row["name"],
                 "here" if row["embedded"] else "download",
@@ -37,6 +37,6 @@ def corpora(json: options.Json = False) -> int:
             )
             for row in rows
         ]
-        output.write(text_table(("name", "where", "bytes", "licence", "title"), table))
+        output.line(table(["name", "where", "bytes", "licence", "title"], cells))
     output.flush()
     return 0

@@ -125,4 +125,4 @@ def _report(result: dict[str, "str | float"], display: "Display", *, json: bool)
                 f"{name:<14} {value:.4f}" if isinstance(value, float) else f"{name:<14} {value}"
             )
     output.flush()
-    display.next_command(f"charnn sample {result['model']}")
+    display.hint(f"next: charnn sample {result['model']}")

@@ -79,8 +79,7 @@ def _read_all(
     if reads_terminal(arguments):
         display.hint("reading from the terminal; end with Ctrl-D")
     catalogue = Catalogue()
-    with display.progress("reading") as progress:
-        reading = read_sources(arguments, catalogue=catalogue, progress=progress)
+    reading = read_sources(arguments, catalogue=catalogue)
     for note in reading.notes:
         display.note(note)
     read = {"train": reading.of("train"), "val": reading.of("val"), "test": reading.of("test")}
@@ -111,4 +110,4 @@ def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
         output = Output()
         output.line(to_json(result))
         output.flush()
-    display.next_command("charnn train")
+    display.hint("next: charnn train")

@@ -1,5 +1,6 @@
 """`charnn train`: dataset → run."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from charnn.config import (
     TrainConfig,
     validate,
 )
-from charnn.errors import CharnnError, UsageError
+from charnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charnn.corpus import Dataset
@@ -203,3 +204,22 @@ def _run(session: "Session", display: "Display", *, json: bool) -> int:
         return requests.stop
     _report(result, session, display, json=json)
     return 0
+
+
+def _report(result: "Result", session: "Session", display: "Display", *, json: bool) -> None:
+    from charnn.files import to_json
+    from charnn.output import Output
+
+    val = None
+    if result.val is not None:
+        val = {"model": result.run, "text": "val", "protocol": "carried", **result.val.as_dict()}
+        display.note(
+            f"validation: loss {result.val.loss:.4f}, perplexity {result.val.perplexity:.2f}, "
+            f"{result.val.bits_per_char:.3f} bits per character, at step {result.best_step:,}"
+        )
+    display.note(f"model: {session.run.model_path}")
+    if json:
+        output = Output()
+        output.line(to_json({**dataclasses.asdict(result), "val": val}))
+        output.flush()
+    display.hint("next: charnn sample --temp 0.8")

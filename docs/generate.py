@@ -1,0 +1,99 @@
+"""Write what can be read off the program into README.md and docs/: commands, options, modules.
+
+Run with --check it writes nothing and fails if anything is out of date.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import typer.main
+
+from charnn.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+COMMANDS = ROOT / "docs" / "commands.md"
+
+
+def main() -> int:
+    """Regenerate, or with --check compare; the exit code says whether all was current."""
+    wanted = {README: with_blocks(README.read_text("utf-8")), COMMANDS: command_reference()}
+    stale = [path for path, text in wanted.items() if not same(path, text)]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is out of date: run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(wanted[path], "utf-8")
+    return 0
+
+
+def same(path: Path, text: str) -> bool:
+    """Whether the file holds exactly this text."""
+    return path.is_file() and path.read_text("utf-8") == text
+
+
+def with_blocks(text: str) -> str:
+    """README with every block between `<!-- NAME -->` and `<!-- end NAME -->` made anew."""
+    for name, make in {"commands": command_table, "modules": module_table}.items():
+        block = f"<!-- {name} -->\n{make()}\n<!-- end {name} -->"
+        text = re.sub(rf"<!-- {name} -->.*?<!-- end {name} -->", lambda _, b=block: b, text, flags=re.S)
+    return text
+
+
+def commands() -> dict[str, typer.core.TyperCommand]:
+    """The commands by name, in the order of the help."""
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def command_table() -> str:
+    """One line a command, with the first sentence of its help."""
+    rows = [
+        f"| [`charnn {name}`](docs/commands.md#charnn-{name}) | {first_sentence(command.help)} |"
+        for name, command in commands().items()
+    ]
+    return "\n".join(["| command | does |", "|---|---|", *rows])
+
+
+def module_table() -> str:
+    """One line a module, with the first sentence of its docstring."""
+    rows = []
+    for path in sorted((ROOT / "charnn").glob("**/*.py")):
+        if path.name.startswith("__"):
+            continue
+        docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+        rows.append(f"| `{path.relative_to(ROOT / 'charnn')}` | {first_sentence(docstring)} |")
+    return "\n".join(["| file | holds |", "|---|---|", *rows])
+
+
+def first_sentence(text: str | None) -> str:
+    """The first paragraph on one line, safe inside a table."""
+    paragraph = (text or "").split("\n\n")[0]
+    return " ".join(paragraph.split()).replace("|", "\\|")
+
+
+def command_reference() -> str:
+    """Every command's own --help, as it is printed."""
+    parts = ["# Commands", "", "Generated from `--help` by `make docs`.", ""]
+    for name in commands():
+        parts += [f"## charnn {name}", "", "```text", help_of(name), "```", ""]
+    return "\n".join(parts)
+
+
+def help_of(name: str) -> str:
+    """What `charnn NAME --help` prints in 100 columns without colour."""
+    done = subprocess.run(
+        [sys.executable, "-m", "charnn", name, "--help"],
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+        env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "PYTHONUTF8": "1"},
+    )
+    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

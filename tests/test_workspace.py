@@ -1,0 +1,82 @@
+"""Where datasets, runs and models are found, and what is newest."""
+
+import os
+
+import pytest
+
+from charnn import workspace
+from charnn.errors import StorageError, UsageError
+
+
+def make(path, seconds):
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.utime(path, (seconds, seconds))
+    return path
+
+
+def test_without_a_name_the_newest_counts(tmp_path) -> None:
+    """The model file written last, and the dataset prepared last."""
+    make(tmp_path / "runs/a/model.safetensors", 200)
+    newest = make(tmp_path / "runs/b/model.safetensors", 300)
+    make(tmp_path / "data/x/meta.json", 200)
+    make(tmp_path / "data/y/meta.json", 100)
+
+    assert workspace.find_model(None, tmp_path / "runs") == newest
+    assert workspace.find_run(None, tmp_path / "runs") == newest.parent
+    assert workspace.find_dataset(None, tmp_path / "data") == tmp_path / "data/x"
+
+
+def test_a_model_is_named_by_run_folder_or_file(tmp_path) -> None:
+    """All three mean the same file."""
+    model = make(tmp_path / "runs/a/model.safetensors", 1)
+
+    for argument in ("a", str(model.parent), str(model)):
+        assert workspace.find_model(argument, tmp_path / "runs") == model
+
+
+def test_a_near_miss_gets_a_suggestion(tmp_path) -> None:
+    """`shakespere` is close to `shakespeare`."""
+    make(tmp_path / "data/shakespeare/meta.json", 1)
+    with pytest.raises(StorageError) as caught:
+        workspace.find_dataset("shakespere", tmp_path / "data")
+
+    assert caught.value.hint == "did you mean shakespeare?"
+
+
+@pytest.mark.parametrize(
+    ("find", "remedy"),
+    [(workspace.find_model, "charnn train"), (workspace.find_dataset, "charnn prepare")],
+)
+def test_an_empty_folder_names_the_command_to_run_first(tmp_path, find, remedy) -> None:
+    """Nothing there yet: the hint can be typed."""
+    with pytest.raises(StorageError) as caught:
+        find(None, tmp_path)
+
+    assert caught.value.hint == remedy
+
+
+def test_runs_are_numbered_above_the_highest(tmp_path) -> None:
+    """A gap is not filled, other names do not count."""
+    for name in ("d-lstm-001", "d-lstm-007", "d-gru-009", "d-lstm-x"):
+        (tmp_path / name).mkdir()
+
+    assert workspace.next_run_name(tmp_path, "d", "lstm") == "d-lstm-008"
+    assert workspace.next_run_name(tmp_path / "none", "d", "lstm") == "d-lstm-001"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", ".hidden", "a\x1bb", "a\nb"])
+def test_a_name_is_one_plain_folder(name) -> None:
+    """No path, no control characters, nothing hidden."""
+    with pytest.raises(UsageError):
+        workspace.check_name(name)
+
+
+def test_folders_come_from_flag_environment_default(monkeypatch, tmp_path) -> None:
+    """The flag wins over CHARNN_DATA_DIR, which wins over data/."""
+    monkeypatch.setenv("CHARNN_DATA_DIR", "elsewhere")
+
+    assert str(workspace.data_dir(None)) == "elsewhere"
+    assert workspace.data_dir(tmp_path) == tmp_path
+    monkeypatch.delenv("CHARNN_DATA_DIR")
+    assert str(workspace.data_dir(None)) == "data"
