@@ -1,0 +1,88 @@
+"""Learning curves as plain values: what to draw, between which limits, with which ticks.
+
+A value that is missing or not finite is NaN, a gap. Never knows: ink, whether of a picture or of
+a terminal.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+XName = Literal["step", "tokens", "seconds"]
+Point = tuple[float, float]
+Line = Sequence[Point]
+
+STEEP = 0.02  # first share of the way, where a loss may run out of the picture
+AIR = 0.05  # of the height, above and below the curves
+_MINUTE, _HOUR = 60, 3600  # seconds
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a run logged: its name and the rows of its metrics.jsonl."""
+
+    name: str
+    rows: Sequence[Mapping[str, Any]]
+
+    def points(self, split: str, x: XName, y: str = "loss") -> list[Point]:
+        """(x, y) of each row of a split that has an x, in order."""
+        points = [(_number(r, x), _number(r, y)) for r in self.rows if r.get("split") == split]
+        return [point for point in points if math.isfinite(point[0])]
+
+
+def _number(row: Mapping[str, Any], key: str) -> float:
+    value = row.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+
+
+def finite(line: Line) -> list[Point]:
+    """The points of a line that have a value."""
+    return [(x, y) for x, y in line if math.isfinite(y)]
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of the finite values; NaN if there are none."""
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def x_unit(x: XName, last: float) -> tuple[float, str]:
+    """(what to divide x by, label of the axis): long times are shown in minutes or hours."""
+    if x == "seconds" and last > 2 * _MINUTE:
+        return (_HOUR, "hours") if last > 2 * _HOUR else (_MINUTE, "minutes")
+    return 1.0, x
+
+
+def x_limits(lines: Iterable[Line]) -> tuple[float, float]:
+    """From zero to the last x."""
+    return 0.0, max((x for line in lines for x, _ in line), default=0.0) or 1.0
+
+
+def y_limits(lines: Iterable[Line]) -> tuple[float, float]:
+    """Lowest and highest y worth showing, with a little air.
+
+    The steep beginning of a loss, the first 2 % of the way, may run out at the top, so that the
+    rest, which is what one looks for, gets the room.
+    """
+    points = [point for line in lines for point in finite(line)]
+    if not points:
+        return 0.0, 1.0
+    last = max(x for x, _ in points)
+    low = min(y for _, y in points)
+    high = max(y for x, y in points if x >= STEEP * last)
+    air = AIR * (high - low) or AIR * abs(high) or 1.0
+    return low - air, high + air
+
+
+def nice_ticks(low: float, high: float, most: int) -> list[float]:
+    """At most `most` round values (1, 2, 2.5 or 5 times a power of ten) from `low` to `high`."""
+    span = high - low
+    if most < 1 or not 0 < span < math.inf:
+        return []
+    power = 10.0 ** math.floor(math.log10(span / most))
+    for step in (factor * power for factor in (1, 2, 2.5, 5, 10, 20, 25, 50)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            return [i * step for i in range(first, last + 1)]
+    return []

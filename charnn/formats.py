@@ -1,0 +1,68 @@
+"""Numbers as people read them: sizes, counts, durations, rates.
+
+The only place with these spellings. Never knows: what is being counted.
+"""
+
+import math
+
+_STEPS = ("", "k", "M", "G", "T", "P")  # powers of 1000
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400  # seconds
+
+
+def count(number: int) -> str:
+    """1003854 → "1,003,854"."""
+    return f"{number:,}"
+
+
+def size(number: float) -> str:
+    """Bytes in powers of 1000: "812 B", "12.3 MB"."""
+    value, step = _scaled(number)
+    return f"{value:.1f} {step}B" if step else f"{value:.0f} B"
+
+
+def compact(number: float) -> str:
+    """A number in little room: 950 → "950", 58900 → "58.9k", 2000000 → "2M", 0.25 → "0.25"."""
+    if not math.isfinite(number):
+        return str(number)
+    value, step = _scaled(number)
+    return f"{value:.1f}".removesuffix(".0") + step if step else f"{value:.3g}"
+
+
+def _scaled(number: float) -> tuple[float, str]:
+    value = number
+    for step in _STEPS[:-1]:
+        if abs(round(value, 1)) < 1000:  # noqa: PLR2004 - so that 999,960 is 1.0 M, not 1000.0 k
+            return value, step
+        value /= 1000
+    return value, _STEPS[-1]
+
+
+def rate(per_second: float, unit: str) -> str:
+    """58900, "tok" → "58.9k tok/s"."""
+    return f"{compact(per_second)} {unit}/s"
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: "0.4 s", "12 s", "1 m 20 s", "2 h 05 m", "3 d 04 h"."""
+    if not math.isfinite(seconds):
+        return "?"
+    if round(seconds, 1) < 1:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} m {whole % _MINUTE:02} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} m"
+    return f"{whole // _DAY:,} d {whole % _DAY // _HOUR:02} h"
+
+
+def figure(value: float | None) -> str:
+    """A measured value as precise as its size deserves: "1.602", "52.1", "1,204"; "-" for none."""
+    if value is None or math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    digits = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0  # noqa: PLR2004
+    return f"{value:,.{digits}f}" if abs(value) < 1e6 else f"{value:.2e}"  # noqa: PLR2004
