@@ -1,0 +1,166 @@
+"""Regular expressions as trees of characters, sequences, choices and repetitions.
+
+The language is the regular part of Python's `re`, read as `re.fullmatch` reads it. What a class
+or an escape stands for is asked of `re` itself, so that no table of ours can disagree with it.
+Never knows: automata, tokens, models.
+"""
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charnn.errors import UsageError
+
+Range = tuple[int, int]  # first and last code point
+
+
+@dataclass(frozen=True)
+class Characters:
+    """One character out of some ranges of code points."""
+
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Parts one after the other; none: the empty text."""
+
+    parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Any one of the options."""
+
+    options: tuple["Node", ...]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A part, at least `low` times and at most `high`; None: any number."""
+
+    part: "Node"
+    low: int
+    high: int | None
+
+
+Node = Characters | Chain | Choice | Repeat
+
+GLOBAL_FLAGS = re.compile(r"\(\?[aisu]+\)")
+GROUP = re.compile(r"\((?:\?:|\?P<\w+>|(?!\?))")
+CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+ESCAPE = re.compile(r"\\(?:x..|u.{4}|U.{8}|N\{[^}]*\}|0[0-7]{0,2}|[^0-9AbBZz])", re.DOTALL)
+QUANTIFIER = re.compile(r"(?:([*+?])|\{(?=[\d,])(\d*)(,?)(\d*)\})([?+]?)")
+BOUNDS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+
+
+def parse(pattern: str, alphabet: Sequence[str]) -> Node:
+    """The tree of a pattern whose classes are those of characters in `alphabet`.
+
+    The alphabet comes as strings of consecutive characters. Raises UsageError for a pattern that
+    is malformed, or that uses what is not regular: back-references, look-around, anchors inside.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about constructs that may mean something else one day
+            flags = re.compile(pattern).flags
+        return _Parser(pattern, flags, alphabet).whole()
+    except (re.error, OverflowError) as error:
+        raise UsageError(f"--match {pattern!r} is no regular expression: {error}") from None
+    except RecursionError:
+        raise UsageError("--match: the expression is nested too deeply") from None
+
+
+class _Parser:
+    """Recursive descent over a pattern that `re` has accepted, a method for each rule."""
+
+    def __init__(self, pattern: str, flags: int, alphabet: Sequence[str]) -> None:
+        self.pattern, self.flags, self.alphabet = pattern, flags, alphabet
+        self.known: dict[str, Characters] = {}
+        self.position = 0
+        self.end = len(pattern)
+
+    def whole(self) -> Node:
+        if flags := GLOBAL_FLAGS.match(self.pattern):
+            self.position = flags.end()
+        # The whole text is matched anyway: anchors around the pattern say nothing new.
+        if self.pattern.startswith("^", self.position):
+            self.position += 1
+        if self.pattern.endswith("$") and not self._escaped(self.end - 1):
+            self.end -= 1
+        return self.choice()
+
+    def choice(self) -> Node:
+        options = [self.chain()]
+        while self._skip("|"):
+            options.append(self.chain())
+        return options[0] if len(options) == 1 else Choice(tuple(options))
+
+    def chain(self) -> Node:
+        parts: list[Node] = []
+        while self.position < self.end and self.pattern[self.position] not in "|)":
+            parts.append(self.repeated(self.atom()))
+        return parts[0] if len(parts) == 1 else Chain(tuple(parts))
+
+    def repeated(self, part: Node) -> Node:
+        found = QUANTIFIER.match(self.pattern, self.position, self.end)
+        if not found:
+            return part
+        sign, low, comma, high, mode = found.groups()
+        if mode == "+":
+            raise self._unsupported(found.group(), "a possessive quantifier")
+        self.position = found.end()
+        if sign:
+            return Repeat(part, *BOUNDS[sign])
+        most = int(high) if high else None
+        return Repeat(part, int(low or 0), most if comma else int(low))
+
+    def atom(self) -> Node:
+        if group := GROUP.match(self.pattern, self.position, self.end):
+            self.position = group.end()
+            inside = self.choice()
+            self._skip(")")
+            return inside
+        if self.pattern[self.position] in "^$":
+            raise self._unsupported(self.pattern[self.position], "an anchor inside the expression")
+        if self.pattern[self.position] == "(":
+            raise self._unsupported(self.pattern[self.position : self.end][:4], "a special group")
+        for kind in (CLASS, ESCAPE):
+            if found := kind.match(self.pattern, self.position, self.end):
+                self.position = found.end()
+                return self.characters(found.group())
+        character = self.pattern[self.position]
+        if character == "\\":
+            raise self._unsupported(self.pattern[self.position :][:2], "a reference or an anchor")
+        self.position += 1
+        return self.characters(character if character == "." else re.escape(character))
+
+    def characters(self, source: str) -> Characters:
+        """The characters of the alphabet that a one-character pattern matches."""
+        if source not in self.known:
+            self.known[source] = self.asked(source)
+        return self.known[source]
+
+    def asked(self, source: str) -> Characters:
+        runs = re.compile(f"(?:{source})+", self.flags)
+        spans = ((block, run.span()) for block in self.alphabet for run in runs.finditer(block))
+        return Characters(
+            tuple((ord(block[start]), ord(block[end - 1])) for block, (start, end) in spans)
+        )
+
+    def _skip(self, sign: str) -> bool:
+        found = self.position < self.end and self.pattern[self.position] == sign
+        self.position += found
+        return found
+
+    def _escaped(self, position: int) -> bool:
+        before = self.pattern[:position]
+        return (len(before) - len(before.rstrip("\\"))) % 2 == 1
+
+    def _unsupported(self, what: str, kind: str) -> UsageError:
+        return UsageError(
+            f"--match {self.pattern!r}: {what} at position {self.position} is {kind}, "
+            "which cannot be followed while a text is drawn",
+            "classes, groups, |, *, +, ? and {m,n} can; the whole sample is matched anyway",
+        )
