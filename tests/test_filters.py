@@ -1,0 +1,161 @@
+"""Filters and the draw, against a plain reference one row at a time."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from charnn.config import SampleConfig
+from charnn.filters import FILTERS, RECENT, chain, draw, filtered
+
+NONE_YET = 10**6
+
+# On a grid, so that the reference sees the same ties; shares off it, so that none falls on a sum.
+grid = st.integers(-2000, 2000)
+logit_rows = st.integers(1, 12).flatmap(
+    lambda size: arrays(np.int64, (3, size), elements=grid).map(lambda steps: steps / 64)
+)
+settings = st.fixed_dictionaries(
+    {
+        "repetition_penalty": st.sampled_from([1.0, 0.5, 1.3, 10.0]),
+        "temperature": st.sampled_from([1.0, 0.0, 1e-9, 0.3, 0.8, 2.0, 1e9]),
+        "top_k": st.sampled_from([0, 1, 2, 5, 100]),
+        "top_p": st.sampled_from([1.0, 1e-9, 0.3137, 0.9041]),
+        "min_p": st.sampled_from([0.0, 0.0513, 0.4971, 1.0]),
+    }
+)
+
+
+def softmax(logits):
+    weights = [math.exp(logit - max(logits)) for logit in logits]
+    return [weight / sum(weights) for weight in weights]
+
+
+def reference(logits, values, recent):
+    """The distribution that is left, by the definitions, with lists."""
+    logits = list(logits)
+    for token in set(recent) & set(range(len(logits))):
+        penalty = values["repetition_penalty"]
+        logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
+    if values["temperature"] == 0:
+        return [float(token == logits.index(max(logits))) for token in range(len(logits))]
+    p = softmax([logit / values["temperature"] for logit in logits])
+    if values["top_k"]:
+        least = sorted(p, reverse=True)[: values["top_k"]][-1]
+        p = [x if x >= least else 0.0 for x in p]
+    if values["top_p"] < 1:
+        total, above = sum(p), 0.0
+        for token in sorted(range(len(p)), key=lambda token: -p[token]):
+            keep = above < values["top_p"] * total
+            above += p[token]
+            p[token] = p[token] if keep else 0.0
+    p = [x if x >= values["min_p"] * max(p) * (1 - 1e-12) else 0.0 for x in p]
+    return [x / sum(p) for x in p]
+
+
+def recent_of(rows):
+    """The array that filters take, from lists of ids."""
+    return np.array([row + [NONE_YET] * (RECENT - len(row)) for row in rows])
+
+
+@given(logit_rows, settings, st.data())
+def test_filters_leave_the_distribution_of_the_definitions(logits, values, data) -> None:
+    """Any combination of values gives what the definitions give, row by row."""
+    vocabulary = logits.shape[1]
+    recent = [data.draw(st.lists(st.integers(0, vocabulary - 1), max_size=5)) for _ in logits]
+    windows = np.minimum(recent_of(recent), vocabulary)
+    left = filtered(logits, chain(values), windows)
+    for row, before, window in zip(left, logits, recent, strict=True):
+        np.testing.assert_allclose(softmax(row), reference(before, values, window), atol=2e-5)
+
+
+@given(logit_rows)
+def test_neutral_values_change_nothing(logits) -> None:
+    """A filter at its neutral value is left out; those at the limit would change nothing."""
+    nobody = np.full((len(logits), RECENT), logits.shape[1])
+
+    assert chain({name: neutral for name, (neutral, _) in FILTERS.items()}) == []
+    for name, limit in (("repetition_penalty", 1), ("temperature", 1), ("top_k", 12)):
+        np.testing.assert_array_equal(FILTERS[name].apply(logits, limit, nobody), logits)
+
+
+@given(logit_rows, settings)
+def test_logits_are_not_changed_in_place(logits, values) -> None:
+    """A filter is a function."""
+    before = logits.copy()
+    filtered(logits, chain(values), np.zeros((len(logits), RECENT), int))
+
+    np.testing.assert_array_equal(logits, before)
+
+
+@given(logit_rows, st.floats(0, 1, exclude_max=True), st.data())
+def test_draw_inverts_the_cumulative_distribution(logits, uniform, data) -> None:
+    """The token drawn is the one whose share of [0, 1) the uniform number falls into."""
+    barred = data.draw(st.sets(st.integers(0, logits.shape[1] - 1), max_size=logits.shape[1] - 1))
+    logits[:, sorted(barred)] = -np.inf
+    ids = draw(logits, np.full(len(logits), uniform))
+    for token, row in zip(ids, logits, strict=True):
+        bounds = np.cumsum([0, *softmax(row)])
+
+        assert token not in barred
+        assert bounds[token] - 1e-9 <= uniform < bounds[token + 1] + 1e-9
+
+
+@pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
+def test_draw_at_the_ends_of_the_unit_interval(uniform) -> None:
+    """The smallest and the largest random number draw a token that may be drawn."""
+    generator = np.random.default_rng(1)
+    for size in range(2, 200):
+        logits = generator.standard_normal((1, size)) * 5
+        logits[0, [0, -1]] = -np.inf
+        if size > 2:
+            assert 0 < draw(logits, np.array([uniform]))[0] < size - 1
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-100, 1e-9, 0.1, 1.0, 1e9, 1e300])
+def test_any_temperature_is_stable(temperature) -> None:
+    """Cold is greedy, hot is uniform, and nothing overflows, the largest logits included."""
+    logits = np.array([[3e38, -3e38, 0.0, 1.0], [2.0, 1.0, 0.0, -np.inf]], np.float32)
+    left = filtered(logits.astype(float), chain(values_with(temperature)), no_tokens(2))
+    drawn = [draw(left, np.full(2, uniform)) for uniform in (0.0, 0.5, 1 - 2**-53)]
+
+    assert {int(first) for first, _ in drawn} <= ({0} if temperature < 1e300 else {0, 1, 2, 3})
+    if temperature <= 1e-9:
+        assert {int(second) for _, second in drawn} == {0}
+    if temperature >= 1e9:
+        np.testing.assert_allclose(softmax(left[1]), [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-8)
+
+
+def test_greedy_takes_the_first_of_the_likeliest() -> None:
+    """Temperature 0 does not depend on the random number."""
+    left = filtered(np.array([[1.0, 7.0, 7.0, -1.0]]), chain(values_with(0.0)), no_tokens(1))
+
+    assert {int(draw(left, np.array([uniform]))[0]) for uniform in (0.0, 0.5, 0.999)} == {1}
+
+
+def test_vocabulary_of_one() -> None:
+    """Whatever the filters, the only token is drawn."""
+    values = {"repetition_penalty": 2.0, "temperature": 1e-9, "top_k": 1, "top_p": 0.1, "min_p": 1}
+    left = filtered(np.array([[-4.0]]), chain(values), np.zeros((1, RECENT), int))
+
+    assert draw(left, np.array([0.3]))[0] == 0
+
+
+def test_filters_are_fields_of_the_configuration() -> None:
+    """Every filter can be set, and off is what its help text says."""
+    assert set(FILTERS) <= set(SampleConfig.model_fields)
+    for name, (neutral, _) in FILTERS.items():
+        if name != "temperature":
+            assert SampleConfig.model_fields[name].default == neutral
+
+
+def values_with(temperature):
+    neutral = {name: neutral for name, (neutral, _) in FILTERS.items()}
+    return {**neutral, "temperature": temperature}
+
+
+def no_tokens(rows):
+    return np.full((rows, RECENT), 4)

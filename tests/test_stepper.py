@@ -1,0 +1,202 @@
+"""The NumPy network: against the equations in float64, in bulk, in batches, from carried state."""
+
+import numpy as np
+import pytest
+from tiny import random_tensors, tiny_config, tiny_stepper
+
+from charnn import stepper as stepper_module
+from charnn.cells import CELLS
+from charnn.config import ModelConfig
+from charnn.stepper import Stepper, log_probs
+
+EVERY_CELL = pytest.mark.parametrize("cell", sorted(CELLS))
+DEPTHS = pytest.mark.parametrize("num_layers", [1, 2, 3])
+TYING = pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
+TABLE = pytest.mark.parametrize("table", [False, True], ids=["products", "table"])
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def rnn(x, h, w, u, b):
+    return (np.tanh(w @ x + u @ h[0] + b),)
+
+
+def lstm(x, state, w, u, b):
+    h, c = state
+    i, f, g, o = np.split(w @ x + u @ h + b, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru(x, state, w, u, b):
+    (h,) = state
+    (wr, wz, wn), (ur, uz, un), (br, bz, bn) = np.split(w, 3), np.split(u, 3), np.split(b, 3)
+    r = sigmoid(wr @ x + ur @ h + br)
+    z = sigmoid(wz @ x + uz @ h + bz)
+    n = np.tanh(wn @ x + bn + r * (un @ h))
+    return ((1 - z) * n + z * h,)
+
+
+EQUATIONS = {"rnn": (rnn, 1), "lstm": (lstm, 2), "gru": (gru, 1)}
+
+
+def reference(config, tensors, ids):
+    """Logits after each id, (T, V), and the last state, by the textbook in float64."""
+    exact = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+    advance, parts = EQUATIONS[config.cell]
+    states = [(np.zeros(config.hidden_size),) * parts for _ in range(config.num_layers)]
+    output = exact["embedding.weight" if config.tie_weights else "output.weight"]
+    logits = []
+    for token in ids:
+        x = exact["embedding.weight"][token]
+        for layer in range(config.num_layers):
+            names = (f"layers.{layer}.{name}" for name in ("weight_ih", "weight_hh", "bias"))
+            states[layer] = advance(x, states[layer], *(exact[name] for name in names))
+            x = states[layer][0]
+        logits.append(output @ x + exact["output.bias"])
+    return np.array(logits), [part for state in states for part in state]
+
+
+@EVERY_CELL
+@DEPTHS
+@TYING
+@TABLE
+def test_steps_are_the_equations(monkeypatch, cell, num_layers, tie, table) -> None:
+    """Every cell, depth and tying agrees with the equations, after a long text too."""
+    if not table:
+        monkeypatch.setattr(stepper_module, "TABLE_LIMIT", 0)
+    config = tiny_config(cell, num_layers, tie=tie)
+    tensors = random_tensors(config)
+    ids = np.random.default_rng(2).integers(0, config.vocab_size, 300)
+    expected, expected_state = reference(config, tensors, ids)
+    stepper = Stepper(config, tensors)
+    streams = stepper.streams(stepper.initial_state())
+    logits = [streams.step(ids[time : time + 1])[0].copy() for time in range(len(ids))]
+
+    assert (stepper.table is not None) == table
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        [part[0] for part in streams.state], expected_state, rtol=0, atol=1e-5
+    )
+
+
+@EVERY_CELL
+@TABLE
+@pytest.mark.parametrize("streams", [1, 5])
+def test_bulk_equals_steps(monkeypatch, cell, table, streams) -> None:
+    """A text fed in bulk leaves the state and the logits of the same text fed token by token."""
+    if not table:
+        monkeypatch.setattr(stepper_module, "TABLE_LIMIT", 0)
+    monkeypatch.setattr(stepper_module, "CHUNK_LIMIT", 28 * 10)  # several chunks, the last shorter
+    stepper = tiny_stepper(cell, 3)
+    ids = np.random.default_rng(3).integers(0, 11, (streams, 47))
+    one_by_one = stepper.streams(stepper.initial_state(streams))
+    for column in ids.T:
+        expected = one_by_one.step(column)
+    in_bulk = stepper.streams(stepper.initial_state(streams))
+    logits = in_bulk.feed(ids)
+
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+    for part, expected_part in zip(in_bulk.state, one_by_one.state, strict=True):
+        np.testing.assert_allclose(part, expected_part, rtol=0, atol=1e-5)
+
+
+@EVERY_CELL
+@pytest.mark.parametrize("streams", [1, 4])
+def test_log_probs_are_those_of_the_equations(cell, streams) -> None:
+    """Scoring gives the logarithm of softmax at each target, text by text."""
+    config = tiny_config(cell, 2)
+    tensors = random_tensors(config)
+    ids, targets = np.random.default_rng(4).integers(0, 11, (2, streams, 25))
+    stepper = Stepper(config, tensors)
+    scored = stepper.streams(stepper.initial_state(streams)).log_probs(ids, targets)
+    for row, target, log_prob in zip(ids, targets, scored, strict=True):
+        logits, _ = reference(config, tensors, row)
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(np.exp(log_prob), p[np.arange(25), target], atol=1e-5)
+
+
+def test_log_probs_of_huge_logits_are_finite() -> None:
+    """Logits that would overflow an exponential give exact results."""
+    logits = np.array([[1e4, 0, -1e4], [5.0, 5.0, 5.0]], np.float32)
+
+    result = log_probs(logits, np.array([1, 2]))
+
+    np.testing.assert_allclose(result, [-1e4, -np.log(3)])
+
+
+@EVERY_CELL
+def test_streams_are_independent(cell) -> None:
+    """A stream in a batch computes what it computes alone."""
+    stepper = tiny_stepper(cell, 2)
+    ids = np.random.default_rng(5).integers(0, 11, (6, 30))
+    batch = stepper.streams(stepper.initial_state(6))
+    together = batch.feed(ids).copy()
+    alone = [stepper.streams(stepper.initial_state()).feed(row[None])[0].copy() for row in ids]
+
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+
+
+@EVERY_CELL
+def test_state_is_a_value(cell) -> None:
+    """A state taken out does not move, and any stream can go on from it, in any place."""
+    stepper = tiny_stepper(cell, 2)
+    ids = np.random.default_rng(6).integers(0, 11, 12)
+    first = stepper.streams(stepper.initial_state())
+    first.feed(ids[None, :8])
+    state = first.state
+    kept = [part.copy() for part in state]
+    expected = first.feed(ids[None, 8:]).copy()
+    others = stepper.streams(stepper.initial_state(3))
+    others.feed(np.zeros((3, 5), int))
+    others.put(slice(1, 2), state)
+    predicted = others.predict()[1].copy()
+    resumed = others.feed(np.tile(ids[8:], (3, 1)))[1]
+
+    assert all(np.array_equal(part, copy) for part, copy in zip(state, kept, strict=True))
+    np.testing.assert_allclose(resumed, expected[0], rtol=0, atol=1e-5)
+    again = stepper.streams(state).predict()[0]
+    np.testing.assert_allclose(predicted, again, rtol=0, atol=1e-6)
+
+
+def test_weights_are_not_changed() -> None:
+    """The tensors of the model file stay as they are."""
+    config = tiny_config("lstm", 2)
+    tensors = random_tensors(config)
+    before = {name: tensor.copy() for name, tensor in tensors.items()}
+    stepper = Stepper(config, tensors)
+    stepper.streams(stepper.initial_state()).feed(np.zeros((1, 9), int))
+
+    assert all(np.array_equal(tensor, before[name]) for name, tensor in tensors.items())
+
+
+def test_ids_of_any_integer_type() -> None:
+    """Ids as they come from a tokenizer, a file or a draw."""
+    stepper = tiny_stepper("gru", 1)
+    for dtype in ("<u1", "<u2", "<u4", "i8"):
+        ids = np.array([[3, 1, 10]], dtype)
+        logits = stepper.streams(stepper.initial_state()).feed(ids)
+        twice = stepper.streams(stepper.initial_state(2)).feed(np.repeat(ids, 2, axis=0))
+
+        np.testing.assert_allclose(twice[0], logits[0], rtol=0, atol=1e-6)
+
+
+def test_vocabulary_of_one() -> None:
+    """The smallest network there is."""
+    config = ModelConfig(
+        cell="rnn", hidden_size=1, num_layers=1, embedding_dim=1, tie_weights=True, vocab_size=1
+    )
+    stepper = Stepper(config, random_tensors(config))
+
+    assert stepper.streams(stepper.initial_state()).step(np.array([0])).shape == (1, 1)
+
+
+def test_every_cell_of_the_configuration_has_its_step() -> None:
+    """The names in config.py and in cells.py are the same."""
+    from typing import get_args
+
+    from charnn.config import CellName
+
+    assert set(CELLS) == set(get_args(CellName))
