@@ -104,15 +104,14 @@ def encode_prompt(
     ids = tokenizer.encode(prompt)
     if tokenizer.unk_id is None or unknown == "replace":
         return ids
-    if unknown == "error" and (symbols := tokenizer.unknown_symbols(prompt)):
-        text = prompt.decode() if isinstance(prompt, bytes) else prompt
-        place, symbol = min((text.find(symbol), symbol) for symbol in symbols)
-        others = f", and {len(symbols) - 1} others" if len(symbols) > 1 else ""
+    if unknown == "error" and (found := tokenizer.unknown_positions(prompt)):
+        named = ", ".join(f"{symbol!r} at character {place + 1}" for place, symbol in found)
         raise UsageError(
-            f"{symbol!r}, character {place + 1} of the prompt{others}: not in the vocabulary",
-            "--unk skip leaves it out, --unk replace feeds <unk> in its place",
+            f"not in the vocabulary: {named} of the prompt",
+            "--unk skip leaves such symbols out, --unk replace feeds <unk> in their place",
         )
-    return ids[ids != tokenizer.unk_id]
+    known: Ids = ids[ids != tokenizer.unk_id]
+    return known
 
 
 def generate(

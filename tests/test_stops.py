@@ -7,7 +7,7 @@ from charnn.stops import StopMatcher
 
 
 def reference(text, stops):
-    """What gets out, and whether a stop string was met: the one complete first, then the longest."""
+    """What gets out, and whether a stop string was met: the first that is complete, the longest."""
     for end in range(1, len(text) + 1):
         found = [stop for stop in stops if stop and text[:end].endswith(stop)]
         if found:

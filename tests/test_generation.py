@@ -1,0 +1,358 @@
+"""From prompt to text: many samples, stops, matches, decoding, carried contexts."""
+
+import itertools
+import math
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import Vocabulary, random_tensors, tiny_config, tiny_stepper
+
+from charnn import generation
+from charnn.config import SampleConfig
+from charnn.constraints import constrain
+from charnn.errors import UsageError
+from charnn.generation import Request, Sample, encode_prompt, generate, opening, read
+from charnn.stepper import Stepper, log_probs
+from charnn.tokenizer import Tokenizer
+
+SYMBOLS = "abcde .\né"
+REPLACEMENT = b"\xef\xbf\xbd"
+
+
+def characters(symbols):
+    """A tokenizer of these characters, with <unk> as the last token."""
+    pieces = [*(symbol.encode() for symbol in symbols), REPLACEMENT]
+    return Tokenizer("char", pieces, unk_id=len(symbols))
+
+
+LETTERS = characters(SYMBOLS)
+BYTES = Tokenizer("byte", [bytes([byte]) for byte in range(256)])
+LETTER_STEPPER = tiny_stepper("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+BYTE_STEPPER = tiny_stepper("gru", 1, vocab_size=256, hidden_size=16)
+
+
+def sampled(vocabulary=LETTERS, stepper=LETTER_STEPPER, context=None, rules=None, **options):
+    """(texts, ends) of all samples, after checking that events come in order."""
+    fields = {key: options.pop(key) for key in list(options) if key in SampleConfig.model_fields}
+    request = Request(
+        config=SampleConfig(**{"temperature": 1.0, "max_new_tokens": 40} | fields),
+        constraint=constrain(vocabulary.pieces, vocabulary.unk_id, **(rules or {})),
+        **{"seed": 5} | options,
+    )
+    texts, ends = [""], []
+    for event in generate(stepper, vocabulary, request, context or opening(stepper, 0)):
+        assert event.index == len(ends)
+        if isinstance(event, Sample):
+            ends.append(event)
+            texts.append("")
+        else:
+            assert event.text
+            texts[-1] += event.text
+    assert texts.pop() == ""
+    return texts, ends
+
+
+def constant(logits):
+    """A network that predicts the same whatever it reads."""
+    config = tiny_config("rnn", vocab_size=len(logits))
+    tensors = {name: 0 * tensor for name, tensor in random_tensors(config).items()}
+    return Stepper(config, {**tensors, "output.bias": np.array(logits, np.float32)})
+
+
+def test_a_sample_does_not_depend_on_how_many_are_drawn(monkeypatch) -> None:
+    """Sample i of many, in batches of any size, is sample i of few."""
+    many, _ = sampled(samples=150)
+    few, _ = sampled(samples=70)
+    monkeypatch.setattr(generation, "BATCH", 3)
+    narrow, _ = sampled(samples=150)
+
+    assert many[:70] == few
+    assert many == narrow
+    assert len(set(many)) == 150
+
+
+def test_samples_end_and_begin_in_any_order(monkeypatch) -> None:
+    """With lengths of their own, samples in a batch equal those drawn one at a time."""
+    options = {"samples": 60, "stop": ("\n", "a b")}
+    together, ends = sampled(**options)
+    monkeypatch.setattr(generation, "BATCH", 1)
+    alone, alone_ends = sampled(**options)
+
+    assert together == alone
+    assert [end.tokens for end in ends] == [end.tokens for end in alone_ends]
+    assert len({end.tokens for end in ends}) > 10
+
+
+@pytest.mark.parametrize("limit", [0, 1, 17])
+def test_length_counts_new_tokens(limit) -> None:
+    """Exactly so many tokens, the prompt not included."""
+    context = read(LETTER_STEPPER, opening(LETTER_STEPPER, 0), LETTERS.encode("abc"))
+    texts, ends = sampled(context=context, max_new_tokens=limit, samples=3)
+
+    assert [len(text) for text in texts] == [limit] * 3
+    assert [(end.tokens, end.finish) for end in ends] == [(limit, "length")] * 3
+
+
+def test_seeds_make_the_text() -> None:
+    """The same seed gives the same text, another seed another."""
+    assert sampled(seed=1)[0] == sampled(seed=1)[0] != sampled(seed=2)[0]
+
+
+def test_tokens_are_drawn_from_the_distribution_of_the_network() -> None:
+    """The first token after the prompt, 4,000 times, against softmax of the logits."""
+    prompt = LETTERS.encode("bad")
+    texts, _ = sampled(
+        context=read(LETTER_STEPPER, opening(LETTER_STEPPER, 7), prompt),
+        samples=4000, max_new_tokens=1, temperature=0.7,
+    )  # fmt: skip
+    streams = LETTER_STEPPER.streams(LETTER_STEPPER.initial_state())
+    logits = streams.feed(np.array([[7, *prompt]]))[0, :-1].astype(float) / 0.7
+    p = np.exp(logits) / np.exp(logits).sum()
+    shares = np.array([texts.count(symbol) for symbol in SYMBOLS]) / 4000
+
+    np.testing.assert_allclose(shares, p, atol=4 * math.sqrt(0.25 / 4000))
+
+
+def test_greedy_is_the_likeliest_token_each_time() -> None:
+    """Temperature 0 follows the largest logit, whatever the seed."""
+    streams = LETTER_STEPPER.streams(LETTER_STEPPER.initial_state())
+    token, expected = 0, ""
+    for _ in range(30):
+        token = int(streams.step(np.array([token]))[0, :-1].argmax())
+        expected += SYMBOLS[token]
+
+    for temperature, seed in ((0, 1), (0, 2), (1e-9, 3)):
+        assert sampled(temperature=temperature, seed=seed, max_new_tokens=30)[0] == [expected]
+
+
+def test_unknown_is_never_drawn() -> None:
+    """Not even where the network would predict nothing else."""
+    texts, _ = sampled(characters("ab"), constant([0, 1, 50]), max_new_tokens=200, temperature=0.5)
+
+    assert set(texts[0]) == {"a", "b"}
+
+
+def test_banned_characters_do_not_come() -> None:
+    """With a character to a token, or parts of characters."""
+    texts, _ = sampled(rules={"ban": "aé\n"}, max_new_tokens=300)
+    letters, _ = sampled(BYTES, BYTE_STEPPER, rules={"allow": "xé€"}, max_new_tokens=301)
+
+    assert set(texts[0]) == set("bcde .")
+    assert set(letters[0][:-1]) == set("xé€")
+
+
+stops = st.lists(st.text("ab. \né", min_size=1, max_size=3), max_size=3).map(tuple)
+
+
+@given(stops, st.integers(0, 50))
+def test_a_stop_string_cuts_the_text_where_it_begins(stop, seed) -> None:
+    """The text is the one without stop strings, up to the one that is complete first."""
+    (whole,), _ = sampled(seed=seed)
+    (cut,), (end,) = sampled(seed=seed, stop=stop)
+    ends = [(whole.find(one) + len(one), -len(one)) for one in stop if one in whole]
+    at, length = min(ends, default=(len(whole), 0))
+
+    assert cut == whole[: at + length]
+    assert end.finish == ("stop" if ends else "length")
+    assert end.tokens == at
+
+
+PATTERNS = [
+    "[a-c]+",
+    "(ab|cd|é)*",
+    r"\w{3,5}\.",
+    "",
+    ".",
+    "a.{0,3}b",
+    r"[^\s]{2}( \w+){1,2}\n?",
+    "é?",
+]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("greedy", [False, True], ids=["drawn", "greedy"])
+def test_a_match_is_a_full_match(pattern, greedy) -> None:
+    """Every sample that says match does, over characters and over bytes."""
+    for vocabulary, stepper in ((LETTERS, LETTER_STEPPER), (BYTES, BYTE_STEPPER)):
+        texts, ends = sampled(
+            vocabulary, stepper, rules={"match": pattern}, samples=50, raw=True,
+            temperature=0 if greedy else 1,
+        )  # fmt: skip
+        for text, end in zip(texts, ends, strict=True):
+            assert end.finish == "match" or end.tokens == 40
+            assert bool(re.fullmatch(pattern, text)) or end.finish == "length"
+        assert greedy or any(end.finish == "match" for end in ends)
+
+
+def test_a_match_ends_where_the_network_would_go_on_otherwise() -> None:
+    """The number of repetitions is drawn from the network: here each letter has probability ½."""
+    texts, ends = sampled(Vocabulary([b"a", b"b"]), constant([0, 0]), samples=4000,
+                          rules={"match": "a*"})  # fmt: skip
+    shares = [sum(len(text) == length for text in texts) / 4000 for length in range(4)]
+
+    np.testing.assert_allclose(shares, [1 / 2, 1 / 4, 1 / 8, 1 / 16], atol=0.03)
+    assert {end.finish for end in ends} == {"match"}
+
+
+def test_filters_choose_among_what_can_match() -> None:
+    """The likeliest token may be impossible; top-k counts the possible ones."""
+    texts, _ = sampled(Vocabulary([b"a", b"b", b"c"]), constant([0, 1, 9]),
+                       rules={"match": "[ab]{5}"}, top_k=1)  # fmt: skip
+
+    assert texts == ["bbbbb"]
+
+
+def test_a_match_that_is_cut_says_length() -> None:
+    """And one that is complete with the last token says match."""
+    _, (cut,) = sampled(rules={"match": "[a-e]{9}"}, max_new_tokens=8)
+    _, (whole,) = sampled(rules={"match": "[a-e]{8}"}, max_new_tokens=8)
+
+    assert (cut.finish, whole.finish) == ("length", "match")
+
+
+def test_loss_is_that_of_the_network_itself() -> None:
+    """Nats per token at temperature 1, whatever the sampling options."""
+    texts, ends = sampled(samples=3, temperature=0.5, top_k=4, loss=True)
+    for text, end in zip(texts, ends, strict=True):
+        ids = LETTERS.encode(text).astype(int)
+        streams = LETTER_STEPPER.streams(LETTER_STEPPER.initial_state())
+        nats = -streams.log_probs(np.array([[0, *ids[:-1]]]), ids[None])
+
+        assert end.loss == pytest.approx(nats.mean(), abs=1e-6)
+    assert math.isnan(sampled()[1][0].loss)
+
+
+def test_text_is_the_bytes_decoded_as_a_whole() -> None:
+    """However characters fall on tokens: U+FFFD for what is not UTF-8, or the bytes with raw."""
+    raw, _ = sampled(BYTES, BYTE_STEPPER, samples=80, raw=True, max_new_tokens=60)
+    clean, _ = sampled(BYTES, BYTE_STEPPER, samples=80, max_new_tokens=60)
+    for exact, replaced in zip(raw, clean, strict=True):
+        data = exact.encode("utf-8", "surrogateescape")
+
+        assert len(data) == 60
+        assert replaced == data.decode("utf-8", "replace")
+
+
+def test_a_stop_string_may_be_made_of_parts_of_characters() -> None:
+    """Bytes that spell a character stop as that character, and leave nothing behind."""
+    vocabulary = Vocabulary([b"\xc3", b"\xa9", b"x"])
+    texts, ends = sampled(vocabulary, constant([0, 0, 0]), stop=("é",), samples=200)
+    for text, end in zip(texts, ends, strict=True):
+        assert "é" not in text
+        assert end.finish == "stop" or end.tokens == 40
+
+
+def penalised_greedy(logits, penalty, context, count):
+    """Greedy tokens under the penalty, by its definition."""
+    context = list(context)
+    for _ in range(count):
+        recent = set(context[-64:])
+        after = [
+            (logit / penalty if logit > 0 else logit * penalty) if token in recent else logit
+            for token, logit in enumerate(logits)
+        ]
+        context.append(after.index(max(after)))
+    return context[-count:]
+
+
+def test_repetition_penalty_looks_back_64_tokens() -> None:
+    """The prompt counts, older tokens do not, and samples have windows of their own."""
+    logits = list(np.linspace(4, -1, 80))
+    vocabulary = Vocabulary([bytes([48 + token]) for token in range(80)])
+    stepper = constant(logits)
+    for prompt in ([], [3, 1, 4], list(range(79))):
+        context = read(stepper, opening(stepper, 0), np.array(prompt, int))
+        texts, _ = sampled(vocabulary, stepper, context, temperature=0, max_new_tokens=150,
+                           repetition_penalty=50.0, samples=70)  # fmt: skip
+        expected = penalised_greedy(logits, 50.0, prompt, 150)
+
+        assert [ord(character) - 48 for character in texts[0]] == expected
+        assert set(texts) == {texts[0]}
+
+
+@pytest.mark.parametrize("first", [1, 12, 29])
+def test_a_text_goes_on_from_its_context(first) -> None:
+    """State and rest equal the whole, to the token, the penalty's memory included."""
+    options = {"temperature": 0, "repetition_penalty": 1.5}
+    (whole,), _ = sampled(max_new_tokens=30, **options)
+    (start,), (end,) = sampled(max_new_tokens=first, **options)
+    (rest,), _ = sampled(max_new_tokens=30 - first, context=end.context, **options)
+
+    assert start + rest == whole
+
+
+def test_a_prompt_may_come_in_parts() -> None:
+    """Two prompts, with a saved context between them, are one prompt."""
+    ids = LETTERS.encode("abc de. abc")
+    start = opening(LETTER_STEPPER, 7)
+    at_once = read(LETTER_STEPPER, start, ids)
+    in_parts = read(LETTER_STEPPER, read(LETTER_STEPPER, start, ids[:4]), ids[4:])
+
+    assert sampled(context=at_once, samples=5)[0] == sampled(context=in_parts, samples=5)[0]
+    assert read(LETTER_STEPPER, start, ids[:0]).recent.tolist() == []
+
+
+def test_the_context_after_a_match_is_before_the_token_that_ended_it() -> None:
+    """The token that led out of the language was not part of the text."""
+    (whole,), _ = sampled(temperature=0)
+    letters = re.match("[^.]+", whole).group()
+    (matched,), (end,) = sampled(temperature=0, rules={"match": "[^.]+"}, max_new_tokens=100)
+    (rest,), _ = sampled(temperature=0, context=end.context, max_new_tokens=40 - len(letters))
+
+    assert matched == letters
+    assert matched + rest == whole
+
+
+def test_endless_sampling_takes_no_more_and_more_memory() -> None:
+    """A sample without end holds what it held after its first thousand tokens."""
+    request = Request(SampleConfig(max_new_tokens=-1), constrain(LETTERS.pieces), seed=1)
+    events = generate(LETTER_STEPPER, LETTERS, request, opening(LETTER_STEPPER, 0))
+    tracemalloc.start()
+    list(itertools.islice(events, 1000))
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in itertools.islice(events, 10_000):
+        pass
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert after - before < 5000
+
+
+def test_the_first_sample_is_put_out_as_it_comes() -> None:
+    """Not one token of it waits for the others."""
+    request = Request(SampleConfig(max_new_tokens=50), constrain(LETTERS.pieces), 1, samples=10)
+    events = list(generate(LETTER_STEPPER, LETTERS, request, opening(LETTER_STEPPER, 0)))
+
+    assert [len(event.text) for event in events[:50]] == [1] * 50
+
+
+@given(st.text("abé?☃", max_size=8))
+def test_prompts_with_unknown_symbols(prompt) -> None:
+    """They are refused with name and place, skipped, or fed as <unk>."""
+    known = [symbol for symbol in prompt if symbol in SYMBOLS]
+
+    assert LETTERS.unk_id in encode_prompt(LETTERS, prompt, "replace") or known == list(prompt)
+    assert encode_prompt(LETTERS, prompt, "skip").tolist() == [SYMBOLS.index(s) for s in known]
+    if known != list(prompt):
+        place = next(at for at, symbol in enumerate(prompt) if symbol not in SYMBOLS)
+        with pytest.raises(UsageError) as refusal:
+            encode_prompt(LETTERS, prompt)
+        assert f"vocabulary: {prompt[place]!r} at character {place + 1}" in refusal.value.message
+
+
+def test_vocabulary_of_one() -> None:
+    """The only text there is."""
+    assert sampled(Vocabulary([b"x"]), constant([0.0]), max_new_tokens=3)[0] == ["xxx"]
+
+
+def test_loss_of_one_row_equals_loss_in_a_batch() -> None:
+    """The losses of samples do not depend on their neighbours either."""
+    _, many = sampled(samples=20, loss=True)
+    _, one = sampled(loss=True)
+
+    assert many[0].loss == pytest.approx(one[0].loss, abs=1e-6)
+    assert log_probs(np.zeros((1, 4), np.float32), np.array([2]))[0] == pytest.approx(-math.log(4))
