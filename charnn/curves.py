@@ -14,6 +14,7 @@ Point = tuple[float, float]
 Line = Sequence[Point]
 
 STEEP = 0.02  # first share of the way, where a loss may run out of the picture
+LARGEST = 1e30  # that can be drawn
 AIR = 0.05  # of the height, above and below the curves
 _MINUTE, _HOUR = 60, 3600  # seconds
 
@@ -32,18 +33,23 @@ class Curve:
 
 
 def _number(row: Mapping[str, Any], key: str) -> float:
-    value = row.get(key)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+    value: Any = row.get(key)
+    return float(value) if isinstance(value, int | float) and drawable(value) else math.nan
+
+
+def drawable(value: float) -> bool:
+    """Whether a scale can hold a value; one that is not finite, or absurdly large, is a gap."""
+    return abs(value) < LARGEST
 
 
 def finite(line: Line) -> list[Point]:
     """The points of a line that have a value."""
-    return [(x, y) for x, y in line if math.isfinite(y)]
+    return [(x, y) for x, y in line if drawable(y)]
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of the finite values; NaN if there are none."""
-    known = [value for value in values if math.isfinite(value)]
+    """Mean of the values that can be drawn; NaN if there are none."""
+    known = [value for value in values if drawable(value)]
     return sum(known) / len(known) if known else math.nan
 
 

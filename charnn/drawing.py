@@ -27,7 +27,7 @@ from charnn.display import visible
 BLOCKS = "▁▂▃▄▅▆▇█"
 COLORS = ("36", "33", "32", "35", "31", "34")  # SGR codes of the curves, in turn
 LETTERS = "abcdefghijklmnopqrstuvwxyz"  # names of the curves, in turn
-LEAST_COLUMNS, LEAST_ROWS = 16, 4  # of the canvas, however small the terminal
+LEAST_WIDTH, LEAST_ROWS = 40, 4  # of a picture and its canvas, however small the terminal
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # braille, [row][column]
 
 
@@ -135,6 +135,7 @@ def terminal_curves(
     One run: its training and validation loss. Several: the validation loss of each, or training
     where there is none. A terminal too small for the smallest picture gets that.
     """
+    width = max(width, LEAST_WIDTH)
     names, lines = _chosen(runs, x)
     unit, x_label = x_unit(x, x_limits(lines)[1])
     lines = [[(a / unit, b) for a, b in line] for line in lines]
@@ -143,7 +144,7 @@ def terminal_curves(
     ticks = nice_ticks(*y_range, max(2, rows // 3))
     texts = _tick_labels(ticks)
     margin = max(map(len, texts), default=0)
-    canvas = Canvas(max(LEAST_COLUMNS, width - margin - 4), rows, unicode=unicode)
+    canvas = Canvas(width - margin - 4, rows, unicode=unicode)
     for i, line in enumerate(lines):
         canvas.draw(line, x_range, y_range, i)
     ends = _ends(canvas, lines, y_range)

@@ -1,0 +1,269 @@
+"""Pictures as PNG or SVG: learning curves, lines with reference levels, heat maps.
+
+Figures are made without pyplot, so nothing global is left behind, and the same values give the
+same bytes. matplotlib is imported when a picture is drawn. Never knows: how the numbers came about.
+"""
+
+import contextlib
+import io
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charnn import files, formats
+from charnn.curves import Curve, Line, XName, finite, x_limits, x_unit, y_limits
+from charnn.display import visible
+from charnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
+
+SUFFIXES = (".png", ".svg")
+DOTS_PER_INCH = 160
+SIZE = (7.2, 4.3)  # inches
+# Okabe and Ito, 2008: told apart by colour-blind people. Their yellow is too pale on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#666666"
+LARGEST_EXPONENT = 20.0  # nats; beyond, a scale of perplexities says nothing
+SAME_RATIO = 1.002  # bits per char to nats per token: how far a common ratio may vary
+
+_STYLE: "dict[RcKeyType, Any]" = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "font.size": 9.5,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "svg.hashsalt": "charnn",  # identifiers that do not change from run to run
+}
+_SUBTITLE: dict[str, Any] = {"color": GREY, "fontsize": 9}
+# Where names in other scripts find their letters, if one of these is installed.
+_FALLBACK_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Zen Hei", "PingFang SC", "Heiti SC"),
+    *("Microsoft YaHei", "SimHei", "Arial Unicode MS"),
+)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a picture that could not be written in the end. Raises UsageError."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"{path} is neither PNG nor SVG by its name",
+            f"end it in {' or '.join(SUFFIXES)}",
+        )
+
+
+def learning_curves(runs: Sequence[Curve], x: XName, path: Path) -> None:
+    """Write the training and validation loss of each run, over steps, tokens or seconds.
+
+    Raises UsageError for a suffix that is neither .png nor .svg, StorageError where it cannot be
+    written.
+    """
+    with _picture(path) as figure:
+        axes = figure.add_subplot()
+        last = x_limits(run.points(split, x) for run in runs for split in ("train", "val"))[1]
+        unit, x_label = x_unit(x, last)
+        drawn: list[Line] = []
+        for i, run in enumerate(runs):
+            drawn += _draw_run(axes, run, x, unit, COLORS[i % len(COLORS)])
+        low, high = y_limits(drawn)
+        axes.set(xlim=(0, 1.01 * last / unit), ylim=(low, high))
+        axes.set(xlabel=x_label, ylabel="loss (nats per token)")
+        axes.xaxis.set_major_formatter(lambda value, _: formats.compact(value))
+        axes.set_title("dots: validation, lowest ringed   thin: training, smoothed", **_SUBTITLE)
+        _add_second_scale(axes, runs, high)
+        axes.legend(title="lowest validation loss", alignment="left", loc="upper right")
+
+
+def _draw_run(axes: "Axes", run: Curve, x: XName, unit: float, color: str) -> list[Line]:
+    """Draw both curves of a run; the lines that the picture is to hold come back."""
+    train, val = (
+        [(place / unit, loss) for place, loss in run.points(split, x)] for split in ("train", "val")
+    )
+    thin = smoothed(train)
+    best = min(finite(val), key=lambda point: point[1], default=(math.nan, math.nan))
+    label = f"{formats.figure(best[1])}  {_literal(run.name)}"
+    axes.plot(*_columns(train), color=color, linewidth=0.8, alpha=0.18)
+    axes.plot(*_columns(thin), color=color, linewidth=0.9)
+    axes.plot(*_columns(val), color=color, linewidth=1.8, marker="o", markersize=3.5, label=label)
+    axes.plot(*best, color=color, marker="o", markersize=9, markerfacecolor="none")
+    return [thin, val]
+
+
+def smoothed(line: Line) -> Line:
+    """Each finite y as the mean of its neighbourhood, narrow at the steep beginning."""
+    import numpy as np
+
+    values = np.array([y for _, y in line])
+    known = np.isfinite(values)
+    totals = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(known)])
+    places = np.arange(len(values))
+    reach = np.minimum(places // 4, len(values) // 40)
+    begin, end = places - reach, np.minimum(places + reach + 1, len(values))
+    means = (totals[end] - totals[begin]) / np.maximum(counts[end] - counts[begin], 1)
+    means[~known] = math.nan
+    return [(x, float(y)) for (x, _), y in zip(line, means, strict=True)]
+
+
+def _columns(line: Line) -> tuple[list[float], list[float]]:
+    return [x for x, _ in line], [y for _, y in line]
+
+
+def _add_second_scale(axes: "Axes", runs: Sequence[Curve], highest_loss: float) -> None:
+    """On the right: bits per char where all runs share the factor, else perplexity."""
+    import numpy as np
+
+    ratio = _bits_per_nat(runs)
+    if ratio:
+        label, functions = "bits per character", (_times(ratio), _times(1 / ratio))
+    elif highest_loss < LARGEST_EXPONENT:
+        # matplotlib tries the scale out on zero first
+        label, functions = "perplexity", (np.exp, lambda value: np.log(np.maximum(value, 1e-9)))
+    else:
+        return
+    right = axes.secondary_yaxis("right", functions=functions)
+    right.set_ylabel(label)
+
+
+def _times(factor: float) -> Callable[[Any], Any]:
+    return lambda value: value * factor
+
+
+def _bits_per_nat(runs: Sequence[Curve]) -> float | None:
+    """Bits per char for a nat per token, if that is the same in all rows (character models)."""
+    splits = [(run, split) for run in runs for split in ("train", "val")]
+    ratios = [
+        bits / loss
+        for run, split in splits
+        for (_, loss), (_, bits) in zip(
+            run.points(split, "step"), run.points(split, "step", "bits_per_char"), strict=True
+        )
+        if loss > 0 and math.isfinite(bits)
+    ]
+    return ratios[0] if ratios and max(ratios) <= SAME_RATIO * min(ratios) else None
+
+
+def lines(
+    series: Mapping[str, Line],
+    path: Path,
+    *,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    levels: Mapping[str, float] | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+) -> None:
+    """Write named lines, and dashed horizontal `levels` with their names at the right.
+
+    Raises as `learning_curves` does.
+    """
+    with _picture(path) as figure:
+        axes = figure.add_subplot()
+        for i, (name, line) in enumerate(series.items()):
+            marker = "o" if len(line) <= 40 else ""  # noqa: PLR2004 - more would run together
+            axes.plot(
+                *_columns(line),
+                color=COLORS[i % len(COLORS)],
+                marker=marker,
+                markersize=4,
+                linewidth=1.6,
+                label=f"\u200b{_literal(name)}",  # a label that begins with _ would be left out
+            )
+        axes.set(xlabel=_literal(x_label), ylabel=_literal(y_label))
+        axes.set_title(_literal(title))
+        axes.set_xscale("log" if log_x else "linear")
+        axes.set_yscale("log" if log_y else "linear")
+        for name, level in (levels or {}).items():
+            axes.axhline(level, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
+            axes.annotate(
+                _literal(name),
+                (1, level),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                color=GREY,
+                va="center",
+            )
+        if len(series) > 1:
+            axes.legend()
+
+
+def heat_map(
+    values: Sequence[Sequence[float]],
+    path: Path,
+    *,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    value_label: str = "",
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> None:
+    """Write a matrix as colours, first row at the top; `rows` and `columns` name its sides.
+
+    NaN is left white. Raises as `learning_curves` does.
+    """
+    with _picture(path) as figure:
+        axes = figure.add_subplot()
+        axes.grid(visible=False)
+        image = axes.imshow(values, cmap="cividis", aspect="auto", interpolation="nearest")
+        axes.set(xlabel=_literal(x_label), ylabel=_literal(y_label))
+        axes.set_title(_literal(title))
+        if rows:
+            axes.set_yticks(range(len(rows)), [_literal(name) for name in rows])
+        if columns:
+            axes.set_xticks(range(len(columns)), [_literal(name) for name in columns])
+        bar = figure.colorbar(image, ax=axes, label=_literal(value_label))
+        bar.outline.set_visible(False)
+
+
+def _literal(text: str) -> str:
+    """`text` as it is: no control characters, no mathematics between dollar signs."""
+    return visible(text, one_line=True).replace("$", r"\$")
+
+
+@contextlib.contextmanager
+def _picture(path: Path) -> Iterator["Figure"]:
+    """An empty figure in our style; what the block drew is written to `path`, in one step."""
+    check_suffix(path)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # font caches are nobody's business
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a glyph that no font has, and the like
+        mpl.rcdefaults()  # whatever the user's matplotlibrc says
+        mpl.rcParams.update({**_STYLE, "font.family": _fonts()})
+        figure = Figure(figsize=SIZE, dpi=DOTS_PER_INCH, layout="constrained")
+        yield figure
+        picture = io.BytesIO()
+        format_name = path.suffix.lower().removeprefix(".")
+        metadata: dict[str, Any] = {"Date": None} if format_name == "svg" else {"Software": None}
+        figure.savefig(picture, format=format_name, metadata=metadata)
+    files.write_file(path, picture.getbuffer())
+
+
+def _fonts() -> list[str]:
+    """The font that matplotlib brings, then those that help it out, where installed."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)]
