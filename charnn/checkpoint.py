@@ -119,7 +119,9 @@ def restore(training: Training, checkpoint: Checkpoint, fingerprint: str) -> Non
     _check_fits(training, state, fingerprint)
     try:
         training.model.load_tensors(_group(tensors, "model."))
-        _restore_optimizer(training.optimizer, tensors, state["optimizer"])
+        for number, optimizer in enumerate(training.optimizers):
+            own = _group(tensors, f"optimizer.{number}.")
+            _restore_optimizer(optimizer, own, state["optimizers"][number])
         hidden = _group(tensors, "hidden.")
         training.hidden = (
             tuple(hidden[str(i)].to(training.model.device) for i in range(len(hidden))) or None
@@ -140,10 +142,11 @@ def restore(training: Training, checkpoint: Checkpoint, fingerprint: str) -> Non
 
 def _tensors(training: Training) -> dict[str, Tensor]:
     tensors = {f"model.{name}": t for name, t in training.model.named_tensors().items()}
-    for index, values in training.optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value
+    for number, optimizer in enumerate(training.optimizers):
+        for index, values in optimizer.state_dict()["state"].items():
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{number}.{index}.{name}"] = value
     for index, part in enumerate(training.hidden or ()):
         tensors[f"hidden.{index}"] = part
     tensors["random.cpu"] = torch.get_rng_state()
@@ -154,7 +157,6 @@ def _tensors(training: Training) -> dict[str, Tensor]:
 
 
 def _state(training: Training, fingerprint: str) -> dict[str, Any]:
-    optimizer = training.optimizer.state_dict()
     position = training.sampler.position
     return {
         "format_version": FORMAT_VERSION,
@@ -170,7 +172,10 @@ def _state(training: Training, fingerprint: str) -> dict[str, Any]:
         "best_step": training.best_step,
         "position": {"epoch": position.epoch, "batch": position.batch},
         "scaler": training.scaler.state_dict(),
-        "optimizer": {"groups": [_plain_group(group) for group in optimizer["param_groups"]]},
+        "optimizers": [
+            [_plain_group(group) for group in optimizer.state_dict()["param_groups"]]
+            for optimizer in training.optimizers
+        ],
     }
 
 
@@ -209,15 +214,14 @@ def _group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _restore_optimizer(
-    optimizer: Optimizer, tensors: Mapping[str, Tensor], described: Mapping[str, Any]
+    optimizer: Optimizer, tensors: Mapping[str, Tensor], described: list[dict[str, Any]]
 ) -> None:
     states: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _group(tensors, "optimizer.").items():
+    for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         states.setdefault(int(index), {})[key] = tensor
     groups = [
-        {key: tuple(v) if key == "betas" else v for key, v in group.items()}
-        for group in described["groups"]
+        {key: tuple(v) if key == "betas" else v for key, v in group.items()} for group in described
     ]
     optimizer.load_state_dict({"state": states, "param_groups": groups})
 

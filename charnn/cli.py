@@ -73,23 +73,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(given, prog_name="charnn", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except CharnnError as error:
-        return _fail(error, debug)
-    except typer.TyperException as error:  # a mistake on the command line
-        return _fail(UsageError(error.format_message(), "charnn --help"), debug)
-    except MemoryError:
-        return _fail(StorageError("out of memory", "use a smaller --batch-size or model"), debug)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except OSError as error:
-        return _fail(StorageError(str(error)), debug)
-    except Exception as error:  # a mistake of ours: still one message
-        mistake = CharnnError(
+    except Exception as error:
+        return _fail(_for_the_user(error), debug)
+
+
+def _for_the_user(error: Exception) -> CharnnError:
+    """Any failure as one that says what happened and what to do."""
+    if isinstance(error, CharnnError):
+        return error
+    if isinstance(error, typer.TyperException):  # a mistake on the command line
+        told: CharnnError = UsageError(error.format_message(), "charnn --help")
+    elif isinstance(error, MemoryError):
+        told = StorageError("out of memory", "use a smaller --batch-size or a smaller model")
+    elif isinstance(error, OSError):
+        told = StorageError(str(error))
+    else:
+        told = CharnnError(
             f"{type(error).__name__}: {error}",
             "this is a mistake in charnn; please report what --debug shows",
         )
-        mistake.__cause__ = error
-        return _fail(mistake, debug)
+    told.__cause__ = error
+    return told
 
 
 def _fail(error: CharnnError, debug: bool) -> int:

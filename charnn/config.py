@@ -13,7 +13,7 @@ from charnn.errors import UsageError
 
 CellName = Literal["lstm", "gru", "rnn"]
 SamplerName = Literal["sequential", "random"]
-OptimizerName = Literal["adamw", "sgd"]
+OptimizerName = Literal["adamw", "muon", "sgd"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 PresetName = Literal["auto", "tiny", "small", "medium", "large"]
 TokenizerName = Literal["char", "byte", "word", "bpe"]
@@ -91,8 +91,13 @@ class TrainConfig(NetworkConfig):
     minutes: float | None = Field(
         None, gt=0, le=1e7, description="Train for about this long, validation and saving included."
     )
-    optimizer: OptimizerName = Field("adamw", description="Update rule: adamw or sgd.")
+    optimizer: OptimizerName = Field(
+        "muon", description="Update rule: muon (matrices, adamw for the rest), adamw or sgd."
+    )
     lr: float = Field(4e-3, gt=0, le=1e6, description="Peak learning rate.")
+    matrix_lr: float = Field(
+        0.05, gt=0, le=1e6, description="Peak learning rate of muon for the matrices."
+    )
     warmup_steps: int = Field(50, ge=0, le=MAX_COUNT, description="Steps of linear warm-up.")
     final_lr_frac: float = Field(
         0.02, ge=0, le=1, description="Share of the peak at which the cosine schedule ends."

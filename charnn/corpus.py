@@ -16,6 +16,7 @@ from charnn import files
 from charnn.config import PrepareConfig
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.tokenizer import Tokenizer
+from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 from charnn.workspace import META_FILE
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -95,7 +96,7 @@ def write_dataset(
     is not set, StorageError where it cannot be written.
     """
     ids = {name: tokenizer.encode(text) for name, text in splits.items()}
-    tokenizer_json = tokenizer.to_json().encode()
+    tokenizer_json = dump_tokenizer(tokenizer).encode()
     meta = {
         "format_version": FORMAT_VERSION,
         "dtype": tokenizer.dtype.name,
@@ -142,7 +143,7 @@ def _described(text: Text, ids: Tokens, tokenizer: Tokenizer) -> dict[str, Any]:
         "tokens": len(ids),
         "chars": _count_chars(text),
         "bytes": len(text) if isinstance(text, bytes) or text.isascii() else len(_utf8(text)),
-        "sha256": files.sha256(memoryview(ids).cast("B")),
+        "sha256": files.sha256(ids.data.cast("B")),
         "unknown": int(np.count_nonzero(ids == tokenizer.unk_id)),
     }
 
@@ -180,7 +181,7 @@ def open_dataset(folder: Path) -> Dataset:
     tokenizer_json = files.read_bytes(folder / TOKENIZER_FILE)
     try:
         _check_hash(folder / TOKENIZER_FILE, tokenizer_json, meta["tokenizer"]["sha256"])
-        tokenizer = Tokenizer.from_json(tokenizer_json.decode("utf-8", "replace"))
+        tokenizer = load_tokenizer(tokenizer_json.decode("utf-8", "replace"))
         splits = {
             name: _read_split(folder / f"{name}.bin", meta["splits"][name], tokenizer)
             for name in SPLITS

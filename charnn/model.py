@@ -57,7 +57,8 @@ class LanguageModel(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros for B rows."""
-        return tuple(part for layer in self._layers() for part in layer.initial_state(batch_size))
+        layers = self.recurrent_layers()
+        return tuple(part for layer in layers for part in layer.initial_state(batch_size))
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, T, V) after each of the inputs (B, T), and the state after the last."""
@@ -68,7 +69,7 @@ class LanguageModel(nn.Module):
         """The top layer's outputs (B, T, H), dropout applied, before the output layer."""
         outputs = self.input_dropout(self.embedding(inputs))
         new_state: list[Tensor] = []
-        for layer in self._layers():
+        for layer in self.recurrent_layers():
             parts = len(layer.state_names)
             outputs, layer_state = layer(outputs, state[:parts])
             outputs = self.dropout(outputs)
@@ -76,13 +77,14 @@ class LanguageModel(nn.Module):
             state = state[parts:]
         return outputs, tuple(new_state)
 
-    def _layers(self) -> list[RecurrentLayer]:
+    def recurrent_layers(self) -> list[RecurrentLayer]:
+        """The recurrent layers, from the bottom up."""
         return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
 
     def named_tensors(self) -> dict[str, Tensor]:
         """The weights under the names they have in a model file; a tied output has none."""
         tensors = {"embedding.weight": self.embedding.weight}
-        for index, layer in enumerate(self._layers()):
+        for index, layer in enumerate(self.recurrent_layers()):
             tensors[f"layers.{index}.weight_ih"] = layer.weight_ih
             tensors[f"layers.{index}.weight_hh"] = layer.weight_hh
             tensors[f"layers.{index}.bias"] = layer.bias

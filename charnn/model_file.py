@@ -19,6 +19,7 @@ from charnn import files
 from charnn.config import ModelConfig, validate
 from charnn.errors import DataError, UsageError
 from charnn.tokenizer import Tokenizer
+from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 
 FORMAT = "charnn-model"
 FORMAT_VERSION = 1
@@ -95,7 +96,7 @@ def model_bytes(model: ModelFile) -> bytes:
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "config": model.config.model_dump_json(),
-        "tokenizer": model.tokenizer.to_json(),
+        "tokenizer": dump_tokenizer(model.tokenizer),
         "start_token": str(model.start_token),
         "records": json.dumps(model.records),
         "fingerprint": model.fingerprint,
@@ -174,7 +175,7 @@ def _config(header: dict[str, str], path: Path) -> ModelConfig:
 
 def _tokenizer(header: dict[str, str], config: ModelConfig, path: Path) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_json(header.get("tokenizer", ""))
+        tokenizer = load_tokenizer(header.get("tokenizer", ""))
     except DataError as error:
         raise _damaged(path, error.message) from None
     if tokenizer.vocab_size != config.vocab_size:

@@ -15,6 +15,7 @@ from charnn.decoding import decode, join_bytes
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.sources import STDIN, Source
 from charnn.tokenizer import Tokenizer, build
+from charnn.tokenizer_file import load_tokenizer
 from charnn.workspace import MODEL_FILE
 
 Sources = Sequence[Source]
@@ -81,7 +82,7 @@ def _read_tokenizer(path: Path) -> Tokenizer:
 
         return read_model(path).tokenizer
     try:
-        return Tokenizer.from_json(files.read_bytes(path).decode("utf-8", "replace"))
+        return load_tokenizer(files.read_bytes(path).decode("utf-8", "replace"))
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from None
 

@@ -40,6 +40,14 @@ class Warned:
     message: str
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """What the network writes at this point."""
+
+    step: int
+    text: str
+
+
 class Run:
     """The folder of one training run, and what must be known to fill it."""
 

@@ -93,6 +93,12 @@ class Session:
         )
         return Training(model, sampler, config, arithmetic, self.dataset.tokenizer.unk_id)
 
+    @property
+    def chars_per_token(self) -> float:
+        """Characters that a token of the training split stands for, on average."""
+        train = self.dataset.meta["splits"]["train"]
+        return float(train["chars"] / max(1, train["tokens"]))
+
     def resume(self) -> None:
         """Go on from the run's newest whole checkpoint.
 

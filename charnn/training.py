@@ -21,7 +21,7 @@ from charnn.errors import DivergedError
 from charnn.layers import State
 from charnn.metrics import Score
 from charnn.model import LanguageModel, detach, start_afresh
-from charnn.optimizers import build_optimizer, lr_factor, set_lr
+from charnn.optimizers import build_optimizers, lr_factor, set_lr
 from charnn.pace import Pace, plan_holds
 from charnn.samplers import IGNORE, Batch, Sampler
 
@@ -83,7 +83,7 @@ class Training:
         self.config = config
         self.arithmetic = arithmetic
         self.unk_id = unk_id
-        self.optimizer = build_optimizer(model, config)
+        self.optimizers = build_optimizers(model, config)
         self.scaler = torch.amp.GradScaler(
             arithmetic.device.type, enabled=arithmetic.precision == "float16"
         )
@@ -111,16 +111,16 @@ class Training:
         gradient is not finite.
         """
         batch = self.sampler.next_batch()
-        lr = self.config.lr * lr_factor(self.step, self.steps, self.config)
-        set_lr(self.optimizer, lr)
+        factor = lr_factor(self.step, self.steps, self.config)
+        set_lr(self.optimizers, factor)
         loss, hidden = self._loss(batch)
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         norm = self._apply(float(loss.detach()))
         self.hidden = detach(hidden)
         self.step += 1
         self.tokens += int(np.count_nonzero(batch.targets != IGNORE))
-        return float(loss.detach()), norm, lr
+        return float(loss.detach()), norm, self.config.lr * factor
 
     def _loss(self, batch: Batch) -> tuple[Tensor, State]:
         device = self.arithmetic.device
@@ -140,7 +140,8 @@ class Training:
         return self.hidden
 
     def _apply(self, loss: float) -> float:
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         limit = self.config.grad_clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
         finite = math.isfinite(norm) and math.isfinite(loss)
@@ -150,7 +151,8 @@ class Training:
                 f"training diverged at step {self.step + 1}: loss {loss}, gradient norm {norm}",
                 "try a lower --lr or a lower --grad-clip",
             )
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         return norm
 

@@ -18,6 +18,7 @@ from charnn.checkpoint import (
 from charnn.config import TrainConfig
 from charnn.devices import Arithmetic
 from charnn.errors import DataError, UsageError
+from charnn.optimizers import OPTIMIZERS
 from charnn.samplers import SAMPLERS
 from charnn.training import Step, Training, train
 
@@ -44,7 +45,7 @@ def run_to(training, step):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_e1_e2_resuming_repeats_the_uninterrupted_run_bit_for_bit(
     make_model, ids, tmp_path, cell, sampler, optimizer
 ) -> None:

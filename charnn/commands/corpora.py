@@ -1,5 +1,7 @@
 """`charnn corpora`: the catalogue of texts to learn from."""
 
+from typing import Any
+
 from charnn.commands import options
 
 
@@ -11,7 +13,7 @@ def corpora(json: options.Json = False) -> int:
     from charnn.output import Output
 
     catalogue = Catalogue()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "title": card.title,

@@ -11,6 +11,8 @@ from charnn.commands import options
 if TYPE_CHECKING:
     from charnn.curves import Curve
 
+NEWEST = (None,)
+
 
 def plot(
     runs: Annotated[
@@ -35,7 +37,7 @@ def plot(
     from charnn.metrics_file import read_metrics
 
     folder = workspace.runs_dir(runs_dir)
-    found = [workspace.find_run(name, folder) for name in (runs or [None])]
+    found = [workspace.find_run(name, folder) for name in (runs or NEWEST)]
     curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
     if output is not None:
         from charnn.plots import learning_curves

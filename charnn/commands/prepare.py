@@ -74,12 +74,14 @@ def _read_all(
 ) -> dict[str, tuple["Source", ...]]:
     """The sources of each split: a corpus may bring its own, --val and --test name theirs."""
     from charnn.catalogue import Catalogue
+    from charnn.progress import counted
     from charnn.sources import read_sources, reads_terminal
 
     if reads_terminal(arguments):
         display.hint("reading from the terminal; end with Ctrl-D")
     catalogue = Catalogue()
-    reading = read_sources(arguments, catalogue=catalogue)
+    with counted(display, "downloading") as progress:
+        reading = read_sources(arguments, catalogue=catalogue, progress=progress)
     for note in reading.notes:
         display.note(note)
     read = {"train": reading.of("train"), "val": reading.of("val"), "test": reading.of("test")}

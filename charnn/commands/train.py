@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from charnn.corpus import Dataset
     from charnn.display import Display
     from charnn.session import Result, Session
+    from charnn.watching import Watcher
 
 BY_PRESET = "by the preset"
 SHAPING = ("cell", "hidden_size", "num_layers", "embedding_dim", "tie_weights")
@@ -61,6 +62,7 @@ def train(
     minutes: Annotated[float | None, option(TrainConfig, "minutes")] = None,
     optimizer: Annotated[OptimizerName | None, option(TrainConfig, "optimizer")] = None,
     lr: Annotated[float | None, option(TrainConfig, "lr", default=BY_PRESET)] = None,
+    matrix_lr: Annotated[float | None, option(TrainConfig, "matrix_lr")] = None,
     warmup_steps: Annotated[int | None, option(TrainConfig, "warmup_steps")] = None,
     final_lr_frac: Annotated[float | None, option(TrainConfig, "final_lr_frac")] = None,
     weight_decay: Annotated[float | None, option(TrainConfig, "weight_decay")] = None,
@@ -184,26 +186,44 @@ def _run(session: "Session", display: "Display", *, json: bool) -> int:
     from charnn.signals import listening
     from charnn.watching import Watcher
 
-    run = session.run.folder.name
+    run = session.run.folder
     for note in session.notes:
         display.note(note)
-    with listening() as requests, Watcher(session, display) as watcher:
+    with listening() as requests, Watcher(display, session.chars_per_token) as watcher:
         for event in session.events():
-            watcher.show(event)
+            _show(event, watcher)
             if requests.save:
                 requests.save = False
-                watcher.show(session.save())
+                watcher.saved(session.save())
             if requests.stop is not None:
-                session.save()
                 break
-        else:
+        if requests.stop is None:
             result = session.finish()
+        else:
+            session.save()
     if requests.stop is not None:
-        display.warning(f"stopped at step {session.training.step:,}; the state is saved")
+        display.note(f"stopped at step {session.training.step:,}; the state is saved")
         display.hint(f"go on with: charnn train --resume {run}")
         return requests.stop
     _report(result, session, display, json=json)
     return 0
+
+
+def _show(event: object, watcher: "Watcher") -> None:
+    from charnn.runs import Sampled, Saved, Warned
+    from charnn.training import Evaluation, Step
+
+    match event:
+        case Step():
+            watcher.step(event)
+        case Evaluation():
+            watcher.evaluation(event)
+        case Saved():
+            watcher.saved(event)
+        case Warned():
+            watcher.warned(event)
+        case Sampled():
+            watcher.sampled(event.text)
 
 
 def _report(result: "Result", session: "Session", display: "Display", *, json: bool) -> None:

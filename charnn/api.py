@@ -1,0 +1,109 @@
+"""charnn from Python: `load` a model, let it write, ask how likely a text is.
+
+Never knows: the command line, training.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from charnn.config import ModelConfig, SampleConfig, validate
+from charnn.constraints import constrain
+from charnn.generation import Piece, Request, encode_prompt, generate, opening, read
+from charnn.metrics import Score
+from charnn.model_file import ModelFile, read_model
+from charnn.stepper import Stepper
+from charnn.workspace import find_model, runs_dir
+
+SCORED_AT_ONCE = 4096  # tokens of a text in one product
+
+
+class Model:
+    """A trained model, ready to use; needs NumPy but no torch.
+
+    >>> model = charnn.load("runs/lamplighter-lstm-001")
+    >>> print("".join(model.generate("The lamp ", max_new_tokens=200, seed=1)))
+    >>> model.score("The lamp went out.").bits_per_char
+    """
+
+    def __init__(self, loaded: ModelFile) -> None:
+        self.file = loaded
+        self._stepper = Stepper(loaded.config, loaded.tensors)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The shape of the network."""
+        return self.file.config
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        temperature: float = 0.8,
+        max_new_tokens: int = 2000,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        stop: tuple[str, ...] = (),
+        match: str | None = None,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Pieces of new text after the prompt, as they are drawn; the same seed, the same text.
+
+        The settings mean what the flags of `charnn sample` mean; `max_new_tokens` -1 is endless.
+        Raises UsageError for a setting out of range, or a symbol that the model does not know.
+        """
+        config = validate(
+            SampleConfig,
+            {
+                "temperature": temperature,
+                "max_new_tokens": max_new_tokens,
+                "top_k": top_k,
+                "top_p": top_p,
+                "min_p": min_p,
+                "repetition_penalty": repetition_penalty,
+            },
+        )
+        tokenizer = self.file.tokenizer
+        constraint = constrain(tokenizer.pieces, tokenizer.unk_id, match=match)
+        request = Request(config, constraint, seed, stop=stop)
+        context = opening(self._stepper, self.file.start_token)
+        if prompt:
+            context = read(self._stepper, context, encode_prompt(tokenizer, prompt))
+        events = generate(self._stepper, tokenizer, request, context)
+        return (event.text for event in events if isinstance(event, Piece))
+
+    def score(self, text: str) -> Score:
+        """How well the model predicts a text, from its first token on, in one carried pass.
+
+        Symbols that the model does not know are fed as `<unk>`, counted, and not scored.
+        """
+        tokenizer = self.file.tokenizer
+        targets = tokenizer.encode(text).astype(np.int64)
+        inputs = np.concatenate([[self.file.start_token], targets[:-1]]).astype(np.int64)
+        streams = self._stepper.streams(self._stepper.initial_state())
+        score = Score()
+        for start in range(0, len(targets), SCORED_AT_ONCE):
+            part = slice(start, start + SCORED_AT_ONCE)
+            nats = -streams.log_probs(inputs[None, part], targets[None, part])[0]
+            known = targets[part] != tokenizer.unk_id
+            ids = targets[part][known]
+            score += Score(
+                nats=float(nats[known].sum()),
+                squares=float(np.square(nats[known]).sum()),
+                tokens=len(ids),
+                chars=int(tokenizer.char_lengths[ids].sum()),
+                bytes=int(tokenizer.byte_lengths[ids].sum()),
+                unknown=int((~known).sum()),
+            )
+        return score
+
+
+def load(path: str | Path | None = None) -> Model:
+    """The model of a run (its name or folder) or in a file; without a path, the newest one.
+
+    Raises StorageError where there is none, DataError for a file that is damaged.
+    """
+    return Model(read_model(find_model(None if path is None else str(path), runs_dir(None))))

@@ -1,0 +1,87 @@
+"""What a person sees of a training run: events turned into the live line and the lines above it.
+
+Never knows: how training works, terminals.
+"""
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from charnn.display import Display
+from charnn.metrics import bits, perplexity
+from charnn.progress import Smoothed, TrainingLine
+from charnn.status import TrainingStatus, ValidationStatus
+
+if TYPE_CHECKING:
+    from charnn.runs import Saved, Warned
+    from charnn.training import Evaluation, Step
+
+
+class Watcher:
+    """Shows the events of one run; a context manager that leaves the terminal in order.
+
+    `chars_per_token` turns nats per token into bits per character.
+    """
+
+    def __init__(self, display: Display, chars_per_token: float) -> None:
+        self._display = display
+        self._chars_per_token = chars_per_token
+        self._line = TrainingLine(display)
+        self._loss = Smoothed()
+        self._best: float | None = None
+
+    def __enter__(self) -> "Watcher":
+        self._line.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._line.__exit__(kind, error, trace)
+
+    def step(self, event: "Step") -> None:
+        """Take notice of an optimizer update."""
+        loss = self._loss.add(event.loss)
+        self._line.update(
+            TrainingStatus(
+                step=event.step,
+                steps=event.steps,
+                epoch=event.epoch,
+                seconds=event.seconds,
+                loss=loss,
+                perplexity=perplexity(loss),
+                bits_per_char=bits(loss, self._chars_per_token),
+                lr=event.lr,
+                tokens_per_second=event.tokens_per_second,
+                best=self._best,
+            )
+        )
+
+    def evaluation(self, event: "Evaluation") -> None:
+        """Tell the outcome of a validation."""
+        if event.best:
+            self._best = event.score.loss
+        self._line.validated(
+            ValidationStatus(
+                step=event.step,
+                epoch=event.epoch,
+                loss=event.score.loss,
+                perplexity=event.score.perplexity,
+                bits_per_char=event.score.bits_per_char,
+                best=event.best,
+            )
+        )
+
+    def saved(self, event: "Saved") -> None:
+        """Tell that a checkpoint was written."""
+        self._line.message(f"saved {event.folder}")
+
+    def warned(self, event: "Warned") -> None:
+        """Tell what went wrong but is survived."""
+        self._display.warning(event.message)
+
+    def sampled(self, text: str) -> None:
+        """Show a sample of the network as it is now."""
+        self._line.message("\n".join("  │ " + line for line in text.splitlines()))

@@ -1,0 +1,78 @@
+"""The Python interface: load, generate, score."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import charnn
+from charnn.config import ModelConfig
+from charnn.errors import UsageError
+from charnn.evaluation import Units, evaluate_carried
+from charnn.model import LanguageModel
+from charnn.model_file import ModelFile, write_model
+from charnn.tokenizer import build
+
+
+@pytest.fixture
+def path(text, tmp_path):
+    tokenizer = build("char", text)
+    torch.manual_seed(0)
+    config = ModelConfig(
+        hidden_size=16, embedding_dim=8, num_layers=2, vocab_size=tokenizer.vocab_size
+    )
+    tensors = LanguageModel(config).named_tensors()
+    arrays = {name: tensor.detach().numpy() * 1.5 for name, tensor in tensors.items()}
+    write_model(tmp_path / "m.safetensors", ModelFile(config, tokenizer, 0, arrays))
+    return tmp_path / "m.safetensors"
+
+
+def test_generate_streams_reproducible_text(path) -> None:
+    """The same seed gives the same pieces; their number of characters is what was asked for."""
+    model = charnn.load(path)
+    one = list(model.generate("the ", max_new_tokens=50, seed=4))
+
+    assert len("".join(one)) == 50
+    assert "".join(one) == "".join(model.generate("the ", max_new_tokens=50, seed=4))
+    assert "".join(one) != "".join(model.generate("the ", max_new_tokens=50, seed=5))
+
+
+def test_score_is_that_of_an_evaluation_with_torch(path, text) -> None:
+    """NumPy and torch agree on nats, characters and bytes; unknown symbols are counted."""
+    model = charnn.load(path)
+    loaded = model.file
+    network = LanguageModel(loaded.config)
+    network.load_tensors({name: torch.tensor(t) for name, t in loaded.tensors.items()})
+    ids = loaded.tokenizer.encode(text + "é")
+    expected = evaluate_carried(network, ids, Units.of(loaded.tokenizer), 0)
+    score = model.score(text + "é")
+
+    assert math.isclose(score.nats, expected.nats, rel_tol=1e-5)
+    assert (score.tokens, score.chars, score.bytes) == (len(text),) * 3
+    assert score.unknown == expected.unknown == 1
+
+
+def test_settings_are_checked(path) -> None:
+    """A temperature below zero is refused."""
+    with pytest.raises(UsageError, match="--temperature"):
+        charnn.load(path).generate(temperature=-1)
+
+
+def test_importing_and_loading_needs_no_torch(path) -> None:
+    """`import charnn` loads not even NumPy; `charnn.load` loads no torch."""
+    script = (
+        "import sys, charnn\n"
+        "assert 'numpy' not in sys.modules\n"
+        f"''.join(charnn.load({str(path)!r}).generate(max_new_tokens=3))\n"
+        "assert 'torch' not in sys.modules and 'tokenizers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+def test_an_empty_text_scores_nothing(path) -> None:
+    """No tokens, no loss, no error."""
+    assert charnn.load(path).score("").tokens == 0
+    assert np.isnan(charnn.load(path).score("").loss)

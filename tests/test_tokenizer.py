@@ -1,0 +1,246 @@
+"""Every tokenizer: lossless, bulk equals one by one, and what other programs make of its file."""
+
+import codecs
+import random
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charnn import tokenizer as module
+from charnn.errors import UsageError
+from charnn.tokenizer import TOKENIZERS, WORD_PATTERN, build, narrowest_dtype, words
+from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
+
+KINDS = sorted(TOKENIZERS)
+HARD = (
+    "plain words, here.\r\nCRLF\rlone CR\n\n\ttab  two   spaces \n"
+    "NUL \0 ESC \x1b[31m e\u0301 é \u2028 \u2029 \u0085 \x0b \ufeff \ufffd "
+    "👩\u200d👩\u200d👧 𝕬 <unk> <|endoftext|> don't 中文，標點。 naïve"
+)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60)
+@given(text=TEXTS)
+def test_a4_a5_a14_every_kind_is_lossless_on_its_own_text(kind, text) -> None:
+    """Whatever the text, decoding its ids gives it back, byte for byte; nothing is unknown."""
+    tokenizer = build(kind, text)
+    ids = tokenizer.encode(text)
+
+    assert tokenizer.decode(ids) == text.encode()
+    assert not tokenizer.unknown_symbols(text)
+    assert tokenizer.byte_lengths[ids].sum() == len(text.encode())
+    assert tokenizer.char_lengths[ids].sum() == len(text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hard_text_survives_and_slices_do_not_show(kind, monkeypatch) -> None:
+    """A text of everything nasty, encoded in slices of seven characters, has the same ids."""
+    text = HARD * 3
+    tokenizer = build(kind, text)
+    whole = tokenizer.encode(text)
+    monkeypatch.setattr(module, "SLICE", 7)
+
+    assert tokenizer.decode(whole) == text.encode()
+    assert (tokenizer.encode(text) == whole).all()
+    assert build(kind, text).pieces == tokenizer.pieces or kind == "bpe"
+
+
+@settings(max_examples=300)
+@given(st.text("ab \n\tZ.,'9é", min_size=1, max_size=60))
+def test_bpe_parts_are_cut_where_no_id_changes(text) -> None:
+    """The ids of a text are those of the library for the whole of it, wherever it is cut."""
+    tokenizer = BPE
+    library = tokenizers.Tokenizer.from_str(dump_tokenizer(tokenizer))
+    before = module.SLICE
+    module.SLICE = 3
+    try:
+        ids = tokenizer.encode(text)
+    finally:
+        module.SLICE = before
+
+    assert ids.tolist() == library.encode(text).ids
+
+
+BPE = build("bpe", "a ba\n ab'ab Zab.\n\nab 9é ab  ab\tab,ab\n" * 20, vocab_size=290)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_file_is_read_by_hugging_face_tokenizers_with_the_same_result(kind) -> None:
+    """Same ids, same text, for everything in the vocabulary."""
+    tokenizer = build(kind, HARD)
+    library = tokenizers.Tokenizer.from_str(dump_tokenizer(tokenizer))
+
+    ids = tokenizer.encode(HARD).tolist()
+    assert library.encode(HARD).ids == ids
+    assert library.decode(ids, skip_special_tokens=False) == HARD
+    assert library.get_vocab_size() == tokenizer.vocab_size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_is_the_same_after_its_file(kind) -> None:
+    """Ids, pieces, and the file written again are equal."""
+    tokenizer = build(kind, HARD)
+    again = load_tokenizer(dump_tokenizer(tokenizer))
+
+    assert again.kind == kind
+    assert again.pieces == tokenizer.pieces
+    assert again.unk_id == tokenizer.unk_id
+    assert (again.encode(HARD) == tokenizer.encode(HARD)).all()
+    assert dump_tokenizer(again) == dump_tokenizer(tokenizer)
+
+
+def test_a2_a_byte_is_its_own_id() -> None:
+    """All 256 values and random binary go through unchanged."""
+    tokenizer = build("byte", b"")
+    data = bytes(range(256)) + random.Random(1).randbytes(1000)
+
+    assert tokenizer.encode(data).tolist() == list(data)
+    assert tokenizer.decode(tokenizer.encode(data)) == data
+    assert tokenizer.vocab_size == 256
+
+
+def test_words_keep_the_space_before_them() -> None:
+    """ "what time is it?" is five units, and a newline is one of its own."""
+    units = list(words("what time is it?\nIt's late...", re.compile(WORD_PATTERN)))
+
+    assert units == ["what", " time", " is", " it", "?", "\n", "It's", " late", ".", ".", "."]
+
+
+def test_the_pattern_of_penn_treebank_counts_newlines_as_tokens() -> None:
+    """Under the usual pattern every word and every line end is one token, <unk> is a word."""
+    text = " no it was n't black <unk> \n but N says so \n"
+    units = list(words(text, re.compile(r" ?\n| ?\S+|\s")))
+
+    assert len(units) == 6 + 1 + 4 + 1
+    assert "".join(units) == text
+
+
+@given(TEXTS, st.sampled_from([r"\w+", "x", r"[aeiou]*", r" ?\n| ?\S+|\s", "$", r"\b"]))
+def test_no_character_is_lost_whatever_the_pattern(text, pattern) -> None:
+    """What a pattern does not match is a unit of its own."""
+    assert "".join(words(text, re.compile(pattern))) == text
+
+
+def test_a14_unk_written_in_a_corpus_is_ordinary_text() -> None:
+    """The word <unk> has an id of its own, other than that for unknown words."""
+    tokenizer = build("word", "a <unk> b", word_pattern=r" ?\S+")
+    ids = tokenizer.encode("a <unk> zebra")
+
+    assert tokenizer.unk_id not in ids[:2]
+    assert ids[2] == tokenizer.unk_id
+    assert (
+        load_tokenizer(dump_tokenizer(tokenizer)).encode("a <unk> zebra").tolist() == ids.tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "text", "positions"),
+    [
+        ("char", "abc", "abxcé", [(2, "x"), (4, "é")]),
+        ("word", "one two", "one 2 two three", [(3, " 2"), (9, " three")]),
+    ],
+)
+def test_a15_unknown_symbols_are_named_with_their_place(kind, known, text, positions) -> None:
+    """Counted, and the first ones with their offsets in characters."""
+    tokenizer = build(kind, known)
+
+    assert tokenizer.unknown_positions(text) == positions
+    assert tokenizer.unknown_symbols(text) == {symbol: 1 for _, symbol in positions}
+    assert (tokenizer.encode(text) == tokenizer.unk_id).sum() == 2
+    assert tokenizer.char_lengths[tokenizer.unk_id] == 0
+
+
+def test_a_lone_surrogate_is_an_unknown_character() -> None:
+    """An undecodable byte of a command line is no crash."""
+    tokenizer = build("char", "ab\udcff")
+
+    assert tokenizer.encode("a\udcffb").tolist() == [0, tokenizer.unk_id, 1]
+    assert tokenizer.unknown_positions("a\udcffb") == [(1, "\udcff")]
+    assert BPE.decode(BPE.encode("a\udcffb")) == "a\ufffdb".encode()
+
+
+def test_a12_seventy_thousand_words_get_four_bytes_each() -> None:
+    """Ids beyond 65,535 are not wrapped."""
+    text = " ".join(f"w{number}" for number in range(70_000))
+    tokenizer = build("word", text)
+    ids = tokenizer.encode(text)
+
+    assert tokenizer.dtype == np.dtype("<u4")
+    assert int(ids.max()) >= 65_536
+    assert tokenizer.decode(ids) == text.encode()
+
+
+def test_a13_forty_thousand_characters_are_all_kept() -> None:
+    """No silent cap on the vocabulary."""
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 20_000))) + "".join(
+        map(chr, range(0x20000, 0x20000 + 20_000))
+    )
+    tokenizer = build("char", text)
+
+    assert tokenizer.vocab_size == 40_001
+    assert tokenizer.decode(tokenizer.encode(text)) == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("size", "name"), [(256, "<u1"), (257, "<u2"), (65_536, "<u2"), (65_537, "<u4")]
+)
+def test_ids_have_the_narrowest_type(size, name) -> None:
+    """One byte up to 256 types, two up to 65,536."""
+    assert narrowest_dtype(size) == np.dtype(name)
+
+
+def test_rare_symbols_become_unknown() -> None:
+    """min_count and vocab_size keep the most frequent; <unk> counts."""
+    assert build("char", "aaabbc", min_count=2).pieces[:-1] == [b"a", b"b"]
+    assert build("char", "aaabbc", vocab_size=2).pieces[:-1] == [b"a"]
+    assert build("word", "a b a", vocab_size=2).vocab_size == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("byte", {"vocab_size": 100}, "--vocab-size"),
+        ("byte", {"min_count": 2}, "--min-count"),
+        ("bpe", {"vocab_size": 255}, "256 bytes"),
+        ("char", {"word_pattern": "x"}, "--word-pattern"),
+        ("word", {"word_pattern": "(x"}, "at character 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(kind, options, said) -> None:
+    """UsageError naming the flag."""
+    with pytest.raises(UsageError, match=re.escape(said)):
+        build(kind, "text", **options)
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_i7_streamed_text_equals_text_decoded_at_once(kind) -> None:
+    """Ten thousand random streams of ids, most of them no UTF-8 at all."""
+    tokenizer = build("byte", b"") if kind == "byte" else BPE
+    generator = random.Random(3)
+    for _ in range(5_000):
+        ids = generator.choices(range(tokenizer.vocab_size), k=generator.randrange(12))
+        decoder = tokenizer.decoder()
+        streamed = "".join(map(decoder.feed, ids)) + decoder.flush()
+        assert streamed == codecs.decode(tokenizer.decode(ids), "utf-8", "replace")
+
+
+def test_char_and_byte_work_without_the_library() -> None:
+    """Loading, encoding and decoding do not import `tokenizers`, so that `sample` starts at once."""
+    script = (
+        "import sys\n"
+        "from charnn.tokenizer import build\n"
+        "from charnn.tokenizer_file import dump_tokenizer, load_tokenizer\n"
+        "for kind in ('char', 'byte', 'word'):\n"
+        "    t = load_tokenizer(dump_tokenizer(build(kind, 'some text')))\n"
+        "    assert t.decode(t.encode('some text')) == b'some text'\n"
+        "assert 'tokenizers' not in sys.modules and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
