@@ -5,7 +5,7 @@ Never knows: streams, files, how the numbers came about.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.cells import set_cell_size
 
@@ -147,23 +147,18 @@ def terminal_curves(
     canvas = Canvas(width - margin - 4, rows, unicode=unicode)
     for i, line in enumerate(lines):
         canvas.draw(line, x_range, y_range, i)
-    ends = _ends(canvas, lines, y_range)
     tick_rows = [canvas.row_at(_share(tick, *y_range)) for tick in ticks]
     labels = dict(zip(tick_rows, texts, strict=True))
+    title = f"loss (nats per token) by {x_label}"
     body = [
-        f"{labels.get(row, ''):>{margin}} {_side(unicode, row in labels)}"
-        + _painted_row(canvas, row, color)
-        + (" " + _painted(letter(ends[row]), ends[row], color) if row in ends else "")
-        for row in range(rows)
+        f"{labels.get(row, ''):>{margin}} {_side(unicode, row in labels)}{content}"
+        for row, content in enumerate(_rows(canvas, _ends(canvas, lines, y_range), color))
     ]
     axis = [" " * (margin + 1) + part for part in _x_axis(x_range, canvas)]
     key = [
-        _painted(letter(i), i, color)
-        + "  "
-        + set_cell_size(_summary(name, line, x_label), width - 3)
-        for i, (name, line) in enumerate(zip(names, lines, strict=True))
+        f"{_painted(letter(i), i, color)}  {set_cell_size(summary, width - 3)}"
+        for i, summary in enumerate(map(_summary, names, lines, itertools.repeat(x_label)))
     ]
-    title = f"loss (nats per token) by {x_label}"
     return "\n".join(line.rstrip() for line in [title, *body, *axis, *key])
 
 
@@ -196,13 +191,15 @@ def _painted(text: str, curve: int | None, color: bool) -> str:
     return f"\x1b[{COLORS[curve % len(COLORS)]}m{text}\x1b[0m"
 
 
-def _painted_row(canvas: Canvas, row: int, color: bool) -> str:
-    cells = [canvas.cell(row, column) for column in range(canvas.columns)]
-    stretches = itertools.groupby(cells, key=lambda cell: cell[1])
-    return "".join(
-        _painted("".join(character for character, _ in stretch), curve, color)
-        for curve, stretch in stretches
-    )
+def _rows(canvas: Canvas, ends: Mapping[int, int], color: bool) -> Iterator[str]:
+    """The rows of the canvas, behind each the letter of the curve that ends there."""
+    for row in range(canvas.rows):
+        cells = [canvas.cell(row, column) for column in range(canvas.columns)]
+        stretches = itertools.groupby(cells, key=lambda cell: cell[1])
+        yield "".join(
+            _painted("".join(character for character, _ in stretch), curve, color)
+            for curve, stretch in stretches
+        ) + (" " + _painted(letter(ends[row]), ends[row], color) if row in ends else "")
 
 
 def _ends(canvas: Canvas, lines: Sequence[Line], y_range: Point) -> dict[int, int]:

@@ -135,9 +135,15 @@ def test_results_are_printed_above_and_the_last_state_stays(terminal):
 def test_the_terminal_is_left_clean_whatever_happens(terminal, kind):
     """After an exception the line stays, the cursor is on the next one, and visible."""
     screen = terminal(80)
-    with pytest.raises(kind), TrainingLine(Display(stream=screen.stream), Clock()) as line:
-        line.update(_status(7))
-        raise kind
+    line = TrainingLine(Display(stream=screen.stream), Clock())
+
+    def fail():
+        with line:
+            line.update(_status(7))
+            raise kind
+
+    with pytest.raises(kind):
+        fail()
     text = screen.close()
     assert text.endswith("\n")
     assert "7/100" in COLOURS.sub("", text.split("\n")[-2])
