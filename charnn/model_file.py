@@ -90,9 +90,9 @@ def model_bytes(model: ModelFile) -> bytes:
     """The bytes of the model's file."""
     from safetensors.numpy import save
 
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in model.tensors.items()}
-    bare = save(tensors)
-    header = {
+    body = save({name: np.ascontiguousarray(tensor) for name, tensor in model.tensors.items()})
+    start = _data_start(body)
+    strings = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "config": model.config.model_dump_json(),
@@ -102,9 +102,13 @@ def model_bytes(model: ModelFile) -> bytes:
         "fingerprint": model.fingerprint,
         "metrics": files.to_json(dict(model.metrics)),
         "training": files.to_json(dict(model.training)),
-        "sha256": files.sha256(memoryview(bare)[_data_start(bare) :]),
+        "sha256": files.sha256(memoryview(body)[start:]),
     }
-    return save(tensors, metadata=header)
+    # The library would write these strings in a random order; the same model gives the same file.
+    header = {"__metadata__": strings, **json.loads(body[LENGTH_PREFIX:start])}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH_PREFIX)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(LENGTH_PREFIX, "little") + text + body[start:]
 
 
 def read_model(path: Path) -> ModelFile:

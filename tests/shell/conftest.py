@@ -1,0 +1,74 @@
+"""Whole commands as subprocesses, in a folder of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LAMP = (
+    "The lamp on the stair will not stay lit, said the keeper of the light.\n"
+    "Then light it again, said the sea, for I have all the time there is.\n"
+    "And the keeper took her ladder, and went up, and the wind went with her.\n"
+)
+
+
+class Shell:
+    """Runs charnn in one working folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return {**kept, "CHARNN_CACHE_DIR": str(self.folder / "cache"), **changes}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-W", "error", "-m", "charnn", *arguments]
+
+    def run(self, *arguments, code=0, text=True, env=None, **options):
+        """The finished process; its exit code must be `code`."""
+        done = subprocess.run(
+            self.command(*map(str, arguments)),
+            cwd=self.folder,
+            env=self.environment(**(env or {})),
+            capture_output=True,
+            encoding="utf-8" if text else None,
+            stdin=None if "input" in options else subprocess.DEVNULL,
+            timeout=120,
+            **options,
+        )
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def start(self, *arguments, **options):
+        """A process that goes on."""
+        return subprocess.Popen(
+            self.command(*map(str, arguments)),
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            **options,
+        )
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+
+@pytest.fixture
+def shell(tmp_path) -> Shell:
+    """An empty working folder."""
+    return Shell(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Shell:
+    """A folder with a dataset `lamp` and a run `lamp-lstm-001`; tests only read it."""
+    shell = Shell(tmp_path_factory.mktemp("trained"))
+    shell.write("lamp.txt", LAMP * 40)
+    shell.run("prepare", "lamp.txt")
+    shell.run("train", "--preset", "tiny", "--steps", "40")
+    return shell

@@ -1,0 +1,201 @@
+"""Datasets: splits, reproducible bytes, and damage that is found."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charnn.config import PrepareConfig
+from charnn.corpus import (
+    find_dataset_of,
+    fingerprint,
+    open_dataset,
+    read_meta,
+    split_records,
+    split_text,
+    write_dataset,
+)
+from charnn.errors import DataError, StorageError, UsageError
+from charnn.tokenizer import build
+
+CONFIG = PrepareConfig()
+
+
+def write(folder, text, *, kind="char", config=CONFIG, **options):
+    splits = split_text(text, config.val_frac, config.test_frac)
+    tokenizer = build(kind, splits["train"])
+    return write_dataset(folder, splits, tokenizer, config, [], **options)
+
+
+def test_splits_follow_nanogpts_rule() -> None:
+    """int(n · 0.9) characters of Tiny Shakespeare to train: 1,003,854 and 111,540."""
+    splits = split_text("x" * 1_115_394, 0.1, 0)
+
+    assert [len(splits["train"]), len(splits["val"])] == [1_003_854, 111_540]
+
+
+@given(st.text(min_size=1), st.floats(0, 0.45), st.floats(0, 0.45))
+def test_splits_are_the_text_in_order(text, val_frac, test_frac) -> None:
+    """Nothing is lost or moved, and no split is empty."""
+    splits = split_text(text, val_frac, test_frac)
+
+    assert "".join(splits[name] for name in ("train", "val", "test") if name in splits) == text
+    assert all(splits.values())
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n")), min_size=1), st.integers(0, 9))
+def test_records_are_shuffled_whole(records, seed) -> None:
+    """Every record is in exactly one split, with its newline, in an order the seed decides."""
+    text = "\n".join(records) + "\n"
+    splits = split_records(text, 0.3, 0.2, seed)
+    found = "".join(splits.values())
+
+    assert sorted(found.removesuffix("\n").split("\n")) == sorted(records)
+    assert all(part.endswith("\n") for part in splits.values())
+    assert splits == split_records(text, 0.3, 0.2, seed)
+
+
+def test_what_is_written_is_read_back(tmp_path, text) -> None:
+    """Ids, tokenizer and start token; the newline comes before the first token."""
+    write(tmp_path / "d", text)
+    dataset = open_dataset(tmp_path / "d")
+
+    assert dataset.tokenizer.decode(dataset.split("train")) == text[: int(len(text) * 0.9)].encode()
+    assert dataset.tokenizer.pieces[dataset.start_token] == b"\n"
+    assert dataset.name == "d"
+
+
+def test_without_a_newline_the_commonest_token_starts(tmp_path) -> None:
+    """It must be some token of the training part."""
+    write(tmp_path / "d", "abbbc" * 20)
+    dataset = open_dataset(tmp_path / "d")
+
+    assert dataset.tokenizer.pieces[dataset.start_token] == b"b"
+
+
+def test_a16_the_same_text_gives_the_same_folder(tmp_path, text) -> None:
+    """Byte for byte, with no time and no path of this machine in it."""
+    for name in ("one", "two"):
+        write(tmp_path / name, text, kind="bpe")
+
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert str(tmp_path) not in (tmp_path / "one" / "meta.json").read_text()
+
+
+def test_preparing_again_is_no_harm_but_another_text_needs_force(tmp_path, text) -> None:
+    """The same content is left alone; other content is refused, or replaces all of it."""
+    assert write(tmp_path / "d", text)[1] is False
+    assert write(tmp_path / "d", text)[1] is True
+    with pytest.raises(UsageError, match="exists already"):
+        write(tmp_path / "d", text + "more")
+    assert write(tmp_path / "d", text + "more", replace=True)[1] is False
+    assert open_dataset(tmp_path / "d").meta["splits"]["train"]["chars"] > len(text) * 0.9
+
+
+def test_counts_in_the_manifest_are_those_of_the_text(tmp_path) -> None:
+    """Tokens, characters, UTF-8 bytes and unknown symbols of each split."""
+    train, val = "café\n" * 40, "caffè\n"
+    splits = {"train": train, "val": val}
+    meta, _ = write_dataset(tmp_path / "d", splits, build("char", train), CONFIG, [])
+
+    assert meta["splits"]["train"] | {"sha256": ""} == {
+        "tokens": 200, "chars": 200, "bytes": 240, "sha256": "", "unknown": 0,
+    }  # fmt: skip
+    assert meta["splits"]["val"] | {"sha256": ""} == {
+        "tokens": 6, "chars": 6, "bytes": 7, "sha256": "", "unknown": 1,
+    }  # fmt: skip
+
+
+def test_characters_of_a_byte_dataset_are_counted_by_their_first_byte(tmp_path) -> None:
+    """Continuation bytes are no characters of their own."""
+    data = "é中a\n".encode() * 10
+    meta, _ = write_dataset(tmp_path / "d", {"train": data}, build("byte", b""), CONFIG, [])
+
+    assert (meta["splits"]["train"]["chars"], meta["splits"]["train"]["bytes"]) == (40, 70)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data + b"\0",
+        lambda data: b"",
+        lambda data: bytes([data[0] ^ 1]) + data[1:],
+        lambda data: np.frombuffer(data, "u1").astype("u2").tobytes(),
+    ],
+    ids=["truncated", "longer", "empty", "flipped", "other dtype"],
+)
+@pytest.mark.parametrize("name", ["train.bin", "tokenizer.json"])
+def test_a17_damage_is_found_before_the_first_step(tmp_path, text, name, damage) -> None:
+    """DataError naming the file that is not what was prepared."""
+    write(tmp_path / "d", text)
+    path = tmp_path / "d" / name
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=name):
+        open_dataset(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format_version": 99},
+        {"splits": {}},
+        {"splits": None},
+        {"tokenizer": []},
+        {"start_token": 10**6},
+        {"start_token": "0"},
+        {"policies": None},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_lies_is_refused(tmp_path, text, change) -> None:
+    """DataError, no KeyError."""
+    write(tmp_path / "d", text)
+    path = tmp_path / "d" / "meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match=r"meta\.json"):
+        open_dataset(tmp_path / "d")
+
+
+def test_ids_beyond_the_vocabulary_are_found(tmp_path, text) -> None:
+    """Even where the hash was made to match."""
+    write(tmp_path / "d", text)
+    path, meta_path = tmp_path / "d" / "train.bin", tmp_path / "d" / "meta.json"
+    data = b"\xff" + path.read_bytes()[1:]
+    path.write_bytes(data)
+    meta = json.loads(meta_path.read_text())
+    import hashlib
+
+    meta["splits"]["train"]["sha256"] = hashlib.sha256(data).hexdigest()
+    meta_path.write_text(json.dumps(meta))
+    with pytest.raises(DataError, match="255"):
+        open_dataset(tmp_path / "d")
+
+
+def test_a_dataset_is_found_by_its_fingerprint(tmp_path, text) -> None:
+    """Whatever its name; where none fits, that is said."""
+    write(tmp_path / "a", text)
+    write(tmp_path / "b", text + "other")
+    wanted = fingerprint(read_meta(tmp_path / "b"))
+
+    assert find_dataset_of(wanted, tmp_path).name == "b"
+    with pytest.raises(DataError, match="not in"):
+        find_dataset_of("0" * 64, tmp_path)
+
+
+def test_a_folder_that_is_no_dataset_says_so(tmp_path) -> None:
+    """StorageError with the command that makes one."""
+    with pytest.raises(StorageError, match="not a dataset"):
+        open_dataset(tmp_path)
+
+
+def test_a_missing_split_names_those_that_are_there(tmp_path, text) -> None:
+    """And how to make it."""
+    write(tmp_path / "d", text)
+    with pytest.raises(DataError, match="no test split") as caught:
+        open_dataset(tmp_path / "d").split("test")
+
+    assert "--test" in caught.value.hint

@@ -1,0 +1,202 @@
+"""The model file: a round trip, and every way in which a file can lie."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from charnn.config import ModelConfig
+from charnn.errors import DataError, StorageError
+from charnn.layers import CELLS
+from charnn.model_file import (
+    GATES,
+    ModelFile,
+    model_bytes,
+    read_model,
+    tensor_shapes,
+    textbook_names,
+    write_model,
+)
+from charnn.tokenizer import build
+
+
+def small_model(*, tie=False, cell="lstm", **changes):
+    tokenizer = build("char", "hello there\n")
+    config = ModelConfig(
+        cell=cell,
+        hidden_size=4,
+        embedding_dim=4 if tie else 3,
+        num_layers=2,
+        tie_weights=tie,
+        vocab_size=tokenizer.vocab_size,
+    )
+    random = np.random.default_rng(1)
+    tensors = {
+        name: random.standard_normal(shape).astype(np.float32)
+        for name, shape in tensor_shapes(config).items()
+    }
+    values = {
+        "start_token": 0,
+        "fingerprint": "f" * 64,
+        "metrics": {"step": 7, "val": {"loss": 1.5}},
+        "training": {"lr": 0.1},
+    }
+    return ModelFile(config, tokenizer, tensors=tensors, **{**values, **changes})
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_model(tmp_path / "m.safetensors", small_model())
+    return tmp_path / "m.safetensors"
+
+
+@pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("cell", sorted(GATES))
+def test_what_is_written_is_read_back(tmp_path, tie, cell) -> None:
+    """Configuration, vocabulary, weights to the bit, and all that is known about them."""
+    model = small_model(tie=tie, cell=cell, records=True)
+    write_model(tmp_path / "m", model)
+    again = read_model(tmp_path / "m")
+
+    assert again.config == model.config
+    assert again.tokenizer.pieces == model.tokenizer.pieces
+    assert (again.start_token, again.records, again.fingerprint) == (0, True, "f" * 64)
+    assert again.metrics == model.metrics
+    assert again.training == model.training
+    assert all(np.array_equal(again.tensors[name], t) for name, t in model.tensors.items())
+    assert len(again.sha256) == 64
+
+
+def test_the_same_model_gives_the_same_bytes() -> None:
+    """Nothing of time or place is in the file."""
+    assert model_bytes(small_model()) == model_bytes(small_model())
+
+
+def test_gates_are_those_of_the_layers() -> None:
+    """The format and the network list the same blocks in the same order."""
+    assert {cell: layer.gates for cell, layer in CELLS.items()} == GATES
+
+
+def test_parameters_have_the_textbooks_names() -> None:
+    """W_xh, W_hh, b_h with a letter a gate; W_hq and b_q at the output."""
+    assert textbook_names("layers.0.weight_ih", "rnn") == "W_xh"
+    assert textbook_names("layers.0.weight_hh", "rnn") == "W_hh"
+    assert textbook_names("layers.3.bias", "rnn") == "b_h"
+    assert textbook_names("layers.0.weight_hh", "lstm") == "W_hi W_hf W_hg W_ho"
+    assert textbook_names("output.weight", "gru") == "W_hq"
+    assert textbook_names("output.bias", "gru") == "b_q"
+
+
+def rewritten(path, *, header=None, metadata=None, tensor=None, data=None):
+    """The file at `path` with changes to its header (as JSON) or to the bytes behind it."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    parsed, body = json.loads(raw[8 : 8 + length]), raw[8 + length :]
+    parsed["__metadata__"].update(metadata or {})
+    for name, change in (tensor or {}).items():
+        parsed[name] = {**parsed.get(name, {}), **change} if change is not None else None
+        if change is None:
+            del parsed[name]
+    text = header if header is not None else json.dumps(parsed)
+    path.write_bytes(
+        struct.pack("<Q", len(text)) + text.encode() + (data if data is not None else body)
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 1000, -1])
+def test_c1_a_truncated_file_is_refused(path, size) -> None:
+    """Cut anywhere: DataError."""
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(DataError):
+        read_model(path)
+
+
+def test_c2_a_flipped_bit_in_the_weights_is_found(path) -> None:
+    """The SHA-256 in the header does not match."""
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="SHA-256"):
+        read_model(path)
+
+
+LIES = {
+    "overlap": {"tensor": {"layers.0.bias": {"data_offsets": [0, 64]}}},
+    "wrong shape": {"tensor": {"layers.0.bias": {"shape": [4, 4]}}},
+    "overflowing shape": {"tensor": {"layers.0.bias": {"shape": [2**62, 2**62]}}},
+    "unknown dtype": {"tensor": {"layers.0.bias": {"dtype": "F7"}}},
+    "a dtype that is none": {"tensor": {"layers.0.bias": {"dtype": None}}},
+    "tensor missing": {"tensor": {"layers.0.bias": None}},
+    "tensor too many": {
+        "tensor": {"extra\x1b[2J": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}
+    },
+    "no header": {"header": "{}"},
+    "no json": {"header": "{"},
+    "a list": {"header": "[]"},
+    "deep nesting": {"header": "[" * 100_000},
+    "a number for a header string": {"metadata": {"config": 7}},
+    "another format": {"metadata": {"format": "pt"}},
+    "a newer format": {"metadata": {"format_version": "99"}},
+    "no configuration": {"metadata": {"config": ""}},
+    "a billion wide": {"metadata": {"config": '{"hidden_size": 1000000000, "vocab_size": 9}'}},
+    "a million layers": {"metadata": {"config": '{"num_layers": 1000000, "vocab_size": 9}'}},
+    "another vocabulary": {"metadata": {"config": '{"hidden_size": 4, "vocab_size": 10000}'}},
+    "no tokenizer": {"metadata": {"tokenizer": "{}"}},
+    "start token beyond": {"metadata": {"start_token": "1000"}},
+    "start token negative": {"metadata": {"start_token": "-1"}},
+    "metrics no object": {"metadata": {"metrics": "[]"}},
+    "no hash": {"metadata": {"sha256": ""}},
+    "trailing bytes": {"data": b"\0" * 10_000},
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_c3_c7_c8_a_file_that_contradicts_itself_is_refused(path, lie) -> None:
+    """DataError naming the file, whatever it claims."""
+    rewritten(path, **lie)
+    with pytest.raises(DataError, match=r"m\.safetensors"):
+        read_model(path)
+
+
+def test_c3_a_repeated_key_is_refused(path) -> None:
+    """Two tensors of one name: no reader may choose."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = raw[8 : 8 + length].rstrip(b" ")
+    doubled = header[:-1] + b',"output.bias":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'
+    path.write_bytes(struct.pack("<Q", len(doubled)) + doubled + raw[8 + length :])
+    with pytest.raises(DataError, match="repeated"):
+        read_model(path)
+
+
+def test_c3_a_header_longer_than_the_file_allocates_nothing(path) -> None:
+    """A claim of 2⁶³ bytes is refused from the size of the file."""
+    path.write_bytes(struct.pack("<Q", 2**63) + b"{}")
+    with pytest.raises(DataError):
+        read_model(path)
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x04\x95", b"\x80\x02}"])
+def test_c5_a_pickle_named_safetensors_is_refused_unopened(path, start) -> None:
+    """By its content, not by its name; the message says why."""
+    path.write_bytes(start + b"cos\nsystem\n(S'touch marker'\ntR." * 3)
+    with pytest.raises(DataError, match="pickle"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_c13_weights_that_are_not_finite_mean_a_diverged_model(tmp_path, value) -> None:
+    """Said so, and not found out by the sampler."""
+    model = small_model()
+    model.tensors["output.bias"][0] = value
+    write_model(tmp_path / "m", model)
+    with pytest.raises(DataError, match="diverged"):
+        read_model(tmp_path / "m")
+
+
+def test_a_missing_file_or_a_folder_is_a_storage_error(tmp_path) -> None:
+    """Not there, or not a file."""
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(StorageError):
+            read_model(path)

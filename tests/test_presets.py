@@ -1,0 +1,57 @@
+"""Presets: what `auto` chooses, and that what is given always wins."""
+
+import pytest
+
+from charnn.config import BUDGETS, TrainConfig
+from charnn.errors import UsageError
+from charnn.presets import PRESETS, Facts, resolve
+
+FACTS = Facts(tokens=1_000_000, vocab_size=66)
+
+
+def test_given_settings_win_over_the_preset() -> None:
+    """Whatever the preset says."""
+    config, _ = resolve({"hidden_size": 77, "lr": 0.5, "preset": "large"}, FACTS)
+
+    assert (config.hidden_size, config.lr) == (77, 0.5)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("tokens", [10, 1_000, 50_000, 10_000_000])
+def test_every_preset_is_valid_for_every_size(name, tokens) -> None:
+    """The result is a whole configuration with exactly one budget."""
+    config, why = resolve({"preset": name}, Facts(tokens, 66))
+
+    assert isinstance(config, TrainConfig)
+    assert sum(getattr(config, budget) is not None for budget in BUDGETS) == 1
+    assert name in why
+
+
+def test_auto_says_what_it_chose_and_why() -> None:
+    """A line with the size of the text in it; larger texts get larger networks."""
+    sizes = [resolve({}, Facts(tokens, 66))[0].hidden_size for tokens in (5_000, 50_000, 10**6)]
+
+    assert sizes == sorted(set(sizes))
+    assert "1,000,000 tokens" in resolve({}, FACTS)[1]
+
+
+def test_a_small_text_gets_a_batch_and_windows_that_fit() -> None:
+    """Even ten tokens make a step; many small texts make several steps an epoch."""
+    config, _ = resolve({}, Facts(10, 5))
+    assert config.bptt * config.batch_size <= 9
+
+    config, _ = resolve({}, Facts(5_000, 60))
+    assert 5_000 // (config.bptt * config.batch_size) >= 3
+
+
+def test_tying_makes_the_embedding_as_wide_as_the_layer() -> None:
+    """Unless both widths are given, and then they must agree."""
+    config, _ = resolve({"tie_weights": True, "hidden_size": 99}, FACTS)
+
+    assert config.embedding_dim == 99
+
+
+def test_two_budgets_are_refused() -> None:
+    """Also through a preset."""
+    with pytest.raises(UsageError, match="one of"):
+        resolve({"epochs": 1.0, "minutes": 1.0}, FACTS)
