@@ -44,6 +44,8 @@ class Cell(ABC):
         self.bias = across(layer.bias, operand.shape[1])
         self.product = np.empty_like(self.bias)
         self.state = [self.hidden]  # (H, B) each
+        # dot is called quicker than matmul, but would copy what is a part of a wider matrix.
+        self.times = np.dot if layer.from_hidden.flags.c_contiguous else np.matmul
 
     @classmethod
     def lay_out(cls, from_input: Floats, from_hidden: Floats, bias: Floats) -> Layer:
@@ -68,8 +70,7 @@ class Cell(ABC):
 
     def recur(self, from_input: Floats) -> None:
         """Advance by one token whose input product and bias, (G·H, B), are known."""
-        # Unlike dot, matmul reads a part of a wider matrix where it lies.
-        np.matmul(self.layer.from_hidden, self.hidden, self.product)
+        self.times(self.layer.from_hidden, self.hidden, self.product)
         self.advance(from_input)
 
     @abstractmethod

@@ -8,6 +8,7 @@ computed in parallel streams: each is warmed up on the tokens before it, which a
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -56,15 +57,17 @@ def evaluate_carried(
     start_token: int,
     streams: int = 1,
     warm_up: int = WARM_UP,
+    share: float = 1.0,
 ) -> Score:
     """Score of all N tokens, the first predicted from `start_token`, with carried state.
 
     One stream is the literal pass. More are quicker, and differ from it by what a context longer
-    than `warm_up` tokens would have told.
+    than `warm_up` tokens would have told. With a `share` below 1 each stream reads only so much
+    of its part, from its beginning: a sample from all over the text.
     """
     inputs = np.concatenate([[start_token], tokens[:-1]]).astype(np.int64)
     targets = np.asarray(tokens, np.int64)
-    rows = _streams(len(targets), streams, warm_up)
+    rows = _streams(len(targets), streams, warm_up, share)
     return _score_rows(model, inputs, targets, rows, units)
 
 
@@ -93,13 +96,13 @@ class Row:
     end: int
 
 
-def _streams(length: int, streams: int, warm_up: int) -> list[Row]:
-    cuts = np.linspace(0, length, streams + 1).astype(int)
-    return [
-        Row(max(0, int(start) - warm_up), int(start), int(end))
+def _streams(length: int, streams: int, warm_up: int, share: float) -> list[Row]:
+    cuts = np.linspace(0, length, streams + 1).astype(int).tolist()
+    rows = [
+        Row(max(0, start - warm_up), start, start + math.ceil((end - start) * share))
         for start, end in itertools.pairwise(cuts)
-        if end > start
     ]
+    return [row for row in rows if row.end > row.count_from]
 
 
 def _score_rows(

@@ -115,7 +115,8 @@ def draw(logits: Doubles, uniforms: Doubles) -> npt.NDArray[np.intp]:
     The uniforms are in [0, 1); at least one logit of a row is finite. A token whose logit is -inf
     is never drawn.
     """
-    weights = np.exp(logits - highest(logits))
+    weights = logits - highest(logits)
+    np.exp(weights, weights)
     np.add.accumulate(weights, 1, None, weights)
     thresholds = (uniforms * BELOW_ONE)[:, None] * weights[:, -1:]
     ids: npt.NDArray[np.intp] = (weights > thresholds).argmax(axis=1)

@@ -11,7 +11,7 @@ import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -217,8 +217,8 @@ class Batch:
             logits[tracks.barred[[run.state for run in self.runs]]] = -np.inf
         logits = filtered(logits, self.filters, self.recent)
         ids = draw(logits, np.array([run.uniform() for run in self.runs]))
-        known = log_probs(self.streams.logits, ids) if self.request.loss else np.zeros(len(ids))
-        drawn = zip(self.runs, ids.tolist(), known.tolist(), strict=True)
+        known = log_probs(self.streams.logits, ids).tolist() if self.request.loss else repeat(0.0)
+        drawn = zip(self.runs, ids.tolist(), known, strict=False)
         if True in [run.take(token, log_prob) for run, token, log_prob in drawn]:
             self.recent[:, self.oldest] = ids
             self.oldest = (self.oldest + 1) % RECENT

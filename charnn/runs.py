@@ -116,13 +116,17 @@ class Run:
 
     def write_model(self, training: Training, metrics: dict[str, Any]) -> None:
         """Write the network, with what is known of it, to the model file of the run."""
+        write_model(self.model_path, self.model_of(training, metrics))
+
+    def model_of(self, training: Training, metrics: dict[str, Any]) -> ModelFile:
+        """The network as it is now, as plain values."""
         tensors = {
             name: tensor.detach().cpu().numpy()
             for name, tensor in training.model.named_tensors().items()
         }
         # The name of the dataset is kept, not where it lay.
         recorded = {**self.config.model_dump(mode="json"), "data": self.dataset.name}
-        model = ModelFile(
+        return ModelFile(
             config=training.model.config,
             tokenizer=self.dataset.tokenizer,
             start_token=self.dataset.start_token,
@@ -132,7 +136,6 @@ class Run:
             metrics=metrics,
             training=recorded,
         )
-        write_model(self.model_path, model)
 
     def save(self, training: Training) -> Saved:
         """Write a checkpoint now. Raises StorageError."""

@@ -10,22 +10,24 @@ from pathlib import Path
 import torch
 
 from charnn import devices
+from charnn.api import Model
 from charnn.checkpoint import load_newest, restore
 from charnn.config import ModelConfig, TrainConfig
-from charnn.corpus import Dataset, Tokens
+from charnn.corpus import Dataset
 from charnn.errors import DataError
-from charnn.evaluation import Units, default_streams, evaluate_carried
+from charnn.evaluation import WARM_UP, Units, default_streams, evaluate_carried
 from charnn.metrics import Score
 from charnn.metrics_file import cut_back
 from charnn.model import LanguageModel
 from charnn.model_file import read_model
-from charnn.runs import Run, Saved, Warned
+from charnn.runs import Run, Sampled, Saved, Warned
 from charnn.samplers import SAMPLERS, fitting_batch_size
-from charnn.training import Event, Training, train
+from charnn.training import Event, Step, Training, train
 
 VALIDATION_SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read
 LEAST_VALIDATION = 8192  # tokens
 TOKENS_A_MINUTE = 2e6  # a guess, where the budget is a time and the speed is not yet known
+SAMPLE_TOKENS = 200  # in a sample shown while training
 VALIDATION_STREAMS = 32
 VALIDATION_WARM_UP = 128  # tokens; enough to rank one model against an earlier one
 
@@ -70,7 +72,7 @@ class Session:
         )
         self.run = Run(folder, dataset, self.config)
         self.training = self._build(devices.Arithmetic(device, precision))
-        self._begun_at = 0
+        self._validation_share = self._part_to_validate()
 
     def _fitting_batch_size(self, config: TrainConfig) -> int:
         tokens = len(self.dataset.split("train"))
@@ -108,7 +110,6 @@ class Session:
         self.notes += [f"{fault.message}; an earlier checkpoint is used" for fault in faults]
         restore(self.training, checkpoint, self.dataset.fingerprint)
         cut_back(self.run.folder, self.training.step)
-        self._begun_at = self.training.step
 
     def init_from(self, path: Path) -> None:
         """Begin with the weights of a model; its vocabulary is mapped symbol by symbol.
@@ -140,40 +141,49 @@ class Session:
             "symbols known there"
         )
 
-    def events(self) -> Iterator[Event | Saved | Warned]:
+    def events(self) -> Iterator[Event | Saved | Sampled | Warned]:
         """Train, log and keep the best model; whoever consumes this may stop between events."""
-        tokens = self._validation_tokens()
-        validate = self._validate if len(tokens) else None
-        whole = len(self.dataset.splits.get("val", ())) / max(1, len(tokens))
-        for event in self.run.record(self.training, train(self.training, validate, whole)):
+        validate = self._validate if "val" in self.dataset.splits else None
+        final = 1 / self._validation_share
+        for event in self.run.record(self.training, train(self.training, validate, final)):
             yield event
             if isinstance(event, Saved):
                 self.record_config()
+            every = self.config.sample_every
+            if every and isinstance(event, Step) and event.step % every == 0:
+                yield Sampled(event.step, self.sample())
+
+    def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
+        """What the network writes as it is now; touches nothing that training depends on."""
+        model = Model(self.run.model_of(self.training, {}))
+        return "".join(model.generate(max_new_tokens=tokens, seed=self.training.step))
 
     def _validate(self, model: LanguageModel) -> Score:
-        tokens = self._validation_tokens()
+        """Score on the stated part of the validation split, spread over all of it."""
+        tokens = self.dataset.split("val")
         streams = max(1, min(VALIDATION_STREAMS, len(tokens) // VALIDATION_WARM_UP))
-        return self._score(model, tokens, streams, VALIDATION_WARM_UP)
+        return self._score(model, streams, VALIDATION_WARM_UP, self._validation_share)
 
-    def _validation_tokens(self) -> Tokens:
-        """The part of the validation split that is read during training: its beginning.
+    def _part_to_validate(self) -> float:
+        """The share of the validation split that is read during training.
 
-        How long it is depends on the length of the run where that is known from the start, and is
-        settled then, for only losses of the same text compare.
+        It depends on the length of the run where that is known from the start, and is settled
+        then, for only losses of the same text compare.
         """
-        tokens = self.dataset.splits.get("val", self.dataset.splits["train"][:0])
         if self.config.minutes is not None:
             planned = self.config.minutes * TOKENS_A_MINUTE
         else:
             planned = (self.training.steps or 0) * self.config.batch_size * self.config.bptt
-        return tokens[: max(LEAST_VALIDATION, int(VALIDATION_SHARE * planned))]
+        wanted = max(LEAST_VALIDATION, VALIDATION_SHARE * planned)
+        return min(1.0, wanted / len(self.dataset.splits.get("val", (0,))))
 
-    def _score(self, model: LanguageModel, tokens: Tokens, streams: int, warm_up: int) -> Score:
+    def _score(
+        self, model: LanguageModel, streams: int, warm_up: int = WARM_UP, share: float = 1.0
+    ) -> Score:
         units = Units.of(self.dataset.tokenizer)
+        tokens, start_token = self.dataset.split("val"), self.dataset.start_token
         with self.training.arithmetic.autocast():
-            return evaluate_carried(
-                model, tokens, units, self.dataset.start_token, streams, warm_up
-            )
+            return evaluate_carried(model, tokens, units, start_token, streams, warm_up, share)
 
     def record_config(self) -> None:
         """Record the configuration that repeats this run: minutes become steps once known."""
@@ -200,20 +210,15 @@ class Session:
 
     def _score_best(self) -> Score | None:
         """Score of the kept model on all of the validation split, noted in its file."""
-        tokens = self.dataset.splits.get("val")
-        if tokens is None:
+        if "val" not in self.dataset.splits:
             return None
         model = self.training.model
         own = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
         best = read_model(self.run.model_path)
         model.load_tensors({name: torch.from_numpy(t) for name, t in best.tensors.items()})
-        streams = default_streams(len(tokens))
-        with torch.no_grad():
-            units = Units.of(self.dataset.tokenizer)
-            with self.training.arithmetic.autocast():
-                score = evaluate_carried(model, tokens, units, self.dataset.start_token, streams)
-            self.run.write_model(self.training, {**best.metrics, "val": score.as_dict()})
-            model.load_tensors(own)
+        score = self._score(model, default_streams(len(self.dataset.split("val"))))
+        self.run.write_model(self.training, {**best.metrics, "val": score.as_dict()})
+        model.load_tensors(own)
         return score
 
     def _result(self, val: Score | None) -> Result:

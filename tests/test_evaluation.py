@@ -47,6 +47,17 @@ def test_parallel_streams_agree_with_the_literal_pass(make_model) -> None:
     assert abs(many.loss - one.loss) < 0.002
 
 
+def test_a_share_is_a_sample_from_all_over_the_text(make_model) -> None:
+    """A quarter of the tokens, from every part; the loss is near that of the whole."""
+    ids = np.random.default_rng(1).integers(11, size=8000)
+    model = make_model("lstm")
+    whole = evaluate_carried(model, ids, UNITS, 0, streams=8)
+    part = evaluate_carried(model, ids, UNITS, 0, streams=8, warm_up=64, share=0.25)
+
+    assert part.tokens == 2000
+    assert abs(part.loss - whole.loss) < 0.05
+
+
 def test_windows_start_cold_and_score_all_but_the_first_token(make_model, ids) -> None:
     """Each window of 7 is a text of its own; the last, shorter one counts too."""
     model = make_model()
