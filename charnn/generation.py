@@ -44,7 +44,10 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What to sample. Sample i depends on all of it but `samples`, and on i."""
+    """What to sample. Sample i depends on all of it but `samples`, and on i.
+
+    Raises UsageError where it cannot end as it should.
+    """
 
     config: SampleConfig
     constraint: Constraint
@@ -53,6 +56,15 @@ class Request:
     stop: tuple[str, ...] = ()
     raw: bool = False  # bytes that are not UTF-8 as lone surrogates, not as U+FFFD
     loss: bool = False  # whether samples say theirs
+
+    def __post_init__(self) -> None:
+        if "" in self.stop:
+            raise UsageError("--stop is empty: every text would end before it begins")
+        if self.config.max_new_tokens < 0 and self.samples > 1:
+            raise UsageError(
+                f"{self.samples} samples without end: the second would never begin",
+                "give -n, or one --samples",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,6 +322,13 @@ def test_endless_sampling_takes_no_more_and_more_memory() -> None:
     assert after - before < 5000
 
 
+@pytest.mark.parametrize("options", [{"stop": ("a", "")}, {"samples": 2, "max_new_tokens": -1}])
+def test_samples_that_could_not_end_as_they_should_are_refused(options) -> None:
+    """An empty stop string, and several endless samples."""
+    with pytest.raises(UsageError):
+        sampled(**options)
+
+
 def test_the_first_sample_is_put_out_as_it_comes() -> None:
     """Not one token of it waits for the others."""
     request = Request(SampleConfig(max_new_tokens=50), constrain(LETTERS.pieces), 1, samples=10)

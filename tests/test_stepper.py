@@ -191,12 +191,3 @@ def test_vocabulary_of_one() -> None:
     stepper = Stepper(config, random_tensors(config))
 
     assert stepper.streams(stepper.initial_state()).step(np.array([0])).shape == (1, 1)
-
-
-def test_every_cell_of_the_configuration_has_its_step() -> None:
-    """The names in config.py and in cells.py are the same."""
-    from typing import get_args
-
-    from charnn.config import CellName
-
-    assert set(CELLS) == set(get_args(CellName))

@@ -1,0 +1,279 @@
+"""How fast charnn samples and scores, as ratios within one run; prints a Markdown table.
+
+    python benchmarks/sampling.py [--threads N]
+
+The reference is the usual loop in torch: embedding, nn.LSTM for one step, output layer, softmax,
+multinomial. It runs in a process of its own, so that two thread pools do not fight. Every figure
+is the best of several rounds.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+VOCABULARY = 65
+LAYERS = 2
+TARGETS = {128: 8, 512: 10, 1024: 25}  # against nn.LSTM, by width
+ROUNDS = 5
+SECONDS = 0.6  # of a round
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Sampling and scoring, as ratios in one run.")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--reference", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)  # read when NumPy is imported
+    if options.reference:
+        print(torch_loop(options.reference, options.threads))
+        return
+    print(title(options.threads))
+    print("| what | figure | ratio | aim |")
+    print("|---|---|---|---|")
+    for row in rows(options.threads):
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def title(threads: int) -> str:
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    model = next(
+        (line.split(": ")[1] for line in lines if "model name" in line), platform.machine()
+    )
+    kernels = os.environ.get("OPENBLAS_CORETYPE")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("charnn", "numpy", "torch"))
+    return (
+        f"{model}, {os.cpu_count()} cores, {threads} threads"
+        + (f", OpenBLAS held to its {kernels} kernels" if kernels else "")
+        + f"; Python {platform.python_version()}, {versions}; {datetime.date.today()}\n"
+    )
+
+
+def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
+    alone = {}
+    for width, aim in TARGETS.items():
+        command = ["--threads", str(threads), "--reference", str(width)]
+        torch_rate = float(subprocess.check_output([sys.executable, __file__, *command]))
+        alone[width] = sampling_rate(width, samples=1)
+        yield (
+            f"one stream, LSTM {LAYERS}×{width}, against nn.LSTM",
+            f"{alone[width]:,.0f} : {torch_rate:,.0f} tokens/s",
+            f"{alone[width] / torch_rate:.1f}×",
+            f"≥ {aim}×",
+        )
+    weights, memory = weight_bandwidth(1024), read_bandwidth()
+    yield (
+        f"a step at {LAYERS}×1024 against the memory floor",
+        f"{weights:.0f} : {memory:.0f} GB/s",
+        f"{weights / memory:.2f}",
+        "≥ 0.80",
+    )
+    peak = product_rate(512)
+    for what, rate in (
+        (f"64 samples at once, {LAYERS}×512, against one", sampling_rate(512, samples=64)),
+        (f"scoring short lines, {LAYERS}×512, against one stream", scoring_rate(512)),
+    ):
+        yield (
+            what,
+            f"{rate:,.0f} : {alone[512]:,.0f} tokens/s (bare matrix products: {peak:,.0f})",
+            f"{rate / alone[512]:.1f}×",
+            "≥ 15×",
+        )
+    first, torch_import = first_byte(threads), seconds([sys.executable, "-c", "import torch"])
+    yield (
+        "first byte of sample -n 1 against import torch",
+        f"{first:.2f} : {torch_import:.2f} s",
+        f"{first / torch_import:.2f}",
+        "≤ 0.30",
+    )
+    yield "peak memory of sample -n -1, 10⁶ tokens after 10³", f"{growth():+.1f} MB", "", "none"
+
+
+def per_second(work: Callable[[], int]) -> float:
+    """The best rate of several rounds; `work` says how much it did."""
+    best = 0.0
+    for _ in range(ROUNDS):
+        done, start = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - start) < SECONDS:
+            done += work()
+        best = max(best, done / elapsed)
+    return best
+
+
+def torch_loop(width: int, threads: int) -> float:
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(threads)
+    embedding, output = nn.Embedding(VOCABULARY, width), nn.Linear(width, VOCABULARY)
+    lstm = nn.LSTM(width, width, LAYERS, batch_first=True)
+    token, state = torch.zeros(1, 1, dtype=torch.long), None
+
+    def steps() -> int:
+        nonlocal token, state
+        for _ in range(10):
+            outputs, state = lstm(embedding(token), state)
+            p = torch.softmax(output(outputs[:, -1]), dim=-1)
+            token = torch.multinomial(p, 1)
+        return 10
+
+    with torch.inference_mode():
+        return per_second(steps)
+
+
+def network(width: int, cell: str = "lstm"):
+    """A configuration and random weights, of the size that training leaves them at."""
+    import numpy as np
+
+    from charnn.config import ModelConfig
+    from charnn.model_file import tensor_shapes
+
+    config = ModelConfig(
+        cell=cell, hidden_size=width, num_layers=LAYERS, embedding_dim=width, vocab_size=VOCABULARY
+    )
+    generator = np.random.default_rng(1)
+    return config, {
+        name: (generator.standard_normal(shape) / width**0.5).astype(np.float32)
+        for name, shape in tensor_shapes(config).items()
+    }
+
+
+def tokenizer():
+    from charnn.tokenizer import Tokenizer
+
+    pieces = [chr(32 + token).encode() for token in range(VOCABULARY - 1)]
+    return Tokenizer("char", [*pieces, b"\xef\xbf\xbd"], unk_id=VOCABULARY - 1)
+
+
+def tokens(width: int, samples: int, limit: int, cell: str = "lstm") -> Iterator[int]:
+    """Samples drawn as `charnn sample` draws them; yields 1 for a piece of the first."""
+    from charnn.config import SampleConfig
+    from charnn.constraints import constrain
+    from charnn.generation import Request, Sample, generate, opening
+    from charnn.stepper import Stepper
+
+    stepper, vocabulary = Stepper(*network(width, cell)), tokenizer()
+    constraint = constrain(vocabulary.pieces, vocabulary.unk_id)
+    request = Request(SampleConfig(max_new_tokens=limit), constraint, seed=1, samples=samples)
+    for event in generate(stepper, vocabulary, request, opening(stepper, 0)):
+        if not isinstance(event, Sample):
+            yield len(event.text)
+
+
+def sampling_rate(width: int, samples: int) -> float:
+    if samples == 1:
+        stream = tokens(width, 1, -1)
+        return per_second(lambda: sum(next(stream) for _ in range(10)))
+    return per_second(lambda: sum(tokens(width, samples, 200)))
+
+
+def scoring_rate(width: int) -> float:
+    import numpy as np
+
+    from charnn.stepper import Stepper
+
+    stepper = Stepper(*network(width))
+    ids, targets = np.random.default_rng(2).integers(0, VOCABULARY, (2, 64, 50))
+    fresh = stepper.initial_state(64)
+    return per_second(lambda: stepper.streams(fresh).log_probs(ids, targets).size)
+
+
+def weight_bandwidth(width: int) -> float:
+    """Gigabytes of weights a second that a step of one stream reads."""
+    import numpy as np
+
+    from charnn.stepper import Stepper
+
+    stepper = Stepper(*network(width))
+    streams, ids = stepper.streams(stepper.initial_state()), np.array([3])
+    size = sum(layer.joined.nbytes for layer in stepper.layers) + stepper.output.nbytes
+
+    def steps() -> int:
+        for _ in range(10):
+            streams.step(ids)
+        return 10
+
+    return per_second(steps) * size / 1e9
+
+
+def read_bandwidth() -> float:
+    """Gigabytes a second at which NumPy reads half a gigabyte: the best of two ways."""
+    import numpy as np
+
+    matrix = np.ones((8192, 16384), np.float32)
+    vector, result = np.ones(16384, np.float32), np.empty(8192, np.float32)
+
+    def product() -> int:
+        np.dot(matrix, vector, result)
+        return matrix.nbytes
+
+    def largest() -> int:
+        matrix.max()
+        return matrix.nbytes
+
+    return max(per_second(product), per_second(largest)) / 1e9
+
+
+def product_rate(width: int) -> float:
+    """Tokens a second if a step of 64 streams were its matrix products and nothing else."""
+    import numpy as np
+
+    shapes = [(4 * width, width), *[(4 * width, 2 * width)] * (LAYERS - 1), (VOCABULARY, width)]
+    work = [(np.ones(shape, np.float32), np.ones((shape[1], 64), np.float32)) for shape in shapes]
+    results = [np.empty((len(weights), 64), np.float32) for weights, _ in work]
+
+    def products() -> int:
+        for (weights, inputs), result in zip(work, results, strict=True):
+            np.dot(weights, inputs, result)
+        return 64
+
+    return per_second(products)
+
+
+def seconds(command: list[str]) -> float:
+    """The quickest of several runs of a command, to its first byte or its end."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            assert process.stdout
+            process.stdout.read(1)
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def first_byte(threads: int) -> float:
+    from charnn.model_file import ModelFile, write_model
+
+    config, tensors = network(128)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        write_model(path, ModelFile(config, tokenizer(), 0, tensors))
+        options = ["sample", str(path), "-n", "1", "--threads", str(threads)]
+        return seconds([sys.executable, "-m", "charnn", *options])
+
+
+def growth() -> float:
+    """Megabytes that the peak of memory rises from the thousandth token to the millionth."""
+    stream = tokens(16, 1, -1, cell="rnn")
+    for _ in range(1000):
+        next(stream)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(10**6 - 1000):
+        next(stream)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+if __name__ == "__main__":
+    main()

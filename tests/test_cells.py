@@ -1,0 +1,79 @@
+"""Cells by themselves: how weights are laid out, and two ways to the same step."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from charnn.cells import CELLS, HALF
+from charnn.config import CellName
+
+H, D, B = 3, 2, 4
+EVERY_CELL = pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
+
+
+def weights(cell, seed=1):
+    """Weights as in a file: (G·H, D), (G·H, H), (G·H,)."""
+    generator = np.random.default_rng(seed)
+    rows = len(cell.order) * H
+    shapes = (rows, D), (rows, H), (rows,)
+    return [generator.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def in_flight(cell, seed=2):
+    """A cell with a random input and a random state."""
+    generator = np.random.default_rng(seed)
+    operand = generator.standard_normal((D + H, B)).astype(np.float32)
+    one = cell(cell.lay_out(*weights(cell)), operand)
+    for part in one.state[1:]:
+        part[:] = generator.standard_normal(part.shape)
+    return one
+
+
+@EVERY_CELL
+def test_laid_out_weights_are_those_of_the_file(cell) -> None:
+    """Gate blocks change places, and those of sigmoids are halved, exactly; nothing else."""
+    from_input, from_hidden, bias = weights(cell)
+    layer = cell.lay_out(from_input, from_hidden, bias)
+    joined = np.concatenate([from_input, from_hidden, bias[:, None]], axis=1)
+    blocks = np.split(joined, len(cell.order))
+    expected = [
+        blocks[gate] * (HALF if place < cell.sigmoids else 1)
+        for place, gate in enumerate(cell.order)
+    ]
+
+    assert np.array_equal(np.concatenate(expected)[:, :-1], layer.joined)
+    assert np.array_equal(np.concatenate(expected)[:, -1], layer.bias)
+    assert np.shares_memory(layer.from_input, layer.joined)
+    assert np.shares_memory(layer.from_hidden, layer.joined)
+
+
+@EVERY_CELL
+def test_a_step_equals_a_step_whose_input_product_is_known(cell) -> None:
+    """One product of both, or the input's product before: the same state."""
+    at_once, prepared = in_flight(cell), in_flight(cell)
+    product = prepared.layer.from_input @ prepared.inputs + prepared.layer.bias[:, None]
+    at_once.step()
+    prepared.recur(product)
+
+    for part, other in zip(at_once.state, prepared.state, strict=True):
+        np.testing.assert_allclose(part, other, rtol=0, atol=1e-6)
+
+
+@EVERY_CELL
+def test_the_state_lies_where_the_next_layer_reads_it(cell) -> None:
+    """The hidden state is a part of the operand, and the input is not touched."""
+    one = in_flight(cell)
+    inputs = one.inputs.copy()
+    before = one.hidden.copy()
+    one.step()
+
+    assert np.shares_memory(one.state[0], one.operand)
+    assert np.array_equal(one.inputs, inputs)
+    assert not np.array_equal(one.operand[D:], before)
+    assert len(one.state) == cell.parts
+
+
+def test_every_cell_of_the_configuration_is_here() -> None:
+    """The names in config.py and in cells.py are the same."""
+    assert set(CELLS) == set(get_args(CellName))
