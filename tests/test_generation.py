@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import Vocabulary, random_tensors, tiny_config, tiny_stepper
 
 from charnn import generation
 from charnn.config import SampleConfig
@@ -18,6 +17,7 @@ from charnn.errors import UsageError
 from charnn.generation import Request, Sample, encode_prompt, generate, opening, read
 from charnn.stepper import Stepper, log_probs
 from charnn.tokenizer import Tokenizer
+from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_stepper
 
 SYMBOLS = "abcde .\né"
 REPLACEMENT = b"\xef\xbf\xbd"

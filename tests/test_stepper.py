@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tiny import random_tensors, tiny_config, tiny_stepper
 
 from charnn import stepper as stepper_module
 from charnn.cells import CELLS
 from charnn.config import ModelConfig
 from charnn.stepper import Stepper, log_probs
+from tests.tiny import random_tensors, tiny_config, tiny_stepper
 
 EVERY_CELL = pytest.mark.parametrize("cell", sorted(CELLS))
 DEPTHS = pytest.mark.parametrize("num_layers", [1, 2, 3])
