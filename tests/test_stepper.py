@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from charnn import stepper as stepper_module
 from charnn.cells import CELLS
@@ -80,6 +81,23 @@ def test_steps_are_the_equations(monkeypatch, cell, num_layers, tie, table) -> N
     np.testing.assert_allclose(
         [part[0] for part in streams.state], expected_state, rtol=0, atol=1e-5
     )
+
+
+@EVERY_CELL
+@DEPTHS
+@TYING
+def test_steps_are_those_of_the_network_that_was_trained(make_model, cell, num_layers, tie) -> None:
+    """What torch trains and NumPy samples from is one network."""
+    model = make_model(cell, num_layers, tie=tie).eval()
+    ids = torch.arange(60)[None] * 7 % 11
+    with torch.no_grad():
+        expected, _ = model(ids, model.initial_state(1))
+    tensors = {name: tensor.detach().numpy() for name, tensor in model.named_tensors().items()}
+    stepper = Stepper(model.config, tensors)
+    streams = stepper.streams(stepper.initial_state())
+    logits = [streams.step(ids[0, time : time + 1].numpy())[0].copy() for time in range(60)]
+
+    np.testing.assert_allclose(logits, expected[0], rtol=0, atol=1e-5)
 
 
 @EVERY_CELL
