@@ -160,7 +160,7 @@ class Run:
         errors = "surrogateescape" if request.raw else "replace"
         self.decode = codecs.getincrementaldecoder("utf-8")(errors).decode
         self.waiting = bytearray()
-        self.tokens, self.nats = 0, 0.0
+        self.tokens, self.nats, self.knows_loss = 0, 0.0, request.loss
         self.finish: Finish | None = "length" if self.limit == 0 else None
         self.context: Context | None = None
 
@@ -199,7 +199,7 @@ class Run:
     def sample(self) -> Sample:
         """How it ended."""
         assert self.finish
-        loss = self.nats / self.tokens if self.nats else math.nan
+        loss = self.nats / self.tokens if self.knows_loss and self.tokens else math.nan
         return Sample(self.index, self.tokens, loss, self.finish, self.context)
 
 

@@ -352,8 +352,11 @@ def test_prompts_with_unknown_symbols(prompt) -> None:
 
 
 def test_vocabulary_of_one() -> None:
-    """The only text there is."""
-    assert sampled(Vocabulary([b"x"]), constant([0.0]), max_new_tokens=3)[0] == ["xxx"]
+    """The only text there is, and no surprise."""
+    texts, (end,) = sampled(Vocabulary([b"x"]), constant([0.0]), max_new_tokens=3, loss=True)
+
+    assert texts == ["xxx"]
+    assert end.loss == 0
 
 
 def test_loss_of_one_row_equals_loss_in_a_batch() -> None:
