@@ -72,10 +72,20 @@ class TrainConfig(NetworkConfig):
     preset: PresetName = Field(
         "auto", description="Where settings that are not given come from; auto looks at the data."
     )
-    dropout: Fraction = Field(
-        0.0, description="Dropout on each layer's output, between layers and before the output."
-    )
+    dropout: Fraction = Field(0.0, description="Dropout between layers and before the output.")
     input_dropout: Fraction = Field(0.0, description="Dropout on the embeddings.")
+    embedding_dropout: Fraction = Field(
+        0.0, description="Share of the vocabulary whose embeddings are zero in a step."
+    )
+    weight_dropout: Fraction = Field(
+        0.0, description="Dropout on the recurrent matrices themselves (weight-drop)."
+    )
+    activation_reg: float = Field(
+        0.0, ge=0, le=1e6, description="Penalty on the squares of the top layer's outputs (AR)."
+    )
+    temporal_reg: float = Field(
+        0.0, ge=0, le=1e6, description="Penalty on the squares of their changes (TAR)."
+    )
     sampler: SamplerName = Field(
         "sequential",
         description="Order of the data: parallel streams with carried state, or random windows.",
@@ -83,6 +93,9 @@ class TrainConfig(NetworkConfig):
     batch_size: int = Field(64, ge=1, le=1_000_000, description="Parallel streams or windows B.")
     bptt: int = Field(
         64, ge=1, le=1_000_000, description="Tokens T between two detaches (sequence length)."
+    )
+    random_bptt: bool = Field(
+        False, description="Vary the length of windows at random (sequential sampler)."
     )
     epochs: float | None = Field(
         None, gt=0, le=1e5, description="Train for this many passes over the training split."
@@ -103,6 +116,12 @@ class TrainConfig(NetworkConfig):
         0.02, ge=0, le=1, description="Share of the peak at which the cosine schedule ends."
     )
     weight_decay: float = Field(0.01, ge=0, le=1e3, description="Decoupled weight decay.")
+    average: bool = Field(
+        False, description="Average the weights over the end, and keep that if it is better."
+    )
+    patience: Count | None = Field(
+        None, description="Stop after so many validations without a better one; default: never."
+    )
     grad_clip: float = Field(
         1.0, ge=0, le=1e9, description="Largest global norm of the gradient; 0 = off."
     )

@@ -9,10 +9,12 @@ of H rows for each gate, `weight_hh` likewise W_hh, and `bias` is b_h.
 """
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 State = tuple[Tensor, ...]
 
@@ -22,15 +24,19 @@ class RecurrentLayer(nn.Module):
 
     PyTorch's fused layers do the work. They come with two biases whose sum alone matters (for a
     GRU it leaves out only the bias inside the reset gate's product); the second is frozen at zero.
+    `weight_dropout` drops weights of the recurrent matrix in training, one mask a call (Merity,
+    Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018).
     """
 
     fused: ClassVar[type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]]
+    operation: ClassVar[Callable[..., tuple[Tensor, ...]]]  # the same as a function of its weights
     gates: ClassVar[tuple[str, ...]]  # the blocks of the weight matrices, in PyTorch's order
     state_names: ClassVar[tuple[str, ...]] = ("h",)
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, weight_dropout: float = 0.0) -> None:
         super().__init__()
         self.hidden_size = hidden_size
+        self.weight_dropout = weight_dropout
         self.fused_layer = self.fused(input_size, hidden_size, batch_first=True)
         self._second_bias.requires_grad_(False)
         self.reset_parameters()
@@ -75,14 +81,37 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run T steps from `state`; the state after the last one comes back."""
-        outputs, final = self.fused_layer(inputs, state[0].unsqueeze(0))
-        return outputs, (final.squeeze(0),)
+        before = tuple(part.unsqueeze(0) for part in state)
+        if self.training and self.weight_dropout:
+            outputs, *after = self._with_dropped_weights(inputs, before)
+        elif len(before) == 1:
+            outputs, *after = self.fused_layer(inputs, before[0])
+        else:
+            outputs, after = self.fused_layer(inputs, before)
+        return outputs, tuple(part.squeeze(0) for part in after)
+
+    def _with_dropped_weights(self, inputs: Tensor, before: State) -> tuple[Tensor, ...]:
+        dropped = F.dropout(self.weight_hh, self.weight_dropout)
+        weights = [self.weight_ih, dropped, self.bias, self._second_bias]
+        state = before[0] if len(before) == 1 else before
+        has_biases, layers, rate, training, bidirectional, batch_first = (
+            True,
+            1,
+            0.0,
+            True,
+            False,
+            True,
+        )
+        return type(self).operation(
+            inputs, state, weights, has_biases, layers, rate, training, bidirectional, batch_first
+        )
 
 
 class RNN(RecurrentLayer):
     """h_t = tanh(W_xh x_t + W_hh h_{t-1} + b_h). Elman, "Finding structure in time", 1990."""
 
     fused = nn.RNN
+    operation = torch.rnn_tanh
     gates = ("h",)
 
 
@@ -93,6 +122,7 @@ class GRU(RecurrentLayer):
     """
 
     fused = nn.GRU
+    operation = torch.gru
     gates = ("r", "z", "n")
 
 
@@ -104,6 +134,7 @@ class LSTM(RecurrentLayer):
     """
 
     fused = nn.LSTM
+    operation = torch.lstm
     gates = ("i", "f", "g", "o")
     state_names = ("h", "c")
 
@@ -112,14 +143,6 @@ class LSTM(RecurrentLayer):
         """As for every layer, and the forget gate's bias 1."""
         super().reset_parameters()
         self.bias[self.hidden_size : 2 * self.hidden_size] = 1
-
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run T steps from `state` = (h, c); the state after the last one comes back."""
-        hidden, memory = state
-        outputs, (hidden, memory) = self.fused_layer(
-            inputs, (hidden.unsqueeze(0), memory.unsqueeze(0))
-        )
-        return outputs, (hidden.squeeze(0), memory.squeeze(0))
 
 
 CELLS: dict[str, type[RecurrentLayer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}

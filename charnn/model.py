@@ -5,36 +5,50 @@ Never knows: batches, optimizers, paths.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from charnn.config import ModelConfig
 from charnn.layers import CELLS, RecurrentLayer, SequenceDropout, State
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """Rates of what is dropped while training: between layers and before the output, on the
+    embeddings, whole embeddings, and weights of the recurrent matrices.
+    """
+
+    between: float = 0.0
+    inputs: float = 0.0
+    embeddings: float = 0.0
+    weights: float = 0.0
 
 
 class LanguageModel(nn.Module):
     """Ids (B, T) and a state in; logits (B, T, V) of the next token and the new state out.
 
     The state is one flat tuple, layer after layer: (h_0, c_0, h_1, c_1, …), each (B, H).
-    `dropout` acts on every layer's output, `input_dropout` on the embeddings; both only while
-    training.
     """
 
-    def __init__(
-        self, config: ModelConfig, dropout: float = 0.0, input_dropout: float = 0.0
-    ) -> None:
+    def __init__(self, config: ModelConfig, dropouts: Dropouts | None = None) -> None:
         super().__init__()
         self.config = config
+        rates = dropouts or Dropouts()
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
         layer = CELLS[config.cell]
         widths = [config.embedding_dim] + [config.hidden_size] * (config.num_layers - 1)
-        self.layers = nn.ModuleList(layer(width, config.hidden_size) for width in widths)
+        self.layers = nn.ModuleList(
+            layer(width, config.hidden_size, rates.weights) for width in widths
+        )
         self.output = nn.Linear(config.hidden_size, config.vocab_size)
-        self.dropout = SequenceDropout(dropout)
-        self.input_dropout = SequenceDropout(input_dropout)
+        self.dropout = SequenceDropout(rates.between)
+        self.input_dropout = SequenceDropout(rates.inputs)
+        self.embedding_dropout = rates.embeddings
         self._reset_parameters()
         if config.tie_weights:
             # Press and Wolf, "Using the output embedding to improve language models", 2017.
@@ -62,20 +76,32 @@ class LanguageModel(nn.Module):
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, T, V) after each of the inputs (B, T), and the state after the last."""
-        outputs, state = self.hidden(inputs, state)
+        outputs, _, state = self.hidden(inputs, state)
         return self.output(outputs), state
 
-    def hidden(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """The top layer's outputs (B, T, H), dropout applied, before the output layer."""
-        outputs = self.input_dropout(self.embedding(inputs))
+    def hidden(self, inputs: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """The top layer's outputs (B, T, H) with and without dropout, and the new state."""
+        dropped = self.input_dropout(self._embedded(inputs))
+        outputs = dropped
         new_state: list[Tensor] = []
         for layer in self.recurrent_layers():
             parts = len(layer.state_names)
-            outputs, layer_state = layer(outputs, state[:parts])
-            outputs = self.dropout(outputs)
+            outputs, layer_state = layer(dropped, state[:parts])
+            dropped = self.dropout(outputs)
             new_state.extend(layer_state)
             state = state[parts:]
-        return outputs, tuple(new_state)
+        return dropped, outputs, tuple(new_state)
+
+    def _embedded(self, inputs: Tensor) -> Tensor:
+        """Rows of the embedding (B, T, E); in training some symbols have none, for all of a batch.
+
+        Gal and Ghahramani, 2016; "embedding dropout" in Merity, Keskar and Socher, 2018.
+        """
+        weight = self.embedding.weight
+        if self.training and self.embedding_dropout:
+            keep = 1 - self.embedding_dropout
+            weight = weight * weight.new_empty(len(weight), 1).bernoulli_(keep).div_(keep)
+        return F.embedding(inputs, weight)
 
     def recurrent_layers(self) -> list[RecurrentLayer]:
         """The recurrent layers, from the bottom up."""

@@ -18,7 +18,7 @@ from charnn.errors import DataError
 from charnn.evaluation import WARM_UP, Units, default_streams, evaluate_carried
 from charnn.metrics import Score
 from charnn.metrics_file import cut_back
-from charnn.model import LanguageModel
+from charnn.model import Dropouts, LanguageModel
 from charnn.model_file import read_model
 from charnn.runs import Run, Sampled, Saved, Warned
 from charnn.samplers import SAMPLERS, fitting_batch_size
@@ -87,9 +87,10 @@ class Session:
     def _build(self, arithmetic: devices.Arithmetic) -> Training:
         config = self.config
         torch.manual_seed(config.seed)
-        model = LanguageModel(
-            model_config(config, self.dataset), config.dropout, config.input_dropout
-        ).to(arithmetic.device)
+        dropouts = Dropouts(
+            config.dropout, config.input_dropout, config.embedding_dropout, config.weight_dropout
+        )
+        model = LanguageModel(model_config(config, self.dataset), dropouts).to(arithmetic.device)
         sampler = SAMPLERS[config.sampler](
             self.dataset.split("train"), config.batch_size, config.bptt, config.seed
         )

@@ -113,23 +113,37 @@ class Training:
         batch = self.sampler.next_batch()
         factor = lr_factor(self.step, self.steps, self.config)
         set_lr(self.optimizers, factor)
-        loss, hidden = self._loss(batch)
+        loss, penalty, hidden = self._loss(batch)
         self.model.zero_grad()
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss + penalty).backward()  # type: ignore[no-untyped-call]
         norm = self._apply(float(loss.detach()))
         self.hidden = detach(hidden)
         self.step += 1
         self.tokens += int(np.count_nonzero(batch.targets != IGNORE))
         return float(loss.detach()), norm, self.config.lr * factor
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, State]:
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, State]:
         device = self.arithmetic.device
         inputs = torch.from_numpy(batch.inputs).to(device, non_blocking=True)
         targets = torch.from_numpy(batch.targets).to(device, non_blocking=True)
         self.model.train()
         with self.arithmetic.autocast():
-            logits, hidden = self.model(inputs, self._state_before(batch))
-            return mean_nats(logits, targets, self.unk_id), hidden
+            dropped, outputs, hidden = self.model.hidden(inputs, self._state_before(batch))
+            loss = mean_nats(self.model.output(dropped), targets, self.unk_id)
+        return loss, self._penalty(dropped.float(), outputs.float()), hidden
+
+    def _penalty(self, dropped: Tensor, outputs: Tensor) -> Tensor:
+        """Activation and temporal activation regularisation of (B, T, H), added to the loss.
+
+        Merity, McCann and Socher, "Revisiting activation regularization for language RNNs", 2017.
+        """
+        penalty = dropped.new_zeros(())
+        if self.config.activation_reg:
+            penalty = penalty + self.config.activation_reg * dropped.square().mean()
+        if self.config.temporal_reg and outputs.shape[1] > 1:
+            changes = outputs[:, 1:] - outputs[:, :-1]
+            penalty = penalty + self.config.temporal_reg * changes.square().mean()
+        return penalty
 
     def _state_before(self, batch: Batch) -> State:
         rows = len(batch.fresh)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from charnn.config import ModelConfig
-from charnn.model import LanguageModel
+from charnn.model import Dropouts, LanguageModel
 
 TEXT = (
     "the lamp on the stair will not stay lit, said the keeper of the light.\n"
@@ -35,7 +35,7 @@ def make_model():
             tie_weights=tie,
             vocab_size=vocab_size,
         )
-        model = LanguageModel(config, **dropouts)
+        model = LanguageModel(config, Dropouts(**dropouts))
         with torch.no_grad():
             for name, tensor in model.named_tensors().items():
                 if "bias" in name:

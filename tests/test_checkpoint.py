@@ -29,7 +29,7 @@ FINGERPRINT = "f" * 64
 def start(make_model, ids, *, cell="lstm", sampler="sequential", **settings):
     settings = {"lr": 1e-2, "warmup_steps": 5, "steps": 60, "dropout": 0.3, **settings}
     config = TrainConfig(batch_size=4, bptt=8, cell=cell, sampler=sampler, **settings)
-    model = make_model(cell, 2, dropout=0.3)
+    model = make_model(cell, 2, between=0.3)
     return Training(model, SAMPLERS[sampler](ids, 4, 8, 1), config, CPU)
 
 

@@ -88,7 +88,7 @@ def test_unknown_tokens_are_fed_and_counted_but_not_scored(make_model, ids) -> N
 
 def test_evaluation_leaves_mode_weights_and_random_numbers_alone(make_model, ids) -> None:
     """Training goes on as if no evaluation had been."""
-    model = make_model(dropout=0.5).train()
+    model = make_model(between=0.5).train()
     weights = [t.clone() for t in model.named_tensors().values()]
     random = torch.get_rng_state()
     evaluate_carried(model, ids, UNITS, 0, streams=3)

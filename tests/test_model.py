@@ -97,7 +97,7 @@ def test_loading_tensors_takes_over_every_weight(make_model) -> None:
 
 def test_dropout_acts_in_training_alone(make_model) -> None:
     """Two training passes differ, two evaluations do not."""
-    model = make_model(num_layers=2, dropout=0.5, input_dropout=0.5)
+    model = make_model(num_layers=2, between=0.5, inputs=0.5)
     inputs = torch.randint(11, (2, 8))
 
     def run():

@@ -107,8 +107,8 @@ def test_gradients_are_clipped_to_the_global_norm_and_logged_before(make_model, 
 
 def test_validation_does_not_touch_the_training_stream(make_model, ids) -> None:
     """The losses are the same to the bit with validation at every step and with none."""
-    validated = start(make_model(dropout=0.3), ids, eval_every=1)
-    plain = start(make_model(dropout=0.3), ids, eval_every=1000)
+    validated = start(make_model(between=0.3), ids, eval_every=1)
+    plain = start(make_model(between=0.3), ids, eval_every=1000)
 
     def validate(model):
         return evaluate_carried(model, ids[:200], UNITS, 0)
