@@ -16,7 +16,8 @@ from charnn.errors import DataError
 
 Ids = npt.NDArray[np.int64]
 IGNORE = -100  # a target that is not scored: padding, or a symbol outside the vocabulary
-_PHASE, _ORDER = 0, 1  # two independent random streams an epoch
+_PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
+HALVED, SPREAD = 0.05, 0.1  # of varied windows: share that is halved, deviation in units of T
 
 
 class Batch(NamedTuple):
@@ -61,29 +62,38 @@ class SequentialSampler:
     carried state stays true and no cut is favoured; only the row that returns to the beginning of
     the text starts afresh. Each epoch ends with one shorter window where T does not divide the
     length of a stream; fewer than B tokens at the very end cannot fill a row and are left out.
+    With `vary` the windows have random lengths around T.
     """
 
     def __init__(
-        self, tokens: npt.NDArray[np.integer], batch_size: int, bptt: int, seed: int = 1
+        self,
+        tokens: npt.NDArray[np.integer],
+        batch_size: int,
+        bptt: int,
+        seed: int = 1,
+        *,
+        vary: bool = False,
     ) -> None:
-        del seed  # this order has nothing random in it
         _require(len(tokens), batch_size + 1)
         self._length = (len(tokens) - 1) // batch_size
         self._inputs = tokens[: batch_size * self._length].reshape(batch_size, -1)
         self._targets = tokens[1 : batch_size * self._length + 1].reshape(batch_size, -1)
         self._bptt = bptt
+        self._seed = seed
+        self._vary = vary
+        self._cut_epoch = -1
+        self._cuts: Ids = np.empty(0, np.int64)
         self.position = Position()
 
     def batches_in(self, epoch: int) -> int:
         """Number of batches of an epoch, the shorter last one included."""
-        del epoch  # all alike
-        return -(-self._length // self._bptt)
+        return len(self._cuts_of(epoch)) - 1
 
     def next_batch(self) -> Batch:
         """The next window of every stream."""
         epoch, batch = self.position.epoch, self.position.batch
         streams = (np.arange(len(self._inputs)) + epoch) % len(self._inputs)
-        window = slice(batch * self._bptt, min((batch + 1) * self._bptt, self._length))
+        window = slice(*self._cuts_of(epoch)[batch : batch + 2])
         begins = (streams == 0) | (epoch == 0)
         self.position = _moved_on(self.position, self.batches_in(epoch))
         return Batch(
@@ -91,6 +101,31 @@ class SequentialSampler:
             self._targets[streams, window].astype(np.int64),
             begins & (batch == 0),
         )
+
+    def _cuts_of(self, epoch: int) -> Ids:
+        """Where the windows of an epoch begin and end, from 0 to the length of a stream."""
+        if epoch != self._cut_epoch:
+            self._cut_epoch = epoch
+            lengths = self._varied(epoch) if self._vary else np.full(self._most(), self._bptt)
+            ends = np.cumsum(lengths)
+            inner = ends[ends < self._length]
+            self._cuts = np.concatenate([[0], inner, [self._length]])
+        return self._cuts
+
+    def _most(self) -> int:
+        return -(-self._length // self._bptt)
+
+    def _varied(self, epoch: int) -> Ids:
+        """Random lengths: one window in twenty around half of T, the others around T.
+
+        Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018. They
+        are rounded to eighths of T, for new shapes cost the matrix kernels time to prepare.
+        """
+        random = np.random.default_rng((self._seed, epoch, _LENGTHS))
+        count = 2 * self._most() + 2
+        middle = np.where(random.random(count) < HALVED, 0.5, 1.0)
+        eighths = np.rint(8 * (middle + random.normal(0, SPREAD, count)))
+        return np.maximum(1, np.rint(np.maximum(eighths, 1) * self._bptt / 8)).astype(np.int64)
 
 
 class RandomSampler:
@@ -103,8 +138,15 @@ class RandomSampler:
     """
 
     def __init__(
-        self, tokens: npt.NDArray[np.integer], batch_size: int, bptt: int, seed: int = 1
+        self,
+        tokens: npt.NDArray[np.integer],
+        batch_size: int,
+        bptt: int,
+        seed: int = 1,
+        *,
+        vary: bool = False,
     ) -> None:
+        del vary  # its grid is laid at random anyway
         _require(len(tokens), 2)
         self._tokens = tokens
         self._batch_size = batch_size
@@ -148,7 +190,7 @@ class RandomSampler:
         return Batch(inputs, targets, np.ones(len(starts), np.bool_))
 
 
-SAMPLERS: dict[str, Callable[[npt.NDArray[np.integer], int, int, int], Sampler]] = {
+SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "sequential": SequentialSampler,
     "random": RandomSampler,
 }

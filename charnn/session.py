@@ -92,7 +92,11 @@ class Session:
         )
         model = LanguageModel(model_config(config, self.dataset), dropouts).to(arithmetic.device)
         sampler = SAMPLERS[config.sampler](
-            self.dataset.split("train"), config.batch_size, config.bptt, config.seed
+            self.dataset.split("train"),
+            config.batch_size,
+            config.bptt,
+            config.seed,
+            vary=config.random_bptt,
         )
         return Training(model, sampler, config, arithmetic, self.dataset.tokenizer.unk_id)
 

@@ -98,6 +98,30 @@ def test_sequential_rows_go_on_where_they_ended_even_across_epochs(shape) -> Non
         before = batch
 
 
+@given(SHAPES)
+def test_varied_windows_see_every_token_too_and_lengths_differ(shape) -> None:
+    """Random lengths change neither coverage nor the continuity of rows."""
+    tokens, batch_size, bptt = shape
+    if tokens < batch_size + 1:
+        return
+    sampler = SequentialSampler(np.arange(tokens), batch_size, bptt, vary=True)
+    length = (tokens - 1) // batch_size
+    before = sampler.next_batch()
+    seen = before.targets.ravel().tolist()
+    while sampler.position.epoch == 0:
+        batch = sampler.next_batch()
+        assert (batch.inputs[:, 0] == before.targets[:, -1]).all()
+        seen += batch.targets.ravel().tolist()
+        before = batch
+
+    assert sorted(seen) == list(range(1, batch_size * length + 1))
+    sampler = SequentialSampler(np.arange(100_000), 4, 64, vary=True)
+    lengths = [batch.inputs.shape[1] for batch in epoch_of(sampler)]
+    assert min(lengths[:-1]) < 40
+    assert 55 < np.mean(lengths) < 70
+    assert len(set(lengths)) < 15
+
+
 def test_sequential_starts_only_one_row_afresh_in_a_later_epoch() -> None:
     """Rolling the rows breaks a single stream an epoch."""
     sampler = SequentialSampler(np.arange(101), 5, 7)
