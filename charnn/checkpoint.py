@@ -38,6 +38,11 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
+def capture(training: Training, fingerprint: str) -> Checkpoint:
+    """The state of `training` as it is now, in memory; later steps do not change it."""
+    return Checkpoint(Path(), _tensors(training), _state(training, fingerprint))
+
+
 def save_checkpoint(training: Training, run: Path, fingerprint: str) -> Path:
     """Write the state of `training` under `run`; older checkpoints but one are removed after.
 
@@ -45,17 +50,17 @@ def save_checkpoint(training: Training, run: Path, fingerprint: str) -> Path:
     """
     from safetensors.torch import save
 
+    captured = capture(training, fingerprint)
+    contents = {
+        TENSORS_FILE: save(dict(captured.tensors)),
+        STATE_FILE: files.to_json(dict(captured.state), indent=2).encode(),
+    }
+    manifest = {
+        name: {"bytes": len(data), "sha256": files.sha256(data)} for name, data in contents.items()
+    }
+    contents[MANIFEST_FILE] = files.to_json(manifest, indent=2).encode()
     folder = run / CHECKPOINTS / f"step-{training.step:08d}"
     with files.new_folder(folder, replace=True) as new:
-        contents = {
-            TENSORS_FILE: save(_tensors(training)),
-            STATE_FILE: files.to_json(_state(training, fingerprint), indent=2).encode(),
-        }
-        manifest = {
-            name: {"bytes": len(data), "sha256": files.sha256(data)}
-            for name, data in contents.items()
-        }
-        contents[MANIFEST_FILE] = files.to_json(manifest, indent=2).encode()
         for name, data in contents.items():
             (new / name).write_bytes(data)
     for old in checkpoint_folders(run)[:-KEEP]:
@@ -132,6 +137,13 @@ def restore(training: Training, checkpoint: Checkpoint, fingerprint: str) -> Non
         training.seconds = state["seconds"]
         training.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
         training.best_step = state["best_step"]
+        training.evaluations_since_best = state["evaluations_since_best"]
+        training.lr_scale = state["lr_scale"]
+        training.average.updates = state["average_updates"]
+        training.average.tensors = {
+            name: tensor.to(training.model.device)
+            for name, tensor in _group(tensors, "average.").items()
+        }
         if training.config.minutes is not None:
             training.steps = state["steps"]
         training.scaler.load_state_dict(state["scaler"])
@@ -149,6 +161,7 @@ def _tensors(training: Training) -> dict[str, Tensor]:
                     tensors[f"optimizer.{number}.{index}.{name}"] = value
     for index, part in enumerate(training.hidden or ()):
         tensors[f"hidden.{index}"] = part
+    tensors |= {f"average.{name}": part for name, part in training.average.tensors.items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         for index, part in enumerate(torch.cuda.get_rng_state_all()):
@@ -170,6 +183,9 @@ def _state(training: Training, fingerprint: str) -> dict[str, Any]:
         "seconds": training.seconds,
         "best_loss": training.best_loss,
         "best_step": training.best_step,
+        "evaluations_since_best": training.evaluations_since_best,
+        "lr_scale": training.lr_scale,
+        "average_updates": training.average.updates,
         "position": {"epoch": position.epoch, "batch": position.batch},
         "scaler": training.scaler.state_dict(),
         "optimizers": [

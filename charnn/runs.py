@@ -111,8 +111,14 @@ class Run:
 
     def keep_model(self, training: Training, event: Evaluation) -> None:
         """Write the network as the best model so far."""
-        metrics = {"step": event.step, "epoch": event.epoch, "val": event.score.as_dict()}
-        self.write_model(training, metrics)
+        metrics = {
+            "step": event.step,
+            "epoch": event.epoch,
+            "averaged": event.averaged,
+            "val": event.score.as_dict(),
+        }
+        with training.kept_weights(averaged=event.averaged):
+            self.write_model(training, metrics)
 
     def write_model(self, training: Training, metrics: dict[str, Any]) -> None:
         """Write the network, with what is known of it, to the model file of the run."""

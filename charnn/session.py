@@ -11,10 +11,10 @@ import torch
 
 from charnn import devices
 from charnn.api import Model
-from charnn.checkpoint import load_newest, restore
+from charnn.checkpoint import Checkpoint, capture, load_newest, restore
 from charnn.config import ModelConfig, TrainConfig
 from charnn.corpus import Dataset
-from charnn.errors import DataError
+from charnn.errors import DataError, DivergedError
 from charnn.evaluation import WARM_UP, Units, default_streams, evaluate_carried
 from charnn.metrics import Score
 from charnn.metrics_file import cut_back
@@ -22,11 +22,12 @@ from charnn.model import Dropouts, LanguageModel
 from charnn.model_file import read_model
 from charnn.runs import Run, Sampled, Saved, Warned
 from charnn.samplers import SAMPLERS, fitting_batch_size
-from charnn.training import Event, Step, Training, train
+from charnn.training import Evaluation, Event, Step, Training, train
 
 VALIDATION_SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read
 LEAST_VALIDATION = 8192  # tokens
 TOKENS_A_MINUTE = 2e6  # a guess, where the budget is a time and the speed is not yet known
+ROLL_BACKS = 3  # times that a run may diverge before it is given up
 SAMPLE_TOKENS = 200  # in a sample shown while training
 VALIDATION_STREAMS = 32
 VALIDATION_WARM_UP = 128  # tokens; enough to rank one model against an earlier one
@@ -147,7 +148,25 @@ class Session:
         )
 
     def events(self) -> Iterator[Event | Saved | Sampled | Warned]:
-        """Train, log and keep the best model; whoever consumes this may stop between events."""
+        """Train, log and keep the best model; whoever consumes this may stop between events.
+
+        A divergence leads back to the last good state, with half the learning rate; raises
+        DivergedError when that has been tried ROLL_BACKS times.
+        """
+        good = capture(self.training, self.dataset.fingerprint)
+        while True:
+            try:
+                for event in self._events():
+                    if isinstance(event, Evaluation):
+                        good = capture(self.training, self.dataset.fingerprint)
+                    yield event
+                return
+            except DivergedError as error:
+                if self.training.lr_scale <= 0.5**ROLL_BACKS:
+                    raise
+                yield self._roll_back(good, error)
+
+    def _events(self) -> Iterator[Event | Saved | Sampled | Warned]:
         validate = self._validate if "val" in self.dataset.splits else None
         final = 1 / self._validation_share
         for event in self.run.record(self.training, train(self.training, validate, final)):
@@ -157,6 +176,15 @@ class Session:
             every = self.config.sample_every
             if every and isinstance(event, Step) and event.step % every == 0:
                 yield Sampled(event.step, self.sample())
+
+    def _roll_back(self, good: Checkpoint, error: DivergedError) -> Warned:
+        scale, seconds = self.training.lr_scale / 2, self.training.seconds
+        restore(self.training, good, self.dataset.fingerprint)
+        self.training.lr_scale, self.training.seconds = scale, seconds
+        cut_back(self.run.folder, self.training.step)
+        return Warned(
+            f"{error.message}; back to step {self.training.step:,} with the learning rate × {scale}"
+        )
 
     def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
         """What the network writes as it is now; touches nothing that training depends on."""

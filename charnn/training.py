@@ -6,6 +6,7 @@ Whoever consumes the events may save, stop or paint between two of them: at ever
 `Training` is whole. Never knows: Typer, Rich, signals, YAML, files.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from charnn.averaging import WeightAverage
 from charnn.config import TrainConfig
 from charnn.devices import Arithmetic
 from charnn.errors import DivergedError
@@ -26,6 +28,8 @@ from charnn.pace import Pace, plan_holds
 from charnn.samplers import IGNORE, Batch, Sampler
 
 EVALUATIONS = 20  # validations in a run, where eval_every is not given
+AVERAGE_FROM = 0.5  # share of the steps after which the weights are averaged
+AVERAGE_OVER = 0.1  # share of the steps that the average looks back over
 MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
 Validate = Callable[[LanguageModel], Score]
 
@@ -50,7 +54,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A validation between two steps; `best` if it is the lowest loss so far."""
+    """A validation between two steps; `best` if it is the lowest loss so far.
+
+    `averaged` if the average of the weights did better than the weights themselves, and is what
+    was scored.
+    """
 
     step: int
     tokens: int
@@ -58,6 +66,7 @@ class Evaluation:
     seconds: float
     score: Score
     best: bool
+    averaged: bool = False
 
 
 Event = Step | Evaluation
@@ -96,6 +105,9 @@ class Training:
         self.skipped = 0
         self.best_loss = math.inf
         self.best_step = 0
+        self.evaluations_since_best = 0
+        self.lr_scale = 1.0  # halved at each roll-back from a divergence
+        self.average = WeightAverage()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
 
     @property
@@ -111,7 +123,7 @@ class Training:
         gradient is not finite.
         """
         batch = self.sampler.next_batch()
-        factor = lr_factor(self.step, self.steps, self.config)
+        factor = self.lr_scale * lr_factor(self.step, self.steps, self.config)
         set_lr(self.optimizers, factor)
         loss, penalty, hidden = self._loss(batch)
         self.model.zero_grad()
@@ -119,6 +131,8 @@ class Training:
         norm = self._apply(float(loss.detach()))
         self.hidden = detach(hidden)
         self.step += 1
+        if self.config.average and self.steps and self.step >= AVERAGE_FROM * self.steps:
+            self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * self.steps))
         self.tokens += int(np.count_nonzero(batch.targets != IGNORE))
         return float(loss.detach()), norm, self.config.lr * factor
 
@@ -173,11 +187,31 @@ class Training:
     def evaluate(self, validate: Validate) -> Evaluation:
         """Validate without touching anything that training depends on."""
         with self.arithmetic.autocast():
-            score = validate(self.model)
+            score, averaged = validate(self.model), False
+            if self.average.updates:
+                with self.kept_weights(averaged=True):
+                    of_average = validate(self.model)
+                if of_average.loss < score.loss:
+                    score, averaged = of_average, True
         best = score.loss < self.best_loss
+        self.evaluations_since_best = 0 if best else self.evaluations_since_best + 1
         if best:
             self.best_loss, self.best_step = score.loss, self.step
-        return Evaluation(self.step, self.tokens, self.epoch, self.seconds, score, best)
+        return Evaluation(self.step, self.tokens, self.epoch, self.seconds, score, best, averaged)
+
+    def kept_weights(self, *, averaged: bool) -> contextlib.AbstractContextManager[None]:
+        """A context in which the model has the weights that a validation was about."""
+        if averaged:
+            return self.average.swapped_in(self.model.named_tensors())
+        return contextlib.nullcontext()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all planned steps are done, or patience has run out."""
+        patience = self.config.patience
+        if patience is not None and self.evaluations_since_best >= patience:
+            return True
+        return self.steps is not None and self.step >= self.steps
 
 
 def mean_nats(logits: Tensor, targets: Tensor, unk_id: int | None) -> Tensor:
@@ -202,7 +236,7 @@ def train(
     those of the last good step.
     """
     pace = Pace(training.seconds)
-    while training.steps is None or training.step < training.steps:
+    while not training.is_over:
         with pace.stepping():
             loss, norm, lr = training.update()
         training.seconds = pace.elapsed

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from loopback import Loopback, loopback
+from tests.loopback import Loopback, loopback
 from pydantic import ValidationError
 
 from charnn import catalogue as room

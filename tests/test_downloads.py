@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from loopback import Handler, Loopback, loopback
+from tests.loopback import Handler, Loopback, loopback
 
 from charnn import downloads
 from charnn.downloads import download, safe_url

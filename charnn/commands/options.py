@@ -31,17 +31,25 @@ RunsDir = Annotated[
 ]
 
 
-def option(kind: type[Settings], field: str, *names: str, default: str = "") -> Any:
+def option(
+    kind: type[Settings], field: str, *names: str, default: str = "", panel: str | None = None
+) -> Any:
     """A flag for a field: its spelling, help text and default come from the configuration.
 
     The flag itself has no default, so that "not given" stays visible; `default` replaces the
-    field's own in the help.
+    field's own in the help, where `panel` is the heading it stands under.
     """
     info = kind.model_fields[field]
-    on = f"{flag(field)}/--no-{flag(field)[2:]}" if info.annotation is bool else flag(field)
-    shown = default or ("" if info.default is None else str(info.default))
-    help_text = info.description or ""
-    return typer.Option(on, *names, help=help_text, show_default=shown or False)
+    is_switch = info.annotation is bool
+    on = f"{flag(field)}/--no-{flag(field)[2:]}" if is_switch else flag(field)
+    shown = default or ("" if info.default is None or is_switch else str(info.default))
+    return typer.Option(
+        on,
+        *names,
+        help=info.description or "",
+        show_default=shown or False,
+        rich_help_panel=panel,
+    )
 
 
 def given(context: typer.Context, kind: type[Settings]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`charnn train`: dataset → run."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
 BY_PRESET = "by the preset"
 SHAPING = ("cell", "hidden_size", "num_layers", "embedding_dim", "tie_weights")
 
+# The headings of `charnn train --help`.
+network = partial(option, TrainConfig, panel="Network")
+regularise = partial(option, TrainConfig, panel="Regularisation")
+order = partial(option, TrainConfig, panel="Order of the data")
+length = partial(option, TrainConfig, panel="Length")
+optimize = partial(option, TrainConfig, panel="Optimizer")
+machine = partial(option, TrainConfig, panel="Machine")
+meanwhile = partial(option, TrainConfig, panel="On the way")
+
 
 def train(
     context: typer.Context,
@@ -42,33 +52,41 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; flags win over it.")
     ] = None,
-    preset: Annotated[PresetName | None, option(TrainConfig, "preset")] = None,
-    cell: Annotated[CellName | None, option(TrainConfig, "cell")] = None,
-    hidden_size: Annotated[
-        int | None, option(TrainConfig, "hidden_size", default=BY_PRESET)
-    ] = None,
-    num_layers: Annotated[int | None, option(TrainConfig, "num_layers")] = None,
-    embedding_dim: Annotated[
-        int | None, option(TrainConfig, "embedding_dim", default=BY_PRESET)
-    ] = None,
-    tie_weights: Annotated[bool | None, option(TrainConfig, "tie_weights")] = None,
-    dropout: Annotated[float | None, option(TrainConfig, "dropout", default=BY_PRESET)] = None,
-    input_dropout: Annotated[float | None, option(TrainConfig, "input_dropout")] = None,
-    sampler: Annotated[SamplerName | None, option(TrainConfig, "sampler")] = None,
-    batch_size: Annotated[int | None, option(TrainConfig, "batch_size", default=BY_PRESET)] = None,
-    bptt: Annotated[int | None, option(TrainConfig, "bptt")] = None,
-    epochs: Annotated[float | None, option(TrainConfig, "epochs", default=BY_PRESET)] = None,
-    steps: Annotated[int | None, option(TrainConfig, "steps")] = None,
-    minutes: Annotated[float | None, option(TrainConfig, "minutes")] = None,
-    optimizer: Annotated[OptimizerName | None, option(TrainConfig, "optimizer")] = None,
-    lr: Annotated[float | None, option(TrainConfig, "lr", default=BY_PRESET)] = None,
-    matrix_lr: Annotated[float | None, option(TrainConfig, "matrix_lr")] = None,
-    warmup_steps: Annotated[int | None, option(TrainConfig, "warmup_steps")] = None,
-    final_lr_frac: Annotated[float | None, option(TrainConfig, "final_lr_frac")] = None,
-    weight_decay: Annotated[float | None, option(TrainConfig, "weight_decay")] = None,
-    grad_clip: Annotated[float | None, option(TrainConfig, "grad_clip")] = None,
-    device: Annotated[str | None, option(TrainConfig, "device")] = None,
-    precision: Annotated[PrecisionName | None, option(TrainConfig, "precision")] = None,
+    preset: Annotated[PresetName | None, network("preset")] = None,
+    cell: Annotated[CellName | None, network("cell")] = None,
+    hidden_size: Annotated[int | None, network("hidden_size", default=BY_PRESET)] = None,
+    num_layers: Annotated[int | None, network("num_layers")] = None,
+    embedding_dim: Annotated[int | None, network("embedding_dim", default=BY_PRESET)] = None,
+    tie_weights: Annotated[bool | None, network("tie_weights")] = None,
+    dropout: Annotated[float | None, regularise("dropout", default=BY_PRESET)] = None,
+    input_dropout: Annotated[float | None, regularise("input_dropout")] = None,
+    embedding_dropout: Annotated[float | None, regularise("embedding_dropout")] = None,
+    weight_dropout: Annotated[float | None, regularise("weight_dropout")] = None,
+    activation_reg: Annotated[float | None, regularise("activation_reg")] = None,
+    temporal_reg: Annotated[float | None, regularise("temporal_reg")] = None,
+    average: Annotated[bool | None, regularise("average")] = None,
+    sampler: Annotated[SamplerName | None, order("sampler")] = None,
+    batch_size: Annotated[int | None, order("batch_size", default=BY_PRESET)] = None,
+    bptt: Annotated[int | None, order("bptt")] = None,
+    random_bptt: Annotated[bool | None, order("random_bptt")] = None,
+    epochs: Annotated[float | None, length("epochs", default=BY_PRESET)] = None,
+    steps: Annotated[int | None, length("steps")] = None,
+    minutes: Annotated[float | None, length("minutes")] = None,
+    patience: Annotated[int | None, length("patience")] = None,
+    optimizer: Annotated[OptimizerName | None, optimize("optimizer")] = None,
+    lr: Annotated[float | None, optimize("lr", default=BY_PRESET)] = None,
+    matrix_lr: Annotated[float | None, optimize("matrix_lr")] = None,
+    warmup_steps: Annotated[int | None, optimize("warmup_steps")] = None,
+    final_lr_frac: Annotated[float | None, optimize("final_lr_frac")] = None,
+    weight_decay: Annotated[float | None, optimize("weight_decay")] = None,
+    grad_clip: Annotated[float | None, optimize("grad_clip")] = None,
+    device: Annotated[str | None, machine("device")] = None,
+    precision: Annotated[PrecisionName | None, machine("precision")] = None,
+    deterministic: Annotated[bool | None, machine("deterministic")] = None,
+    threads: Annotated[int | None, machine("threads")] = None,
+    eval_every: Annotated[int | None, meanwhile("eval_every")] = None,
+    save_every: Annotated[int | None, meanwhile("save_every")] = None,
+    sample_every: Annotated[int | None, meanwhile("sample_every")] = None,
     seed: Annotated[int | None, option(TrainConfig, "seed")] = None,
     resume: Annotated[
         str | None,
@@ -78,14 +96,9 @@ def train(
         str | None,
         typer.Option(help="Begin a new run with the weights of this model.", metavar="MODEL"),
     ] = None,
-    eval_every: Annotated[int | None, option(TrainConfig, "eval_every")] = None,
-    save_every: Annotated[int | None, option(TrainConfig, "save_every")] = None,
-    sample_every: Annotated[int | None, option(TrainConfig, "sample_every")] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the resolved settings as YAML, and stop.")
     ] = False,
-    deterministic: Annotated[bool | None, option(TrainConfig, "deterministic")] = None,
-    threads: Annotated[int | None, option(TrainConfig, "threads")] = None,
     force: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
     data_dir: options.DataDir = None,
     runs_dir: options.RunsDir = None,
