@@ -5,7 +5,6 @@ Never knows: how training works, what a person sees.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +13,16 @@ from charnn.checkpoint import save_checkpoint
 from charnn.config import TrainConfig
 from charnn.corpus import Dataset
 from charnn.errors import StorageError, UsageError
+from charnn.events import Evaluation, Saved, Step, Warned
 from charnn.metrics import bits, perplexity
 from charnn.metrics_file import METRICS_FILE, append_row
 from charnn.model_file import ModelFile, write_model
-from charnn.training import Evaluation, Event, Step, Training
+from charnn.training import Training
 from charnn.workspace import CONFIG_FILE, MODEL_FILE
 from charnn.yaml_files import dump_settings
 
 LOG_EVERY = 10  # steps between two training lines in metrics.jsonl
 SAVE_SECONDS = 300.0  # between checkpoints, where save_every is not given
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint was written."""
-
-    step: int
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Something went wrong that training survives."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """What the network writes at this point."""
-
-    step: int
-    text: str
 
 
 class Run:
@@ -149,8 +126,8 @@ class Run:
         return Saved(training.step, folder)
 
     def record(
-        self, training: Training, events: Iterator[Event]
-    ) -> Iterator[Event | Saved | Warned]:
+        self, training: Training, events: Iterator[Step | Evaluation]
+    ) -> Iterator[Step | Evaluation | Saved | Warned]:
         """Write down what happens, and pass it on; the best model is kept, state is saved."""
         saved_at = time.monotonic()
         for event in events:

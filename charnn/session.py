@@ -11,18 +11,20 @@ import torch
 
 from charnn import devices
 from charnn.api import Model
+from charnn.baselines import ladder
 from charnn.checkpoint import Checkpoint, capture, load_newest, restore
 from charnn.config import ModelConfig, TrainConfig
 from charnn.corpus import Dataset
 from charnn.errors import DataError, DivergedError
 from charnn.evaluation import WARM_UP, Units, default_streams, evaluate_carried
+from charnn.events import Evaluation, Event, Sampled, Saved, Step, Warned
 from charnn.metrics import Score
 from charnn.metrics_file import cut_back
 from charnn.model import Dropouts, LanguageModel
 from charnn.model_file import read_model
-from charnn.runs import Run, Sampled, Saved, Warned
+from charnn.runs import Run
 from charnn.samplers import SAMPLERS, fitting_batch_size
-from charnn.training import Evaluation, Event, Step, Training, train
+from charnn.training import Training, train
 
 VALIDATION_SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read
 LEAST_VALIDATION = 8192  # tokens
@@ -147,7 +149,7 @@ class Session:
             "symbols known there"
         )
 
-    def events(self) -> Iterator[Event | Saved | Sampled | Warned]:
+    def events(self) -> Iterator[Event]:
         """Train, log and keep the best model; whoever consumes this may stop between events.
 
         A divergence leads back to the last good state, with half the learning rate; raises
@@ -166,7 +168,7 @@ class Session:
                     raise
                 yield self._roll_back(good, error)
 
-    def _events(self) -> Iterator[Event | Saved | Sampled | Warned]:
+    def _events(self) -> Iterator[Event]:
         validate = self._validate if "val" in self.dataset.splits else None
         final = 1 / self._validation_share
         for event in self.run.record(self.training, train(self.training, validate, final)):
@@ -253,6 +255,17 @@ class Session:
         self.run.write_model(self.training, {**best.metrics, "val": score.as_dict()})
         model.load_tensors(own)
         return score
+
+    def best_sample(self, tokens: int = SAMPLE_TOKENS) -> str:
+        """What the kept model writes."""
+        model = Model(read_model(self.run.model_path))
+        return "".join(model.generate(max_new_tokens=tokens, seed=self.config.seed))
+
+    def ladder(self) -> dict[str, float]:
+        """Bits per character of the validation text without a network."""
+        tokenizer = self.dataset.tokenizer
+        train, val = self.dataset.split("train"), self.dataset.split("val")
+        return ladder(train, val, tokenizer.pieces, tokenizer.unk_id)
 
     def _result(self, val: Score | None) -> Result:
         training = self.training

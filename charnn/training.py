@@ -9,7 +9,6 @@ Whoever consumes the events may save, stop or paint between two of them: at ever
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from charnn.averaging import WeightAverage
 from charnn.config import TrainConfig
 from charnn.devices import Arithmetic
 from charnn.errors import DivergedError
+from charnn.events import Evaluation, Step
 from charnn.layers import State
 from charnn.metrics import Score
 from charnn.model import LanguageModel, detach, start_afresh
@@ -32,44 +32,6 @@ AVERAGE_FROM = 0.5  # share of the steps after which the weights are averaged
 AVERAGE_OVER = 0.1  # share of the steps that the average looks back over
 MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
 Validate = Callable[[LanguageModel], Score]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer update. `loss` is the mean of the batch in nats per token, before the update;
-    `grad_norm` the global norm before clipping; `seconds` and `tokens` are totals of the run;
-    `epoch` counts passes over the training split, with a fraction.
-    """
-
-    step: int
-    steps: int | None
-    tokens: int
-    epoch: float
-    seconds: float
-    loss: float
-    lr: float
-    grad_norm: float
-    tokens_per_second: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A validation between two steps; `best` if it is the lowest loss so far.
-
-    `averaged` if the average of the weights did better than the weights themselves, and is what
-    was scored.
-    """
-
-    step: int
-    tokens: int
-    epoch: float
-    seconds: float
-    score: Score
-    best: bool
-    averaged: bool = False
-
-
-Event = Step | Evaluation
 
 
 class Training:
@@ -227,7 +189,7 @@ def mean_nats(logits: Tensor, targets: Tensor, unk_id: int | None) -> Tensor:
 
 def train(
     training: Training, validate: Validate | None = None, final_evaluation: float = 1.0
-) -> Iterator[Event]:
+) -> Iterator[Step | Evaluation]:
     """Train up to the planned number of steps, validating at intervals.
 
     With a budget in minutes the speed is measured first, then the steps are planned, and planned

@@ -4,16 +4,12 @@ Never knows: how training works, terminals.
 """
 
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from charnn.display import Display
+from charnn.events import Evaluation, Event, Sampled, Saved, Step, Warned
 from charnn.metrics import bits, perplexity
 from charnn.progress import Smoothed, TrainingLine
 from charnn.status import TrainingStatus, ValidationStatus
-
-if TYPE_CHECKING:
-    from charnn.runs import Saved, Warned
-    from charnn.training import Evaluation, Step
 
 
 class Watcher:
@@ -41,8 +37,21 @@ class Watcher:
     ) -> None:
         self._line.__exit__(kind, error, trace)
 
-    def step(self, event: "Step") -> None:
-        """Take notice of an optimizer update."""
+    def show(self, event: Event) -> None:
+        """Take notice of whatever happened."""
+        match event:
+            case Step():
+                self._step(event)
+            case Evaluation():
+                self._evaluation(event)
+            case Saved():
+                self._line.message(f"saved {event.folder}")
+            case Sampled():
+                self._line.message(quoted(event.text))
+            case Warned():
+                self._display.warning(event.message)
+
+    def _step(self, event: Step) -> None:
         loss = self._loss.add(event.loss)
         self._line.update(
             TrainingStatus(
@@ -59,8 +68,7 @@ class Watcher:
             )
         )
 
-    def evaluation(self, event: "Evaluation") -> None:
-        """Tell the outcome of a validation."""
+    def _evaluation(self, event: Evaluation) -> None:
         if event.best:
             self._best = event.score.loss
         self._line.validated(
@@ -74,14 +82,7 @@ class Watcher:
             )
         )
 
-    def saved(self, event: "Saved") -> None:
-        """Tell that a checkpoint was written."""
-        self._line.message(f"saved {event.folder}")
 
-    def warned(self, event: "Warned") -> None:
-        """Tell what went wrong but is survived."""
-        self._display.warning(event.message)
-
-    def sampled(self, text: str) -> None:
-        """Show a sample of the network as it is now."""
-        self._line.message("\n".join("  │ " + line for line in text.splitlines()))
+def quoted(text: str) -> str:
+    """A sample set off from what is said around it."""
+    return "\n".join("  │ " + line for line in text.splitlines())

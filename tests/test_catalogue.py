@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.loopback import Loopback, loopback
 from pydantic import ValidationError
 
 from charnn import catalogue as room
 from charnn.catalogue import DEFAULT_CORPUS, Card, Catalogue, cache_folder, corpora_folder
 from charnn.errors import DataError, StorageError
+from tests.loopback import Loopback, loopback
 
 TEXT = b"One should be able to read it.\n" * 100
 

@@ -18,9 +18,10 @@ from charnn.checkpoint import (
 from charnn.config import TrainConfig
 from charnn.devices import Arithmetic
 from charnn.errors import DataError, UsageError
+from charnn.events import Step
 from charnn.optimizers import OPTIMIZERS
 from charnn.samplers import SAMPLERS
-from charnn.training import Step, Training, train
+from charnn.training import Training, train
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 FINGERPRINT = "f" * 64

@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.loopback import Handler, Loopback, loopback
 
 from charnn import downloads
 from charnn.downloads import download, safe_url
 from charnn.errors import StorageError
+from tests.loopback import Handler, Loopback, loopback
 
 BODY = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()

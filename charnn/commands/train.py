@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from charnn.corpus import Dataset
     from charnn.display import Display
     from charnn.session import Result, Session
-    from charnn.watching import Watcher
 
 BY_PRESET = "by the preset"
+SAMPLE_LINES = 3  # of text that the best model writes at the end
 SHAPING = ("cell", "hidden_size", "num_layers", "embedding_dim", "tie_weights")
 
 # The headings of `charnn train --help`.
@@ -204,10 +204,10 @@ def _run(session: "Session", display: "Display", *, json: bool) -> int:
         display.note(note)
     with listening() as requests, Watcher(display, session.chars_per_token) as watcher:
         for event in session.events():
-            _show(event, watcher)
+            watcher.show(event)
             if requests.save:
                 requests.save = False
-                watcher.saved(session.save())
+                watcher.show(session.save())
             if requests.stop is not None:
                 break
         if requests.stop is None:
@@ -222,37 +222,38 @@ def _run(session: "Session", display: "Display", *, json: bool) -> int:
     return 0
 
 
-def _show(event: object, watcher: "Watcher") -> None:
-    from charnn.runs import Sampled, Saved, Warned
-    from charnn.training import Evaluation, Step
-
-    match event:
-        case Step():
-            watcher.step(event)
-        case Evaluation():
-            watcher.evaluation(event)
-        case Saved():
-            watcher.saved(event)
-        case Warned():
-            watcher.warned(event)
-        case Sampled():
-            watcher.sampled(event.text)
-
-
 def _report(result: "Result", session: "Session", display: "Display", *, json: bool) -> None:
+    """The outcome: figures, what they are worth, and a taste of the text."""
     from charnn.files import to_json
     from charnn.output import Output
 
     val = None
     if result.val is not None:
         val = {"model": result.run, "text": "val", "protocol": "carried", **result.val.as_dict()}
-        display.note(
-            f"validation: loss {result.val.loss:.4f}, perplexity {result.val.perplexity:.2f}, "
-            f"{result.val.bits_per_char:.3f} bits per character, at step {result.best_step:,}"
-        )
-    display.note(f"model: {session.run.model_path}")
     if json:
         output = Output()
         output.line(to_json({**dataclasses.asdict(result), "val": val}))
         output.flush()
-    display.hint("next: charnn sample --temp 0.8")
+    if not display.quiet:
+        display.note(_summary(result, session))
+        display.hint("next: charnn sample --temp 0.8")
+
+
+def _summary(result: "Result", session: "Session") -> str:
+    from charnn.display import table
+    from charnn.watching import quoted
+
+    parts = []
+    if result.val is not None:
+        score = result.val
+        figures = (score.loss, score.perplexity, score.bits_per_char, score.bits_per_byte)
+        headers = ["best model", "step", "loss", "perplexity", "bits/char", "bits/byte"]
+        row = ["validation", f"{result.best_step:,}", *(f"{figure:.4f}" for figure in figures)]
+        parts.append(table(headers, [row]))
+        rungs = {**session.ladder(), "this model": score.bits_per_char}
+        rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in rungs.items()]
+        parts.append(table(["bits/char of the validation text", ""], rows))
+    sample = session.best_sample().strip("\n").splitlines()[:SAMPLE_LINES]
+    parts.append(quoted("\n".join(sample)))
+    parts.append(f"model: {session.run.model_path}")
+    return "\n\n".join(part for part in parts if part)

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import pytest
 import yaml

@@ -1,0 +1,70 @@
+"""What happens in a training run, as plain values for whoever watches.
+
+Never knows: how it came about, how it is shown.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from charnn.metrics import Score
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer update. `loss` is the mean of the batch in nats per token, before the update;
+    `grad_norm` the global norm before clipping; `seconds` and `tokens` are totals of the run;
+    `epoch` counts passes over the training split, with a fraction.
+    """
+
+    step: int
+    steps: int | None
+    tokens: int
+    epoch: float
+    seconds: float
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A validation between two steps; `best` if it is the lowest loss so far.
+
+    `averaged` if the average of the weights did better than the weights themselves, and is what
+    was scored.
+    """
+
+    step: int
+    tokens: int
+    epoch: float
+    seconds: float
+    score: Score
+    best: bool
+    averaged: bool = False
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written."""
+
+    step: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something went wrong that training survives."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What the network writes at this point."""
+
+    step: int
+    text: str
+
+
+Event = Step | Evaluation | Saved | Sampled | Warned

@@ -1,0 +1,96 @@
+"""Baselines against worked examples, brute force, and sources of known entropy."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charnn.baselines import kneser_ney_nats, unigram_nats, xz_bits
+
+
+def brute_force(train, held_out, vocab_size, order):
+    """Interpolated Kneser-Ney straight from its definition, with dictionaries."""
+    start = [None] * order
+    text = start + list(train) + list(held_out)
+    n = len(start) + len(train)
+    grams = {
+        k: Counter(tuple(text[i - k + 1 : i + 1]) for i in range(order, n))
+        for k in range(1, order + 1)
+    }
+    counts = {order: grams[order]}
+    for k in range(1, order):
+        counts[k] = Counter(gram[1:] for gram in grams[k + 1])
+
+    def discount(k):
+        once, twice = (sum(1 for c in counts[k].values() if c == x) for x in (1, 2))
+        return once / (once + 2 * twice) if once else 0.5
+
+    def probability(gram):
+        k = len(gram)
+        if k == 0:
+            return 1 / vocab_size
+        context = {g: c for g, c in counts[k].items() if g[:-1] == gram[:-1]}
+        total = sum(context.values())
+        lower = probability(gram[1:])
+        if not total:
+            return lower
+        d = discount(k)
+        return max(counts[k][gram] - d, 0) / total + d * len(context) / total * lower
+
+    return [-math.log(probability(tuple(text[i - order + 1 : i + 1]))) for i in range(n, len(text))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    st.lists(st.integers(0, 3), min_size=1, max_size=10),
+    st.integers(1, 4),
+)
+def test_kneser_ney_is_its_definition(train, held_out, order) -> None:
+    """Every probability equals that of a slow version with dictionaries."""
+    actual = kneser_ney_nats(np.array(train), np.array(held_out), 4, order)
+
+    np.testing.assert_allclose(actual, brute_force(train, held_out, 4, order), rtol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 4))
+def test_kneser_ney_probabilities_sum_to_one(train, order) -> None:
+    """Over all possible next tokens."""
+    nats = [kneser_ney_nats(np.array(train), np.array([w]), 4, order)[0] for w in range(4)]
+
+    assert math.isclose(sum(math.exp(-n) for n in nats), 1)
+
+
+def test_a_tiny_worked_example() -> None:
+    """After "a b a b a" a bigram model expects b after a: (2 - D)/2 and the rest from below."""
+    nats = kneser_ney_nats(np.array([0, 1, 0, 1, 0]), np.array([1]), 2, 2)
+    # Bigrams: (start a) once, (a b) twice, (b a) twice, so D = 1 / (1 + 2·2) = 0.2. Continuations:
+    # b after a alone, a after start and b: of three unigram counts b has one, once = 1, twice = 1,
+    # D' = 1/3: p'(b) = (1 - 1/3)/3 + (1/3 · 2/3) / 2.
+    lower = (1 - 1 / 3) / 3 + (1 / 3) * 2 / 3 / 2
+
+    assert math.isclose(math.exp(-nats[0]), (2 - 0.2) / 2 + 0.2 * 1 / 2 * lower)
+
+
+def test_unigrams_cost_the_entropy_of_the_source() -> None:
+    """For independent symbols that is all there is to learn."""
+    random = np.random.default_rng(1)
+    text = random.choice(3, size=50_000, p=[0.7, 0.2, 0.1])
+    entropy = -(0.7 * math.log(0.7) + 0.2 * math.log(0.2) + 0.1 * math.log(0.1))
+
+    assert unigram_nats(text[:40_000], text[40_000:], 3).mean() == pytest.approx(entropy, rel=0.02)
+    assert kneser_ney_nats(text[:40_000], text[40_000:], 3, 3).mean() == pytest.approx(
+        entropy, rel=0.02
+    )
+
+
+def test_xz_pays_nothing_for_what_it_has_seen_and_eight_bits_for_noise() -> None:
+    """A repetition is nearly free; random bytes cost what they are."""
+    noise = np.random.default_rng(1).bytes(20_000)
+
+    assert xz_bits(noise, noise[:5000]) < 0.1 * 8 * 5000
+    assert xz_bits(noise[:15_000], noise[15_000:]) == pytest.approx(8 * 5000, rel=0.02)
