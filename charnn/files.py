@@ -225,21 +225,30 @@ class Lock:
 
     def __enter__(self) -> "Lock":
         with storage_errors("lock", self._path):
-            self._file = self._path.open("a+", encoding="utf-8")
-        try:
-            _flock(self._file)
-        except BlockingIOError:
-            self._file.seek(0)
-            owner = self._file.read(200).strip() or "another process"
-            self._file.close()
-            raise BusyError(
-                f"{self._path.parent} is in use by {owner}",
-                "wait for it to end, or give another --name",
-            ) from None
+            self._file = self._locked()
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()
         return self
+
+    def _locked(self) -> IO[str]:
+        """The lock file, locked. Raises BusyError with the owner where another holds it."""
+        while True:
+            file = self._path.open("a+", encoding="utf-8")
+            try:
+                _flock(file)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read(200).strip() or "another process"
+                file.close()
+                raise BusyError(
+                    f"{self._path.parent} is in use by {owner}",
+                    "wait for it to end, or give another --name",
+                ) from None
+            # Who held it before may have removed the name in between; then this file is nobody's.
+            if self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(file.fileno())):
+                return file
+            file.close()
 
     def __exit__(self, *_: object) -> None:
         if self._file:

@@ -77,9 +77,14 @@ def test_a_link_at_the_target_is_replaced_not_followed(tmp_path) -> None:
 
 def test_a_folder_that_fails_leaves_no_trace(tmp_path) -> None:
     """An exception inside the block: neither the folder nor a temporary one is there."""
-    with pytest.raises(ValueError, match="oops"), files.new_folder(tmp_path / "x") as new:
-        (new / "half").write_bytes(b"half")
-        raise ValueError("oops")
+
+    def half_way() -> None:
+        with files.new_folder(tmp_path / "x") as new:
+            (new / "half").write_bytes(b"half")
+            raise ValueError("oops")
+
+    with pytest.raises(ValueError, match="oops"):
+        half_way()
 
     assert list(tmp_path.iterdir()) == []
 
@@ -115,7 +120,7 @@ def test_json_has_null_for_what_is_not_finite() -> None:
 )
 def test_bad_json_is_a_data_error(text) -> None:
     """Lists, repeated keys, NaN, torn and bottomless JSON: DataError, nothing else."""
-    with pytest.raises(DataError, match="x.json is damaged"):
+    with pytest.raises(DataError, match=r"x\.json is damaged"):
         files.parse_json_object(text, "x.json")
 
 
@@ -128,7 +133,7 @@ def test_a_torn_last_line_is_left_out(tmp_path) -> None:
 
 
 def test_a_lock_names_its_owner_and_is_freed_by_a_kill(tmp_path) -> None:
-    """The second process gets BusyError with the PID of the first; after a kill the lock is free."""
+    """The second process gets BusyError with the PID of the first; a kill frees the lock."""
     script = (
         "import sys, time, pathlib; from charnn.files import Lock\n"
         "with Lock(pathlib.Path(sys.argv[1])):\n"

@@ -53,7 +53,7 @@ def test_random_sees_every_token_exactly_once_an_epoch(shape) -> None:
 
 @given(SHAPES, st.sampled_from(sorted(SAMPLERS)))
 def test_targets_are_the_inputs_shifted_by_one(shape, name) -> None:
-    """Where a target counts it is the successor of its input, and batches have the promised size."""
+    """Where a target counts it follows its input, and batches have the promised size."""
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return

@@ -233,7 +233,7 @@ def test_i7_streamed_text_equals_text_decoded_at_once(kind) -> None:
 
 
 def test_char_and_byte_work_without_the_library() -> None:
-    """Loading, encoding and decoding do not import `tokenizers`, so that `sample` starts at once."""
+    """Loading, encoding and decoding import no `tokenizers`, so that `sample` starts at once."""
     script = (
         "import sys\n"
         "from charnn.tokenizer import build\n"

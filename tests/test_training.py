@@ -51,9 +51,9 @@ def test_a_step_follows_the_gradient_of_the_window_from_the_carried_state(make_m
         loss.backward()
         lr = 1e-2 * (0.02 + 0.98 * (1 + math.cos(math.pi * step / 20)) / 2)
         with torch.no_grad():
-            for p in by_hand.parameters():
-                if p.grad is not None:
-                    p -= lr * p.grad
+            for weight in by_hand.parameters():
+                if weight.grad is not None:
+                    weight.sub_(weight.grad, alpha=lr)
         state = tuple(part.detach() for part in state)
 
     for name, tensor in training.model.named_tensors().items():
