@@ -4,6 +4,7 @@ The library writes bytes as characters of GPT-2's alphabet: a byte that prints s
 the others for the characters from U+0100 on. Never knows: files, vocabularies of other kinds.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 BATCH = 16  # parts handed to the library at once
+# No byte-pair unit of GPT-2's pattern crosses from a non-space to a newline, so to cut a text
+# there changes no id.
+_SAFE_CUT = re.compile(r"(?<=\S)(?=\n)")
 
 
 def _alphabet() -> dict[int, str]:
@@ -81,3 +85,13 @@ def _without_surrogates(part: str) -> str:
     if part.isascii():
         return part
     return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def cut_safely(text: str, size: int) -> Iterator[str]:
+    """A text in parts of about `size` characters, cut where byte-pair units cannot notice."""
+    start = 0
+    while start < len(text):
+        cut = _SAFE_CUT.search(text, start + size)
+        end = cut.start() if cut else len(text)
+        yield text[start:end]
+        start = end

@@ -15,21 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn.byte_pairs import BytePairs, learn
+from charnn.byte_pairs import BytePairs, cut_safely, learn
 from charnn.errors import UsageError
+from charnn.words import WORD_PATTERN, compiled, words
 
 SLICE = 1 << 20  # characters encoded at once; bounds the memory for their code points
 CODE_POINTS = 0x110000
 REPLACEMENT = "\ufffd".encode()
-# A word is what stands between spaces and punctuation, apostrophes inside it included. Not \w:
-# there `re` and other engines disagree, and `re` breaks words at combining marks.
-_PUNCTUATION = r"!-/:-@\[-`{-~¡-¿‐-‧‰-⁞、-〿！-／：-＠"
-WORD_PATTERN = rf" ?[^\s{_PUNCTUATION}]+(?:['’][^\s{_PUNCTUATION}]+)*| ?[{_PUNCTUATION}]|\s"
 BPE_VOCAB_SIZE = 1024
 BYTES = 256
-# No byte-pair unit of GPT-2's pattern crosses from a non-space to a newline, so to cut a text
-# there changes no id.
-_SAFE_CUT = re.compile(r"(?<=\S)(?=\n)")
 
 Ids = npt.NDArray[np.integer]
 Lengths = npt.NDArray[np.int64]
@@ -178,7 +172,7 @@ def _build_byte(_: Text, vocab_size: int | None, __: int, ___: str) -> Tokenizer
 def _build_word(text: Text, vocab_size: int | None, min_count: int, word_pattern: str) -> Tokenizer:
     """Words from the most frequent down, equally frequent ones by their text, then `<unk>`."""
     assert isinstance(text, str)
-    counts = Counter(words(text, _compiled(word_pattern)))
+    counts = Counter(words(text, compiled(word_pattern)))
     frequent = {word: n for word, n in counts.items() if n >= min_count and _is_text(word)}
     kept = _most_frequent(frequent, vocab_size)
     pieces = [*map(_utf8, kept), REPLACEMENT]
@@ -191,7 +185,7 @@ def _build_bpe(text: Text, vocab_size: int | None, _: int, __: str) -> Tokenizer
     size = BPE_VOCAB_SIZE if vocab_size is None else vocab_size
     if size < BYTES:
         raise UsageError(f"--vocab-size {size}: byte-pair units begin with the {BYTES} bytes")
-    pieces, merges = learn(_parts(text), size)
+    pieces, merges = learn(cut_safely(text, SLICE), size)
     return Tokenizer("bpe", pieces, merges=merges)
 
 
@@ -207,27 +201,6 @@ def _most_frequent(counts: dict[Any, int], vocab_size: int | None) -> list[Any]:
     """Symbols from the most frequent down, ties by symbol, as many as leave room for `<unk>`."""
     ordered = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
     return ordered if vocab_size is None else ordered[: vocab_size - 1]
-
-
-def words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
-    """The units of a text: what the pattern matches, and what lies between, nothing left out."""
-    end = 0
-    for match in pattern.finditer(text):
-        if match.start() > end:
-            yield text[end : match.start()]
-        if match.group():
-            yield match.group()
-        end = match.end()
-    if end < len(text):
-        yield text[end:]
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        place = f" at character {error.pos}" if error.pos is not None else ""
-        raise UsageError(f"--word-pattern {pattern!r}: {error.msg}{place}") from None
 
 
 def _char_encoder(tokenizer: Tokenizer) -> Callable[[str], Ids]:
@@ -272,7 +245,7 @@ def _bpe_encoder(tokenizer: Tokenizer) -> Callable[[str], Ids]:
     def encode(text: str) -> Ids:
         if not library:
             library.append(BytePairs(tokenizer.pieces, tokenizer.merges))
-        return library[0].encode(_parts(text), tokenizer.dtype)
+        return library[0].encode(cut_safely(text, SLICE), tokenizer.dtype)
 
     return encode
 
@@ -293,16 +266,6 @@ def _code_points(text: str) -> Iterator[npt.NDArray[np.uint32]]:
             yield np.frombuffer(part.encode("ascii"), np.uint8)
         else:
             yield np.frombuffer(part.encode("utf-32-le", "surrogatepass"), "<u4")
-
-
-def _parts(text: str) -> Iterator[str]:
-    """The text in parts of about a slice, cut where byte-pair units cannot notice."""
-    start = 0
-    while start < len(text):
-        cut = _SAFE_CUT.search(text, start + SLICE)
-        end = cut.start() if cut else len(text)
-        yield text[start:end]
-        start = end
 
 
 def narrowest_dtype(vocab_size: int) -> np.dtype[Any]:

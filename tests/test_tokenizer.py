@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from charnn import tokenizer as module
 from charnn.errors import UsageError
-from charnn.tokenizer import TOKENIZERS, WORD_PATTERN, build, narrowest_dtype, words
+from charnn.tokenizer import TOKENIZERS, build, narrowest_dtype
 from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 
 KINDS = sorted(TOKENIZERS)
@@ -105,28 +105,6 @@ def test_a2_a_byte_is_its_own_id() -> None:
     assert tokenizer.encode(data).tolist() == list(data)
     assert tokenizer.decode(tokenizer.encode(data)) == data
     assert tokenizer.vocab_size == 256
-
-
-def test_words_keep_the_space_before_them() -> None:
-    """ "what time is it?" is five units, and a newline is one of its own."""
-    units = list(words("what time is it?\nIt's late...", re.compile(WORD_PATTERN)))
-
-    assert units == ["what", " time", " is", " it", "?", "\n", "It's", " late", ".", ".", "."]
-
-
-def test_the_pattern_of_penn_treebank_counts_newlines_as_tokens() -> None:
-    """Under the usual pattern every word and every line end is one token, <unk> is a word."""
-    text = " no it was n't black <unk> \n but N says so \n"
-    units = list(words(text, re.compile(r" ?\n| ?\S+|\s")))
-
-    assert len(units) == 6 + 1 + 4 + 1
-    assert "".join(units) == text
-
-
-@given(TEXTS, st.sampled_from([r"\w+", "x", r"[aeiou]*", r" ?\n| ?\S+|\s", "$", r"\b"]))
-def test_no_character_is_lost_whatever_the_pattern(text, pattern) -> None:
-    """What a pattern does not match is a unit of its own."""
-    assert "".join(words(text, re.compile(pattern))) == text
 
 
 def test_a14_unk_written_in_a_corpus_is_ordinary_text() -> None:
