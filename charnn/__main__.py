@@ -1,4 +1,4 @@
-"""`python -m charnn` is the command `charnn`."""
+"""`python -m charnn` is the command `charnn`. Never knows: anything else."""
 
 from charnn.cli import run
 

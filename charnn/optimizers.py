@@ -34,7 +34,7 @@ class GateMuon(Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "gates": 1})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # torch overloads it
         """Apply one update to every weight that has a gradient."""
         assert closure is None
         for group in self.param_groups:
