@@ -116,7 +116,7 @@ def _score_rows(
         state = model.initial_state(len(rows))
         for chunk_inputs, chunk_targets in _chunks(inputs, targets, rows, units.unk_id):
             logits, state = model(torch.from_numpy(chunk_inputs).to(model.device), state)
-            score += _score(logits, chunk_targets, units)
+            score += score_of(logits, chunk_targets, units)
     return score
 
 
@@ -140,7 +140,8 @@ def _chunks(
         yield inputs[places], np.where(counted, scored, IGNORE)
 
 
-def _score(logits: torch.Tensor, targets: Ids, units: Units) -> Score:
+def score_of(logits: torch.Tensor, targets: Ids, units: Units) -> Score:
+    """Score of targets (B, T) under logits (B, T, V); negative targets do not count."""
     known = targets[targets >= 0]
     if not len(known):
         return Score(unknown=int(np.count_nonzero(targets == UNKNOWN)))

@@ -4,12 +4,15 @@ Never knows: tensors, data, what a step does.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 
 SMOOTHING = 0.95  # weight of the past in the mean time of a step
 CALIBRATION_SECONDS = 3.0  # how long speed is measured before the first plan
 CALIBRATION_STEPS = 3  # the first steps are slow; fewer say nothing
+MOST_EVALUATING = 0.1  # time of evaluations, as a share of that of steps
+MOST_RESERVED = 0.3  # share of the time left that evaluations may claim, however slow one was
 DEADBAND = 0.03  # a plan moves only if it would miss the budget by more than this share
 
 
@@ -66,8 +69,15 @@ class Pace:
         """
         session = self._clock() - self._begin
         overhead = (session - self._stepping - self._evaluating) / max(1, self._steps)
-        room = seconds - (evaluations + reserve) * self.evaluation_seconds
+        wanted = (evaluations + reserve) * self.evaluation_seconds
+        room = seconds - min(wanted, MOST_RESERVED * seconds)
         return max(0, int(room / (self.step_seconds + overhead)))
+
+    def least_interval(self) -> int:
+        """The fewest steps between evaluations at which these take but a small share."""
+        if not self.step_seconds:
+            return 1
+        return math.ceil(self.evaluation_seconds / (MOST_EVALUATING * self.step_seconds))
 
 
 def plan_holds(planned: int, fitting: int) -> bool:

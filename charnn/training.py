@@ -67,6 +67,7 @@ class Training:
         self.skipped = 0
         self.best_loss = math.inf
         self.best_step = 0
+        self.evaluated_at = 0
         self.evaluations_since_best = 0
         self.lr_scale = 1.0  # halved at each roll-back from a divergence
         self.average = WeightAverage()
@@ -89,7 +90,7 @@ class Training:
         set_lr(self.optimizers, factor)
         loss, penalty, hidden = self._loss(batch)
         self.model.zero_grad()
-        self.scaler.scale(loss + penalty).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss + penalty).backward()  # type: ignore[no-untyped-call]  # torch's
         norm = self._apply(float(loss.detach()))
         self.hidden = detach(hidden)
         self.step += 1
@@ -155,6 +156,7 @@ class Training:
                     of_average = validate(self.model)
                 if of_average.loss < score.loss:
                     score, averaged = of_average, True
+        self.evaluated_at = self.step
         best = score.loss < self.best_loss
         self.evaluations_since_best = 0 if best else self.evaluations_since_best + 1
         if best:
@@ -204,7 +206,7 @@ def train(
         training.seconds = pace.elapsed
         yield _stepped(training, loss, norm, lr, pace)
         first_plan = _calibrated(training, pace)
-        if validate and (first_plan or _evaluation_is_due(training)):
+        if validate and (first_plan or _evaluation_is_due(training, pace)):
             with pace.evaluating():
                 evaluation = training.evaluate(validate)
             training.seconds = pace.elapsed
@@ -245,22 +247,28 @@ def _plan(training: Training, pace: Pace, final_evaluation: float) -> None:
         return
     left = training.budget_seconds - pace.elapsed
     rough = training.step + pace.steps_that_fit(left, 0, 0)
-    every = _evaluation_interval(training.config, rough)
-    evaluations = (rough - training.step) // every
+    evaluations = (rough - training.step) // _evaluation_interval(training.config, rough, pace)
     steps = training.step + pace.steps_that_fit(left, evaluations, final_evaluation)
     if training.steps is None or not plan_holds(training.steps, steps):
-        training.steps = max(training.step, steps)
+        training.steps = steps
 
 
-def _evaluation_interval(config: TrainConfig, steps: int) -> int:
-    return config.eval_every or max(1, steps // EVALUATIONS)
+def _evaluation_interval(config: TrainConfig, steps: int, pace: Pace) -> int:
+    """Steps between validations; it depends on time only where minutes are the budget."""
+    if config.eval_every:
+        return config.eval_every
+    return max(1, steps // EVALUATIONS, pace.least_interval() if config.minutes else 1)
 
 
-def _evaluation_is_due(training: Training) -> bool:
+def _evaluation_is_due(training: Training, pace: Pace) -> bool:
     if training.steps is None:
         return False
-    every = _evaluation_interval(training.config, training.steps)
-    return training.step % every == 0 or training.step == training.steps
+    every = _evaluation_interval(training.config, training.steps, pace)
+    if training.config.minutes:  # the interval may move, and no multiple of it may be met
+        due = training.step - training.evaluated_at >= every
+    else:
+        due = training.step % every == 0
+    return due or training.step == training.steps
 
 
 def planned_steps(config: TrainConfig, sampler: Sampler) -> int | None:

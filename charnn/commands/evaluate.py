@@ -7,9 +7,10 @@ import typer
 
 from charnn import workspace
 from charnn.commands import options
+from charnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from charnn.corpus import Tokens
+    from charnn.corpus import Dataset, Tokens
     from charnn.devices import Arithmetic
     from charnn.display import Display
     from charnn.metrics import Score
@@ -40,6 +41,12 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Compute the carried pass in N parallel streams; 1 = literally."),
     ] = None,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Let the model learn from what it has been scored on.")
+    ] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Choose the two rates of --dynamic on the val split.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
     data_dir: options.DataDir = None,
@@ -51,7 +58,13 @@ def evaluate(
     from charnn import corpus
     from charnn.display import Display
     from charnn.model_file import read_model
+    from charnn.threads import set_up_torch
 
+    set_up_torch()
+    if dynamic and (windows or streams):
+        raise UsageError("--dynamic is one carried pass", "leave out --windows and --streams")
+    if tune and not dynamic:
+        raise UsageError("--tune chooses the rates of --dynamic", "add --dynamic")
     display = Display(quiet=quiet)
     names = list(arguments or [])
     chosen = model if model is not None else (names.pop(0) if names else None)
@@ -62,7 +75,12 @@ def evaluate(
     else:
         dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
         label, tokens = split, dataset.split(split)
-    score, protocol = _score(loaded, tokens, windows, streams, _arithmetic(device, threads))
+    arithmetic = _arithmetic(device, threads)
+    if dynamic:
+        dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
+        score, protocol = _score_dynamic(loaded, dataset, tokens, arithmetic, display, tune=tune)
+    else:
+        score, protocol = _score(loaded, tokens, windows, streams, arithmetic)
     result = {"model": _name_of(path), "text": label, "protocol": protocol, **score.as_dict()}
     _report(result, display, json=json)
     return 0
@@ -105,6 +123,32 @@ def _score(
         return evaluate_windows(model, tokens, units, windows), f"windows:{windows}"
     streams = streams or default_streams(len(tokens))
     return evaluate_carried(model, tokens, units, loaded.start_token, streams), "carried"
+
+
+def _score_dynamic(
+    loaded: "ModelFile",
+    dataset: "Dataset",
+    tokens: "Tokens",
+    arithmetic: "Arithmetic",
+    display: "Display",
+    *,
+    tune: bool,
+) -> tuple["Score", str]:
+    from charnn import dynamic
+    from charnn.evaluation import Units
+    from charnn.model import with_weights
+
+    model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
+    units, start_token = Units.of(loaded.tokenizer), loaded.start_token
+    rates = dynamic.Rates()
+    sizes = dynamic.gradient_sizes(model, dataset.split("train"), units.unk_id, rates.segment)
+    if tune:
+        part = dataset.split("val")[: dynamic.TUNED_ON]
+        rates = dynamic.tune(
+            lambda tried: dynamic.evaluate_dynamic(model, part, units, start_token, sizes, tried)
+        )
+        display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
+    return dynamic.evaluate_dynamic(model, tokens, units, start_token, sizes, rates), "dynamic"
 
 
 def _name_of(path: Path) -> str:

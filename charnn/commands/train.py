@@ -107,7 +107,9 @@ def train(
 ) -> int:
     """Train a recurrent language model on a dataset."""
     from charnn.display import Display
+    from charnn.threads import set_up_torch
 
+    set_up_torch()
     display = Display(quiet=quiet)
     asked = _asked(context, config)
     data_dir, runs_dir = workspace.data_dir(data_dir), workspace.runs_dir(runs_dir)

@@ -1,0 +1,131 @@
+"""Dynamic evaluation: a model that goes on learning from the text it has just been scored on.
+
+Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018, the RMS
+rule with decay to the trained weights: each segment is scored first, then learnt from, so nothing
+is known in advance. Never knows: files; the weights it changes are a copy in memory.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from charnn.evaluation import UNKNOWN, Units, score_of
+from charnn.metrics import Score
+from charnn.model import LanguageModel, detach
+from charnn.samplers import SequentialSampler
+from charnn.training import mean_nats
+
+EPSILON = 1e-5  # keeps weights that hardly ever had a gradient from running away
+STATISTICS_BATCH, STATISTICS_BATCHES = 64, 64  # of the training text, for the size of gradients
+TUNED_ON = 20_000  # tokens of the validation text that the rates are tuned on
+LRS = (1e-4, 3e-4, 1e-3)
+DECAYS = (1e-3, 3e-3, 1e-2)
+
+Tokens = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast the weights follow the text, how fast they return, and how often they move.
+
+    `lr` is the step in units of a gradient of typical size; `decay` the share of the way back to
+    the trained weights at each step, for a weight of average gradient; `segment` is in tokens.
+    """
+
+    lr: float = 3e-4
+    decay: float = 3e-3
+    segment: int = 32
+
+
+def gradient_sizes(
+    model: LanguageModel, train: Tokens, unk_id: int | None, segment: int
+) -> dict[str, Tensor]:
+    """Root mean square of each weight's gradient over batches of the training text."""
+    rows = max(1, min(STATISTICS_BATCH, (len(train) - 1) // segment))
+    sampler = SequentialSampler(train, rows, segment)
+    weights = model.named_tensors()
+    squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    state = model.initial_state(rows)
+    batches = min(STATISTICS_BATCHES, sampler.batches_in(0))
+    for _ in range(batches):
+        batch = sampler.next_batch()
+        logits, state = model(_on(model, batch.inputs), detach(state))
+        loss = mean_nats(logits, _on(model, batch.targets), unk_id)
+        gradients = torch.autograd.grad(loss, list(weights.values()))
+        for square, gradient in zip(squares.values(), gradients, strict=True):
+            square.addcmul_(gradient, gradient, value=1 / batches)
+    return {name: square.sqrt_() for name, square in squares.items()}
+
+
+def evaluate_dynamic(
+    model: LanguageModel,
+    tokens: Tokens,
+    units: Units,
+    start_token: int,
+    sizes: dict[str, Tensor],
+    rates: Rates,
+) -> Score:
+    """Score of all N tokens in one carried pass, the weights following the text.
+
+    `model` itself is left as it is.
+    """
+    adaptive = copy.deepcopy(model).eval()
+    follow = follower(adaptive, sizes, rates)
+    score, state = Score(), adaptive.initial_state(1)
+    for inputs, targets in _segments(tokens, start_token, rates.segment):
+        logits, state = adaptive(_on(model, inputs[None]), detach(state))
+        score += score_of(
+            logits.detach(), np.where(targets == units.unk_id, UNKNOWN, targets)[None], units
+        )
+        follow(logits, _on(model, targets), units.unk_id)
+    return score
+
+
+def follower(
+    model: LanguageModel, sizes: dict[str, Tensor], rates: Rates
+) -> Callable[[Tensor, Tensor, int | None], None]:
+    """A function that moves the weights of `model` after logits (1, T, V) and targets (T,)."""
+    weights = list(model.named_tensors().values())
+    trained = [weight.detach().clone() for weight in weights]
+    average = sum(float(size.sum()) for size in sizes.values()) / sum(
+        size.numel() for size in sizes.values()
+    )
+    steps = [rates.lr / (size + EPSILON) for size in sizes.values()]
+    returns = [(rates.decay * size / average).clamp(max=1.0) for size in sizes.values()]
+
+    def follow(logits: Tensor, targets: Tensor, unk_id: int | None) -> None:
+        loss = mean_nats(logits, targets[None], unk_id)
+        gradients = torch.autograd.grad(loss, weights)
+        with torch.no_grad():
+            for weight, home, gradient, step, back in zip(
+                weights, trained, gradients, steps, returns, strict=True
+            ):
+                weight.addcmul_(gradient, step, value=-1)
+                weight.lerp_(home, back)
+
+    return follow
+
+
+def tune(evaluate: Callable[[Rates], Score], segment: int = Rates.segment) -> Rates:
+    """The rates, of a small grid, with the lowest loss."""
+    grid = [Rates(lr, decay, segment) for lr, decay in itertools.product(LRS, DECAYS)]
+    return min(grid, key=lambda rates: evaluate(rates).loss)
+
+
+def _segments(
+    tokens: Tokens, start_token: int, segment: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    targets = np.asarray(tokens, np.int64)
+    inputs = np.concatenate([[start_token], targets[:-1]]).astype(np.int64)
+    for start in range(0, len(targets), segment):
+        yield inputs[start : start + segment], targets[start : start + segment]
+
+
+def _on(model: LanguageModel, ids: npt.NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(ids).to(model.device)
