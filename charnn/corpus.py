@@ -4,7 +4,7 @@ Never knows: batches, models, torch.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def _described(text: Text, ids: Tokens, tokenizer: Tokenizer) -> dict[str, Any]:
         "chars": _count_chars(text),
         "bytes": len(text) if isinstance(text, bytes) or text.isascii() else len(_utf8(text)),
         "sha256": files.sha256(ids.data.cast("B")),
-        "unknown": int(np.count_nonzero(ids == tokenizer.unk_id)),
+        "unknown": _count_unknown(ids, tokenizer.unk_id),
     }
 
 
@@ -155,8 +155,20 @@ def _utf8(text: str) -> bytes:
 def _count_chars(text: Text) -> int:
     if isinstance(text, str):
         return len(text)
-    continuation = (np.frombuffer(text, np.uint8) & 0xC0) == 0x80  # noqa: PLR2004 - UTF-8
-    return len(text) - int(np.count_nonzero(continuation))
+    parts = _in_parts(np.frombuffer(text, np.uint8))
+    return sum(int(np.count_nonzero((part & 0xC0) != 0x80)) for part in parts)  # noqa: PLR2004 - UTF-8
+
+
+def _count_unknown(ids: Tokens, unk_id: int | None) -> int:
+    if unk_id is None:
+        return 0
+    return sum(int(np.count_nonzero(part == unk_id)) for part in _in_parts(ids))
+
+
+def _in_parts(array: Tokens) -> Iterator[Tokens]:
+    """An array a part at a time, so that what is computed from it takes little memory."""
+    for start in range(0, len(array), files.CHUNK):
+        yield array[start : start + files.CHUNK]
 
 
 def _start_token(train: Tokens, tokenizer: Tokenizer) -> int:
@@ -165,8 +177,8 @@ def _start_token(train: Tokens, tokenizer: Tokenizer) -> int:
     if newline in tokenizer.pieces:
         return tokenizer.pieces.index(newline)
     counts = np.zeros(tokenizer.vocab_size, np.int64)
-    for start in range(0, len(train), files.CHUNK):  # bincount widens what it counts to 64 bits
-        counts += np.bincount(train[start : start + files.CHUNK], minlength=len(counts))
+    for part in _in_parts(train):  # bincount widens what it counts to 64 bits
+        counts += np.bincount(part, minlength=len(counts))
     if tokenizer.unk_id is not None:
         counts[tokenizer.unk_id] = -1
     return int(counts.argmax())

@@ -349,7 +349,9 @@ def test_every_setting_is_an_option_of_the_same_name(command, kind) -> None:
     """With the same help text; the dataset of `train` alone is an argument."""
     options = {parameter.name: parameter for parameter in COMMANDS[command].params}
     told = {name: getattr(options.get(name), "help", None) for name in kind.model_fields}
-    spelled = {name for name in kind.model_fields if flag(name) in options[name].opts}
+    spelled = {
+        name for name in options.keys() & kind.model_fields if flag(name) in options[name].opts
+    }
 
     assert set(kind.model_fields) - spelled <= {"data"}
     assert {name for name in spelled if told[name] != kind.model_fields[name].description} == set()
