@@ -12,11 +12,20 @@ from charnn.config import BUDGETS, TrainConfig, validate
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 128, "embedding_dim": 64, "batch_size": 32, "lr": 8e-3},
     "small": {"hidden_size": 256, "embedding_dim": 128, "batch_size": 32, "lr": 6e-3},
-    "medium": {"hidden_size": 512, "embedding_dim": 128, "batch_size": 64, "dropout": 0.2},
-    "large": {"hidden_size": 1024, "embedding_dim": 256, "batch_size": 64, "dropout": 0.5},
+    "medium": {"hidden_size": 512, "embedding_dim": 128, "batch_size": 64},
+    "large": {"hidden_size": 1024, "embedding_dim": 256, "batch_size": 64},
 }
-EPOCHS = {"tiny": 20.0, "small": 15.0, "medium": 10.0, "large": 10.0}
+EPOCHS = {"tiny": 20.0, "small": 12.0, "medium": 10.0, "large": 10.0}
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
+TOKENS_A_MINUTE = 2e6  # about what two cores read; only to guess how often the text is read
+# The more often a text is read, the more must be dropped: passes up to which a row applies.
+REGULARISERS: tuple[tuple[float, dict[str, float]], ...] = (
+    (2, {"dropout": 0.1}),
+    (6, {"dropout": 0.2}),
+    (11, {"dropout": 0.4}),
+    (16, {"dropout": 0.5}),
+    (float("inf"), {"dropout": 0.5, "weight_dropout": 0.2}),
+)
 
 
 @dataclass(frozen=True)
@@ -34,21 +43,35 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     """
     asked = given.get("preset", "auto")
     size, why = _size_for(facts) if asked == "auto" else (asked, "as asked")
-    defaults = {**PRESETS.get(size, {}), **_fitting(given, PRESETS.get(size, {}), facts)}
+    defaults = {**PRESETS[size], **_fitting(given, PRESETS[size], facts)}
     if not any(given.get(budget) for budget in BUDGETS):
-        defaults["epochs"] = EPOCHS.get(size, 1.0)
+        defaults["epochs"] = EPOCHS[size]
+    passes = _passes({**defaults, **given}, facts)
+    defaults |= next(rates for most, rates in REGULARISERS if passes <= most)
     if given.get("tie_weights") and "embedding_dim" not in given:
         defaults["embedding_dim"] = given.get("hidden_size", defaults["hidden_size"])
     config = validate(TrainConfig, {**defaults, **given})
-    return config, f"preset {size} ({why})"
+    read = f"about {passes:.1f} passes over {facts.tokens:,} tokens"
+    return config, f"preset {size}, {why}: {read}, so dropout {config.dropout}"
 
 
 def _size_for(facts: Facts) -> tuple[str, str]:
-    reason = f"{facts.tokens:,} tokens of {facts.vocab_size:,} kinds to learn from"
-    for size, enough in (("tiny", 20_000), ("small", 80_000)):
+    reason = "by the size of the text"
+    for size, enough in (("tiny", 20_000), ("small", 60_000)):
         if facts.tokens < enough:
             return size, reason
     return "medium", reason
+
+
+def _passes(settings: Mapping[str, Any], facts: Facts) -> float:
+    """About how often the text will be read."""
+    if settings.get("epochs"):
+        return float(settings["epochs"])
+    if settings.get("steps"):
+        tokens = settings["steps"] * settings["batch_size"] * settings["bptt"]
+    else:
+        tokens = (settings.get("minutes") or 0) * TOKENS_A_MINUTE
+    return float(tokens) / max(1, facts.tokens)
 
 
 def _fitting(given: Mapping[str, Any], preset: Mapping[str, Any], facts: Facts) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from charnn.metrics import Score
 from charnn.metrics_file import cut_back
 from charnn.model import Dropouts, LanguageModel
 from charnn.model_file import read_model
+from charnn.presets import TOKENS_A_MINUTE
 from charnn.runs import Run
 from charnn.samplers import SAMPLERS, fitting_batch_size
 from charnn.training import Training, train
 
 VALIDATION_SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read
 LEAST_VALIDATION = 8192  # tokens
-TOKENS_A_MINUTE = 2e6  # a guess, where the budget is a time and the speed is not yet known
 ROLL_BACKS = 3  # times that a run may diverge before it is given up
 SAMPLE_TOKENS = 200  # in a sample shown while training
 VALIDATION_STREAMS = 32
