@@ -107,17 +107,18 @@ class Training:
         with self.arithmetic.autocast():
             dropped, outputs, hidden = self.model.hidden(inputs, self._state_before(batch))
             loss = mean_nats(self.model.output(dropped), targets, self.unk_id)
-        return loss, self._penalty(dropped.float(), outputs.float()), hidden
+        return loss, self._penalty(dropped, outputs), hidden
 
     def _penalty(self, dropped: Tensor, outputs: Tensor) -> Tensor:
         """Activation and temporal activation regularisation of (B, T, H), added to the loss.
 
         Merity, McCann and Socher, "Revisiting activation regularization for language RNNs", 2017.
         """
-        penalty = dropped.new_zeros(())
+        penalty = torch.zeros((), device=dropped.device)
         if self.config.activation_reg:
-            penalty = penalty + self.config.activation_reg * dropped.square().mean()
+            penalty = penalty + self.config.activation_reg * dropped.float().square().mean()
         if self.config.temporal_reg and outputs.shape[1] > 1:
+            outputs = outputs.float()
             changes = outputs[:, 1:] - outputs[:, :-1]
             penalty = penalty + self.config.temporal_reg * changes.square().mean()
         return penalty
