@@ -8,17 +8,14 @@ is the best of several rounds.
 """
 
 import argparse
-import datetime
 import os
-import platform
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
-from pathlib import Path
+
+from machine import print_table, title
 
 VOCABULARY = 65
 LAYERS = 2
@@ -36,26 +33,11 @@ def main() -> None:
     if options.reference:
         print(torch_loop(options.reference, options.threads))
         return
-    print(title(options.threads))
-    print("| what | figure | ratio | aim |")
-    print("|---|---|---|---|")
-    for row in rows(options.threads):
-        print(f"| {' | '.join(row)} |", flush=True)
-
-
-def title(threads: int) -> str:
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    model = next(
-        (line.split(": ")[1] for line in lines if "model name" in line), platform.machine()
-    )
-    kernels = os.environ.get("OPENBLAS_CORETYPE")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("charnn", "numpy", "torch"))
-    return (
-        f"{model}, {os.cpu_count()} cores, {threads} threads"
-        + (f", OpenBLAS held to its {kernels} kernels" if kernels else "")
-        + f"; Python {platform.python_version()}, {versions}; {datetime.date.today()}\n"
-    )
+    remarks = [f"{options.threads} threads"]
+    if kernels := os.environ.get("OPENBLAS_CORETYPE"):
+        remarks.append(f"OpenBLAS held to its {kernels} kernels")
+    print(f"{title('numpy', 'torch', remarks=remarks)}\n")
+    print_table(("what", "figure", "ratio", "aim"), rows(options.threads))
 
 
 def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
@@ -88,13 +70,6 @@ def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
             f"{rate / alone[512]:.1f}×",
             "≥ 15×",
         )
-    first, torch_import = first_byte(threads), seconds([sys.executable, "-c", "import torch"])
-    yield (
-        "first byte of sample -n 1 against import torch",
-        f"{first:.2f} : {torch_import:.2f} s",
-        f"{first / torch_import:.2f}",
-        "≤ 0.30",
-    )
     yield "peak memory of sample -n -1, 10⁶ tokens after 10³", f"{growth():+.1f} MB", "", "none"
 
 
@@ -237,31 +212,6 @@ def product_rate(width: int) -> float:
         return 64
 
     return per_second(products)
-
-
-def seconds(command: list[str]) -> float:
-    """The quickest of several runs of a command, to its first byte or its end."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
-            assert process.stdout
-            process.stdout.read(1)
-            best = min(best, time.perf_counter() - start)
-    return best
-
-
-def first_byte(threads: int) -> float:
-    from charnn.model_file import ModelFile, write_model
-
-    config, tensors = network(128)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        write_model(path, ModelFile(config, tokenizer(), 0, tensors))
-        options = ["sample", str(path), "-n", "1", "--threads", str(threads)]
-        return seconds([sys.executable, "-m", "charnn", *options])
 
 
 def growth() -> float:

@@ -1,0 +1,46 @@
+"""What every benchmark says about where it ran, and how its table looks."""
+
+import datetime
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+
+def title(*packages: str, remarks: Sequence[str] = ()) -> str:
+    """One line: processor, cores, remarks; versions of Python and of packages; the date."""
+    versions = [f"{name} {version(name)}" for name in ("charnn", *packages)]
+    machine = ", ".join([processor(), f"{cores()} cores", *remarks])
+    software = ", ".join([f"Python {platform.python_version()}", *versions])
+    return f"{machine}; {software}; {datetime.date.today()}"
+
+
+def processor() -> str:
+    """The name of the processor, as far as the system tells it."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text("utf-8").splitlines() if cpu.exists() else []
+    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table in Markdown, each row as soon as it is measured."""
+    print(f"| {' | '.join(header)} |")
+    print("|---" * len(header) + "|")
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """The median, and between what values all of them lie."""
+    shown = [f"{value:,.{digits}f}" for value in (min(values), max(values))]
+    return f"{statistics.median(values):,.{digits}f} ({' – '.join(shown)})"

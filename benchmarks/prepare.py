@@ -1,0 +1,92 @@
+"""How fast `charnn prepare` turns 100 MB of text into a dataset, and how much memory it takes.
+
+    python benchmarks/prepare.py [--megabytes N] [--rounds N]
+
+Whole commands are timed, from the start of the process to its end, with the file in the page
+cache. Rates are medians over the rounds, in which the tokenizers take turns; memory is the
+largest resident set of any round, as the kernel reports it to the parent.
+"""
+
+import argparse
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from machine import print_table, spread, title
+
+MEGA = 1_000_000
+FASTEST_ENOUGH = 50  # MB/s
+LEAST_ENOUGH = 600  # MB
+TOKENIZERS = ("char", "byte")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed and memory of charnn prepare.")
+    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{title('numpy')}\n")
+    header = ("tokenizer", "seconds", "MB/s", "aim", "peak memory", "aim")
+    print_table(header, rows(options.megabytes, options.rounds))
+
+
+def rows(megabytes: int, rounds: int) -> Iterator[tuple[str, ...]]:
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.txt"
+        write_text(text, megabytes)
+        taken = {kind: [] for kind in TOKENIZERS}
+        for _ in range(rounds):
+            for kind in TOKENIZERS:
+                taken[kind].append(prepare(text, kind))
+    for kind, results in taken.items():
+        seconds, memory = zip(*results, strict=True)
+        yield (
+            kind,
+            spread(seconds),
+            f"{megabytes / statistics.median(seconds):.0f}",
+            f"≥ {FASTEST_ENOUGH}",
+            f"{max(memory) / MEGA:.0f} MB",
+            f"< {LEAST_ENOUGH} MB",
+        )
+
+
+def write_text(path: Path, megabytes: int) -> None:
+    """Lines of made-up words in ASCII; one megabyte of them again and again."""
+    generator = random.Random(1)
+    letters = "etaoinshrdlucmfwypvbgkjqxz"
+    shares = range(len(letters), 0, -1)
+    vocabulary = [
+        "".join(generator.choices(letters, shares, k=generator.randint(1, 9))) for _ in range(5000)
+    ]
+    lines, size = [], 0
+    while size < MEGA:
+        line = " ".join(generator.choices(vocabulary, k=generator.randint(5, 14))).capitalize()
+        lines.append(line + ".\n")
+        size += len(lines[-1])
+    megabyte = "".join(lines)[:MEGA].encode("ascii")
+    with path.open("wb") as file:
+        for _ in range(megabytes):
+            file.write(megabyte)
+
+
+def prepare(text: Path, kind: str) -> tuple[float, float]:
+    """Seconds and bytes at most of one command that makes a dataset of the text."""
+    with tempfile.TemporaryDirectory(dir=text.parent) as data:
+        options = ["--tokenizer", kind, "--data-dir", data, "--quiet"]
+        command = [sys.executable, "-m", "charnn", "prepare", str(text), *options]
+        start = time.perf_counter()
+        process = os.posix_spawn(sys.executable, command, os.environ)
+        _, status, usage = os.wait4(process, 0)
+        seconds = time.perf_counter() - start
+    assert status == 0, f"{command} ended with {os.waitstatus_to_exitcode(status)}"
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return seconds, usage.ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    main()

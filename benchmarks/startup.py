@@ -1,0 +1,89 @@
+"""How soon charnn answers, against the time that `import torch` alone would take.
+
+    python benchmarks/startup.py [--rounds N]
+
+In every round each command runs once, so that all of them see the same machine; a ratio is the
+median over the rounds of the ratio within one. The round before the first is not counted: it
+fills the caches.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from machine import print_table, spread, title
+
+VOCABULARY = 65
+TORCH = "python -c 'import torch'"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Start of charnn against import torch.")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    print(f"{title('numpy', 'torch')}\n")
+    print_table(("command", "seconds", "of import torch", "aim"), rows(options.rounds))
+
+
+def rows(rounds: int) -> Iterator[tuple[str, ...]]:
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model.safetensors"
+        write_model(model)
+        commands = {
+            TORCH: (["-c", "import torch"], ""),
+            "charnn --help, to its end": (["-m", "charnn", "--help"], "≤ 0.2"),
+            "charnn info MODEL, to its end": (["-m", "charnn", "info", str(model)], ""),
+            "charnn sample MODEL -n 1, to the first byte": (
+                ["-m", "charnn", "sample", str(model), "-n", "1", "--quiet"],
+                "≤ 0.3",
+            ),
+        }
+        taken = {name: [] for name in commands}
+        for number in range(rounds + 1):
+            for name, (arguments, _) in commands.items():
+                seconds = time_of(arguments, first_byte="first byte" in name)
+                taken[name] += [seconds] if number else []
+    for name, (_, aim) in commands.items():
+        ratios = [own / torch for own, torch in zip(taken[name], taken[TORCH], strict=True)]
+        yield name, spread(taken[name]), f"{statistics.median(ratios):.2f}", aim
+
+
+def write_model(path: Path) -> None:
+    """One of the default size, with random weights."""
+    import numpy as np
+
+    from charnn.config import ModelConfig
+    from charnn.model_file import ModelFile, tensor_shapes, write_model
+    from charnn.tokenizer import build
+
+    tokenizer = build("char", "".join(chr(32 + code) for code in range(VOCABULARY - 1)))
+    config = ModelConfig(vocab_size=tokenizer.vocab_size)
+    generator = np.random.default_rng(1)
+    tensors = {
+        name: generator.normal(0, 0.05, shape).astype(np.float32)
+        for name, shape in tensor_shapes(config).items()
+    }
+    write_model(path, ModelFile(config, tokenizer, 0, tensors))
+
+
+def time_of(arguments: list[str], *, first_byte: bool) -> float:
+    """Seconds from the start of a process to its first byte, or to its end."""
+    start = time.perf_counter()
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.read(1 if first_byte else -1)
+        if not first_byte:
+            process.wait()
+        seconds = time.perf_counter() - start
+        process.stdout.read()
+    assert process.returncode == 0, arguments
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
