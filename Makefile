@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow lint docs check clean
+.PHONY: demo test slow lint docs docs-check check clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -40,8 +40,10 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python docs/generate.py
 
-check: lint test
+docs-check: $(INSTALLED)
 	$(BIN)/python docs/generate.py --check
+
+check: lint docs-check test
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

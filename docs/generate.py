@@ -40,7 +40,9 @@ def with_blocks(text: str) -> str:
     """README with every block between `<!-- NAME -->` and `<!-- end NAME -->` made anew."""
     for name, make in {"commands": command_table, "modules": module_table}.items():
         block = f"<!-- {name} -->\n{make()}\n<!-- end {name} -->"
-        text = re.sub(rf"<!-- {name} -->.*?<!-- end {name} -->", lambda _, b=block: b, text, flags=re.S)
+        text = re.sub(
+            rf"<!-- {name} -->.*?<!-- end {name} -->", lambda _, b=block: b, text, flags=re.S
+        )
     return text
 
 
