@@ -4,6 +4,7 @@ The commands are in `commands/`; each imports what it needs when it runs, so tha
 mistyped flag answer at once. Never knows: what a command does.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -67,7 +68,7 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code back (docs: errors.py holds those of failures)."""
-    given = without_aliases(list(sys.argv[1:] if arguments is None else arguments))
+    given = without_aliases(_command_line() if arguments is None else list(arguments))
     debug = DEBUG in given
     given = [argument for argument in given if argument != DEBUG]
     try:
@@ -77,6 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:
         return _fail(_for_the_user(error), debug)
+
+
+def _command_line() -> list[str]:
+    """The arguments as UTF-8, whatever the locale took them for."""
+    return [os.fsencode(argument).decode("utf-8", "surrogateescape") for argument in sys.argv[1:]]
 
 
 def _for_the_user(error: Exception) -> CharnnError:

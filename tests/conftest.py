@@ -1,11 +1,15 @@
 """What many tests need: a little text, and tiny networks with fixed weights."""
 
-import numpy as np
-import pytest
-import torch
+from charnn.threads import set_up_torch
 
-from charnn.config import ModelConfig
-from charnn.model import Dropouts, LanguageModel
+set_up_torch()  # before torch is loaded: tests share the machine with others
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from charnn.config import ModelConfig  # noqa: E402
+from charnn.model import Dropouts, LanguageModel  # noqa: E402
 
 TEXT = (
     "the lamp on the stair will not stay lit, said the keeper of the light.\n"

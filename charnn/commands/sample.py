@@ -76,7 +76,9 @@ def sample(
     unbuffered: Annotated[
         bool, typer.Option("--unbuffered", help="Write each token at once, also into a pipe.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; default: all but one.")
+    ] = None,
     runs_dir: options.RunsDir = None,
     quiet: options.Quiet = False,
 ) -> int:
@@ -84,9 +86,9 @@ def sample(
     config = validate(SampleConfig, options.given(context, SampleConfig))
     if config.max_new_tokens < 0 and samples > 1:
         raise UsageError("-n -1 never ends, so there is no second sample", "leave out --samples")
-    if threads:  # NumPy's BLAS reads these when it is loaded
-        for library in ("OPENBLAS", "OMP", "MKL", "VECLIB"):
-            os.environ[f"{library}_NUM_THREADS"] = str(threads)
+    from charnn.threads import set_up_numpy
+
+    set_up_numpy(threads)
     from charnn import generation
     from charnn.constraints import constrain
     from charnn.model_file import read_model
