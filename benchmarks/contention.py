@@ -1,0 +1,75 @@
+"""What waiting threads cost: training alone, and beside another training, by how long they spin.
+
+Prints tokens a second of charnn's training step at 1×512 in bfloat16, for values of GOMP_SPINCOUNT
+and for OMP_WAIT_POLICY=PASSIVE. Each side is a process of its own, for the setting is read once.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+
+import machine
+
+SETTINGS = {
+    "the library's own": {},
+    "GOMP_SPINCOUNT=100000": {"GOMP_SPINCOUNT": "100000"},
+    "GOMP_SPINCOUNT=1000 (charnn)": {"GOMP_SPINCOUNT": "1000"},
+    "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
+}
+STEPS = """
+import sys, time, numpy as np, torch
+from charnn.config import ModelConfig, TrainConfig
+from charnn.devices import Arithmetic
+from charnn.model import LanguageModel
+from charnn.samplers import SequentialSampler
+from charnn.training import Training
+tokens = np.random.default_rng(1).integers(66, size=300_000).astype(np.uint8)
+config = TrainConfig(optimizer="adamw", steps=1000)
+model = LanguageModel(ModelConfig(vocab_size=66))
+cpu = Arithmetic(torch.device("cpu"), "bfloat16")
+training = Training(model, SequentialSampler(tokens, 64, 64), config, cpu)
+training.update()
+begin = time.perf_counter()
+while time.perf_counter() - begin < float(sys.argv[1]):
+    training.update()
+print((training.tokens - 4096) / (time.perf_counter() - begin))
+"""
+
+
+def rates(setting: dict[str, str], processes: int, seconds: float) -> list[float]:
+    """Tokens a second of each of so many processes at once."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", STEPS, str(seconds)],
+            env={**clean, **setting},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(processes)
+    ]
+    return [float(process.communicate()[0]) for process in started]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5)
+    options = parser.parse_args()
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in SETTINGS}
+    for _ in range(options.rounds):
+        for name, setting in SETTINGS.items():
+            found[name][0].append(rates(setting, 1, options.seconds)[0])
+            found[name][1].append(sum(rates(setting, 2, options.seconds)))
+    print(machine.title("torch"))
+    print()
+    machine.print_table(
+        ("waiting threads", "alone, tokens/s", "two at once, together"),
+        ([name, *(machine.spread(side, 0) for side in sides)] for name, sides in found.items()),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""A run from dataset to result: divergence rolls back, and the best model is what is kept."""
+
+import pytest
+
+from charnn.config import PrepareConfig, TrainConfig
+from charnn.corpus import open_dataset, split_text, write_dataset
+from charnn.errors import DivergedError
+from charnn.events import Step, Warned
+from charnn.model_file import read_model
+from charnn.session import ROLL_BACKS, Session
+from charnn.tokenizer import build
+from charnn.training import Training
+
+
+@pytest.fixture
+def session(tmp_path, text):
+    splits = split_text(text, 0.1, 0)
+    write_dataset(tmp_path / "d", splits, build("char", splits["train"]), PrepareConfig(), [])
+    config = TrainConfig(
+        hidden_size=8, embedding_dim=4, batch_size=4, bptt=8, steps=20, precision="float32"
+    )
+    session = Session(open_dataset(tmp_path / "d"), config, tmp_path / "run")
+    session.run.create(force=False)
+    return session
+
+
+def diverging(monkeypatch, times):
+    """Make step 11 fail so many times."""
+    update, failures = Training.update, [times]
+
+    def fail(training):
+        if training.step == 10 and failures[0]:
+            failures[0] -= 1
+            raise DivergedError("loss nan")
+        return update(training)
+
+    monkeypatch.setattr(Training, "update", fail)
+
+
+def test_g1_a_divergence_goes_back_with_half_the_learning_rate(session, monkeypatch) -> None:
+    """It says so, trains on to the end, and no step is logged twice."""
+    diverging(monkeypatch, 2)
+    events = list(session.events())
+    rates = {event.step: event.lr for event in events if isinstance(event, Step)}
+
+    assert sum(isinstance(event, Warned) for event in events) == 2
+    assert session.training.step == 20
+    assert session.training.lr_scale == 0.25
+    # In the warm-up the rate at step 20 is twice that at step 10; a quarter of it is left.
+    assert rates[20] == pytest.approx(rates[10] / 2)
+
+
+def test_g1_after_three_roll_backs_it_is_given_up_with_a_good_model(session, monkeypatch) -> None:
+    """DivergedError, exit code 3, and the last good model in its place."""
+    diverging(monkeypatch, ROLL_BACKS + 1)
+    with pytest.raises(DivergedError) as caught:
+        list(session.events())
+
+    assert caught.value.exit_code == 3
+    assert read_model(session.run.model_path).metrics["step"] <= 10
+
+
+def test_the_result_is_the_best_model_on_the_whole_split(session) -> None:
+    """Its score is noted in the file, which holds that model's weights."""
+    list(session.events())
+    result = session.finish()
+    kept = read_model(session.run.model_path)
+
+    assert result.val is not None
+    assert kept.metrics["val"]["loss"] == pytest.approx(result.val.loss)
+    assert kept.metrics["step"] == result.best_step
+    assert result.val.tokens == len(session.dataset.split("val"))
+    assert set(session.ladder()) == {"unigram", "5-gram", "xz"}
