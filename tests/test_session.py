@@ -1,6 +1,7 @@
 """A run from dataset to result: divergence rolls back, and the best model is what is kept."""
 
 import pytest
+import torch
 
 from charnn.config import PrepareConfig, TrainConfig
 from charnn.corpus import open_dataset, split_text, write_dataset
@@ -21,7 +22,8 @@ def session(tmp_path, text):
     )
     session = Session(open_dataset(tmp_path / "d"), config, tmp_path / "run")
     session.run.create(force=False)
-    return session
+    yield session
+    torch.set_flush_denormal(False)  # a session sets this for its process; the tests share one
 
 
 def diverging(monkeypatch, times):
