@@ -1,0 +1,57 @@
+"""Dynamic evaluation: scored before learnt from, and the model itself untouched."""
+
+import numpy as np
+import pytest
+import torch
+
+from charnn.dynamic import Rates, evaluate_dynamic, gradient_sizes, tune
+from charnn.evaluation import Units, evaluate_carried
+from charnn.metrics import Score
+
+UNITS = Units(np.ones(11, np.int64), np.ones(11, np.int64), None)
+
+
+@pytest.fixture
+def sized(make_model, ids):
+    model = make_model()
+    return model, gradient_sizes(model, ids, None, segment=16)
+
+
+def test_without_a_rate_it_is_the_carried_pass(sized, ids) -> None:
+    """Weights that do not move give the ordinary score, token for token."""
+    model, sizes = sized
+    still = evaluate_dynamic(model, ids, UNITS, 3, sizes, Rates(lr=0.0, decay=0.0, segment=16))
+    plain = evaluate_carried(model, ids, UNITS, 3)
+
+    assert still.nats == pytest.approx(plain.nats, rel=1e-5)
+    assert (still.tokens, still.chars) == (plain.tokens, plain.chars)
+
+
+def test_a_text_that_repeats_itself_gets_easier_and_the_model_stays_as_it_was(sized) -> None:
+    """An untrained network adapts to two alternating tokens."""
+    model, sizes = sized
+    before = [tensor.clone() for tensor in model.named_tensors().values()]
+    text = np.tile([1, 7], 500)
+    moving = evaluate_dynamic(model, text, UNITS, 0, sizes, Rates(lr=1e-3, decay=0.0, segment=16))
+
+    assert moving.loss < 0.8 * evaluate_carried(model, text, UNITS, 0).loss
+    after = model.named_tensors().values()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_first_segment_is_scored_before_anything_is_learnt(sized, ids) -> None:
+    """Nothing is known in advance: on one segment the rates make no difference."""
+    model, sizes = sized
+    one = [
+        evaluate_dynamic(model, ids[:16], UNITS, 0, sizes, Rates(lr=lr, decay=0.1, segment=16)).nats
+        for lr in (0.0, 1.0)
+    ]
+
+    assert one[0] == one[1]
+
+
+def test_tuning_takes_the_lowest_loss_of_the_grid() -> None:
+    """Whatever is evaluated."""
+    found = tune(lambda rates: Score(nats=abs(rates.lr - 1e-4) + rates.decay, tokens=1))
+
+    assert (found.lr, found.decay) == (1e-4, 1e-3)
