@@ -83,6 +83,8 @@ FLOORS = {
     "generation": 4,
     "api": 5,
     "__init__": 6,
+    # what has been copied
+    "overlap": 0,
     # what a person sees
     "output": 1,
     "formats": 0,
