@@ -58,32 +58,39 @@ def evaluate_carried(
     streams: int = 1,
     warm_up: int = WARM_UP,
     share: float = 1.0,
+    targets: npt.NDArray[np.integer] | None = None,
 ) -> Score:
     """Score of all N tokens, the first predicted from `start_token`, with carried state.
 
     One stream is the literal pass. More are quicker, and differ from it by what a context longer
     than `warm_up` tokens would have told. With a `share` below 1 each stream reads only so much
-    of its part, from its beginning: a sample from all over the text.
+    of its part, from its beginning: a sample from all over the text. With `targets` (N,) those
+    are predicted in place of the tokens; a negative one does not count.
     """
     inputs = np.concatenate([[start_token], tokens[:-1]]).astype(np.int64)
-    targets = np.asarray(tokens, np.int64)
-    rows = _streams(len(targets), streams, warm_up, share)
-    return _score_rows(model, inputs, targets, rows, units)
+    answers = np.asarray(tokens if targets is None else targets, np.int64)
+    rows = _streams(len(answers), streams, warm_up, share)
+    return _score_rows(model, inputs, answers, rows, units)
 
 
 def evaluate_windows(
-    model: LanguageModel, tokens: npt.NDArray[np.integer], units: Units, window: int
+    model: LanguageModel,
+    tokens: npt.NDArray[np.integer],
+    units: Units,
+    window: int,
+    targets: npt.NDArray[np.integer] | None = None,
 ) -> Score:
     """Score in windows of T tokens side by side, each from a state of zero (nanoGPT's protocol).
 
-    Token 0 is context only; every later token is scored once.
+    Token 0 is context only; every later token is scored once. `targets` as in `evaluate_carried`.
     """
-    inputs, targets = np.asarray(tokens[:-1], np.int64), np.asarray(tokens[1:], np.int64)
-    starts = range(0, len(targets), window)
-    rows = [Row(start, start, min(start + window, len(targets))) for start in starts]
+    inputs = np.asarray(tokens[:-1], np.int64)
+    answers = np.asarray(tokens if targets is None else targets, np.int64)[1:]
+    starts = range(0, len(answers), window)
+    rows = [Row(start, start, min(start + window, len(answers))) for start in starts]
     score = Score()
     for first in range(0, len(rows), MAX_STREAMS):
-        score += _score_rows(model, inputs, targets, rows[first : first + MAX_STREAMS], units)
+        score += _score_rows(model, inputs, answers, rows[first : first + MAX_STREAMS], units)
     return score
 
 

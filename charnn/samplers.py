@@ -23,8 +23,9 @@ HALVED, SPREAD = 0.05, 0.1  # of varied windows: share that is halved, deviation
 class Batch(NamedTuple):
     """One step's worth of data: `inputs` and `targets` (B, T), and which rows begin afresh (B,).
 
-    `targets[b, t]` follows `inputs[b, t]` in the text, or is IGNORE. A row that is fresh does not
-    continue the row of the batch before it, so its hidden state starts at zero.
+    `targets[b, t]` is what to predict after `inputs[b, t]`: what follows it in the text, or IGNORE.
+    A row that is fresh does not continue the row of the batch before it, so its hidden state
+    starts at zero.
     """
 
     inputs: Ids
@@ -62,7 +63,8 @@ class SequentialSampler:
     carried state stays true and no cut is favoured; only the row that returns to the beginning of
     the text starts afresh. Each epoch ends with one shorter window where T does not divide the
     length of a stream; fewer than B tokens at the very end cannot fill a row and are left out.
-    With `vary` the windows have random lengths around T.
+    With `vary` the windows have random lengths around T. With `targets`, (N,) beside the tokens,
+    that is what is predicted at each place, from the tokens before it, instead of the token there.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class SequentialSampler:
         seed: int = 1,
         *,
         vary: bool = False,
+        targets: npt.NDArray[np.integer] | None = None,
     ) -> None:
+        answers = tokens if targets is None else targets
         _require(len(tokens), batch_size + 1)
         self._length = (len(tokens) - 1) // batch_size
         self._inputs = tokens[: batch_size * self._length].reshape(batch_size, -1)
-        self._targets = tokens[1 : batch_size * self._length + 1].reshape(batch_size, -1)
+        self._targets = answers[1 : batch_size * self._length + 1].reshape(batch_size, -1)
         self._bptt = bptt
         self._seed = seed
         self._vary = vary
@@ -134,7 +138,8 @@ class RandomSampler:
     Each epoch lays its grid of windows at another random phase, so that no position is always the
     first of its window. The windows cut short by the two ends of the split are filled up with
     IGNORE targets, so every token but the first is a target exactly once an epoch. The windows
-    are dealt to batches as evenly as possible, so no batch is a small rest.
+    are dealt to batches as evenly as possible, so no batch is a small rest. `targets` as in
+    `SequentialSampler`.
     """
 
     def __init__(
@@ -145,10 +150,12 @@ class RandomSampler:
         seed: int = 1,
         *,
         vary: bool = False,
+        targets: npt.NDArray[np.integer] | None = None,
     ) -> None:
         del vary  # its grid is laid at random anyway
         _require(len(tokens), 2)
         self._tokens = tokens
+        self._targets = tokens if targets is None else targets
         self._batch_size = batch_size
         self._bptt = bptt
         self._seed = seed
@@ -186,7 +193,7 @@ class RandomSampler:
         inside = places < ends
         places = np.where(inside, places, 0)
         inputs = self._tokens[places].astype(np.int64)
-        targets = np.where(inside, self._tokens[places + 1].astype(np.int64), IGNORE)
+        targets = np.where(inside, self._targets[places + 1].astype(np.int64), IGNORE)
         return Batch(inputs, targets, np.ones(len(starts), np.bool_))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from charnn.evaluation import Units, default_streams, evaluate_carried, evaluate_windows
+from charnn.samplers import IGNORE
 
 UNITS = Units(np.arange(11) % 3 + 1, np.arange(11) % 2 + 1, None)
 
@@ -70,6 +71,21 @@ def test_windows_start_cold_and_score_all_but_the_first_token(make_model, ids) -
     )
     assert score.tokens == len(ids) - 1
     assert math.isclose(score.nats, expected, rel_tol=1e-5)
+
+
+def test_targets_beside_the_tokens_are_scored_in_their_place(make_model, ids) -> None:
+    """Carried and in windows; a negative one does not count."""
+    model, tokens = make_model(), ids.astype(int).tolist()
+    beside = np.roll(ids, 3).astype(int)
+    carried = plain_nats(model, [3, *tokens[:-1]], beside)
+    windows = plain_nats(model, tokens[:-1], beside[1:])
+    marked = np.where(np.arange(len(ids)) == 0, IGNORE, beside)
+
+    score = evaluate_carried(model, ids, UNITS, 3, targets=marked)
+    assert score.tokens == len(ids) - 1
+    assert math.isclose(score.nats, carried[1:].sum(), rel_tol=1e-5)
+    score = evaluate_windows(model, ids, UNITS, len(ids), targets=marked)
+    assert math.isclose(score.nats, windows.sum(), rel_tol=1e-5)
 
 
 def test_unknown_tokens_are_fed_and_counted_but_not_scored(make_model, ids) -> None:

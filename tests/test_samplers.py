@@ -68,6 +68,20 @@ def test_targets_are_the_inputs_shifted_by_one(shape, name) -> None:
         assert batch.inputs.shape[1] <= bptt
 
 
+@given(SHAPES, st.sampled_from(sorted(SAMPLERS)))
+def test_a_second_stream_of_targets_stays_beside_the_tokens(shape, name) -> None:
+    """What is predicted after token i is the target at i + 1, in every window of either order."""
+    tokens, batch_size, bptt = shape
+    if tokens < batch_size + 1:
+        return
+    beside = 1000 + np.arange(tokens)
+    sampler = SAMPLERS[name](np.arange(tokens), batch_size, bptt, 1, targets=beside)
+
+    for batch in epoch_of(sampler):
+        counted = batch.targets != IGNORE
+        assert (batch.targets[counted] == batch.inputs[counted] + 1001).all()
+
+
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_a_corpus_one_token_longer_than_a_window_is_never_overrun(name) -> None:
     """10⁵ batches from bptt + 1 tokens: never an id from beyond the end."""
