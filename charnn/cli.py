@@ -15,6 +15,7 @@ from charnn.commands import (
     corpora,
     evaluate,
     info,
+    lab,
     plot,
     prepare,
     sample,
@@ -40,6 +41,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("sample")(sample.sample)
 app.command("info")(info.info)
 app.command("plot")(plot.plot)
+app.add_typer(lab.lab, name="lab")
 app.command("corpora")(corpora.corpora)
 
 

@@ -185,6 +185,7 @@ def lines(
                 marker=marker,
                 markersize=4,
                 linewidth=1.6,
+                linestyle=("-", "--")[i // len(COLORS) % 2],
                 label=f"\u200b{_literal(name)}",  # a label that begins with _ would be left out
             )
         axes.set(xlabel=_literal(x_label), ylabel=_literal(y_label))
@@ -203,7 +204,24 @@ def lines(
                 va="center",
             )
         if len(series) > 1:
-            axes.legend()
+            axes.legend(frameon=True, framealpha=0.85, edgecolor="none")  # it may cover a level
+
+
+def bars(values: Mapping[str, float], path: Path, *, title: str = "", x_label: str = "") -> None:
+    """Write named values as horizontal bars, the first at the top, each with its figure.
+
+    Raises as `learning_curves` does.
+    """
+    with _picture(path) as figure:
+        axes = figure.add_subplot()
+        axes.grid(visible=False, axis="y")
+        places = range(len(values))
+        drawn = axes.barh(places, list(values.values()), color=COLORS[0], height=0.65)
+        axes.bar_label(drawn, [formats.figure(value) for value in values.values()], padding=3)
+        axes.set_yticks(places, [_literal(name) for name in values])
+        axes.invert_yaxis()
+        axes.set(xlabel=_literal(x_label))
+        axes.set_title(_literal(title))
 
 
 def heat_map(

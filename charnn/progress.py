@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 
+from rich.cells import cell_len, set_cell_size
+
 from charnn.curves import mean
 from charnn.display import BOLD, CYAN, DIM, GREEN, Display, visible
 from charnn.status import (
@@ -161,6 +163,29 @@ def counted(
 
     try:
         yield report
+    finally:
+        display.settle(keep=False)
+
+
+@contextlib.contextmanager
+def told(display: Display, clock: Clock = time.monotonic) -> Iterator[Callable[[str], None]]:
+    """A function that takes a line about what is done now, for work of unknown length.
+
+    On a terminal it is the live line, gone afterwards; elsewhere one is printed every 10 seconds.
+    """
+    due = clock() + LOG_SECONDS
+
+    def tell(text: str) -> None:
+        nonlocal due
+        line = visible(text, one_line=True)
+        if display.is_terminal:
+            display.paint(lambda width: set_cell_size(line, min(width, cell_len(line))))
+        elif clock() >= due:
+            due = clock() + LOG_SECONDS
+            display.note(line)
+
+    try:
+        yield tell
     finally:
         display.settle(keep=False)
 

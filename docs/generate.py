@@ -47,8 +47,12 @@ def with_blocks(text: str) -> str:
 
 
 def commands() -> dict[str, typer.core.TyperCommand]:
-    """The commands by name, in the order of the help."""
-    return typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    """The commands by name, in the order of the help; those of a group as "group command"."""
+    return {
+        f"{name} {part}".strip(): command
+        for name, whole in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+        for part, command in {"": whole, **getattr(whole, "commands", {})}.items()
+    }
 
 
 def command_table() -> str:
@@ -56,6 +60,7 @@ def command_table() -> str:
     rows = [
         f"| [`charnn {name}`](docs/commands.md#charnn-{name}) | {first_sentence(command.help)} |"
         for name, command in commands().items()
+        if " " not in name
     ]
     return "\n".join(["| command | does |", "|---|---|", *rows])
 
@@ -88,7 +93,7 @@ def command_reference() -> str:
 def help_of(name: str) -> str:
     """What `charnn NAME --help` prints in 100 columns without colour."""
     done = subprocess.run(
-        [sys.executable, "-m", "charnn", name, "--help"],
+        [sys.executable, "-m", "charnn", *name.split(), "--help"],
         capture_output=True,
         check=True,
         encoding="utf-8",

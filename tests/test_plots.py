@@ -172,6 +172,17 @@ def test_lines_on_logarithmic_scales(tmp_path, drawn):
     assert drawn[0].axes[0].get_xscale() == drawn[0].axes[0].get_yscale() == "log"
 
 
+def test_bars_stand_in_order_with_their_figures(tmp_path, drawn):
+    """The first name is at the top; a name is shown as it is."""
+    values = {"uniform": 6.02, "5-gram": 1.948, "a $run$ of 100%": 1.7928}
+    plots.bars(values, tmp_path / "ladder.svg", title="ladder", x_label="bits per character")
+    (axes,) = drawn[0].axes
+    assert [bar.get_width() for bar in axes.patches] == list(values.values())
+    assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["uniform", "5-gram"]
+    assert [text.get_text() for text in axes.texts] == ["6.020", "1.948", "1.793"]
+    assert axes.yaxis_inverted()
+
+
 def test_a_heat_map(tmp_path, drawn):
     """Rows from the top, both sides named, a scale beside it; NaN is no obstacle."""
     values = [[0.0, 1.0, math.nan], [0.5, 0.25, 0.75]]

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from charnn.display import Display
-from charnn.progress import HISTORY, History, Smoothed, TrainingLine, counted
+from charnn.progress import HISTORY, History, Smoothed, TrainingLine, counted, told
 from charnn.status import TrainingStatus, ValidationStatus
 
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
@@ -202,6 +202,30 @@ def test_counted_work_in_a_log_is_a_line_every_ten_seconds():
         "downloading 唐诗\\x1b: 40.0 kB of 100.0 kB (40 %)",
         "downloading 唐诗\\x1b: 80.0 kB of 100.0 kB (80 %)",
     ]
+
+
+def _tell(display, clock):
+    with told(display, clock) as tell:
+        for n in range(9):
+            tell(f"唐诗\x1b {n}")
+            clock.now += 3
+
+
+def test_told_work_leaves_no_trace_on_a_terminal(terminal):
+    """Each line replaces the one before, cut to the width; then nothing."""
+    screen = terminal(7)
+    _tell(Display(stream=screen.stream), Clock())
+    text = screen.close()
+    assert "唐诗\\x" in text
+    assert "\\x1b" not in text
+    assert text.endswith("\r\x1b[J")
+
+
+def test_told_work_in_a_log_is_a_line_every_ten_seconds():
+    """What takes less says nothing at all."""
+    stream = io.StringIO()
+    _tell(Display(stream=stream), Clock())
+    assert stream.getvalue().splitlines() == ["唐诗\\x1b 4", "唐诗\\x1b 8"]
 
 
 def test_a_smoothed_value_is_a_weighted_mean():

@@ -1,0 +1,108 @@
+"""`charnn lab`: what textbooks claim of recurrent networks, tried on this very code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charnn.commands import options
+
+if TYPE_CHECKING:
+    from charnn.lab.experiment import Finding
+
+FOLDER = Path("lab")  # of the pictures, in the working folder
+
+lab = typer.Typer(
+    no_args_is_help=True,
+    help="Try out what textbooks claim of recurrent networks: a table, a picture, a verdict.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Picture = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Picture: PNG or SVG.", show_default="lab/NAME.png"),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of data, weights and order.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Less of everything: about ten seconds.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads; small networks gain by one.")]
+
+
+@lab.command("memory")
+def memory(
+    output: Picture = None,
+    seed: Seed = 1,
+    quick: Quick = False,
+    threads: Threads = 1,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Two lags of known worth: what truncation lets a network learn, what its state remembers."""
+    return _conduct("memory", Manner(output, seed, quick, threads, json, quiet))
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How an experiment is conducted: the options that all of them have."""
+
+    output: Path | None
+    seed: int
+    quick: bool
+    threads: int
+    json: bool
+    quiet: bool
+
+
+def _conduct(name: str, manner: Manner, *subject: Any) -> int:
+    """Run the experiment in `lab/NAME.py` on its subject, if it has one; show what came of it.
+
+    An experiment that is interrupted leaves nothing behind.
+    """
+    from importlib import import_module
+
+    from charnn.display import Display
+    from charnn.lab.experiment import draw
+    from charnn.plots import check_suffix
+    from charnn.progress import told
+    from charnn.threads import set_up_torch
+
+    path = manner.output or FOLDER / f"{name}.png"
+    check_suffix(path)
+    set_up_torch()
+    from charnn import devices  # loads torch
+
+    devices.configure(manner.threads, deterministic=False)
+    experiment = import_module(f"charnn.lab.{name}")
+    display = Display(quiet=manner.quiet)
+    with told(display) as tell:
+        finding = experiment.run(*subject, seed=manner.seed, quick=manner.quick, tell=tell)
+    _report(name, finding, path, manner)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(finding, path)
+    display.note(f"wrote {path}")
+    return 0
+
+
+def _report(name: str, finding: "Finding", path: Path, manner: Manner) -> None:
+    import shutil
+
+    from charnn.files import to_json
+    from charnn.lab.experiment import as_text
+    from charnn.output import Output
+
+    output = Output()
+    if manner.json:
+        told = {
+            "experiment": name,
+            "seed": manner.seed,
+            "quick": manner.quick,
+            "held": finding.held,
+            "verdict": finding.verdict,
+            "picture": str(path),
+            **finding.data,
+        }
+        output.line(to_json(told))
+    else:
+        width = shutil.get_terminal_size().columns if output.is_terminal else None
+        output.line(as_text(finding, width))
+    output.flush()

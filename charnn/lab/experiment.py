@@ -1,0 +1,92 @@
+"""What every experiment hands back, a `Finding` of plain values, and how a person gets to see it.
+
+Never knows: which claim is tried, how the figures came about, the command line.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charnn import plots
+from charnn.curves import Line
+from charnn.display import table
+
+Tell = Callable[[str], None]  # takes a line about how far an experiment has got
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A picture of named lines; `levels` are dashed and horizontal, named at the right."""
+
+    series: Mapping[str, Line]
+    x_label: str
+    y_label: str
+    levels: Mapping[str, float] = field(default_factory=dict)
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A picture of named values, the first at the top."""
+
+    values: Mapping[str, float]
+    x_label: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One part of a claim: a clause with the figures measured, and whether they bear it out."""
+
+    clause: str
+    held: bool
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of an experiment.
+
+    `verdict` is one sentence made from the figures measured, and `held` whether the claim was
+    borne out; `data` is all that was measured, for --json.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    verdict: str
+    held: bool
+    picture: Lines | Bars
+    data: Mapping[str, Any]
+
+
+def verdict_of(checks: Sequence[Check]) -> str:
+    """One sentence of all clauses; those that the figures contradict are marked as such."""
+    clauses = [check.clause if check.held else f"NOT so here: {check.clause}" for check in checks]
+    sentence = "; ".join(clauses)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
+
+
+def as_text(finding: Finding, width: int | None = None) -> str:
+    """The finding as a person reads it: title, table, verdict; cells are wrapped to `width`."""
+    outcome = "The claim held." if finding.held else "The claim did not hold."
+    figures = table(finding.header, finding.rows, title=finding.title, width=width)
+    return f"{figures}\n\n{outcome} {finding.verdict}"
+
+
+def draw(finding: Finding, path: Path) -> None:
+    """Write the picture, PNG or SVG by its name. Raises as `plots.lines` does."""
+    picture = finding.picture
+    if isinstance(picture, Bars):
+        plots.bars(picture.values, path, title=finding.title, x_label=picture.x_label)
+    else:
+        plots.lines(
+            picture.series,
+            path,
+            title=finding.title,
+            x_label=picture.x_label,
+            y_label=picture.y_label,
+            levels=picture.levels,
+            log_x=picture.log_x,
+            log_y=picture.log_y,
+        )

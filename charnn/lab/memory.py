@@ -1,0 +1,224 @@
+"""How far back a network learns to look, where the best that it can reach is known.
+
+X_t are fair coin flips, and P(Y_t = 1) = 0.5 + 0.5·X_{t−3} − 0.25·X_{t−8}. Whoever reads X and
+predicts Y pays H(Y_t | what is known of X) nats: 0.6616 with neither lag, 0.5192 with the first,
+0.4545 with both, so the loss tells what has been learnt.
+
+Truncated backpropagation (Williams and Peng, 1990) cuts the gradient after n tokens. The claim: n
+decides what is learnt. It does where each window of n starts from a state of zero: place p of a
+window knows X of lags 0 … p, so windows of n pay at best the mean of H over p < n. Where the
+state is carried, the forward pass remembers more than the gradient reaches: a wide recurrent layer
+with random weights holds lag 8 well enough for the output layer to read it off (a reservoir;
+Jaeger, 2001), and n = 5 is enough. A layer four wide has no such room, and in one pass learns the
+first lag only. Never knows: the command line, pictures.
+"""
+
+import itertools
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean
+
+import numpy as np
+
+from charnn.config import CellName, SamplerName
+from charnn.evaluation import Ids, Units, evaluate_carried, evaluate_windows
+from charnn.lab.experiment import Check, Finding, Lines, Tell, verdict_of
+from charnn.lab.trials import new_training
+from charnn.samplers import IGNORE
+from charnn.training import train
+
+BASE = 0.5  # P(Y_t = 1) where every X is 0
+FIRST, SECOND = 3, 8
+LAGS = {FIRST: 0.5, SECOND: -0.25}  # lag → what X at that distance adds
+SHORT = 5  # the n at which the gradient reaches the first lag, and not the second
+STATES: dict[SamplerName, str] = {"random": "zeroed", "sequential": "carried"}
+WIDE, NARROW = 16, 4
+LR = 0.02
+BEST = "best from zero"  # name of the line that zeroed states cannot pass
+TEST_SYMBOLS = 200_000
+STREAMS, WARM_UP = 64, 64
+TEST_SEED = 1_000_003  # added to the seed, so that the test is on other flips
+TOLERANCE = 0.01  # nats; the standard error of a loss is a tenth of that
+UNITS = Units(np.ones(2, np.int64), np.ones(2, np.int64), None)
+
+
+@dataclass(frozen=True)
+class Task:
+    """How much is tried: flips to learn from, streams side by side, cells, and lengths n."""
+
+    symbols: int
+    batch_size: int
+    cells: tuple[CellName, ...]
+    lengths: tuple[int, ...] = (1, 3, 5, 10, 20)
+
+
+FULL = Task(1_000_000, 200, ("rnn", "lstm", "gru"))
+QUICK = Task(300_000, 100, ("rnn",))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run, and the mean -ln p of Y that it reached on other flips, in nats."""
+
+    cell: CellName
+    hidden_size: int
+    state: str
+    bptt: int
+    loss: float
+
+    @property
+    def column(self) -> str:
+        """What the trials of one line have in common."""
+        return f"{self.cell} {self.hidden_size} {self.state}"
+
+
+def conditional_entropy(known: Collection[int]) -> float:
+    """H(Y_t | X at the lags in `known`) in nats, by enumerating all coin flips."""
+    seen = [lag for lag in LAGS if lag in known]
+    unseen = [lag for lag in LAGS if lag not in known]
+    entropies = []
+    for flips in itertools.product((0, 1), repeat=len(seen)):
+        told = BASE + sum(LAGS[lag] * flip for lag, flip in zip(seen, flips, strict=True))
+        p = told + sum(LAGS[lag] / 2 for lag in unseen)  # their means
+        entropies.append(sum(-q * math.log(q) for q in (p, 1 - p) if q > 0))
+    return mean(entropies)
+
+
+LEVELS = {
+    "neither": conditional_entropy(()),
+    "first": conditional_entropy((FIRST,)),
+    "both": conditional_entropy((FIRST, SECOND)),
+}
+
+
+def best_of_windows(bptt: int) -> float:
+    """The least loss of windows of n flips, each from a state of zero."""
+    return mean(conditional_entropy(range(place + 1)) for place in range(bptt))
+
+
+def flips(symbols: int, seed: int) -> tuple[Ids, Ids]:
+    """X_1 … X_N, and beside each X_{t+1} the Y_t to be predicted once X_t has been read."""
+    random = np.random.default_rng(seed)
+    longest = max(LAGS)
+    x = random.integers(0, 2, symbols + longest)
+    lagged = {lag: x[longest - lag : len(x) - lag] for lag in LAGS}
+    p = BASE + sum(LAGS[lag] * lagged[lag] for lag in LAGS)
+    y = (random.random(symbols) < p).astype(np.int64)
+    return x[longest:], np.concatenate([[IGNORE], y[:-1]])
+
+
+def trial(
+    cell: CellName, hidden_size: int, sampler: SamplerName, bptt: int, task: Task, seed: int
+) -> Trial:
+    """Train one network in one pass over the flips, and score it the way it was trained."""
+    settings = {
+        "cell": cell,
+        "hidden_size": hidden_size,
+        "embedding_dim": 2,
+        "sampler": sampler,
+        "batch_size": task.batch_size,
+        "bptt": bptt,
+        "epochs": 1.0,
+        "optimizer": "adamw",
+        "lr": LR,
+        "warmup_steps": 0,
+        "weight_decay": 0.0,
+        "seed": seed,
+    }
+    inputs, targets = flips(task.symbols, seed)
+    training = new_training(settings, 2, inputs, targets=targets)
+    for _ in train(training):
+        pass
+    inputs, targets = flips(TEST_SYMBOLS, seed + TEST_SEED)
+    if sampler == "random":
+        score = evaluate_windows(training.model, inputs, UNITS, bptt, targets)
+    else:
+        score = evaluate_carried(
+            training.model, inputs, UNITS, 0, STREAMS, WARM_UP, targets=targets
+        )
+    return Trial(cell, hidden_size, STATES[sampler], bptt, score.loss)
+
+
+def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
+    """Train every cell with every n in both orders, and an RNN too narrow for the second lag."""
+    task = QUICK if quick else FULL
+    return judged(trials_of(task, seed, tell), task)
+
+
+def trials_of(task: Task, seed: int, tell: Tell) -> list[Trial]:
+    """All trials of a task, n after n."""
+    wanted: list[tuple[CellName, int, SamplerName]] = [
+        *((cell, WIDE, sampler) for sampler in STATES for cell in task.cells),
+        ("rnn", NARROW, "sequential"),
+    ]
+    trials = []
+    for bptt in task.lengths:
+        for cell, width, sampler in wanted:
+            tell(f"n = {bptt}: {cell} {width} wide, state {STATES[sampler]}")
+            trials.append(trial(cell, width, sampler, bptt, task, seed))
+    return trials
+
+
+def judged(trials: Sequence[Trial], task: Task) -> Finding:
+    """Table, picture and verdict of the losses measured."""
+    lines = {
+        column: [(t.bptt, t.loss) for t in trials if t.column == column]
+        for column in dict.fromkeys(t.column for t in trials)
+    }
+    lines[BEST] = [(bptt, best_of_windows(bptt)) for bptt in task.lengths]
+    rows = [
+        [str(bptt), *(f"{line[i][1]:.4f}" for line in lines.values())]
+        for i, bptt in enumerate(task.lengths)
+    ]
+    checks = _checks(trials)
+    return Finding(
+        title=f"cross-entropy of Y after one pass over {task.symbols:,} flips (nats)",
+        header=["n", *lines],
+        rows=rows,
+        verdict=verdict_of(checks),
+        held=all(check.held for check in checks),
+        picture=Lines(lines, "n, tokens between two detaches", "nats", LEVELS),
+        data={"levels": LEVELS, "trials": [asdict(t) for t in trials]},
+    )
+
+
+def _checks(trials: Sequence[Trial]) -> list[Check]:
+    """The four parts of the claim."""
+    neither, first, both = LEVELS.values()
+    zeroed = [t for t in trials if t.state == "zeroed"]
+    blind = [t.loss for t in zeroed if t.bptt <= FIRST]
+    partial = [t.loss for t in zeroed if FIRST < t.bptt <= SECOND]
+    wide, narrow = (
+        next(
+            t.loss
+            for t in trials
+            if (t.cell, t.hidden_size, t.state, t.bptt) == ("rnn", width, "carried", SHORT)
+        )
+        for width in (WIDE, NARROW)
+    )
+    return [
+        Check(
+            f"from a state of zero n ≤ {FIRST} learns neither lag ({_span(blind)} nats, "
+            f"the entropy being {neither:.4f})",
+            all(abs(loss - neither) < TOLERANCE for loss in blind),
+        ),
+        Check(
+            f"n from {FIRST + 1} to {SECOND} lies between that and {first:.4f} ({_span(partial)})",
+            all(first + TOLERANCE < loss < neither - TOLERANCE for loss in partial),
+        ),
+        Check(
+            f"with carried state an RNN {WIDE} wide has learnt lag {SECOND} at n = {SHORT}, "
+            f"further than the gradient reaches ({wide:.4f}, nearer to {both:.4f})",
+            wide < (first + both) / 2,
+        ),
+        Check(
+            f"one {NARROW} wide has learnt the first lag alone ({narrow:.4f})",
+            abs(narrow - first) < TOLERANCE,
+        ),
+    ]
+
+
+def _span(losses: Sequence[float]) -> str:
+    low, high = f"{min(losses):.4f}", f"{max(losses):.4f}"
+    return low if low == high else f"{low} to {high}"
