@@ -6,17 +6,16 @@ Never knows: the command line, training.
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from charnn.config import ModelConfig, SampleConfig, validate
 from charnn.constraints import constrain
 from charnn.generation import Piece, Request, encode_prompt, generate, opening, read
+from charnn.lines import pieces
 from charnn.metrics import Score
 from charnn.model_file import ModelFile, read_model
+from charnn.scoring import Passage, StepperReader
 from charnn.stepper import Stepper
+from charnn.units import Units
 from charnn.workspace import find_model, runs_dir
-
-SCORED_AT_ONCE = 4096  # tokens of a text in one product
 
 
 class Model:
@@ -80,24 +79,12 @@ class Model:
 
         Symbols that the model does not know are fed as `<unk>`, counted, and not scored.
         """
-        tokenizer = self.file.tokenizer
-        targets = tokenizer.encode(text).astype(np.int64)
-        inputs = np.concatenate([[self.file.start_token], targets[:-1]]).astype(np.int64)
-        streams = self._stepper.streams(self._stepper.initial_state())
-        score = Score()
-        for start in range(0, len(targets), SCORED_AT_ONCE):
-            part = slice(start, start + SCORED_AT_ONCE)
-            nats = -streams.log_probs(inputs[None, part], targets[None, part])[0]
-            known = targets[part] != tokenizer.unk_id
-            ids = targets[part][known]
-            score += Score(
-                nats=float(nats[known].sum()),
-                squares=float(np.square(nats[known]).sum()),
-                tokens=len(ids),
-                chars=int(tokenizer.char_lengths[ids].sum()),
-                bytes=int(tokenizer.byte_lengths[ids].sum()),
-                unknown=int((~known).sum()),
-            )
+        tokenizer, start_token = self.file.tokenizer, self.file.start_token
+        passage = Passage(StepperReader(self._stepper), tokenizer, start_token)
+        units, data, score = Units.of(tokenizer), text.encode("utf-8", "surrogatepass"), Score()
+        for part in pieces(data):
+            scored = passage.feed(part)
+            score += units.score(scored.nats, scored.ids)
         return score
 
 

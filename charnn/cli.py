@@ -19,10 +19,12 @@ from charnn.commands import (
     plot,
     prepare,
     sample,
+    score,
     train,
 )
-from charnn.commands.options import without_aliases
+from charnn.commands.options import in_full
 from charnn.errors import CharnnError, StorageError, UsageError
+from charnn.signals import Terminated, unwinding
 
 INTERRUPTED = 130
 DEBUG = "--debug"
@@ -39,6 +41,7 @@ app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sample")(sample.sample)
+app.command("score")(score.score)
 app.command("info")(info.info)
 app.command("plot")(plot.plot)
 app.add_typer(lab.lab, name="lab")
@@ -70,14 +73,17 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code back (docs: errors.py holds those of failures)."""
-    given = without_aliases(_command_line() if arguments is None else list(arguments))
+    given = in_full(_command_line() if arguments is None else list(arguments))
     debug = DEBUG in given
     given = [argument for argument in given if argument != DEBUG]
     try:
-        code = app(given, prog_name="charnn", standalone_mode=False)
+        with unwinding():
+            code = app(given, prog_name="charnn", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Terminated as terminated:
+        return terminated.exit_code
     except Exception as error:
         return _fail(_for_the_user(error), debug)
 

@@ -117,11 +117,12 @@ def write_dataset(
         raise UsageError(
             f"{folder} exists already and would change", "give another --name, or --force"
         )
+    files.make_folder(folder.parent)
     with files.new_folder(folder, replace=replace) as new:
         for name, tokens in ids.items():
-            tokens.tofile(new / f"{name}.bin")
-        (new / TOKENIZER_FILE).write_bytes(tokenizer_json)
-        (new / META_FILE).write_bytes(manifest)
+            files.write_new(new / f"{name}.bin", tokens.data)
+        files.write_new(new / TOKENIZER_FILE, tokenizer_json)
+        files.write_new(new / META_FILE, manifest)
     return meta, False
 
 
@@ -229,6 +230,15 @@ def find_dataset_of(wanted: str, data_dir: Path) -> Dataset:
         f"the dataset that this model was trained on is not in {data_dir}",
         "prepare it again, give --data-dir, or name a file",
     )
+
+
+def training_text(wanted: str, data_dir: Path) -> str:
+    """The train split of the dataset with this fingerprint; U+FFFD for what was not known.
+
+    Raises DataError where the dataset is not there.
+    """
+    dataset = find_dataset_of(wanted, data_dir)
+    return dataset.tokenizer.decode(dataset.split("train").tolist()).decode("utf-8", "replace")
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ is known in advance. Never knows: files; the weights it changes are a copy in me
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charnn.evaluation import UNKNOWN, Units, score_of
 from charnn.metrics import Score
 from charnn.model import LanguageModel, detach
 from charnn.samplers import SequentialSampler
 from charnn.training import mean_nats
+from charnn.units import Units
 
 EPSILON = 1e-5  # keeps weights that hardly ever had a gradient from running away
 STATISTICS_BATCH, STATISTICS_BATCHES = 64, 64  # of the training text, for the size of gradients
@@ -75,16 +75,42 @@ def evaluate_dynamic(
 
     `model` itself is left as it is.
     """
-    adaptive = copy.deepcopy(model).eval()
-    follow = follower(adaptive, sizes, rates)
-    score, state = Score(), adaptive.initial_state(1)
-    for inputs, targets in _segments(tokens, start_token, rates.segment):
-        logits, state = adaptive(_on(model, inputs[None]), detach(state))
-        score += score_of(
-            logits.detach(), np.where(targets == units.unk_id, UNKNOWN, targets)[None], units
-        )
-        follow(logits, _on(model, targets), units.unk_id)
-    return score
+    reader = LearningReader(model, sizes, units.unk_id, rates)
+    targets = np.asarray(tokens, np.int64)
+    inputs = np.concatenate([[start_token], targets[:-1]])
+    return units.score(-reader.log_probs(inputs, targets), targets)
+
+
+class LearningReader:
+    """Reads a text with carried state, a segment at a time, and learns from each once it is scored.
+
+    The weights are a copy; they go on learning from text to text, `restart` or not.
+    """
+
+    def __init__(
+        self, model: LanguageModel, sizes: dict[str, Tensor], unk_id: int | None, rates: Rates
+    ) -> None:
+        self.model, self.unk_id, self.segment = copy.deepcopy(model).eval(), unk_id, rates.segment
+        self.follow = follower(self.model, sizes, rates)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the state, not what has been learnt."""
+        self.state = self.model.initial_state(1)
+
+    def log_probs(
+        self, ids: npt.NDArray[np.integer], targets: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.float64]:
+        """Read (T,) ids; ln p of each one's target as the next token, (T,)."""
+        result = np.empty(len(ids))
+        for start in range(0, len(ids), self.segment):
+            part = slice(start, start + self.segment)
+            logits, self.state = self.model(_on(self.model, ids[None, part]), detach(self.state))
+            answers = _on(self.model, targets[part])
+            log_probs = logits[0].detach().double().log_softmax(-1)
+            result[part] = log_probs.gather(-1, answers[:, None])[:, 0].cpu().numpy()
+            self.follow(logits, answers, self.unk_id)
+        return result
 
 
 def follower(
@@ -118,14 +144,5 @@ def tune(evaluate: Callable[[Rates], Score], segment: int = Rates.segment) -> Ra
     return min(grid, key=lambda rates: evaluate(rates).loss)
 
 
-def _segments(
-    tokens: Tokens, start_token: int, segment: int
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    targets = np.asarray(tokens, np.int64)
-    inputs = np.concatenate([[start_token], targets[:-1]]).astype(np.int64)
-    for start in range(0, len(targets), segment):
-        yield inputs[start : start + segment], targets[start : start + segment]
-
-
-def _on(model: LanguageModel, ids: npt.NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(ids).to(model.device)
+def _on(model: LanguageModel, ids: npt.NDArray[np.integer]) -> Tensor:
+    return torch.from_numpy(ids.astype(np.int64)).to(model.device)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from charnn.metrics import Score
 from charnn.model import LanguageModel
 from charnn.samplers import IGNORE
-from charnn.tokenizer import Tokenizer
+from charnn.units import Units
 
 WARM_UP = 1024  # tokens read before each stream's share, not counted
 TOKENS_PER_STREAM = 4096  # below this share of the text a stream is mostly warm-up
@@ -29,20 +29,6 @@ UNKNOWN = IGNORE - 1  # a target outside the vocabulary: counted, but not scored
 CHUNK = 256  # tokens a stream reads at once; bounds the memory for logits
 
 Ids = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Units:
-    """What a token is worth: characters and bytes by id (V,), and the id that is not scored."""
-
-    chars: npt.NDArray[np.int64]
-    bytes: npt.NDArray[np.int64]
-    unk_id: int | None
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer) -> "Units":
-        """The units of a tokenizer's vocabulary."""
-        return cls(tokenizer.char_lengths, tokenizer.byte_lengths, tokenizer.unk_id)
 
 
 def default_streams(tokens: int) -> int:
@@ -150,20 +136,14 @@ def _chunks(
 def score_of(logits: torch.Tensor, targets: Ids, units: Units) -> Score:
     """Score of targets (B, T) under logits (B, T, V); negative targets do not count."""
     known = targets[targets >= 0]
+    unknown = Score(unknown=int(np.count_nonzero(targets == UNKNOWN)))
     if not len(known):
-        return Score(unknown=int(np.count_nonzero(targets == UNKNOWN)))
+        return unknown
     scored = torch.from_numpy(targets >= 0).to(logits.device)
     nats = F.cross_entropy(
         logits[scored].float(), torch.from_numpy(known).to(logits.device), reduction="none"
-    ).double()
-    return Score(
-        nats=float(nats.sum()),
-        squares=float(nats.square().sum()),
-        tokens=len(known),
-        chars=int(units.chars[known].sum()),
-        bytes=int(units.bytes[known].sum()),
-        unknown=int(np.count_nonzero(targets == UNKNOWN)),
     )
+    return units.score(nats.double().cpu().numpy(), known) + unknown
 
 
 @contextlib.contextmanager

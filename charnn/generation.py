@@ -21,7 +21,7 @@ from charnn.config import SampleConfig
 from charnn.constraints import Constraint
 from charnn.errors import UsageError
 from charnn.filters import RECENT, chain, draw, filtered
-from charnn.stepper import Ids, State, Stepper, log_probs
+from charnn.stepper import Ids, Network, State, log_probs
 from charnn.stops import StopMatcher
 from charnn.tokenizer import Tokenizer
 
@@ -35,11 +35,13 @@ class Context(NamedTuple):
     """Where a text stands: all that the next token depends on.
 
     `state`, (1, H) for each part, has taken in every token so far; `recent` is the last RECENT
-    ids at most, for the repetition penalty.
+    ids at most, for the repetition penalty; of the random numbers of `seed` so many are `drawn`.
     """
 
     state: State
     recent: npt.NDArray[np.int64]
+    seed: int = 0
+    drawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,19 +93,19 @@ class Sample:
     context: Context | None
 
 
-def opening(stepper: Stepper, start_token: int) -> Context:
+def opening(stepper: Network, start_token: int) -> Context:
     """Where a text stands of which only the start token is known."""
     streams = stepper.streams(stepper.initial_state())
     streams.step(np.array([start_token]))
     return Context(streams.state, np.empty(0, np.int64))
 
 
-def read(stepper: Stepper, context: Context, ids: Ids) -> Context:
+def read(stepper: Network, context: Context, ids: Ids) -> Context:
     """Where the text stands after (T,) more tokens, such as those of a prompt."""
     streams = stepper.streams(context.state)
     streams.feed(ids[None])
     recent = np.concatenate([context.recent, ids[-RECENT:].astype(np.int64)])
-    return Context(streams.state, recent[-RECENT:])
+    return context._replace(state=streams.state, recent=recent[-RECENT:])
 
 
 def encode_prompt(
@@ -127,7 +129,7 @@ def encode_prompt(
 
 
 def generate(
-    stepper: Stepper, tokenizer: Tokenizer, request: Request, context: Context
+    stepper: Network, tokenizer: Tokenizer, request: Request, context: Context
 ) -> Iterator[Piece | Sample]:
     """Samples in the order of their index: pieces of the text as they come, then how it ended.
 
@@ -152,9 +154,12 @@ def generate(
 class Run:
     """One sample in flight: its random numbers, its rules, and its text not put out yet."""
 
-    def __init__(self, request: Request, pieces: Sequence[bytes], index: int) -> None:
+    def __init__(self, request: Request, pieces: Sequence[bytes], index: int, drawn: int) -> None:
         self.index, self.pieces, self.limit = index, pieces, request.config.max_new_tokens
-        self.uniform = random.Random(f"{request.seed}:{index}").random  # noqa: S311 - no secret
+        self.random = random.Random(f"{request.seed}:{index}").random  # noqa: S311 - no secret
+        self.drawn = 0
+        for _ in range(drawn):
+            self.uniform()
         self.tracks, self.state = request.constraint.tracks, 0
         self.stops = StopMatcher(stop.encode("utf-8", "surrogateescape") for stop in request.stop)
         errors = "surrogateescape" if request.raw else "replace"
@@ -163,6 +168,11 @@ class Run:
         self.tokens, self.nats, self.knows_loss = 0, 0.0, request.loss
         self.finish: Finish | None = "length" if self.limit == 0 else None
         self.context: Context | None = None
+
+    def uniform(self) -> float:
+        """The next random number in [0, 1)."""
+        self.drawn += 1
+        return self.random()
 
     def take(self, token: int, log_prob: float) -> bool:
         """Take a token that was drawn, perhaps as the last one; False if it is not taken."""
@@ -207,11 +217,13 @@ class Batch:
     """Up to BATCH samples that take their steps together; where one is done the next begins."""
 
     def __init__(
-        self, stepper: Stepper, tokenizer: Tokenizer, request: Request, context: Context
+        self, stepper: Network, tokenizer: Tokenizer, request: Request, context: Context
     ) -> None:
         self.stepper, self.request, self.context = stepper, request, context
         self.filters = chain(request.config.model_dump())
-        self.unstarted = (Run(request, tokenizer.pieces, index) for index in range(request.samples))
+        self.unstarted = (
+            Run(request, tokenizer.pieces, index, context.drawn) for index in range(request.samples)
+        )
         self.runs = list(islice(self.unstarted, BATCH))
         size = len(self.runs)
         self.first_logits = stepper.streams(context.state).predict().copy()
@@ -262,4 +274,9 @@ class Batch:
 
     def _context(self) -> Context:
         recent = np.roll(self.recent[0], -self.oldest)
-        return Context(self.streams.state, recent[recent < self.streams.logits.shape[1]])
+        return Context(
+            self.streams.state,
+            recent[recent < self.streams.logits.shape[1]],
+            self.request.seed,
+            self.runs[0].drawn,
+        )

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn import files
+from charnn import files, tensor_files
 from charnn.config import ModelConfig, validate
 from charnn.errors import DataError, UsageError
+from charnn.tensor_files import Packed, damaged
 from charnn.tokenizer import Tokenizer
 from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 
 FORMAT = "charnn-model"
 FORMAT_VERSION = 1
-MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
-LENGTH_PREFIX = 8  # bytes of little-endian header length at the start of the file
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
 
 Array = npt.NDArray[np.float32]
@@ -88,13 +87,9 @@ def write_model(path: Path, model: ModelFile) -> None:
 
 def model_bytes(model: ModelFile) -> bytes:
     """The bytes of the model's file."""
-    from safetensors.numpy import save
-
-    body = save({name: np.ascontiguousarray(tensor) for name, tensor in model.tensors.items()})
-    start = _data_start(body)
     strings = {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
+        tensor_files.FORMAT: FORMAT,
+        tensor_files.FORMAT_VERSION: str(FORMAT_VERSION),
         "config": model.config.model_dump_json(),
         "tokenizer": dump_tokenizer(model.tokenizer),
         "start_token": str(model.start_token),
@@ -102,13 +97,8 @@ def model_bytes(model: ModelFile) -> bytes:
         "fingerprint": model.fingerprint,
         "metrics": files.to_json(dict(model.metrics)),
         "training": files.to_json(dict(model.training)),
-        "sha256": files.sha256(memoryview(body)[start:]),
     }
-    # The library would write these strings in a random order; the same model gives the same file.
-    header = {"__metadata__": strings, **json.loads(body[LENGTH_PREFIX:start])}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % LENGTH_PREFIX)  # tensors begin at a multiple of eight bytes
-    return len(text).to_bytes(LENGTH_PREFIX, "little") + text + body[start:]
+    return tensor_files.pack(model.tensors, strings)
 
 
 def read_model(path: Path) -> ModelFile:
@@ -116,57 +106,22 @@ def read_model(path: Path) -> ModelFile:
 
     Raises DataError for a file that is damaged or no model, StorageError if it cannot be read.
     """
-    data = files.read_bytes(path)
-    header = _header(data, path)
+    packed = tensor_files.unpack(path, FORMAT, FORMAT_VERSION, "charnn train")
+    header = packed.strings
     config = _config(header, path)
     tokenizer = _tokenizer(header, config, path)
-    _check_layout(data, config, path)
-    digest = files.sha256(memoryview(data)[_data_start(data) :])
-    if header.get("sha256") != digest:
-        raise _damaged(path, "the weights do not match their SHA-256")
+    _check_layout(packed, config)
     return ModelFile(
         config=config,
         tokenizer=tokenizer,
         start_token=_start_token(header, config, path),
-        tensors=_tensors(data, path),
+        tensors=_tensors(packed),
         fingerprint=header.get("fingerprint", ""),
         records=header.get("records") == "true",
         metrics=files.parse_json_object(header.get("metrics", "{}"), f"{path}: metrics"),
         training=files.parse_json_object(header.get("training", "{}"), f"{path}: training"),
-        sha256=digest,
+        sha256=packed.digest,
     )
-
-
-def _data_start(data: bytes) -> int:
-    return LENGTH_PREFIX + int.from_bytes(data[:LENGTH_PREFIX], "little")
-
-
-def _header(data: bytes, path: Path) -> dict[str, str]:
-    _refuse_pickle(data, path)
-    length = int.from_bytes(data[:LENGTH_PREFIX], "little")
-    if len(data) < LENGTH_PREFIX or length > min(len(data) - LENGTH_PREFIX, MAX_HEADER):
-        raise _damaged(path, "its header is cut short or it is no safetensors file")
-    header = files.parse_json_object(data[LENGTH_PREFIX : LENGTH_PREFIX + length], str(path))
-    strings = header.get("__metadata__")
-    if not isinstance(strings, dict) or strings.get("format") != FORMAT:
-        raise DataError(f"{path} was not written by charnn", "give a charnn run or model file")
-    if strings.get("format_version") != str(FORMAT_VERSION):
-        raise DataError(
-            f"{path} has format version {strings.get('format_version')!r}; "
-            f"this charnn reads {FORMAT_VERSION}",
-            "update charnn",
-        )
-    if not all(isinstance(value, str) for value in strings.values()):
-        raise _damaged(path, "its header holds something that is not a string")
-    return strings
-
-
-def _refuse_pickle(data: bytes, path: Path) -> None:
-    if data[:2] == b"PK" or (data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05"):
-        raise DataError(
-            f"{path} is a pickle or zip archive; charnn never opens those, they can run code",
-            "give a model.safetensors written by charnn",
-        )
 
 
 def _config(header: dict[str, str], path: Path) -> ModelConfig:
@@ -181,9 +136,9 @@ def _tokenizer(header: dict[str, str], config: ModelConfig, path: Path) -> Token
     try:
         tokenizer = load_tokenizer(header.get("tokenizer", ""))
     except DataError as error:
-        raise _damaged(path, error.message) from None
+        raise damaged(path, error.message) from None
     if tokenizer.vocab_size != config.vocab_size:
-        raise _damaged(
+        raise damaged(
             path,
             f"the tokenizer has {tokenizer.vocab_size} tokens, "
             f"the configuration {config.vocab_size}",
@@ -194,44 +149,25 @@ def _tokenizer(header: dict[str, str], config: ModelConfig, path: Path) -> Token
 def _start_token(header: dict[str, str], config: ModelConfig, path: Path) -> int:
     text = header.get("start_token", "")
     if not (text.isascii() and text.isdigit() and int(text) < config.vocab_size):
-        raise _damaged(path, f"start_token {text[:20]!r} is not a token")
+        raise damaged(path, f"start_token {text[:20]!r} is not a token")
     return int(text)
 
 
-def _check_layout(data: bytes, config: ModelConfig, path: Path) -> None:
-    """Names, dtypes, shapes and extent of the tensors, before anything is allocated."""
-    found = files.parse_json_object(data[LENGTH_PREFIX : _data_start(data)], str(path))
-    del found["__metadata__"]
+def _check_layout(packed: Packed, config: ModelConfig) -> None:
+    """Names, dtypes and shapes of the tensors, before anything is allocated."""
+    there = len(packed.entries)
     # A configuration may claim any depth: count before listing that many names.
-    if config.num_layers > len(found):
-        raise _damaged(path, f"{config.num_layers} layers are claimed, {len(found)} tensors there")
-    shapes = tensor_shapes(config)
-    if found.keys() != shapes.keys():
-        odd = sorted(found.keys() ^ shapes.keys())[0]
-        raise _damaged(path, f"tensor {odd!r} is {'unexpected' if odd in found else 'missing'}")
-    for name, shape in shapes.items():
-        entry = found[name]
-        claimed = entry.get("shape") if isinstance(entry, dict) else None
-        if claimed != list(shape) or entry.get("dtype") != "F32":
-            raise _damaged(path, f"tensor {name} should be float32 {shape}, not {entry}")
+    if config.num_layers > there:
+        raise damaged(packed.path, f"{config.num_layers} layers are claimed, {there} tensors there")
+    packed.check(tensor_shapes(config), {})
 
 
-def _tensors(data: bytes, path: Path) -> dict[str, Array]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        tensors = load(data)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise _damaged(path, str(error)) from None
+def _tensors(packed: Packed) -> dict[str, Array]:
+    tensors = packed.tensors()
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise DataError(
-                f"{path}: this model has diverged: {name} holds values that are not finite",
+                f"{packed.path}: this model has diverged: {name} holds values that are not finite",
                 "use an earlier model, or train again with a lower --lr",
             )
     return tensors
-
-
-def _damaged(path: Path, why: str) -> DataError:
-    return DataError(f"{path} is damaged: {why[:500]}", "copy it again, or train again")

@@ -3,7 +3,8 @@
 Never knows: the command line, what a person sees.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import torch
 from charnn import devices
 from charnn.api import Model
 from charnn.baselines import ladder
-from charnn.checkpoint import Checkpoint, capture, load_newest, restore
+from charnn.checkpoint import load_newest
 from charnn.config import ModelConfig, TrainConfig
 from charnn.corpus import Dataset
-from charnn.errors import DataError, DivergedError
-from charnn.evaluation import WARM_UP, Units, default_streams, evaluate_carried
+from charnn.errors import DivergedError
+from charnn.evaluation import WARM_UP, default_streams, evaluate_carried
 from charnn.events import Evaluation, Event, Sampled, Saved, Step, Warned
+from charnn.inheritance import inherit
 from charnn.metrics import Score
 from charnn.metrics_file import cut_back
 from charnn.model import Dropouts, LanguageModel
@@ -26,6 +28,8 @@ from charnn.presets import TOKENS_A_MINUTE
 from charnn.runs import Run
 from charnn.samplers import SAMPLERS, fitting_batch_size
 from charnn.training import Training, train
+from charnn.training_state import TrainingState, capture, restore
+from charnn.units import Units
 
 VALIDATION_SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read
 LEAST_VALIDATION = 8192  # tokens
@@ -54,10 +58,12 @@ class Session:
     """One run with its parts built and, on resuming, its state restored.
 
     Building it resolves device, precision, threads and batch size; `notes` says what was adapted.
+    What `check` raises ends a validation, which a resumed run then makes anew.
     """
 
     def __init__(self, dataset: Dataset, config: TrainConfig, folder: Path) -> None:
         self.dataset = dataset
+        self.check: Callable[[], None] = lambda: None  # called between the parts of a validation
         self.notes: list[str] = []
         devices.configure(config.threads, deterministic=config.deterministic)
         device = devices.choose_device(config.device)
@@ -114,38 +120,21 @@ class Session:
 
         Raises DataError where there is none, UsageError where dataset or shape differ.
         """
-        checkpoint, faults = load_newest(self.run.folder)
+        self.run.clean_up()
+        state, faults = load_newest(self.run.folder)
         self.notes += [f"{fault.message}; an earlier checkpoint is used" for fault in faults]
-        restore(self.training, checkpoint, self.dataset.fingerprint)
-        cut_back(self.run.folder, self.training.step)
+        if state.counters.torch != torch.__version__:
+            self.notes.append(
+                f"torch {state.counters.torch} → {torch.__version__}: the results may differ in "
+                "their last digits from those of a run that was never stopped"
+            )
+        self._go_back_to(state)
 
     def init_from(self, path: Path) -> None:
-        """Begin with the weights of a model; its vocabulary is mapped symbol by symbol.
-
-        Raises DataError where the shapes of the layers differ.
-        """
-        loaded = read_model(path)
-        own = self.training.model.named_tensors()
-        rows = _shared_symbols(self.dataset.tokenizer.pieces, loaded.tokenizer.pieces)
-        with torch.no_grad():
-            for name, tensor in own.items():
-                theirs = torch.tensor(loaded.tensors.get(name, ()))
-                by_symbol = name.startswith(("embedding.", "output."))
-                if (
-                    len(own) != len(loaded.tensors)
-                    or theirs.shape[by_symbol:] != tensor.shape[by_symbol:]
-                ):
-                    raise DataError(
-                        f"{path} has another shape: {name} is {tuple(theirs.shape)} there, "
-                        f"{tuple(tensor.shape)} here",
-                        "give the same --cell, --hidden-size, --num-layers and --embedding-dim",
-                    )
-                if by_symbol:
-                    tensor[list(rows)] = theirs[list(rows.values())]
-                else:
-                    tensor.copy_(theirs)
+        """Begin with the weights of a model. Raises DataError where the shapes differ."""
+        known = inherit(self.training.model, self.dataset.tokenizer, path)
         self.notes.append(
-            f"weights from {path}: {len(rows):,} of {len(self.dataset.tokenizer.pieces):,} "
+            f"weights from {path}: {known:,} of {self.dataset.tokenizer.vocab_size:,} "
             "symbols known there"
         )
 
@@ -179,11 +168,14 @@ class Session:
             if every and isinstance(event, Step) and event.step % every == 0:
                 yield Sampled(event.step, self.sample())
 
-    def _roll_back(self, good: Checkpoint, error: DivergedError) -> Warned:
+    def _go_back_to(self, state: TrainingState) -> None:
+        restore(self.training, state, self.dataset.fingerprint)
+        cut_back(self.run.folder, self.training.step, self.training.evaluated_at)
+
+    def _roll_back(self, good: TrainingState, error: DivergedError) -> Warned:
         scale, seconds = self.training.lr_scale / 2, self.training.seconds
-        restore(self.training, good, self.dataset.fingerprint)
+        self._go_back_to(good)
         self.training.lr_scale, self.training.seconds = scale, seconds
-        cut_back(self.run.folder, self.training.step)
         return Warned(
             f"{error.message}; back to step {self.training.step:,} with the learning rate × {scale}"
         )
@@ -217,8 +209,17 @@ class Session:
     ) -> Score:
         units = Units.of(self.dataset.tokenizer)
         tokens, start_token = self.dataset.split("val"), self.dataset.start_token
-        with self.training.arithmetic.autocast():
+        with self._listening(model), self.training.arithmetic.autocast():
             return evaluate_carried(model, tokens, units, start_token, streams, warm_up, share)
+
+    @contextlib.contextmanager
+    def _listening(self, model: LanguageModel) -> Iterator[None]:
+        """Inside the block every pass through the model is preceded by `self.check`."""
+        hook = model.register_forward_pre_hook(lambda *_: self.check())
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def record_config(self) -> None:
         """Record the configuration that repeats this run: minutes become steps once known."""
@@ -250,10 +251,12 @@ class Session:
         model = self.training.model
         own = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
         best = read_model(self.run.model_path)
-        model.load_tensors({name: torch.from_numpy(t) for name, t in best.tensors.items()})
-        score = self._score(model, default_streams(len(self.dataset.split("val"))))
-        self.run.write_model(self.training, {**best.metrics, "val": score.as_dict()})
-        model.load_tensors(own)
+        try:
+            model.load_tensors({name: torch.from_numpy(t) for name, t in best.tensors.items()})
+            score = self._score(model, default_streams(len(self.dataset.split("val"))))
+            self.run.write_model(self.training, {**best.metrics, "val": score.as_dict()})
+        finally:
+            model.load_tensors(own)
         return score
 
     def best_sample(self, tokens: int = SAMPLE_TOKENS) -> str:
@@ -280,12 +283,6 @@ class Session:
             val=val,
             best_step=training.best_step,
         )
-
-
-def _shared_symbols(own: list[bytes], theirs: list[bytes]) -> dict[int, int]:
-    """Ids of the symbols that both vocabularies have: ours → theirs."""
-    ids = {piece: index for index, piece in enumerate(theirs)}
-    return {index: ids[piece] for index, piece in enumerate(own) if piece in ids}
 
 
 def model_config(config: TrainConfig, dataset: Dataset) -> ModelConfig:

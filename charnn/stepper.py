@@ -7,6 +7,7 @@ blocks of a cell. Inside, arrays are features Ã— streams; see cells.py for why.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,40 @@ State = tuple[Floats, ...]  # (B, H) each, layer by layer: h_0, c_0, h_1, c_1, â
 TABLE_LIMIT = 1 << 22  # floats; a larger table would cost more memory and start than it saves
 CHUNK_LIMIT = 1 << 20  # floats of intermediate results of a bulk run: what a cache holds
 CACHE_LINE = 16  # floats
+
+
+class Texts(Protocol):
+    """What generation needs of texts in flight, such as `Streams`."""
+
+    logits: Floats
+
+    @property
+    def state(self) -> State:
+        """The state as a value, (B, H) each: a copy."""
+
+    def put(self, streams: slice, state: State) -> None:
+        """Let some streams go on from `state`; the others are left alone."""
+
+    def step(self, ids: Ids) -> Floats:
+        """Feed one token to each stream, (B,); the logits of the next, (B, V)."""
+
+    def feed(self, ids: Ids) -> Floats:
+        """Feed T tokens to each stream, (B, T); the logits of the next, (B, V)."""
+
+    def predict(self) -> Floats:
+        """The logits of the next token, (B, V), from the state as it is."""
+
+
+class Network(Protocol):
+    """What generation needs of a model's weights, such as `Stepper`."""
+
+    config: ModelConfig
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Zeros, (B, H) for each part of the state."""
+
+    def streams(self, state: State) -> Texts:
+        """B texts in flight, from a state, which is copied."""
 
 
 class Stepper:

@@ -23,11 +23,18 @@ def set_up_numpy(threads: int | None) -> None:
     The threads of its library wait by spinning: with as many as cores, a second busy process
     slows every product down many times over.
     """
-    count = threads or max(1, min((os.cpu_count() or 1) - 1, MOST_THREADS))
+    count = threads or max(1, min(core_count() - 1, MOST_THREADS))
     for library in ("OPENBLAS", "OMP", "MKL", "VECLIB"):
         name = f"{library}_NUM_THREADS"
         if threads or name not in os.environ:
             os.environ[name] = str(count)
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 MOST_THREADS = 8  # a step of these sizes gains nothing from more

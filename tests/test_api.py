@@ -11,10 +11,11 @@ import torch
 import charnn
 from charnn.config import ModelConfig
 from charnn.errors import UsageError
-from charnn.evaluation import Units, evaluate_carried
+from charnn.evaluation import evaluate_carried
 from charnn.model import LanguageModel
 from charnn.model_file import ModelFile, write_model
 from charnn.tokenizer import build
+from charnn.units import Units
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from charnn.dynamic import Rates, evaluate_dynamic, gradient_sizes, tune
-from charnn.evaluation import Units, evaluate_carried
+from charnn.evaluation import evaluate_carried
 from charnn.metrics import Score
+from charnn.units import Units
 
 UNITS = Units(np.ones(11, np.int64), np.ones(11, np.int64), None)
 

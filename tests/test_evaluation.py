@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from charnn.evaluation import Units, default_streams, evaluate_carried, evaluate_windows
+from charnn.evaluation import default_streams, evaluate_carried, evaluate_windows
 from charnn.samplers import IGNORE
+from charnn.units import Units
 
 UNITS = Units(np.arange(11) % 3 + 1, np.arange(11) % 2 + 1, None)
 

@@ -54,8 +54,9 @@ FLOORS = {
     "model": 2,
     # evaluation
     "metrics": 0,
+    "units": 3,
     "baselines": 1,
-    "evaluation": 3,
+    "evaluation": 4,
     "dynamic": 5,
     # trainer
     "devices": 1,
@@ -65,12 +66,15 @@ FLOORS = {
     "pace": 0,
     "events": 1,
     "training": 4,
-    "checkpoint": 5,
+    "inheritance": 5,
+    "training_state": 5,
+    "checkpoint": 6,
     "metrics_file": 2,
-    "runs": 6,
+    "runs": 7,
     "signals": 0,
-    "session": 7,
+    "session": 8,
     # model file
+    "tensor_files": 2,
     "model_file": 4,
     # generator
     "cells": 0,
@@ -81,8 +85,16 @@ FLOORS = {
     "automaton": 2,
     "constraints": 3,
     "generation": 4,
+    "torch_stepper": 3,
+    "state_file": 5,
+    "writing": 5,
     "api": 5,
     "__init__": 6,
+    # scorer
+    "lines": 0,
+    "scoring": 4,
+    "heat": 2,
+    "rows": 5,
     # what has been copied
     "overlap": 0,
     # what a person sees
@@ -103,23 +115,25 @@ FLOORS = {
     # the command line
     "commands/__init__": 0,
     "commands/options": 2,
-    "commands/prepare": 8,
-    "commands/train": 8,
-    "commands/evaluate": 8,
-    "commands/sample": 8,
-    "commands/info": 8,
-    "commands/plot": 8,
-    "commands/lab": 8,
-    "commands/corpora": 8,
-    "cli": 9,
-    "__main__": 10,
+    "commands/prepare": 9,
+    "commands/train": 9,
+    "commands/evaluate": 9,
+    "commands/sample": 9,
+    "commands/score": 9,
+    "commands/info": 9,
+    "commands/plot": 9,
+    "commands/lab": 9,
+    "commands/corpora": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 
 # The modules whose import loads torch. All others start without it, and so does what uses them.
 TORCH_ROOMS = {
     *("layers", "model"),
-    *("evaluation", "dynamic"),
-    *("devices", "optimizers", "averaging", "training", "checkpoint", "runs", "session"),
+    *("evaluation", "dynamic", "torch_stepper"),
+    *("devices", "optimizers", "averaging", "training", "inheritance"),
+    *("training_state", "checkpoint", "runs", "session"),
     *("lab/trials", "lab/memory"),
 }
 

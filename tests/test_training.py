@@ -10,12 +10,13 @@ import torch
 from charnn.config import TrainConfig
 from charnn.devices import Arithmetic
 from charnn.errors import DivergedError
-from charnn.evaluation import Units, evaluate_carried
+from charnn.evaluation import evaluate_carried
 from charnn.events import Evaluation, Step
 from charnn.metrics import Score
 from charnn.pace import Pace
 from charnn.samplers import IGNORE, RandomSampler, SequentialSampler
 from charnn.training import Training, mean_nats, planned_steps, train
+from charnn.units import Units
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 UNITS = Units(np.ones(11, np.int64), np.ones(11, np.int64), None)

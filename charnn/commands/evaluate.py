@@ -114,8 +114,9 @@ def _score(
     streams: int | None,
     arithmetic: "Arithmetic",
 ) -> tuple["Score", str]:
-    from charnn.evaluation import Units, default_streams, evaluate_carried, evaluate_windows
+    from charnn.evaluation import default_streams, evaluate_carried, evaluate_windows
     from charnn.model import with_weights
+    from charnn.units import Units
 
     model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
     units = Units.of(loaded.tokenizer)
@@ -135,8 +136,8 @@ def _score_dynamic(
     tune: bool,
 ) -> tuple["Score", str]:
     from charnn import dynamic
-    from charnn.evaluation import Units
     from charnn.model import with_weights
+    from charnn.units import Units
 
     model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
     units, start_token = Units.of(loaded.tokenizer), loaded.start_token

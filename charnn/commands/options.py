@@ -19,6 +19,8 @@ ALIASES = {  # what users of the older tools type
     "--repeat-penalty": "--repetition-penalty",
 }
 
+BARE = {"--color": ("auto", "always", "never")}  # an option whose value may be left out: the first
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No hints and no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 DataDir = Annotated[
@@ -68,11 +70,16 @@ def merged(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     return {**settings, **flags}
 
 
-def without_aliases(arguments: list[str]) -> list[str]:
-    """The arguments with the older tools' spellings replaced by ours, up to a bare `--`."""
+def in_full(arguments: list[str]) -> list[str]:
+    """The arguments as they are spelled in full, up to a bare `--`.
+
+    The older tools' names are replaced by ours, and values that were left out are put in.
+    """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     renamed = []
-    for argument in arguments[:end]:
+    for argument, following in zip(arguments[:end], [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
+        if name in BARE and not equals and following not in BARE[name]:
+            equals, value = "=", BARE[name][0]
         renamed.append(ALIASES.get(name, name) + equals + value)
     return renamed + arguments[end:]

@@ -1,9 +1,9 @@
 """`charnn sample`: model → text on stdout."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,12 +11,14 @@ from charnn import workspace
 from charnn.commands import options
 from charnn.commands.options import option
 from charnn.config import SampleConfig, validate
-from charnn.errors import UsageError
-from charnn.output import Output
+from charnn.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from charnn.generation import Piece, Sample
+    from charnn.display import Display
+    from charnn.generation import Context
     from charnn.model_file import ModelFile
+    from charnn.stepper import Network
+    from charnn.writing import Event, Novel
 
 Unknown = Literal["error", "skip", "replace"]
 
@@ -73,52 +75,146 @@ def sample(
     unk: Annotated[
         Unknown, typer.Option(help="Symbols of the prompt that the model does not know.")
     ] = "error",
+    state: Annotated[
+        Path | None, typer.Option(help="Go on where --save-state left off.", metavar="FILE")
+    ] = None,
+    save_state: Annotated[
+        Path | None, typer.Option(help="Save where the text stands at its end.", metavar="FILE")
+    ] = None,
+    novel: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Drop samples with N or more characters in a row from the corpus."
+        ),
+    ] = None,
     unbuffered: Annotated[
         bool, typer.Option("--unbuffered", help="Write each token at once, also into a pipe.")
     ] = False,
+    device: Annotated[
+        str, typer.Option(help="cpu without torch, or cuda, mps for large batches.")
+    ] = "cpu",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; default: all but one.")
     ] = None,
+    data_dir: options.DataDir = None,
     runs_dir: options.RunsDir = None,
     quiet: options.Quiet = False,
 ) -> int:
     """Stream text from a model."""
     config = validate(SampleConfig, options.given(context, SampleConfig))
-    if config.max_new_tokens < 0 and samples > 1:
-        raise UsageError("-n -1 never ends, so there is no second sample", "leave out --samples")
+    _check(config, samples, save_state, novel)
     from charnn.threads import set_up_numpy
 
     set_up_numpy(threads)
-    from charnn import generation
+    from charnn import generation, writing
     from charnn.constraints import constrain
+    from charnn.display import Display
     from charnn.model_file import read_model
-    from charnn.stepper import Stepper
 
+    display = Display(quiet=quiet)
     loaded = read_model(workspace.find_model(model, workspace.runs_dir(runs_dir)))
+    tokenizer = loaded.tokenizer
+    constraint = constrain(tokenizer.pieces, tokenizer.unk_id, ban=ban, allow=allow, match=match)
+    stepper = _stepper(loaded, device)
+    opening = _opening(loaded, stepper, state, seed, display)
     text = _prompt(prompt, prompt_file)
-    pieces = loaded.tokenizer.pieces
+    if text:
+        ids = generation.encode_prompt(tokenizer, _for(loaded, text), unk)
+        opening = generation.read(stepper, opening, ids)
     request = generation.Request(
         config=config,
-        constraint=constrain(pieces, loaded.tokenizer.unk_id, ban=ban, allow=allow, match=match),
-        seed=_seed(seed, quiet=quiet),
+        constraint=constraint,
+        seed=opening.seed,
         samples=samples,
         stop=tuple(stop or ()) + (("\n",) if loaded.records else ()),
         raw=raw is True,
         loss=json or jsonl,
     )
-    stepper = Stepper(loaded.config, loaded.tensors)
-    opening = generation.opening(stepper, loaded.start_token)
-    if text:
-        ids = generation.encode_prompt(loaded.tokenizer, _for(loaded, text), unk)
-        opening = generation.read(stepper, opening, ids)
-    events = generation.generate(stepper, loaded.tokenizer, request, opening)
+    events: Iterable[Event] = generation.generate(stepper, tokenizer, request, opening)
+    if save_state:
+        events = _saving(events, save_state, loaded.sha256)
+    judge = _judge(loaded, novel, workspace.data_dir(data_dir)) if novel else None
+    events = judge.among(events) if judge else events
     shown = text if echo else ""
     if json or jsonl:
-        _write_json(events, shown, request.seed, one_object=json and samples > 1)
+        writing.write_json(events, shown, request.seed, one_object=json and samples > 1)
     else:
-        separator = "\0" if null else sep
-        _write_text(events, shown, separator, raw=raw, null=null, unbuffered=unbuffered)
+        style = writing.Style(shown, "\0" if null else sep, raw, null, unbuffered)
+        writing.write_text(events, style)
+    if judge and judge.dropped:
+        display.note(
+            f"{judge.dropped} of {samples} samples dropped: not new for {novel} characters"
+        )
     return 0
+
+
+def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: int | None) -> None:
+    """What does not go together, before anything is loaded."""
+    endless = config.max_new_tokens < 0
+    if endless and samples > 1:
+        raise UsageError("-n -1 never ends, so there is no second sample", "leave out --samples")
+    if endless and novel:
+        raise UsageError("-n -1 never ends, so --novel cannot judge it", "give -n")
+    if save_state and samples > 1:
+        raise UsageError(f"--save-state of {samples} samples: which of them?", "one --samples")
+    if save_state and not save_state.parent.is_dir():
+        raise StorageError(f"cannot write {save_state}: there is no such folder", "make it first")
+
+
+def _stepper(model: "ModelFile", device: str) -> "Network":
+    if device == "cpu":
+        from charnn.stepper import Stepper
+
+        return Stepper(model.config, model.tensors)
+    from charnn.devices import choose_device
+    from charnn.torch_stepper import TorchStepper
+
+    return TorchStepper(model.config, model.tensors, choose_device(device))
+
+
+def _opening(
+    model: "ModelFile",
+    stepper: "Network",
+    state: Path | None,
+    seed: int | None,
+    display: "Display",
+) -> "Context":
+    """Where the text begins: at the start, or where another ended, with its random numbers.
+
+    A seed that is given begins new ones. One that is made up is told, so that the text can be had
+    again.
+    """
+    from charnn import generation
+
+    if state:
+        from charnn.state_file import read_state
+
+        context = read_state(state, stepper, model.sha256)
+        return context if seed is None else context._replace(seed=seed, drawn=0)
+    if seed is None:
+        seed = int.from_bytes(os.urandom(4), "little")
+        display.note(f"seed {seed}")
+    return generation.opening(stepper, model.start_token)._replace(seed=seed)
+
+
+def _saving(events: Iterable["Event"], path: Path, sha256: str) -> Iterator["Event"]:
+    """The events of a single sample, whose end is saved before it is told."""
+    from charnn.generation import Sample
+    from charnn.state_file import write_state
+
+    for event in events:
+        if isinstance(event, Sample):
+            assert event.context
+            write_state(path, event.context, sha256)
+        yield event
+
+
+def _judge(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
+    from charnn.corpus import training_text
+    from charnn.overlap import TextIndex
+    from charnn.writing import Novel
+
+    return Novel(TextIndex(training_text(model.fingerprint, datasets)).longest, novel)
 
 
 def _prompt(prompt: str | None, prompt_file: str | None) -> str:
@@ -137,85 +233,3 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
 
 def _for(model: "ModelFile", text: str) -> str | bytes:
     return text.encode("utf-8", "surrogateescape") if model.tokenizer.kind == "byte" else text
-
-
-def _seed(given: int | None, *, quiet: bool) -> int:
-    """The seed as given, or a new one, which is told so that the text can be had again."""
-    if given is not None:
-        return given
-    from charnn.display import Display
-
-    seed = int.from_bytes(os.urandom(4), "little")
-    Display(quiet=quiet).note(f"seed {seed}")
-    return seed
-
-
-def _write_text(
-    events: Iterable["Piece | Sample"],
-    prompt: str,
-    separator: str,
-    *,
-    raw: bool | None,
-    null: bool,
-    unbuffered: bool,
-) -> None:
-    """Samples as text, each with the prompt before it, separated, and a newline at the end."""
-    from charnn.display import visible
-    from charnn.generation import Piece
-
-    output = Output(unbuffered=unbuffered)
-    safe = output.is_terminal if raw is None else not raw
-    last = ""
-
-    def put(text: str) -> None:
-        nonlocal last
-        last = text or last
-        output.write((visible(text) if safe else text).encode("utf-8", "surrogateescape"))
-
-    current = -1
-    for event in events:
-        if event.index != current:
-            current = event.index
-            put(separator if current and not null else "")
-            put(prompt)
-        if isinstance(event, Piece):
-            put(event.text)
-        elif null:
-            put(separator)
-        if output.is_terminal or isinstance(event, Piece) is False:
-            output.flush()
-    if not (last.endswith("\n") or null or raw):
-        put("\n")
-    output.flush()
-
-
-def _write_json(
-    events: Iterable["Piece | Sample"], prompt: str, seed: int, *, one_object: bool
-) -> None:
-    """One object a sample as each is done, or all of them in one."""
-    from charnn.files import to_json
-    from charnn.generation import Piece
-
-    output = Output()
-    texts: dict[int, str] = {}
-    done: list[dict[str, Any]] = []
-    for event in events:
-        if isinstance(event, Piece):
-            texts[event.index] = texts.get(event.index, "") + event.text
-            continue
-        row = {
-            "index": event.index,
-            "seed": seed,
-            "text": prompt + texts.pop(event.index, ""),
-            "tokens": event.tokens,
-            "loss": event.loss,
-            "finish": event.finish,
-        }
-        if one_object:
-            done.append(row)
-        else:
-            output.line(to_json(row))
-            output.flush()
-    if one_object:
-        output.line(to_json({"seed": seed, "samples": done}))
-    output.flush()

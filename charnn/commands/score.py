@@ -1,0 +1,162 @@
+"""`charnn score`: lines in, how surprising each of them is out."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from charnn import workspace
+from charnn.commands import options
+from charnn.output import Output
+
+if TYPE_CHECKING:
+    from charnn.display import Display
+    from charnn.lines import Part
+    from charnn.model_file import ModelFile
+    from charnn.overlap import TextIndex
+    from charnn.scoring import Reader
+
+STDIN = "-"
+Color = Literal["auto", "always", "never"]
+
+
+def score(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] [FILE]...",
+            help="A run, a model file, or nothing for the newest; then files instead of stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The model; all arguments are files then.")
+    ] = None,
+    lines: Annotated[
+        bool, typer.Option("--lines/--whole", help="A row for each line, or one for all the text.")
+    ] = True,
+    state: Annotated[
+        Literal["reset", "carry"],
+        typer.Option(help="Whether a line is read on its own, or after those before it."),
+    ] = "reset",
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="A row for each token: line, bits, token.")
+    ] = False,
+    color: Annotated[
+        Color,
+        typer.Option(
+            help="Show surprise as colour; bare --color means auto: on a terminal only.",
+            show_default=False,
+        ),
+    ] = "never",
+    overlap: Annotated[
+        bool,
+        typer.Option(
+            "--overlap", help="Add the longest piece copied from the training text, in characters."
+        ),
+    ] = False,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Let the model learn from what it has scored.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json/--tsv", help="One JSON object a line, or bits per char and text")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Groups of lines read at once; default: all cores.")
+    ] = None,
+    data_dir: options.DataDir = None,
+    runs_dir: options.RunsDir = None,
+    quiet: options.Quiet = False,
+) -> int:
+    """Say how surprising each line is: bits per character, then the line."""
+    from charnn.threads import core_count, set_up_numpy
+
+    set_up_numpy(1)
+    from charnn.display import Display
+    from charnn.model_file import read_model
+    from charnn.rows import Assembler, Layout
+    from charnn.scoring import Scorer
+    from charnn.stepper import Stepper
+
+    names = list(arguments or [])
+    chosen = model if model is not None else (names.pop(0) if names else None)
+    loaded = read_model(workspace.find_model(chosen, workspace.runs_dir(runs_dir)))
+    datasets = workspace.data_dir(data_dir)
+    output, display = Output(), Display(quiet=quiet)
+    layout = Layout(json, per_token, _has_color(color, output), output.is_terminal)
+    scorer = Scorer(
+        Stepper(loaded.config, loaded.tensors),
+        loaded.tokenizer,
+        loaded.start_token,
+        carry=state == "carry",
+        reader=_learning(loaded, datasets) if adapt else None,
+        threads=threads or core_count(),
+    )
+    assembler = Assembler(scorer, layout, _index(loaded, datasets) if overlap else None)
+    for parts in _parts(names or [STDIN], display, lines=lines):
+        for scored in scorer.score(parts):
+            for row in assembler.add(scored):
+                output.write(layout.rendered(row))
+        output.flush()
+    return 0
+
+
+def _has_color(color: Color, output: Output) -> bool:
+    import os
+
+    if color == "auto":
+        return output.is_terminal and not os.environ.get("NO_COLOR")
+    return color == "always"
+
+
+def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[list["Part"]]:
+    """The text of each file, in lines or as a whole, as it comes."""
+    from charnn import lines as streams
+
+    for name in names:
+        with _opened(name, display) as descriptor:
+            chunks = streams.chunks_of(descriptor)
+            if lines:
+                yield from streams.lines(chunks, lambda: streams.is_ready(descriptor))
+            else:
+                yield from streams.whole(chunks)
+
+
+@contextlib.contextmanager
+def _opened(name: str, display: "Display") -> Iterator[int]:
+    from charnn.errors import StorageError
+    from charnn.files import storage_errors
+
+    if name == STDIN:
+        if sys.stdin is None:
+            raise StorageError("cannot read standard input: it is closed", "name a file")
+        if sys.stdin.isatty():
+            display.hint("reading lines from the terminal; Ctrl-D ends them")
+        yield sys.stdin.fileno()
+    else:
+        with storage_errors("read", Path(name)), Path(name).open("rb") as file:
+            yield file.fileno()
+
+
+def _index(model: "ModelFile", datasets: Path) -> "TextIndex":
+    """The text that the model was trained on, ready to be searched."""
+    from charnn.corpus import training_text
+    from charnn.overlap import TextIndex
+
+    return TextIndex(training_text(model.fingerprint, datasets))
+
+
+def _learning(model: "ModelFile", datasets: Path) -> "Reader":
+    """The network as one that learns from what it reads."""
+    from charnn import dynamic
+    from charnn.corpus import find_dataset_of
+    from charnn.model import with_weights
+
+    train = find_dataset_of(model.fingerprint, datasets).split("train")
+    network, rates = with_weights(model.config, model.tensors), dynamic.Rates()
+    unk_id = model.tokenizer.unk_id
+    sizes = dynamic.gradient_sizes(network, train, unk_id, rates.segment)
+    return dynamic.LearningReader(network, sizes, unk_id, rates)

@@ -1,0 +1,81 @@
+"""Where a text stands, as a small file bound to its model, so that a script can go on from there.
+
+The format is safetensors; docs/format.md states it. Read without trust, as model files are.
+Never knows: how a state is computed or used.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from charnn import tensor_files
+from charnn.cells import Floats
+from charnn.errors import DataError
+from charnn.files import write_file
+from charnn.filters import RECENT
+from charnn.generation import Context
+from charnn.stepper import Network, State
+from charnn.tensor_files import Packed, damaged
+
+FORMAT = "charnn-state"
+FORMAT_VERSION = 1
+RECENT_IDS = "recent"
+MOST_DIGITS = 40  # of a count or a seed
+
+
+def write_state(path: Path, context: Context, model_sha256: str) -> None:
+    """Write the context of a model's text to `path` in one step. Raises StorageError."""
+    tensors = dict(_named(context.state)) | {RECENT_IDS: context.recent}
+    strings = {
+        tensor_files.FORMAT: FORMAT,
+        tensor_files.FORMAT_VERSION: str(FORMAT_VERSION),
+        "model_sha256": model_sha256,
+        "seed": str(context.seed),
+        "drawn": str(context.drawn),
+    }
+    write_file(path, tensor_files.pack(tensors, strings))
+
+
+def read_state(path: Path, stepper: Network, model_sha256: str) -> Context:
+    """The context in a file.
+
+    Raises DataError for a file that is damaged, no state, or that of another model, StorageError
+    if it cannot be read.
+    """
+    packed = tensor_files.unpack(path, FORMAT, FORMAT_VERSION, "charnn sample --save-state")
+    if packed.strings.get("model_sha256") != model_sha256:
+        raise DataError(
+            f"{path} is the state of another model",
+            "name the model that it was saved with, or begin without --state",
+        )
+    shapes = {name: part.shape for name, part in _named(stepper.initial_state())}
+    packed.check(shapes | {RECENT_IDS: (_recent_count(packed),)}, {RECENT_IDS: "I64"})
+    tensors = packed.tensors()
+    state, recent = tuple(tensors[name] for name in shapes), tensors[RECENT_IDS]
+    if not all(np.isfinite(part).all() for part in state):
+        raise damaged(path, "it holds values that are not finite")
+    if len(recent) and not (recent.min() >= 0 and recent.max() < stepper.config.vocab_size):
+        raise damaged(path, "it holds ids that are no tokens")
+    return Context(state, recent, _number(packed, "seed"), _number(packed, "drawn"))
+
+
+def _named(state: State) -> Iterator[tuple[str, Floats]]:
+    """The parts of a state under their names in the file."""
+    return ((f"state.{index}", part) for index, part in enumerate(state))
+
+
+def _recent_count(packed: Packed) -> int:
+    entry = packed.entries.get(RECENT_IDS)
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    count = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
+    if not isinstance(count, int) or not 0 <= count <= RECENT:
+        raise damaged(packed.path, f"{RECENT_IDS} should be at most {RECENT} ids")
+    return count
+
+
+def _number(packed: Packed, name: str) -> int:
+    text = packed.strings.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+        raise damaged(packed.path, f"{name} {text[:20]!r} is not a number")
+    return int(text)

@@ -1,0 +1,127 @@
+"""Arrays and strings in one safetensors file: written the same way each time, read without trust.
+
+Nothing in a file is executed, and no size that it claims is believed before it is checked against
+the file. Never knows: what the arrays are for.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn import files
+from charnn.errors import DataError
+
+MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
+LENGTH_PREFIX = 8  # bytes of little-endian header length at the start of the file
+FORMAT, FORMAT_VERSION = "format", "format_version"  # strings that every file of ours has
+
+Array = npt.NDArray[Any]
+
+
+def pack(tensors: Mapping[str, Array], strings: Mapping[str, str]) -> bytes:
+    """The bytes of a file: the same arrays and strings give the same bytes.
+
+    `sha256`, of all bytes behind the header, is added to the strings.
+    """
+    from safetensors.numpy import save
+
+    body = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+    start = data_start(body)
+    all_strings = {**strings, "sha256": files.sha256(memoryview(body)[start:])}
+    # The library would write these strings in a random order.
+    header = {"__metadata__": all_strings, **json.loads(body[LENGTH_PREFIX:start])}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH_PREFIX)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(LENGTH_PREFIX, "little") + text + body[start:]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A file whose header has been read, and nothing else.
+
+    `entries` holds what the header claims of each array: its dtype and shape.
+    """
+
+    path: Path
+    data: bytes
+    strings: dict[str, str]
+    entries: dict[str, Any]
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]) -> None:
+        """Raise DataError unless the arrays claimed are exactly these; "F32" where not said."""
+        if self.entries.keys() != shapes.keys():
+            odd = sorted(self.entries.keys() ^ shapes.keys())[0]
+            there = "unexpected" if odd in self.entries else "missing"
+            raise damaged(self.path, f"tensor {odd!r} is {there}")
+        for name, shape in shapes.items():
+            entry, dtype = self.entries[name], dtypes.get(name, "F32")
+            claimed = entry.get("shape") if isinstance(entry, dict) else None
+            if claimed != list(shape) or entry.get("dtype") != dtype:
+                raise damaged(self.path, f"tensor {name} should be {dtype} {shape}, not {entry}")
+
+    def tensors(self) -> dict[str, Array]:
+        """The arrays. Raises DataError where they are not those that were written."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        if self.strings.get("sha256") != self.digest:
+            raise damaged(self.path, "the weights do not match their SHA-256")
+        try:
+            return load(self.data)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise damaged(self.path, str(error)) from None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all bytes behind the header."""
+        return files.sha256(memoryview(self.data)[data_start(self.data) :])
+
+
+def unpack(path: Path, kind: str, version: int, writer: str) -> Packed:
+    """The header of a file of one kind, which `writer` writes.
+
+    Raises DataError for a file that is damaged or of another kind, StorageError if it cannot be
+    read.
+    """
+    data = files.read_bytes(path)
+    _refuse_pickle(data, path)
+    length = int.from_bytes(data[:LENGTH_PREFIX], "little")
+    if len(data) < LENGTH_PREFIX or length > min(len(data) - LENGTH_PREFIX, MAX_HEADER):
+        raise damaged(path, "its header is cut short or it is no safetensors file")
+    entries = files.parse_json_object(data[LENGTH_PREFIX : LENGTH_PREFIX + length], str(path))
+    strings = entries.pop("__metadata__", None)
+    if not isinstance(strings, dict) or strings.get(FORMAT) != kind:
+        raise DataError(f"{path} was not written by {writer}", f"give a file that {writer} wrote")
+    if strings.get(FORMAT_VERSION) != str(version):
+        raise DataError(
+            f"{path} has format version {strings.get(FORMAT_VERSION)!r}; "
+            f"this charnn reads {version}",
+            "update charnn",
+        )
+    if not all(isinstance(value, str) for value in strings.values()):
+        raise damaged(path, "its header holds something that is not a string")
+    return Packed(path, data, strings, entries)
+
+
+def data_start(data: bytes) -> int:
+    """Where the arrays begin."""
+    return LENGTH_PREFIX + int.from_bytes(data[:LENGTH_PREFIX], "little")
+
+
+def _refuse_pickle(data: bytes, path: Path) -> None:
+    if data[:2] == b"PK" or (data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05"):
+        raise DataError(
+            f"{path} is a pickle or zip archive; charnn never opens those, they can run code",
+            "give a file that charnn wrote",
+        )
+
+
+def damaged(path: Path, why: str) -> DataError:
+    """The error for a file that is not what it should be."""
+    return DataError(f"{path} is damaged: {why[:500]}", "copy it again, or make it again")

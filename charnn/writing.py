@@ -1,0 +1,118 @@
+"""Samples to stdout as they come: text with separators, or JSON; those that only copy left out.
+
+Never knows: models, or how a text is drawn.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from charnn.display import visible
+from charnn.files import to_json
+from charnn.generation import Piece, Sample
+from charnn.output import Output
+
+PATIENCE = 0.2  # seconds that text waits for more, where nobody looks at every token
+
+Event = Piece | Sample
+
+
+@dataclass(frozen=True)
+class Style:
+    """How texts are put out: `prompt` before each, `separator` between them.
+
+    `raw` is None for exact bytes in a pipe and harmless ones on a terminal. `null` ends each
+    sample with the separator, and adds no newline.
+    """
+
+    prompt: str = ""
+    separator: str = "\n"
+    raw: bool | None = None
+    null: bool = False
+    unbuffered: bool = False
+
+
+def write_text(events: Iterable[Event], style: Style) -> None:
+    """Samples as text, and a newline at the end where one is missing."""
+    output = Output(unbuffered=style.unbuffered)
+    safe = output.is_terminal if style.raw is None else not style.raw
+    last = ""
+    flushed = time.monotonic()
+
+    def put(text: str) -> None:
+        nonlocal last
+        last = text or last
+        output.write((visible(text) if safe else text).encode("utf-8", "surrogateescape"))
+
+    current = None
+    for event in events:
+        if event.index != current:
+            put(style.separator if current is not None and not style.null else "")
+            put(style.prompt)
+            current = event.index
+        if isinstance(event, Piece):
+            put(event.text)
+        elif style.null:
+            put(style.separator)
+        now = time.monotonic()
+        if output.is_terminal or now - flushed > PATIENCE:
+            output.flush()
+            flushed = now
+    if current is not None and not (last.endswith("\n") or style.null or style.raw):
+        put("\n")
+    output.flush()
+
+
+def write_json(events: Iterable[Event], prompt: str, seed: int, *, one_object: bool) -> None:
+    """One object a sample as each is done, or all of them in one."""
+    output = Output()
+    done: list[dict[str, Any]] = []
+    for text, end in whole(events):
+        row = {
+            "index": end.index,
+            "seed": seed,
+            "text": prompt + text,
+            "tokens": end.tokens,
+            "loss": end.loss,
+            "finish": end.finish,
+        }
+        if one_object:
+            done.append(row)
+        else:
+            output.line(to_json(row))
+            output.flush()
+    if one_object:
+        output.line(to_json({"seed": seed, "samples": done}))
+    output.flush()
+
+
+def whole(events: Iterable[Event]) -> Iterator[tuple[str, Sample]]:
+    """The text of each sample, and how it ended."""
+    pieces: list[str] = []
+    for event in events:
+        if isinstance(event, Piece):
+            pieces.append(event.text)
+        else:
+            yield "".join(pieces), event
+            pieces.clear()
+
+
+class Novel:
+    """Lets samples through whose longest copied piece is shorter than a limit; counts the others.
+
+    `longest` gives that of a text, in characters.
+    """
+
+    def __init__(self, longest: Callable[[str], int], limit: int) -> None:
+        self.longest, self.limit, self.dropped = longest, limit, 0
+
+    def among(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The events of the samples that are new, each sample at once."""
+        for text, end in whole(events):
+            if self.longest(text) >= self.limit:
+                self.dropped += 1
+                continue
+            if text:
+                yield Piece(end.index, text)
+            yield end

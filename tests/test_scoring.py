@@ -1,0 +1,154 @@
+"""Scores of lines: as the network says, whatever stands beside them, long ones part by part."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charnn import lines as streams
+from charnn import scoring
+from charnn.lines import Part
+from charnn.scoring import Passage, Scorer, StepperReader, encoded, last_cut
+from charnn.stepper import log_probs
+from charnn.tokenizer import build
+from tests.tiny import tiny_stepper
+
+TEXT = "the quick brown fox jumps over the lazy dog, or: 狐狸 跳过 了 é\n" * 4
+TOKENIZERS = {
+    "char": build("char", TEXT),
+    "byte": build("byte", TEXT),
+    "word": build("word", TEXT),
+    "bpe": build("bpe", TEXT, vocab_size=280),
+}
+STEPPERS = {
+    kind: tiny_stepper("lstm", 2, vocab_size=tokenizer.vocab_size, hidden_size=16)
+    for kind, tokenizer in TOKENIZERS.items()
+}
+START = 3
+KINDS = pytest.mark.parametrize("kind", TOKENIZERS)
+LINES = st.lists(st.text(alphabet="the quick 狐é,X", max_size=30).map(str.encode), max_size=50)
+
+
+def scorer(kind="char", **options):
+    return Scorer(STEPPERS[kind], TOKENIZERS[kind], START, **options)
+
+
+def nats_one_by_one(kind, ids, before=()):
+    """-ln p of each id, a step at a time, from a fresh state; NaN for <unk>."""
+    streams = STEPPERS[kind].streams(STEPPERS[kind].initial_state())
+    logits = streams.step(np.array([START]))
+    for index in before:
+        logits = streams.step(np.array([index]))
+    nats = []
+    for index in ids:
+        known = index != TOKENIZERS[kind].unk_id
+        nats.append(-log_probs(logits, np.array([index]))[0] if known else math.nan)
+        logits = streams.step(np.array([index]))
+    return nats
+
+
+@KINDS
+def test_a_line_has_the_nats_of_its_tokens(kind) -> None:
+    """Each predicted from the start token and those before it in the line."""
+    lines = [b"the fox", b"", "狐狸 Xé".encode(), b"dog"]
+    results = list(scorer(kind).score([Part(line) for line in lines]))
+
+    for line, result in zip(lines, results, strict=True):
+        ids = encoded(TOKENIZERS[kind], line).tolist()
+        assert result.ids.tolist() == ids
+        assert result.nats == pytest.approx(nats_one_by_one(kind, ids), abs=1e-4, nan_ok=True)
+
+
+@given(LINES, st.randoms(use_true_random=False))
+def test_no_bit_depends_on_the_lines_around_it(lines, random) -> None:
+    """Alone, among others, in another order, on several threads: the same numbers exactly."""
+    alone = {line: next(scorer().score([Part(line)])).nats.tobytes() for line in lines}
+    random.shuffle(lines)
+    together = scorer(threads=3).score([Part(line) for line in lines * 3])
+
+    assert [r.nats.tobytes() for r in together] == [alone[line] for line in lines * 3]
+
+
+@pytest.mark.parametrize("hidden_size", [33, 128, 512])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_columns_of_a_product_do_not_know_each_other(cell, hidden_size) -> None:
+    """At sizes where libraries change how they multiply, too."""
+    tokenizer = TOKENIZERS["char"]
+    network = tiny_stepper(cell, 2, vocab_size=tokenizer.vocab_size, hidden_size=hidden_size)
+    lines = [Part(line.encode()) for line in ("the fox", "quick", "dog, or: brown", "é") * 9]
+    alone = [next(Scorer(network, tokenizer, START).score([line])).nats for line in lines]
+
+    for one, among in zip(alone, Scorer(network, tokenizer, START).score(lines), strict=True):
+        assert np.array_equal(one, among.nats)
+
+
+@KINDS
+@given(lines=LINES)
+def test_carried_lines_are_the_whole_text(kind, lines) -> None:
+    """Line ends are read between them, and not scored."""
+    tokenizer = TOKENIZERS[kind]
+    results = list(scorer(kind, carry=True).score([Part(line) for line in lines]))
+    before = []
+    for line, result in zip(lines, results, strict=True):
+        ids = encoded(tokenizer, line).tolist()
+        expected = nats_one_by_one(kind, ids, before)
+        assert result.nats == pytest.approx(expected, abs=2e-4, nan_ok=True)
+        before += [*ids, *encoded(tokenizer, b"\n").tolist()]
+
+
+@KINDS
+@given(size=st.integers(1, 40))
+def test_a_long_line_in_pieces_is_the_line(kind, size) -> None:
+    """No character is lost, whatever the pieces; of tokens that may be cut, the nats are right."""
+    line = TEXT.replace("\n", " ").encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "LONG_LINE", size)
+        parts = streams.pieces(line)
+        passage = Passage(StepperReader(STEPPERS[kind]), TOKENIZERS[kind], START)
+        results = [passage.feed(part) for part in parts]
+
+    ids = np.concatenate([result.ids for result in results]).tolist()
+    if kind in ("char", "byte"):
+        assert ids == encoded(TOKENIZERS[kind], line).tolist()
+    elif kind == "bpe":
+        assert TOKENIZERS[kind].decode(ids) == line
+    nats = np.concatenate([result.nats for result in results])
+    assert nats == pytest.approx(nats_one_by_one(kind, ids), abs=2e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_pieces_cut_words_where_there_is_a_space(kind) -> None:
+    """With a space in every piece the tokens are those of the whole line."""
+    line = TEXT.replace("\n", " ").encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "LONG_LINE", 25)
+        passage = Passage(StepperReader(STEPPERS[kind]), TOKENIZERS[kind], START)
+        ids = np.concatenate([passage.feed(part).ids for part in streams.pieces(line)]).tolist()
+
+    assert ids == encoded(TOKENIZERS[kind], line).tolist()
+
+
+def test_sums_leave_out_what_is_unknown() -> None:
+    """<unk> is counted, and in no loss."""
+    scored = next(scorer().score([Part(b"thXe")]))
+    total = scorer().total(scored)
+
+    assert (total.tokens, total.unknown, total.chars) == (3, 1, 3)
+    assert total.nats == pytest.approx(np.nansum(scored.nats))
+    assert scorer().spelled(scored) == [b"t", b"h", b"X", b"e"]
+
+
+def test_a_cut_is_before_the_last_space_after_something() -> None:
+    """So that a space stays with its word."""
+    assert last_cut("one two") == 3
+    assert last_cut("one two ") == 7
+    assert last_cut(" one") == 4
+    assert last_cut("") == 0
+
+
+def test_a_width_of_one_product_is_stated() -> None:
+    """The padding of a group is not read as text."""
+    assert next(scorer().score([Part(b"e")])).nats.shape == (1,)
+    assert scoring.WIDTH == 16
