@@ -7,12 +7,13 @@ import contextlib
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from charnn.errors import UsageError
+from charnn.errors import CharnnError, UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WORTH_IT = 1.2  # reduced precision must be at least this much faster to be chosen
@@ -68,12 +69,31 @@ def configure(threads: int | None, *, deterministic: bool) -> None:
         torch.backends.cudnn.benchmark = False
 
 
-def choose_precision(name: str, device: torch.device, hidden_size: int, batch_size: int) -> str:
+@contextlib.contextmanager
+def memory_explained(batch_size: int) -> Iterator[None]:
+    """Turn "out of memory" inside the block into an error that says what takes less."""
+    try:
+        yield
+    except RuntimeError as error:
+        on_cpu = "can't allocate memory" in str(error)  # torch has no class of its own for this
+        if not on_cpu and not isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise CharnnError(
+            f"out of memory at batch size {batch_size}",
+            f"use --batch-size {max(1, batch_size // 2)}, a shorter --bptt, or a smaller model",
+        ) from error
+
+
+def choose_precision(
+    name: str, device: torch.device, hidden_size: int, batch_size: int, *, timed: bool = True
+) -> str:
     """`name`, or for "auto" the quicker of float32 and bfloat16 on this device.
 
     On a CPU both are timed on a layer of the given shape, so the answer is measured, not guessed
-    from the processor's name. Raises UsageError where the device lacks the precision asked for.
+    from the processor's name; unless `timed` it is float32, for clocks do not repeat. Raises UsageError where the device lacks the precision asked for.
     """
+    if name == "auto" and device.type == "cpu" and not timed:
+        return "float32"
     if name == "auto":
         return _quicker_precision(device, hidden_size, batch_size)
     if name != "float32" and not _can_train(device, name, hidden_size, batch_size):

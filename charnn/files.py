@@ -18,6 +18,7 @@ from typing import IO, Any
 from charnn.errors import BusyError, DataError, StorageError
 
 TEMPORARY = ".tmp-"  # prefix of everything unfinished; ignored by readers, removed by writers
+OUTGOING = ".old-"  # prefix of a folder that makes way; it comes back if its successor never does
 CHUNK = 1 << 20
 
 
@@ -59,8 +60,9 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
     """
     with storage_errors("write", path):
         temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+        temporary.unlink(missing_ok=True)
         try:
-            _write_synced(temporary, data)
+            write_new(temporary, data)
             os.rename(temporary, path)  # noqa: PTH104 - the system call is what is promised
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -68,8 +70,9 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
         sync_folder(path.parent)
 
 
-def _write_synced(path: Path, data: bytes | memoryview) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+def write_new(path: Path, data: bytes | memoryview) -> None:
+    """Write a file that is not there yet, through to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         view = memoryview(data).cast("B")
         while view:
@@ -95,19 +98,16 @@ def sync_folder(folder: Path) -> None:
 def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder to fill; it becomes `path` by one rename when the block ends well.
 
-    With `replace` an existing folder makes way at that moment. Every file directly inside is
-    fsynced first. Whatever goes wrong, no trace is left but the old folder.
+    With `replace` an existing folder makes way at that moment. The files inside are to be
+    written by `write_new`. Whatever goes wrong, no trace is left but the old folder.
     Raises StorageError.
     """
     with storage_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent, path.name)
+        clean_up(path.parent, path.name)
         temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
         try:
             temporary.chmod(0o777 & ~_umask())
             yield temporary
-            for file in temporary.iterdir():
-                _sync_file(file)
             sync_folder(temporary)
             _swap_in(temporary, path, replace=replace)
         except BaseException:
@@ -118,7 +118,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 def _swap_in(temporary: Path, path: Path, *, replace: bool) -> None:
     if replace and path.exists():
-        outgoing = path.with_name(f"{TEMPORARY}{path.name}-outgoing-{os.getpid()}")
+        outgoing = path.with_name(OUTGOING + path.name)
         path.rename(outgoing)
         try:
             temporary.rename(path)
@@ -130,23 +130,35 @@ def _swap_in(temporary: Path, path: Path, *, replace: bool) -> None:
         temporary.rename(path)
 
 
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def remove_leftovers(folder: Path, name: str) -> None:
-    """Remove what a killed process left behind while it wrote `name` in `folder`."""
-    for left in folder.glob(f"{TEMPORARY}{name}-*"):
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, for good; one that is there is left alone.
+
+    Raises StorageError.
+    """
+    with storage_errors("make", path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            sync_folder(folder.parent)
+
+
+def clean_up(folder: Path, name: str = "*") -> None:
+    """Remove what a killed process left behind while it wrote `name` in `folder`.
+
+    A folder that had made way, but was not replaced yet, comes back. Only for whoever may write
+    there: what another process is writing would be taken for a leftover.
+    """
+    for left in folder.glob(OUTGOING + name):
+        replaced = left.with_name(left.name.removeprefix(OUTGOING))
+        if not replaced.exists():
+            left.rename(replaced)
+    for left in [*folder.glob(f"{TEMPORARY}{name}-*"), *folder.glob(OUTGOING + name)]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
@@ -213,14 +225,15 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class Lock:
-    """Holds a folder for one process; freed by the system even after kill -9.
+    """Holds a folder, or one `name` in it, for one process; freed by the system after kill -9.
 
     The lock is advisory (flock), so it guards against a second charnn, not against other
     programs, and on a network file system only as far as that system keeps such locks.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / ".lock"
+    def __init__(self, folder: Path, name: str = "") -> None:
+        self._path = folder / (f".lock-{name}" if name else ".lock")
+        self._target = folder / name
         self._file: IO[str] | None = None
 
     def __enter__(self) -> "Lock":
@@ -242,7 +255,7 @@ class Lock:
                 owner = file.read(200).strip() or "another process"
                 file.close()
                 raise BusyError(
-                    f"{self._path.parent} is in use by {owner}",
+                    f"{self._target} is in use by {owner}",
                     "wait for it to end, or give another --name",
                 ) from None
             # Who held it before may have removed the name in between; then this file is nobody's.

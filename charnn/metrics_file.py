@@ -3,11 +3,12 @@
 Never knows: what the numbers mean.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from charnn import files
-from charnn.errors import StorageError
+from charnn.errors import DataError, StorageError
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -18,12 +19,23 @@ def append_row(folder: Path, row: dict[str, Any]) -> None:
         file.write(files.to_json(row) + "\n")
 
 
-def cut_back(folder: Path, step: int) -> None:
-    """Keep what had happened by `step`; a torn last line goes too. Raises StorageError."""
+def cut_back(folder: Path, step: int, evaluated_at: int) -> None:
+    """Keep the rows up to `step`, validations up to `evaluated_at`.
+
+    Torn and damaged lines go too: a log is no reason not to go on. Raises StorageError.
+    """
     path = folder / METRICS_FILE
-    if path.is_file():
-        kept = [row for row in files.read_json_lines(path) if row.get("step", 0) <= step]
-        files.write_file(path, "".join(files.to_json(row) + "\n" for row in kept).encode())
+    if not path.is_file():
+        return
+    last = {"train": step, "val": evaluated_at}
+    kept = []
+    for line in files.read_bytes(path).split(b"\n")[:-1]:
+        with contextlib.suppress(DataError):
+            row = files.parse_json_object(line, METRICS_FILE)
+            at, split = row.get("step"), row.get("split")
+            if isinstance(at, int) and isinstance(split, str) and at <= last.get(split, -1):
+                kept.append(files.to_json(row) + "\n")
+    files.write_file(path, "".join(kept).encode())
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -111,6 +111,13 @@ def _decay_groups(tensors: Iterable[Tensor], config: TrainConfig) -> list[dict[s
     ]
 
 
+# What each class remembers of a weight.
+STATE_NAMES: dict[type[Optimizer], set[str]] = {
+    GateMuon: {"momentum"},
+    AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    SGD: set(),
+}
+
 OPTIMIZERS: dict[str, Callable[[LanguageModel, TrainConfig], list[Optimizer]]] = {
     "adamw": _adamw,
     "muon": _muon,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charnn import files
-from charnn.checkpoint import save_checkpoint
+from charnn.checkpoint import CHECKPOINTS, save_checkpoint
 from charnn.config import TrainConfig
 from charnn.corpus import Dataset
 from charnn.errors import StorageError, UsageError
@@ -32,7 +32,6 @@ class Run:
         self.folder = folder
         self.dataset = dataset
         self.config = config
-        self._losses: list[float] = []
         self._log_failed = False
 
     @property
@@ -48,24 +47,31 @@ class Run:
         if force and (self.folder / CONFIG_FILE).is_file():
             with files.storage_errors("replace", self.folder):
                 remove_run(self.folder)
+        files.make_folder(self.folder.parent)
         with files.storage_errors("make", self.folder):
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self.folder.mkdir()
             except FileExistsError:
+                if not self.folder.is_dir():
+                    raise
                 raise UsageError(
                     f"{self.folder} exists already",
                     "give another --name, --resume it, or replace it with --force",
                 ) from None
+
+    def clean_up(self) -> None:
+        """Remove what a killed process left unfinished here. Raises StorageError."""
+        with files.storage_errors("clean up", self.folder):
+            files.clean_up(self.folder)
 
     def write_config(self, config: TrainConfig) -> None:
         """Record the configuration as resolved so far."""
         self.config = config
         files.write_file(self.folder / CONFIG_FILE, dump_settings(config).encode())
 
-    def log(self, event: Step | Evaluation) -> Warned | None:
+    def log(self, training: Training, event: Step | Evaluation) -> Warned | None:
         """Append an event to metrics.jsonl; a log that fails is reported once, then given up."""
-        row = self._row(event)
+        row = self._row(training, event)
         if row is None or self._log_failed:
             return None
         try:
@@ -75,14 +81,12 @@ class Run:
             return Warned(f"cannot write {METRICS_FILE}: {error.strerror}; training goes on")
         return None
 
-    def _row(self, event: Step | Evaluation) -> dict[str, Any] | None:
+    def _row(self, training: Training, event: Step | Evaluation) -> dict[str, Any] | None:
         if isinstance(event, Evaluation):
             return _metrics_row(event, "val", event.score.loss, event.score.bits_per_char)
-        self._losses.append(event.loss)
         if event.step % LOG_EVERY and event.step != event.steps:
             return None
-        loss = sum(self._losses) / len(self._losses)
-        self._losses.clear()
+        loss = training.take_mean_loss()
         train = self.dataset.meta["splits"]["train"]
         return _metrics_row(event, "train", loss, bits(loss * train["tokens"], train["chars"]))
 
@@ -131,7 +135,7 @@ class Run:
         """Write down what happens, and pass it on; the best model is kept, state is saved."""
         saved_at = time.monotonic()
         for event in events:
-            if warning := self.log(event):
+            if warning := self.log(training, event):
                 yield warning
             if isinstance(event, Evaluation) and event.best:
                 self.keep_model(training, event)
@@ -166,12 +170,17 @@ def _metrics_row(
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run's own files, and its folder if nothing else is in it."""
+    """Remove a run's own files, and its folder if nothing else is in it.
+
+    Raises BusyError where another process is writing the run.
+    """
     import shutil
 
-    for name in (CONFIG_FILE, METRICS_FILE, MODEL_FILE):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    with files.Lock(folder):
+        files.clean_up(folder)
+        for name in (CONFIG_FILE, METRICS_FILE, MODEL_FILE):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     try:
         folder.rmdir()
     except OSError as error:

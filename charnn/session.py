@@ -69,7 +69,8 @@ class Session:
         device = devices.choose_device(config.device)
         batch_size = self._fitting_batch_size(config)
         precision = devices.choose_precision(
-            config.precision, device, config.hidden_size, batch_size
+            *(config.precision, device, config.hidden_size, batch_size),
+            timed=not config.deterministic,
         )
         self.config = config.model_copy(
             update={

@@ -65,6 +65,7 @@ class Training:
         self.tokens = 0
         self.seconds = 0.0
         self.skipped = 0
+        self.loss_sum, self.loss_count = 0.0, 0  # since `take_mean_loss`
         self.best_loss = math.inf
         self.best_step = 0
         self.evaluated_at = 0
@@ -97,7 +98,15 @@ class Training:
         if self.config.average and self.steps and self.step >= AVERAGE_FROM * self.steps:
             self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * self.steps))
         self.tokens += int(np.count_nonzero(batch.targets != IGNORE))
+        self.loss_sum += float(loss.detach())
+        self.loss_count += 1
         return float(loss.detach()), norm, self.config.lr * factor
+
+    def take_mean_loss(self) -> float:
+        """The mean loss of the steps since this was last asked; NaN where there were none."""
+        mean = self.loss_sum / self.loss_count if self.loss_count else math.nan
+        self.loss_sum, self.loss_count = 0.0, 0
+        return mean
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, State]:
         device = self.arithmetic.device
@@ -201,6 +210,8 @@ def train(
     those of the last good step.
     """
     pace = Pace(training.seconds)
+    if validate and _evaluation_is_due(training, pace):  # the run was stopped just before it
+        yield _evaluated(training, validate, pace)
     while not training.is_over:
         with pace.stepping():
             loss, norm, lr = training.update()
@@ -208,10 +219,7 @@ def train(
         yield _stepped(training, loss, norm, lr, pace)
         first_plan = _calibrated(training, pace)
         if validate and (first_plan or _evaluation_is_due(training, pace)):
-            with pace.evaluating():
-                evaluation = training.evaluate(validate)
-            training.seconds = pace.elapsed
-            yield evaluation
+            yield _evaluated(training, validate, pace)
         if first_plan or training.steps is not None:
             _plan(training, pace, final_evaluation)
 
@@ -229,6 +237,13 @@ def _stepped(training: Training, loss: float, norm: float, lr: float, pace: Pace
         grad_norm=norm,
         tokens_per_second=tokens_per_step / pace.step_seconds,
     )
+
+
+def _evaluated(training: Training, validate: Validate, pace: Pace) -> Evaluation:
+    with pace.evaluating():
+        evaluation = training.evaluate(validate)
+    training.seconds = pace.elapsed
+    return evaluation
 
 
 def _calibrated(training: Training, pace: Pace) -> bool:
@@ -262,7 +277,7 @@ def _evaluation_interval(config: TrainConfig, steps: int, pace: Pace) -> int:
 
 
 def _evaluation_is_due(training: Training, pace: Pace) -> bool:
-    if training.steps is None:
+    if training.steps is None or training.evaluated_at == training.step:
         return False
     every = _evaluation_interval(training.config, training.steps, pace)
     if training.config.minutes:  # the interval may move, and no multiple of it may be met

@@ -12,7 +12,6 @@ from charnn.checkpoint import (
     TENSORS_FILE,
     checkpoint_folders,
     load_newest,
-    restore,
     save_checkpoint,
 )
 from charnn.config import TrainConfig
@@ -22,6 +21,7 @@ from charnn.events import Step
 from charnn.optimizers import OPTIMIZERS
 from charnn.samplers import SAMPLERS
 from charnn.training import Training, train
+from charnn.training_state import restore
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 FINGERPRINT = "f" * 64
@@ -110,7 +110,7 @@ def test_c1_a_truncated_checkpoint_gives_way_to_the_one_before(
     victim.write_bytes(victim.read_bytes()[:size])
 
     checkpoint, faults = load_newest(tmp_path)
-    assert checkpoint.state["step"] == 1
+    assert checkpoint.counters.step == 1
     assert len(faults) == 1
 
 

@@ -55,6 +55,7 @@ def prepare(
     from charnn import preparation, workspace
     from charnn.catalogue import DEFAULT_CORPUS
     from charnn.display import Display
+    from charnn.files import Lock, make_folder
 
     display = Display(quiet=quiet)
     read = _read_all(sources or [], val, test, display)
@@ -64,7 +65,9 @@ def prepare(
     vocabulary = preparation.tokenizer_from(tokenizer_from) if tokenizer_from else None
     if vocabulary:
         config = config.model_copy(update={"tokenizer": vocabulary.kind})
-    prepared = preparation.prepare(read, folder, config, tokenizer=vocabulary, replace=force)
+    make_folder(folder.parent)
+    with Lock(folder.parent, folder.name):
+        prepared = preparation.prepare(read, folder, config, tokenizer=vocabulary, replace=force)
     _report(prepared, display, json=json)
     return 0
 

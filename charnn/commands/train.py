@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 BY_PRESET = "by the preset"
 SAMPLE_LINES = 3  # of text that the best model writes at the end
-SHAPING = ("cell", "hidden_size", "num_layers", "embedding_dim", "tie_weights")
+# What a resumed run keeps.
+LASTING = (
+    *("cell", "hidden_size", "num_layers", "embedding_dim", "tie_weights"),
+    *("preset", "seed", "sampler", "random_bptt", "optimizer"),
+)
 
 # The headings of `charnn train --help`.
 network = partial(option, TrainConfig, panel="Network")
@@ -116,7 +120,7 @@ def train(
     if resume is not None:
         _refuse_with_resume(name, init_from, asked)
         folder = workspace.find_run(resume, runs_dir)
-        dataset, settings = _resumed(folder, asked, data_dir)
+        dataset, settings = _resumed(folder, asked, data_dir, display)
     else:
         dataset, settings = _resolved(asked, data_dir, display)
         folder = runs_dir / workspace.check_name(
@@ -124,13 +128,14 @@ def train(
         )
     if print_config:
         return _print_config(settings)
+    from charnn.devices import memory_explained
     from charnn.files import Lock
     from charnn.session import Session
 
     session = Session(dataset, settings, folder)
     if resume is None:
         session.run.create(force=force)
-    with Lock(folder):
+    with Lock(folder), memory_explained(session.config.batch_size):
         if resume is not None:
             session.resume()
         elif init_from is not None:
@@ -162,13 +167,22 @@ def _resolved(
     return dataset, settings
 
 
-def _resumed(folder: Path, asked: dict[str, Any], data_dir: Path) -> tuple["Dataset", TrainConfig]:
+def _resumed(
+    folder: Path, asked: dict[str, Any], data_dir: Path, display: "Display"
+) -> tuple["Dataset", TrainConfig]:
     """The settings of the run to go on with, changed where that is harmless."""
     from charnn.corpus import open_dataset
     from charnn.yaml_files import read_settings
 
     recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
     settings = validate(TrainConfig, options.merged(recorded, asked))
+    changes = [
+        f"{name} {recorded.get(name)} → {value}"
+        for name, value in settings.model_dump(mode="json").items()
+        if name in asked and value != recorded.get(name)
+    ]
+    if changes:
+        display.note(f"changed on resuming: {', '.join(changes)}")
     return open_dataset(workspace.find_dataset(settings.data, data_dir)), settings
 
 
@@ -178,7 +192,7 @@ def _refuse_with_resume(name: str | None, init_from: str | None, asked: dict[str
         raise UsageError(
             f"--resume goes on with a run as it is; {other} begins a new one", f"leave out {other}"
         )
-    changed = [field for field in (*SHAPING, "preset", "seed", "sampler") if field in asked]
+    changed = [field for field in LASTING if field in asked]
     if changed:
         raise UsageError(
             f"a resumed run keeps its {', '.join(changed)}",
@@ -198,25 +212,27 @@ def _print_config(settings: TrainConfig) -> int:
 
 def _run(session: "Session", display: "Display", *, json: bool) -> int:
     """Train until done or told to stop; save, report, and name the next command."""
-    from charnn.signals import listening
+    from charnn.signals import StopRequestedError, listening
     from charnn.watching import Watcher
 
     run = session.run.folder
     for note in session.notes:
         display.note(note)
+    result = None
     with listening() as requests, Watcher(display, session.chars_per_token) as watcher:
-        for event in session.events():
-            watcher.show(event)
-            if requests.save:
-                requests.save = False
-                watcher.show(session.save())
-            if requests.stop is not None:
-                break
-        if requests.stop is None:
+        session.check = requests.check
+        try:
+            for event in session.events():
+                watcher.show(event)
+                if requests.save:
+                    requests.save = False
+                    watcher.show(session.save())
+                requests.check()
             result = session.finish()
-        else:
+        except StopRequestedError:
             session.save()
-    if requests.stop is not None:
+    if result is None:
+        assert requests.stop
         display.note(f"stopped at step {session.training.step:,}; the state is saved")
         display.hint(f"go on with: charnn train --resume {run}")
         return requests.stop
