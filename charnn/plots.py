@@ -1,4 +1,4 @@
-"""Pictures as PNG or SVG: learning curves, lines with reference levels, heat maps.
+"""Pictures as PNG or SVG: their style, how they are written, learning curves, heat maps.
 
 Figures are made without pyplot, so nothing global is left behind, and the same values give the
 same bytes. matplotlib is imported when a picture is drawn. Never knows: how the numbers came about.
@@ -9,7 +9,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +72,9 @@ def check_suffix(path: Path) -> None:
 def learning_curves(runs: Sequence[Curve], x: XName, path: Path) -> None:
     """Write the training and validation loss of each run, over steps, tokens or seconds.
 
-    Raises UsageError for a suffix that is neither .png nor .svg, StorageError where it cannot be
-    written.
+    Raises as `picture` does.
     """
-    with _picture(path) as figure:
+    with picture(path) as figure:
         axes = figure.add_subplot()
         last = x_limits(run.points(split, x) for run in runs for split in ("train", "val"))[1]
         unit, x_label = x_unit(x, last)
@@ -98,10 +97,10 @@ def _draw_run(axes: "Axes", run: Curve, x: XName, unit: float, color: str) -> li
     )
     thin = smoothed(train)
     best = min(finite(val), key=lambda point: point[1], default=(math.nan, math.nan))
-    label = f"{formats.figure(best[1])}  {_literal(run.name)}"
-    axes.plot(*_columns(train), color=color, linewidth=0.8, alpha=0.18)
-    axes.plot(*_columns(thin), color=color, linewidth=0.9)
-    axes.plot(*_columns(val), color=color, linewidth=1.8, marker="o", markersize=3.5, label=label)
+    label = f"{formats.figure(best[1])}  {literal(run.name)}"
+    axes.plot(*columns(train), color=color, linewidth=0.8, alpha=0.18)
+    axes.plot(*columns(thin), color=color, linewidth=0.9)
+    axes.plot(*columns(val), color=color, linewidth=1.8, marker="o", markersize=3.5, label=label)
     axes.plot(*best, color=color, marker="o", markersize=9, markerfacecolor="none")
     return [thin, val]
 
@@ -122,7 +121,8 @@ def smoothed(line: Line) -> Line:
     return [(x, float(y)) for (x, _), y in zip(line, means, strict=True)]
 
 
-def _columns(line: Line) -> tuple[list[float], list[float]]:
+def columns(line: Line) -> tuple[list[float], list[float]]:
+    """The x and the y of a line, as matplotlib takes them."""
     return [x for x, _ in line], [y for _, y in line]
 
 
@@ -160,70 +160,6 @@ def _bits_per_nat(runs: Sequence[Curve]) -> float | None:
     return ratios[0] if ratios and max(ratios) <= SAME_RATIO * min(ratios) else None
 
 
-def lines(
-    series: Mapping[str, Line],
-    path: Path,
-    *,
-    title: str = "",
-    x_label: str = "",
-    y_label: str = "",
-    levels: Mapping[str, float] | None = None,
-    log_x: bool = False,
-    log_y: bool = False,
-) -> None:
-    """Write named lines, and dashed horizontal `levels` with their names at the right.
-
-    Raises as `learning_curves` does.
-    """
-    with _picture(path) as figure:
-        axes = figure.add_subplot()
-        for i, (name, line) in enumerate(series.items()):
-            marker = "o" if len(line) <= 40 else ""  # noqa: PLR2004 - more would run together
-            axes.plot(
-                *_columns(line),
-                color=COLORS[i % len(COLORS)],
-                marker=marker,
-                markersize=4,
-                linewidth=1.6,
-                linestyle=("-", "--")[i // len(COLORS) % 2],
-                label=f"\u200b{_literal(name)}",  # a label that begins with _ would be left out
-            )
-        axes.set(xlabel=_literal(x_label), ylabel=_literal(y_label))
-        axes.set_title(_literal(title))
-        axes.set_xscale("log" if log_x else "linear")
-        axes.set_yscale("log" if log_y else "linear")
-        for name, level in (levels or {}).items():
-            axes.axhline(level, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
-            axes.annotate(
-                _literal(name),
-                (1, level),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 0),
-                textcoords="offset points",
-                color=GREY,
-                va="center",
-            )
-        if len(series) > 1:
-            axes.legend(frameon=True, framealpha=0.85, edgecolor="none")  # it may cover a level
-
-
-def bars(values: Mapping[str, float], path: Path, *, title: str = "", x_label: str = "") -> None:
-    """Write named values as horizontal bars, the first at the top, each with its figure.
-
-    Raises as `learning_curves` does.
-    """
-    with _picture(path) as figure:
-        axes = figure.add_subplot()
-        axes.grid(visible=False, axis="y")
-        places = range(len(values))
-        drawn = axes.barh(places, list(values.values()), color=COLORS[0], height=0.65)
-        axes.bar_label(drawn, [formats.figure(value) for value in values.values()], padding=3)
-        axes.set_yticks(places, [_literal(name) for name in values])
-        axes.invert_yaxis()
-        axes.set(xlabel=_literal(x_label))
-        axes.set_title(_literal(title))
-
-
 def heat_map(
     values: Sequence[Sequence[float]],
     path: Path,
@@ -237,30 +173,34 @@ def heat_map(
 ) -> None:
     """Write a matrix as colours, first row at the top; `rows` and `columns` name its sides.
 
-    NaN is left white. Raises as `learning_curves` does.
+    NaN is left white. Raises as `picture` does.
     """
-    with _picture(path) as figure:
+    with picture(path) as figure:
         axes = figure.add_subplot()
         axes.grid(visible=False)
         image = axes.imshow(values, cmap="cividis", aspect="auto", interpolation="nearest")
-        axes.set(xlabel=_literal(x_label), ylabel=_literal(y_label))
-        axes.set_title(_literal(title))
+        axes.set(xlabel=literal(x_label), ylabel=literal(y_label))
+        axes.set_title(literal(title))
         if rows:
-            axes.set_yticks(range(len(rows)), [_literal(name) for name in rows])
+            axes.set_yticks(range(len(rows)), [literal(name) for name in rows])
         if columns:
-            axes.set_xticks(range(len(columns)), [_literal(name) for name in columns])
-        bar = figure.colorbar(image, ax=axes, label=_literal(value_label))
+            axes.set_xticks(range(len(columns)), [literal(name) for name in columns])
+        bar = figure.colorbar(image, ax=axes, label=literal(value_label))
         bar.outline.set_visible(False)
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """`text` as it is: no control characters, no mathematics between dollar signs."""
     return visible(text, one_line=True).replace("$", r"\$")
 
 
 @contextlib.contextmanager
-def _picture(path: Path) -> Iterator["Figure"]:
-    """An empty figure in our style; what the block drew is written to `path`, in one step."""
+def picture(path: Path, size: tuple[float, float] = SIZE) -> Iterator["Figure"]:
+    """An empty figure in our style, `size` in inches; what the block drew is written to `path`.
+
+    Raises UsageError for a suffix that is neither .png nor .svg, StorageError where it cannot be
+    written.
+    """
     check_suffix(path)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # font caches are nobody's business
     import matplotlib as mpl
@@ -270,7 +210,7 @@ def _picture(path: Path) -> Iterator["Figure"]:
         warnings.simplefilter("ignore", UserWarning)  # a glyph that no font has, and the like
         mpl.rcdefaults()  # whatever the user's matplotlibrc says
         mpl.rcParams.update({**_STYLE, "font.family": _fonts()})
-        figure = Figure(figsize=SIZE, dpi=DOTS_PER_INCH, layout="constrained")
+        figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
         yield figure
         picture = io.BytesIO()
         format_name = path.suffix.lower().removeprefix(".")

@@ -7,6 +7,7 @@ set_up_torch()  # before torch is loaded: tests share the machine with others
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 from charnn.config import ModelConfig  # noqa: E402
 from charnn.model import Dropouts, LanguageModel  # noqa: E402
@@ -54,3 +55,17 @@ def ids():
     """A thousand token ids below eleven, some more frequent than others."""
     random = np.random.default_rng(7)
     return np.minimum(random.geometric(0.25, 1000) - 1, 10).astype(np.uint8)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved, to look into."""
+    figures = []
+    save = Figure.savefig
+
+    def remember(self, *arguments, **options):
+        figures.append(self)
+        return save(self, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return figures

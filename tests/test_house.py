@@ -104,6 +104,7 @@ FLOORS = {
     "curves": 0,
     "drawing": 2,
     "plots": 2,
+    "charts": 3,
     "status": 3,
     "progress": 4,
     "watching": 5,

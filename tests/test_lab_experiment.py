@@ -13,17 +13,17 @@ import typer.main
 
 import charnn.lab
 from charnn import cli
+from charnn.charts import Lines
 from charnn.lab import memory
-from charnn.lab.experiment import Bars, Check, Finding, Lines, as_text, draw, verdict_of
+from charnn.lab.experiment import Check, Finding, as_text, verdict_of
 
-LINES = Lines({"a": [(1, 2.0), (2, 1.0)]}, "n", "nats", {"best": 0.9})
 FINDING = Finding(
     title="loss over n",
     header=["n", "loss"],
     rows=[["1", "2.0"], ["2", "1.0"]],
     verdict="It falls.",
     held=True,
-    picture=LINES,
+    charts=[Lines({"a": [(1, 2.0), (2, 1.0)]})],
     data={"losses": [2.0, float("nan")]},
 )
 COMMANDS = typer.main.get_command(cli.app).commands["lab"].commands
@@ -60,14 +60,6 @@ def test_a_finding_as_text() -> None:
         "",
         "The claim held. It falls.",
     ]
-
-
-@pytest.mark.parametrize("picture", [LINES, Bars({"x": 1.0, "y": 2.0}, "bits")])
-def test_a_picture_is_written_and_not_empty(tmp_path, picture) -> None:
-    """Lines or bars, with the title of the finding."""
-    values = {**FINDING.__dict__, "picture": picture}
-    draw(Finding(**values), tmp_path / "picture.svg")
-    assert "<!-- loss over n -->" in (tmp_path / "picture.svg").read_text()
 
 
 def test_every_experiment_has_a_command_and_the_other_way_round() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from charnn import plots
 from charnn.curves import Curve
@@ -27,20 +26,6 @@ def _run(name="lstm-001", steps=200, ratio=BITS, floor=1.5):
         if step % 20 == 0:
             rows.append({**row, "split": "val", "loss": loss + 0.1, "bits_per_char": None})
     return Curve(name, rows)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, to look into."""
-    figures = []
-    save = Figure.savefig
-
-    def remember(self, *arguments, **options):
-        figures.append(self)
-        return save(self, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return figures
 
 
 def test_learning_curves_are_written_as_png_and_svg(tmp_path):
@@ -148,41 +133,6 @@ def test_smoothing_keeps_constants_ends_and_gaps():
     assert plots.smoothed([]) == []
 
 
-def test_lines_with_levels(tmp_path, drawn):
-    """Each series has its name, each level a dashed line with its name beside it."""
-    series = {"n = 5": [(i, 0.66) for i in range(100)], "_10": [(0, 0.66), (100, 0.46)]}
-    levels = {"neither": 0.6616, "both": 0.4545}
-    plots.lines(
-        series, tmp_path / "lines.svg", title="$t$", x_label="step", y_label="nats", levels=levels
-    )
-    axes = drawn[0].axes[0]
-    assert len(axes.lines) == 4
-    assert [text.get_text() for text in axes.texts] == ["neither", "both"]
-    legend = [text.get_text().strip("\u200b") for text in axes.get_legend().get_texts()]
-    assert legend == list(series)
-    low, high = axes.get_ylim()
-    assert low < levels["both"]
-    assert levels["neither"] < high
-
-
-def test_lines_on_logarithmic_scales(tmp_path, drawn):
-    """Values that have no logarithm are gaps, not errors."""
-    series = {"norm": [(1, 1.0), (10, 1e-3), (100, 0.0), (1000, math.nan)]}
-    plots.lines(series, tmp_path / "lines.png", log_x=True, log_y=True)
-    assert drawn[0].axes[0].get_xscale() == drawn[0].axes[0].get_yscale() == "log"
-
-
-def test_bars_stand_in_order_with_their_figures(tmp_path, drawn):
-    """The first name is at the top; a name is shown as it is."""
-    values = {"uniform": 6.02, "5-gram": 1.948, "a $run$ of 100%": 1.7928}
-    plots.bars(values, tmp_path / "ladder.svg", title="ladder", x_label="bits per character")
-    (axes,) = drawn[0].axes
-    assert [bar.get_width() for bar in axes.patches] == list(values.values())
-    assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["uniform", "5-gram"]
-    assert [text.get_text() for text in axes.texts] == ["6.020", "1.948", "1.793"]
-    assert axes.yaxis_inverted()
-
-
 def test_a_heat_map(tmp_path, drawn):
     """Rows from the top, both sides named, a scale beside it; NaN is no obstacle."""
     values = [[0.0, 1.0, math.nan], [0.5, 0.25, 0.75]]
@@ -199,7 +149,7 @@ def test_importing_plots_does_not_import_matplotlib(tmp_path):
     """Only who draws pays for it; and drawing says nothing, even with an unwritable cache."""
     code = (
         "import sys, charnn.plots as p; assert not {'matplotlib', 'numpy'} & set(sys.modules);"
-        "from pathlib import Path; p.lines({'唐': [(0, 1), (1, 2)]}, Path('x.png'));"
+        "from pathlib import Path; p.heat_map([[0, 1]], Path('x.png'), title='唐');"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     package = str(Path(plots.__file__).parents[1])

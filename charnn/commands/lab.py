@@ -60,8 +60,8 @@ def _conduct(name: str, manner: Manner, *subject: Any) -> int:
     """
     from importlib import import_module
 
+    from charnn.charts import draw
     from charnn.display import Display
-    from charnn.lab.experiment import draw
     from charnn.plots import check_suffix
     from charnn.progress import told
     from charnn.threads import set_up_torch
@@ -78,7 +78,7 @@ def _conduct(name: str, manner: Manner, *subject: Any) -> int:
         finding = experiment.run(*subject, seed=manner.seed, quick=manner.quick, tell=tell)
     _report(name, finding, path, manner)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(finding, path)
+    draw(finding.charts, path)
     display.note(f"wrote {path}")
     return 0
 

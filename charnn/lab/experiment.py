@@ -1,38 +1,16 @@
-"""What every experiment hands back, a `Finding` of plain values, and how a person gets to see it.
+"""What every experiment hands back, a `Finding` of plain values, and how it reads as text.
 
 Never knows: which claim is tried, how the figures came about, the command line.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from charnn import plots
-from charnn.curves import Line
+from charnn.charts import Chart
 from charnn.display import table
 
 Tell = Callable[[str], None]  # takes a line about how far an experiment has got
-
-
-@dataclass(frozen=True)
-class Lines:
-    """A picture of named lines; `levels` are dashed and horizontal, named at the right."""
-
-    series: Mapping[str, Line]
-    x_label: str
-    y_label: str
-    levels: Mapping[str, float] = field(default_factory=dict)
-    log_x: bool = False
-    log_y: bool = False
-
-
-@dataclass(frozen=True)
-class Bars:
-    """A picture of named values, the first at the top."""
-
-    values: Mapping[str, float]
-    x_label: str
 
 
 @dataclass(frozen=True)
@@ -48,7 +26,7 @@ class Finding:
     """What came of an experiment.
 
     `verdict` is one sentence made from the figures measured, and `held` whether the claim was
-    borne out; `data` is all that was measured, for --json.
+    borne out; `charts` are drawn side by side; `data` is all that was measured, for --json.
     """
 
     title: str
@@ -56,7 +34,7 @@ class Finding:
     rows: Sequence[Sequence[str]]
     verdict: str
     held: bool
-    picture: Lines | Bars
+    charts: Sequence[Chart]
     data: Mapping[str, Any]
 
 
@@ -72,21 +50,3 @@ def as_text(finding: Finding, width: int | None = None) -> str:
     outcome = "The claim held." if finding.held else "The claim did not hold."
     figures = table(finding.header, finding.rows, title=finding.title, width=width)
     return f"{figures}\n\n{outcome} {finding.verdict}"
-
-
-def draw(finding: Finding, path: Path) -> None:
-    """Write the picture, PNG or SVG by its name. Raises as `plots.lines` does."""
-    picture = finding.picture
-    if isinstance(picture, Bars):
-        plots.bars(picture.values, path, title=finding.title, x_label=picture.x_label)
-    else:
-        plots.lines(
-            picture.series,
-            path,
-            title=finding.title,
-            x_label=picture.x_label,
-            y_label=picture.y_label,
-            levels=picture.levels,
-            log_x=picture.log_x,
-            log_y=picture.log_y,
-        )

@@ -21,9 +21,10 @@ from statistics import mean
 
 import numpy as np
 
+from charnn.charts import Lines
 from charnn.config import CellName, SamplerName
 from charnn.evaluation import Ids, Units, evaluate_carried, evaluate_windows
-from charnn.lab.experiment import Check, Finding, Lines, Tell, verdict_of
+from charnn.lab.experiment import Check, Finding, Tell, verdict_of
 from charnn.lab.trials import new_training
 from charnn.samplers import IGNORE
 from charnn.training import train
@@ -178,7 +179,15 @@ def judged(trials: Sequence[Trial], task: Task) -> Finding:
         rows=rows,
         verdict=verdict_of(checks),
         held=all(check.held for check in checks),
-        picture=Lines(lines, "n, tokens between two detaches", "nats", LEVELS),
+        charts=[
+            Lines(
+                lines,
+                title="what is learnt of two lags",
+                x_label="n, tokens between two detaches",
+                y_label="cross-entropy of Y (nats)",
+                levels=LEVELS,
+            )
+        ],
         data={"levels": LEVELS, "trials": [asdict(t) for t in trials]},
     )
 

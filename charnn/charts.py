@@ -1,0 +1,96 @@
+"""Charts as plain values, lines with reference levels or bars, and a picture of one or two.
+
+Never knows: how the numbers came about.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charnn import formats
+from charnn.curves import Line
+from charnn.plots import COLORS, GREY, SIZE, columns, literal, picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEW = 40  # points of a line that are marked one by one; more would run together
+DASHES = ("-", "--", ":")  # in turn, once the colours are used up
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Named lines; `levels` are dashed and horizontal, with their names at the right."""
+
+    series: Mapping[str, Line]
+    title: str = ""
+    x_label: str = ""
+    y_label: str = ""
+    levels: Mapping[str, float] = field(default_factory=dict)
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Named values, the first at the top, each with its figure."""
+
+    values: Mapping[str, float]
+    title: str = ""
+    x_label: str = ""
+
+
+Chart = Lines | Bars
+
+
+def draw(charts: Sequence[Chart], path: Path) -> None:
+    """Write the charts side by side. Raises as `plots.picture` does."""
+    width, height = SIZE
+    with picture(path, (width * len(charts), height)) as figure:
+        for place, chart in enumerate(charts, 1):
+            axes = figure.add_subplot(1, len(charts), place)
+            axes.set_title(literal(chart.title))
+            if isinstance(chart, Lines):
+                _draw_lines(axes, chart)
+            else:
+                _draw_bars(axes, chart)
+
+
+def _draw_lines(axes: "Axes", chart: Lines) -> None:
+    for i, (name, line) in enumerate(chart.series.items()):
+        axes.plot(
+            *columns(line),
+            color=COLORS[i % len(COLORS)],
+            linestyle=DASHES[i // len(COLORS) % len(DASHES)],
+            marker="o" if len(line) <= FEW else "",
+            markersize=4,
+            linewidth=1.6,
+            label=f"\u200b{literal(name)}",  # a label that begins with _ would be left out
+        )
+    axes.set(xlabel=literal(chart.x_label), ylabel=literal(chart.y_label))
+    axes.set_xscale("log" if chart.log_x else "linear")
+    axes.set_yscale("log" if chart.log_y else "linear")
+    for name, level in chart.levels.items():
+        axes.axhline(level, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
+        axes.annotate(
+            literal(name),
+            (1, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=GREY,
+            va="center",
+        )
+    if len(chart.series) > 1:
+        axes.legend(frameon=True, framealpha=0.85, edgecolor="none")  # it may lie on a level
+
+
+def _draw_bars(axes: "Axes", chart: Bars) -> None:
+    places = range(len(chart.values))
+    axes.grid(visible=False, axis="y")
+    drawn = axes.barh(places, list(chart.values.values()), color=COLORS[0], height=0.65)
+    axes.bar_label(drawn, [formats.figure(value) for value in chart.values.values()], padding=3)
+    axes.set_yticks(places, [literal(name) for name in chart.values])
+    axes.invert_yaxis()
+    axes.set(xlabel=literal(chart.x_label))
