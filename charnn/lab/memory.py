@@ -23,11 +23,12 @@ import numpy as np
 
 from charnn.charts import Lines
 from charnn.config import CellName, SamplerName
-from charnn.evaluation import Ids, Units, evaluate_carried, evaluate_windows
+from charnn.evaluation import Ids, evaluate_carried, evaluate_windows
 from charnn.lab.experiment import Check, Finding, Tell, verdict_of
 from charnn.lab.trials import new_training
 from charnn.samplers import IGNORE
 from charnn.training import train
+from charnn.units import Units
 
 BASE = 0.5  # P(Y_t = 1) where every X is 0
 FIRST, SECOND = 3, 8
