@@ -90,7 +90,8 @@ def choose_precision(
     """`name`, or for "auto" the quicker of float32 and bfloat16 on this device.
 
     On a CPU both are timed on a layer of the given shape, so the answer is measured, not guessed
-    from the processor's name; unless `timed` it is float32, for clocks do not repeat. Raises UsageError where the device lacks the precision asked for.
+    from the processor's name; unless `timed` it is float32, for clocks do not repeat. Raises
+    UsageError where the device lacks the precision asked for.
     """
     if name == "auto" and device.type == "cpu" and not timed:
         return "float32"
