@@ -15,12 +15,10 @@ import charnn.lab
 from charnn import cli
 from charnn.charts import Lines
 from charnn.lab import memory
-from charnn.lab.experiment import Check, Finding, as_text, verdict_of
+from charnn.lab.experiment import Check, Finding, Table, as_text, verdict_of
 
 FINDING = Finding(
-    title="loss over n",
-    header=["n", "loss"],
-    rows=[["1", "2.0"], ["2", "1.0"]],
+    tables=[Table("loss over n", ["n", "loss"], [["1", "2.0"], ["2", "1.0"]])],
     verdict="It falls.",
     held=True,
     charts=[Lines({"a": [(1, 2.0), (2, 1.0)]})],
@@ -51,7 +49,7 @@ def test_a_verdict_is_one_sentence_that_marks_what_is_contradicted() -> None:
 
 
 def test_a_finding_as_text() -> None:
-    """Title, table, and whether the claim held, with the verdict."""
+    """Its tables with their titles, and whether the claim held, with the verdict."""
     assert as_text(FINDING).splitlines() == [
         "loss over n",
         "n  loss",

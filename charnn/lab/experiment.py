@@ -14,6 +14,15 @@ Tell = Callable[[str], None]  # takes a line about how far an experiment has got
 
 
 @dataclass(frozen=True)
+class Table:
+    """Figures as a person reads them: a title, names of the columns, rows of cells."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Check:
     """One part of a claim: a clause with the figures measured, and whether they bear it out."""
 
@@ -29,9 +38,7 @@ class Finding:
     borne out; `charts` are drawn side by side; `data` is all that was measured, for --json.
     """
 
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    tables: Sequence[Table]
     verdict: str
     held: bool
     charts: Sequence[Chart]
@@ -46,7 +53,7 @@ def verdict_of(checks: Sequence[Check]) -> str:
 
 
 def as_text(finding: Finding, width: int | None = None) -> str:
-    """The finding as a person reads it: title, table, verdict; cells are wrapped to `width`."""
+    """The finding as a person reads it: tables, then the verdict; cells are wrapped to `width`."""
     outcome = "The claim held." if finding.held else "The claim did not hold."
-    figures = table(finding.header, finding.rows, title=finding.title, width=width)
-    return f"{figures}\n\n{outcome} {finding.verdict}"
+    parts = [table(t.header, t.rows, title=t.title, width=width) for t in finding.tables]
+    return "\n\n".join([*parts, f"{outcome} {finding.verdict}"])

@@ -24,7 +24,7 @@ import numpy as np
 from charnn.charts import Lines
 from charnn.config import CellName, SamplerName
 from charnn.evaluation import Ids, evaluate_carried, evaluate_windows
-from charnn.lab.experiment import Check, Finding, Tell, verdict_of
+from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.trials import new_training
 from charnn.samplers import IGNORE
 from charnn.training import train
@@ -173,11 +173,10 @@ def judged(trials: Sequence[Trial], task: Task) -> Finding:
         [str(bptt), *(f"{line[i][1]:.4f}" for line in lines.values())]
         for i, bptt in enumerate(task.lengths)
     ]
+    title = f"cross-entropy of Y after one pass over {task.symbols:,} flips (nats)"
     checks = _checks(trials)
     return Finding(
-        title=f"cross-entropy of Y after one pass over {task.symbols:,} flips (nats)",
-        header=["n", *lines],
-        rows=rows,
+        tables=[Table(title, ["n", *lines], rows)],
         verdict=verdict_of(checks),
         held=all(check.held for check in checks),
         charts=[

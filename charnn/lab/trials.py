@@ -1,22 +1,48 @@
-"""Small networks trained from plain settings, through the ordinary trainer, on the CPU.
+"""Small networks trained from plain settings, through the ordinary trainer, and a text for them.
 
 Never knows: datasets on disk, runs, which claim is tried.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from charnn import tokenizer
+from charnn.catalogue import Catalogue
 from charnn.config import ModelConfig, NetworkConfig, TrainConfig, validate
+from charnn.corpus import Tokens, split_text
 from charnn.devices import Arithmetic
 from charnn.model import LanguageModel
 from charnn.samplers import SAMPLERS
 from charnn.training import Training
+from charnn.units import Units
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
+BOOK = "lamplighter"  # the longest text that needs no download
+VAL_FRAC = 0.1
+
+
+@dataclass(frozen=True)
+class Book:
+    """A text in characters, its tail kept for validation, and what its tokens are worth."""
+
+    train: Tokens
+    val: Tokens
+    vocab_size: int
+    units: Units
+
+
+def embedded_book() -> Book:
+    """The book that comes with charnn."""
+    text = Catalogue().fetch(BOOK)["train"].decode("utf-8")
+    parts = split_text(text, VAL_FRAC, 0)
+    characters = tokenizer.build("char", parts["train"])
+    train, val = (characters.encode(parts[split]) for split in ("train", "val"))
+    return Book(train, val, characters.vocab_size, Units.of(characters))
 
 
 def new_training(
