@@ -157,9 +157,9 @@ class Run:
     def __init__(self, request: Request, pieces: Sequence[bytes], index: int, drawn: int) -> None:
         self.index, self.pieces, self.limit = index, pieces, request.config.max_new_tokens
         self.random = random.Random(f"{request.seed}:{index}").random  # noqa: S311 - no secret
-        self.drawn = 0
+        self.drawn = drawn
         for _ in range(drawn):
-            self.uniform()
+            self.random()
         self.tracks, self.state = request.constraint.tracks, 0
         self.stops = StopMatcher(stop.encode("utf-8", "surrogateescape") for stop in request.stop)
         errors = "surrogateescape" if request.raw else "replace"
@@ -170,8 +170,8 @@ class Run:
         self.context: Context | None = None
 
     def uniform(self) -> float:
-        """The next random number in [0, 1)."""
-        self.drawn += 1
+        """The next random number in [0, 1); one for nobody, when it has ended, does not count."""
+        self.drawn += self.finish is None
         return self.random()
 
     def take(self, token: int, log_prob: float) -> bool:

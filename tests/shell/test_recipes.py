@@ -1,0 +1,104 @@
+"""docs/recipes.md: every one-liner does what it says."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
+TALK = (
+    "ALICE: How is the weather?\nBOB: It rains, and it is 12 degrees - no, 34.\n"
+    "ALICE: Then we stay in, and read; the quick brown fox jumps over the lazy dog.\n"
+    "BOB: At 5 we have tea, at 67 past 8 - or 9 - the post comes, as vexing as a zebra.\n"
+)
+OTHER = "狐狸跳过了懒狗，河镇没有桥的时候，就先有了渡口。\nЛиса прыгает через собаку, и всё.\n"
+NAMES = "Anna\nBertha\nCarla\nDora\nEmma\nFrieda\nGreta\nHanna\nIda\nJana\nKlara\nLena\n"
+
+
+def blocks():
+    """The commands of each recipe, under its first words."""
+    found = re.findall(r"\*\*(.+?)\*\*.*?```sh\n(.*?)```", RECIPES.read_text("utf-8"), re.S)
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory):
+    """A folder with texts and the models of the page, and a `charnn` on the path."""
+    folder = tmp_path_factory.mktemp("kitchen")
+    (folder / "bin").mkdir()
+    program = folder / "bin" / "charnn"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W error -m charnn "$@"\n')
+    program.chmod(0o755)
+    texts = {"talk": TALK * 30, "one": TALK * 30, "other": OTHER * 60, "names": NAMES * 10}
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text, "utf-8")
+    (folder / "log.txt").write_text(TALK * 20 + "%$&/(&%$)\n", "utf-8")
+    (folder / "mixed.txt").write_text(TALK + OTHER, "utf-8")
+    for name in ("other", "one", "talk"):
+        bash(
+            folder,
+            f"charnn prepare {name}.txt --tokenizer byte -q\n"
+            f"charnn train {name} --name {name} {SMALL}",
+        )
+    bash(folder, "git init -q; git -c user.name=a -c user.email=b commit -q --allow-empty -m Begin")
+    return folder
+
+
+SMALL = "--steps 60 --preset tiny -q"
+
+
+def bash(folder, commands):
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder,
+        env={"PATH": f"{folder / 'bin'}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert done.returncode in (0, 141), (done.returncode, done.stdout, done.stderr)
+    return done.stdout
+
+
+EXPECTED = {
+    "Names for a game": lambda out: len(out.splitlines()) == 10,
+    "A thousand different lines": "lines.txt",
+    "Names that are new": "new.txt",
+    "The strangest lines of a log": lambda out: out.splitlines()[0].endswith("%$&/(&%$)"),
+    "The same as the log is written": lambda out: out.endswith("%$&/(&%$)\n"),
+    "Which language is it?": lambda out: (
+        [line.split("\t")[0] for line in out.splitlines()] == ["one"] * 4 + ["other"] * 2
+    ),
+    "Go on from what a pipe brings": lambda out: len(out) in (200, 201),
+    "Something like a password": lambda out: re.fullmatch(r"[a-z]{4,8}-[a-z]{4,8}-\d\d\n", out),
+    "Many seeds at once": "out/8.txt",
+    "How odd are the messages of a repository?": lambda out: re.fullmatch(
+        r"\d+\.\d+\tBegin\n", out
+    ),
+    "A reply that ends where the other begins to speak.": lambda out: "\nALICE:" not in out[10:],
+    "Go on where it stopped": "here.state",
+}
+
+
+def test_every_recipe_is_expected_to_do_something() -> None:
+    """A new one needs a line above; there are ten at least."""
+    assert set(EXPECTED) == set(blocks())
+    assert len(EXPECTED) >= 10
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+@pytest.mark.parametrize("title", EXPECTED)
+def test_recipe(title, kitchen) -> None:
+    """It runs, and what comes out is what it promises."""
+    if title == "Names that are new":
+        bash(kitchen, blocks()["Names for a game"].replace("--name names", "--name names --force"))
+    out = bash(kitchen, blocks()[title])
+    expected = EXPECTED[title]
+    if isinstance(expected, str):
+        assert (kitchen / expected).stat().st_size > 0
+    else:
+        assert expected(out), out

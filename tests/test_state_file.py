@@ -1,0 +1,103 @@
+"""Saved states: what is written is read again; nothing else is believed."""
+
+import numpy as np
+import pytest
+
+from charnn import tensor_files
+from charnn.config import SampleConfig
+from charnn.constraints import constrain
+from charnn.errors import DataError
+from charnn.generation import Context, Piece, Request, Sample, generate, opening
+from charnn.state_file import FORMAT, read_state, write_state
+from charnn.tokenizer import build
+from tests.tiny import tiny_stepper
+
+LETTERS = build("char", "abcdefgh .\n")
+STEPPER = tiny_stepper("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+SHA = "a" * 64
+
+
+def sample(context, tokens, **settings):
+    """(text, context at its end) of one sample."""
+    request = Request(
+        SampleConfig(temperature=1.0, max_new_tokens=tokens, **settings),
+        constrain(LETTERS.pieces, LETTERS.unk_id),
+        context.seed,
+    )
+    events = list(generate(STEPPER, LETTERS, request, context))
+    text = "".join(event.text for event in events if isinstance(event, Piece))
+    return text, next(event.context for event in events if isinstance(event, Sample))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 17, 70, 99, 100])
+def test_a_state_and_the_rest_are_the_whole(tmp_path, cut) -> None:
+    """To the token: random numbers and the memory of the penalty go on too."""
+    start = opening(STEPPER, 0)._replace(seed=7)
+    settings = {"repetition_penalty": 1.3}
+    whole, _ = sample(start, 100, **settings)
+    first, context = sample(start, cut, **settings)
+    write_state(tmp_path / "s", context, SHA)
+    rest, _ = sample(read_state(tmp_path / "s", STEPPER, SHA), 100 - cut, **settings)
+
+    assert first + rest == whole
+
+
+def test_the_same_state_gives_the_same_bytes(tmp_path) -> None:
+    """A script can compare them."""
+    _, context = sample(opening(STEPPER, 0), 5)
+    for name in "ab":
+        write_state(tmp_path / name, context, SHA)
+
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_state_of_another_model_is_refused(tmp_path) -> None:
+    """Of the same shape, too."""
+    write_state(tmp_path / "s", opening(STEPPER, 0), SHA)
+
+    with pytest.raises(DataError, match="another model"):
+        read_state(tmp_path / "s", STEPPER, "b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (lambda c: c._replace(state=c.state[:-1]), "missing"),
+        (lambda c: c._replace(state=(*c.state, c.state[0])), "unexpected"),
+        (lambda c: c._replace(state=tuple(part[:, 1:] for part in c.state)), "should be"),
+        (lambda c: c._replace(state=tuple(part * np.nan for part in c.state)), "not finite"),
+        (lambda c: c._replace(recent=np.array([99])), "no tokens"),
+        (lambda c: c._replace(recent=np.array([-1])), "no tokens"),
+        (lambda c: c._replace(recent=np.zeros(1000, np.int64)), "at most 64"),
+        (lambda c: c._replace(recent=np.zeros(3, np.int32)), "should be I64"),
+        (lambda c: c._replace(drawn=-1), "not a number"),
+        (lambda c: c._replace(seed="x"), "not a number"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_a_state_is_refused(tmp_path, context, message) -> None:
+    """Shapes, ranges and numbers are checked against the model."""
+    write_state(tmp_path / "s", context(opening(STEPPER, 0)), SHA)
+
+    with pytest.raises(DataError, match=message):
+        read_state(tmp_path / "s", STEPPER, SHA)
+
+
+def test_a_damaged_file_is_refused(tmp_path) -> None:
+    """Cut at any length, or with any bit turned over."""
+    path = tmp_path / "s"
+    write_state(path, Context(opening(STEPPER, 0).state, np.arange(3)), SHA)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for cut in [0, 1, 7, 8, 9, *rng.integers(10, len(data), 30).tolist(), len(data) - 1]:
+        path.write_bytes(data[:cut])
+        with pytest.raises(DataError):
+            read_state(path, STEPPER, SHA)
+    for place in rng.integers(0, len(data), 100).tolist():
+        path.write_bytes(data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :])
+        try:
+            read_state(path, STEPPER, SHA)
+        except DataError:
+            continue
+        strings = tensor_files.unpack(path, FORMAT, 1, "charnn").strings
+        assert strings["seed"] != "0" or strings["drawn"] != "0" or data[place] == 32

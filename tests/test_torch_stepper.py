@@ -1,0 +1,64 @@
+"""Sampling through torch: the same numbers as through NumPy, and the same texts."""
+
+import numpy as np
+import pytest
+import torch
+
+from charnn.config import SampleConfig
+from charnn.constraints import constrain
+from charnn.generation import Piece, Request, generate, opening, read
+from charnn.stepper import Stepper
+from charnn.tokenizer import build
+from charnn.torch_stepper import TorchStepper
+from tests.tiny import random_tensors, tiny_config
+
+LETTERS = build("char", "abcdefgh .\n")
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+
+
+def both(cell, device, **shape):
+    config = tiny_config(cell, 2, vocab_size=LETTERS.vocab_size, **shape)
+    tensors = random_tensors(config)
+    return Stepper(config, tensors), TorchStepper(config, tensors, torch.device(device))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("tie", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_logits_and_states_agree_with_numpy(cell, tie, device) -> None:
+    """After steps, a text in bulk, and a stream that begins anew."""
+    ours, torchs = both(cell, device, tie=tie)
+    ids = np.random.default_rng(1).integers(0, LETTERS.vocab_size, (3, 9))
+    pair = [network.streams(network.initial_state(3)) for network in (ours, torchs)]
+    for streams in pair:
+        streams.feed(ids)
+        streams.put(slice(1, 2), ours.initial_state())
+        streams.step(ids[:, 0])
+
+    assert pair[0].logits == pytest.approx(pair[1].logits, abs=1e-4)
+    assert pair[0].predict() == pytest.approx(pair[1].predict(), abs=1e-4)
+    for a, b in zip(pair[0].state, pair[1].state, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_texts_are_the_same(device) -> None:
+    """With filters, a prompt, and more samples than are in flight at once."""
+    request = Request(
+        SampleConfig(temperature=0.9, max_new_tokens=30, top_k=8, repetition_penalty=1.1),
+        constrain(LETTERS.pieces, LETTERS.unk_id, ban="h"),
+        seed=3,
+        samples=70,
+        stop=("a.",),
+    )
+    texts = []
+    for network in both("lstm", device, hidden_size=16):
+        context = read(network, opening(network, 0), LETTERS.encode("abc"))
+        texts.append(
+            [
+                (event.index, event.text) if isinstance(event, Piece) else event.finish
+                for event in generate(network, LETTERS, request, context)
+            ]
+        )
+
+    assert texts[0] == texts[1]
