@@ -113,6 +113,8 @@ FLOORS = {
     "lab/experiment": 5,
     "lab/trials": 5,
     "lab/memory": 6,
+    "lab/graphs": 0,
+    "lab/truncation": 6,
     # the command line
     "commands/__init__": 0,
     "commands/options": 2,
@@ -135,7 +137,7 @@ TORCH_ROOMS = {
     *("evaluation", "dynamic", "torch_stepper"),
     *("devices", "optimizers", "averaging", "training", "inheritance"),
     *("training_state", "checkpoint", "runs", "session"),
-    *("lab/trials", "lab/memory"),
+    *("lab/trials", "lab/graphs", "lab/memory", "lab/truncation"),
 }
 
 HEAVY = {"torch", "numpy", "tokenizers", "matplotlib", "yaml"}  # takes time at every start

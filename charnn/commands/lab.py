@@ -41,6 +41,19 @@ def memory(
     return _conduct("memory", Manner(output, seed, quick, threads, json, quiet))
 
 
+@lab.command("truncation")
+def truncation(
+    output: Picture = None,
+    seed: Seed = 1,
+    quick: Quick = False,
+    threads: Threads = 1,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """What a graph that is never cut costs, and what a gradient loses where it is."""
+    return _conduct("truncation", Manner(output, seed, quick, threads, json, quiet))
+
+
 @dataclass(frozen=True)
 class Manner:
     """How an experiment is conducted: the options that all of them have."""

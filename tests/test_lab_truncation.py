@@ -1,0 +1,135 @@
+"""Graphs that grow and graphs that are cut: what they hold, which gradients are left."""
+
+import dataclasses
+import gc
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from charnn.lab import truncation
+from charnn.lab.graphs import Held, operations
+from charnn.lab.truncation import Cost, Effort, Likeness
+from charnn.samplers import SequentialSampler
+from charnn.training import mean_nats
+
+CELLS = ["rnn", "lstm", "gru"]
+EFFORT = Effort(most_bytes=10**6, steps=1)
+
+
+def test_held_counts_what_a_graph_keeps_until_it_is_gone() -> None:
+    """The two factors of a product, but no weight; nothing once the graph is dropped."""
+    held = Held()
+    weight = torch.ones(1000, requires_grad=True)
+    factor = torch.full((1000,), 2.0)
+    with held.watching():
+        result = (weight * factor).exp().sum()
+    assert held.bytes == factor.nbytes + 4000  # the factor, and the exponential itself
+    assert operations(result) == 4  # sum, exp, times, and the weight's own gradient
+
+    (gradient,) = torch.autograd.grad(result, weight, retain_graph=True)
+    assert torch.allclose(gradient, 2 * torch.exp(factor))
+    assert held.bytes > 0
+    del result
+    gc.collect()
+    assert held.bytes == 0
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_detaching_really_cuts_the_graph(make_model, ids, cell) -> None:
+    """Every batch costs the same operations and bytes; attached, each costs more than before."""
+    cut, kept = (
+        [
+            (cost.operations, cost.bytes)
+            for cost in itertools.islice(
+                truncation.costs(make_model(cell), SequentialSampler(ids, 16, 5), 10**9, cut=cut),
+                6,
+            )
+        ]
+        for cut in (True, False)
+    )
+    assert len(set(cut)) == 1
+    assert kept[0] == cut[0]
+    for before, after in itertools.pairwise(kept):
+        assert after[0] > before[0]
+        assert after[1] > before[1]
+
+
+def test_a_growing_graph_is_stopped_by_its_budget(make_model, ids) -> None:
+    """The batch that goes beyond it is the last."""
+    sampler = SequentialSampler(ids, 16, 5)
+    kept = list(truncation.costs(make_model("rnn"), sampler, 200_000, cut=False))
+    assert 2 < len(kept) < 200
+    assert kept[-1].bytes >= 200_000 > kept[-2].bytes
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_cut_off_after_all_of_it_the_gradient_is_the_whole_one(make_model, cell) -> None:
+    """In windows of 3 it is the sum over windows whose state comes from outside."""
+    model = make_model(cell)
+    tokens = torch.from_numpy(np.random.default_rng(2).integers(11, size=(4, 11)))
+    weight = model.recurrent_layers()[0].weight_hh
+    logits, _ = model(tokens[:, :-1], model.initial_state(4))
+    whole = torch.autograd.grad(mean_nats(logits, tokens[:, 1:], None), weight)[0]
+    by_hand = torch.zeros_like(whole)
+    for begin, end in [(0, 3), (3, 6), (6, 9), (9, 10)]:
+        with torch.no_grad():
+            state = model(tokens[:, :begin], model.initial_state(4))[1] if begin else None
+        logits, _ = model(tokens[:, begin:end], state or model.initial_state(4))
+        loss = mean_nats(logits, tokens[:, begin + 1 : end + 1], None)
+        by_hand += torch.autograd.grad(loss, weight)[0] * (end - begin) / 10
+
+    torch.testing.assert_close(truncation.gradient(model, tokens, 10)[0], whole)
+    torch.testing.assert_close(truncation.gradient(model, tokens, 3)[0], by_hand)
+    likenesses = truncation.likenesses(model, tokens, (1, 3, 10))
+    assert [likeness.bptt for likeness in likenesses] == [1, 3, 10]
+    assert likenesses[-1].cosine == pytest.approx(1)
+    assert likenesses[0].bytes < likenesses[1].bytes < likenesses[2].bytes
+
+
+def measured(**changes):
+    """Figures as the claim has them, but for `changes`."""
+    kept = [Cost(100 * i, 1000 * i, 0.001 * i) for i in range(1, 41)]
+    cut = [Cost(100, 1000, 0.001)] * 40
+    found = [
+        Likeness(cell, n, cosine, 1000 * n)
+        for cell in CELLS
+        for n, cosine in [(1, 0.8), (16, 0.99), (256, 1.0)]
+    ]
+    return {"kept": kept, "cut": cut, "found": found, **changes}
+
+
+NOT_FLAT = [Cost(100 * i, 1000, 0.001) for i in range(1, 41)]
+BLIND = [dataclasses.replace(likeness, cosine=1 - 1e-5) for likeness in measured()["found"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "contradicted"),
+    [
+        ({}, None),
+        ({"kept": [Cost(100, 1000, 0.001)] * 40}, "attached for 40 batches"),
+        ({"cut": NOT_FLAT}, "detached it stays"),
+        ({"found": BLIND}, "a gradient cut off after 1 token"),
+    ],
+)
+def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
+    """What does not fit makes the claim not hold, and the sentence says which part."""
+    finding = truncation.judged(**measured(**changes), effort=EFFORT)
+
+    assert finding.held is (contradicted is None)
+    parts = [part for part in finding.verdict.split("; ") if part.startswith("NOT so here")]
+    assert [contradicted in part for part in parts] == [True] * bool(contradicted)
+
+
+def test_a_short_run_of_it_all(monkeypatch) -> None:
+    """Small graphs and few steps: the growth, the flatness and the cosines are there."""
+    monkeypatch.setattr(truncation, "QUICK", Effort(most_bytes=8_000_000, steps=5))
+    finding = truncation.run(seed=1, quick=True, tell=lambda _: None)
+
+    attached, detached = finding.data["attached"], finding.data["detached"]
+    assert len(attached) == len(detached) > 5
+    assert attached[-1]["bytes"] > 5 * detached[-1]["bytes"]
+    cosines = {(f["cell"], f["bptt"]): f["cosine"] for f in finding.data["gradients"]}
+    for cell in CELLS:
+        assert cosines[cell, 1] < cosines[cell, 16] < cosines[cell, 256] + 1e-9
