@@ -5,7 +5,6 @@ SHA-256 of the other files. Tensors are safetensors, the rest is JSON; nothing i
 Never knows: the loop, the terminal.
 """
 
-import shutil
 from pathlib import Path
 
 from charnn import files
@@ -55,7 +54,7 @@ def _remove_others(run: Path, newest: Path) -> None:
     kept = folders[: folders.index(newest) + 1][-KEEP:]
     for folder in folders:
         if folder not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+            files.discard(folder)
 
 
 def checkpoint_folders(run: Path) -> list[Path]:

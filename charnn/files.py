@@ -19,6 +19,7 @@ from charnn.errors import BusyError, DataError, StorageError
 
 TEMPORARY = ".tmp-"  # prefix of everything unfinished; ignored by readers, removed by writers
 OUTGOING = ".old-"  # prefix of a folder that makes way; it comes back if its successor never does
+LOCK_FILE = ".lock"
 CHUNK = 1 << 20
 
 
@@ -111,7 +112,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             sync_folder(temporary)
             _swap_in(temporary, path, replace=replace)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            discard(temporary)
             raise
         sync_folder(path.parent)
 
@@ -125,7 +126,7 @@ def _swap_in(temporary: Path, path: Path, *, replace: bool) -> None:
         except BaseException:
             outgoing.rename(path)
             raise
-        shutil.rmtree(outgoing, ignore_errors=True)
+        discard(outgoing)
     else:
         temporary.rename(path)
 
@@ -160,9 +161,15 @@ def clean_up(folder: Path, name: str = "*") -> None:
             left.rename(replaced)
     for left in [*folder.glob(f"{TEMPORARY}{name}-*"), *folder.glob(OUTGOING + name)]:
         if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+            discard(left)
         else:
             left.unlink(missing_ok=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder with all in it, as far as that can be done; nothing depends on it."""
+    with contextlib.suppress(OSError):  # rmtree ignores errors, but not that of a failing close
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -232,7 +239,7 @@ class Lock:
     """
 
     def __init__(self, folder: Path, name: str = "") -> None:
-        self._path = folder / (f".lock-{name}" if name else ".lock")
+        self._path = folder / (f"{LOCK_FILE}-{name}" if name else LOCK_FILE)
         self._target = folder / name
         self._file: IO[str] | None = None
 
@@ -258,6 +265,9 @@ class Lock:
                     f"{self._target} is in use by {owner}",
                     "wait for it to end, or give another --name",
                 ) from None
+            except OSError:
+                file.close()
+                raise
             # Who held it before may have removed the name in between; then this file is nobody's.
             if self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(file.fileno())):
                 return file

@@ -3,6 +3,7 @@
 Never knows: how training works, what a person sees.
 """
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from charnn.yaml_files import dump_settings
 
 LOG_EVERY = 10  # steps between two training lines in metrics.jsonl
 SAVE_SECONDS = 300.0  # between checkpoints, where save_every is not given
+OWN = {CONFIG_FILE, METRICS_FILE, MODEL_FILE, CHECKPOINTS, files.LOCK_FILE}  # names in a folder
 
 
 class Run:
@@ -44,7 +46,7 @@ class Run:
 
         Raises UsageError where the name is taken, StorageError where it cannot be made.
         """
-        if force and (self.folder / CONFIG_FILE).is_file():
+        if force and self.folder.is_dir():
             with files.storage_errors("replace", self.folder):
                 remove_run(self.folder)
         files.make_folder(self.folder.parent)
@@ -170,20 +172,16 @@ def _metrics_row(
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run's own files, and its folder if nothing else is in it.
+    """Remove a run and its folder; nothing, if there is anything else in it.
 
-    Raises BusyError where another process is writing the run.
+    Raises BusyError where another process is writing the run, StorageError where it cannot go.
     """
-    import shutil
-
     with files.Lock(folder):
         files.clean_up(folder)
-        for name in (CONFIG_FILE, METRICS_FILE, MODEL_FILE):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    try:
-        folder.rmdir()
-    except OSError as error:
-        raise StorageError(
-            f"{folder} holds files that charnn did not write", "move them away first"
-        ) from error
+        foreign = [path.name for path in folder.iterdir() if path.name not in OWN]
+        if foreign:
+            raise StorageError(
+                f"{folder} holds what charnn did not write: {', '.join(sorted(foreign))}",
+                "move it away first, or give another --name",
+            )
+        shutil.rmtree(folder)

@@ -1,0 +1,152 @@
+"""What the tests of the table of faults share: tiny runs, and commands run in this process."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from charnn import cli
+from charnn.config import PrepareConfig, TrainConfig
+from charnn.corpus import Dataset, open_dataset, split_text, write_dataset
+from charnn.session import Session
+from charnn.tokenizer import build
+from tests.shell.conftest import LAMP, Shell
+
+TINY = {
+    "hidden_size": 8,
+    "embedding_dim": 4,
+    "batch_size": 4,
+    "bptt": 8,
+    "warmup_steps": 5,
+    "steps": 30,
+    "dropout": 0.3,
+    "precision": "float32",
+    "optimizer": "adamw",
+}
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """A session flushes denormals for its process; the tests share one."""
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Dataset:
+    """Two kilobytes of English, by characters; tests only read it."""
+    folder = tmp_path_factory.mktemp("data") / "lamp"
+    splits = split_text(LAMP * 10, 0.1, 0)
+    write_dataset(folder, splits, build("char", splits["train"]), PrepareConfig(), [])
+    return open_dataset(folder)
+
+
+@pytest.fixture
+def new_session(dataset, tmp_path) -> Callable[..., Session]:
+    """A function that builds a session of a tiny run; `create` makes its folder too."""
+
+    def build_session(name="run", *, create=True, **settings) -> Session:
+        session = Session(dataset, TrainConfig(**{**TINY, **settings}), tmp_path / name)
+        if create:
+            session.run.create(force=False)
+            session.record_config()
+        return session
+
+    return build_session
+
+
+def weights(session: Session) -> list[torch.Tensor]:
+    """A copy of all weights."""
+    return [tensor.detach().clone() for tensor in session.training.model.named_tensors().values()]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    """Whether all tensors are equal, bit for bit."""
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@dataclass
+class Done:
+    """What a command came to."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+
+class Commands:
+    """Runs commands in this process, in a working folder of their own."""
+
+    def __init__(self, folder: Path, capture) -> None:
+        self.folder, self._capture = folder, capture
+
+    def run(self, *arguments, code=0) -> Done:
+        """The outcome of one command; its exit code must be `code`."""
+        self._capture.readouterr()
+        found = cli.main([str(argument) for argument in arguments])
+        stdout, stderr = self._capture.readouterr()
+        done = Done(found, stdout, stderr.decode())
+        assert done.code == code, done
+        return done
+
+    def refused(self, *arguments, code, said=()) -> str:
+        """The message of a command that fails as it should: one, harmless, without output."""
+        done = self.run(*arguments, code=code)
+        assert done.stdout == b""
+        assert done.stderr.count("charnn: error: ") == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "this is a mistake in charnn" not in done.stderr, done.stderr
+        assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in done.stderr if c != "\n")
+        for words in (said,) if isinstance(said, str) else said:
+            assert words in done.stderr, done.stderr
+        return done.stderr
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        """A file in the working folder."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def datasets(self) -> list[str]:
+        """What lies in data/, hidden things too."""
+        folder = self.folder / "data"
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+@pytest.fixture
+def charnn(tmp_path, monkeypatch, capfdbinary) -> Commands:
+    """Commands in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHARNN_CACHE_DIR", str(tmp_path / "cache"))
+    return Commands(tmp_path, capfdbinary)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory) -> Path:
+    """A folder with a dataset `lamp` and a run `lamp-lstm-001`, to be copied."""
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "lamp.txt").write_text(LAMP * 10)
+    places = ("--data-dir", str(folder / "data"), "-q")
+    assert cli.main(["prepare", str(folder / "lamp.txt"), *places]) == 0
+    arguments = ["--steps", "6", "--save-every", "3", "--hidden-size", "8", "--embedding-dim", "4"]
+    arguments += ["--precision", "float32", "--runs-dir", str(folder / "runs"), *places]
+    assert cli.main(["train", *arguments]) == 0
+    torch.set_flush_denormal(False)
+    return folder
+
+
+@pytest.fixture
+def trained(charnn, workplace) -> Commands:
+    """Commands in a copy of `workplace`, which a test may spoil."""
+    shutil.copytree(workplace, charnn.folder, dirs_exist_ok=True)
+    return charnn
+
+
+@pytest.fixture
+def shell(tmp_path) -> Shell:
+    """Commands as processes of their own, in an empty working folder."""
+    return Shell(tmp_path)

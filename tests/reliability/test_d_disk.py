@@ -1,0 +1,340 @@
+"""Rows D of the table of faults: kills, full and broken disks, folders that are not there."""
+
+import errno
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from charnn import files
+from charnn.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
+from charnn.config import PrepareConfig, TrainConfig
+from charnn.corpus import open_dataset, split_text, write_dataset
+from charnn.errors import StorageError
+from charnn.events import Warned
+from charnn.metrics_file import METRICS_FILE
+from charnn.model_file import read_model
+from charnn.tokenizer import build
+from charnn.yaml_files import read_settings
+from tests.reliability.faults import CALLS, MODES, exit_codes
+from tests.shell.conftest import LAMP
+
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch):
+    """What is tested is the order of the calls; that a disk keeps what is synced is its own job."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def at_three(new_session):
+    """A session at step 3 with checkpoints of steps 1 and 2, but no model yet."""
+    session = new_session(eval_every=100)
+    for step, _ in enumerate(itertools.islice(session.events(), 3), 1):
+        if step < 3:
+            session.run.save(session.training)
+    return session
+
+
+def everything(folder):
+    """All files below a folder, with their contents."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def fault_loop(session, again, mode):
+    """After each fault of a save: what must hold, then the next save; the exit codes back."""
+    folder, spare = session.run.folder, session.run.folder.with_name("spare")
+    shutil.copytree(folder, spare)
+    resumed, codes = again(create=False), []
+    for code in exit_codes(session.save, mode):
+        codes.append(code)
+        state, faults = load_newest(folder)
+        assert not faults
+        assert state.counters.step in ((3,) if code == 2 else (2, 3)), (len(codes), code)
+        assert read_settings(folder / "config.yaml", TrainConfig)
+        if session.run.model_path.exists():
+            assert read_model(session.run.model_path)
+        resumed.resume()
+        resumed.save()
+        assert load_newest(folder)[0].counters.step == state.counters.step
+        assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
+        shutil.rmtree(folder)
+        shutil.copytree(spare, folder)
+    return codes
+
+
+def test_d1_a_kill_at_any_call_of_a_save_leaves_the_old_or_the_new(at_three, new_session) -> None:
+    """Checkpoint, configuration and model: each is whole, and the run can be resumed."""
+    codes = fault_loop(at_three, new_session, "kill")
+
+    assert set(codes) == {KILLED}
+    assert len(codes) > 40
+
+
+def test_d1_a_kill_while_a_checkpoint_is_written_anew(at_three, new_session) -> None:
+    """The same step twice: between the two renames the old one is not lost."""
+    at_three.save()
+    codes = fault_loop(at_three, new_session, "kill")
+
+    assert set(codes) == {KILLED}
+
+
+@pytest.mark.parametrize("mode", ["once", "for good"])
+def test_d2_a_full_or_broken_disk_is_74_with_the_run_intact(at_three, new_session, mode) -> None:
+    """Each open, write, fsync, rename, close … of a save fails, alone or with all after it."""
+    codes = fault_loop(at_three, new_session, mode)
+
+    assert set(codes) <= {74, 2}  # 2: what failed was but the removal of something old
+    assert codes.count(74) > 25
+
+
+def test_d3_short_writes_are_continued(at_three, new_session) -> None:
+    """A system that takes half of what it is given gets the rest in further calls."""
+    assert "short" in MODES
+    codes = fault_loop(at_three, new_session, "short")
+
+    assert set(codes) == {2}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_d2_a_dataset_is_the_old_or_the_new_one_after_any_fault(tmp_path, mode) -> None:
+    """`prepare --force` over an earlier dataset."""
+    folder = tmp_path / "data" / "lamp"
+
+    def write(text):
+        splits = split_text(text, 0.1, 0)
+        tokenizer = build("char", splits["train"])
+        write_dataset(folder, splits, tokenizer, PrepareConfig(), [], replace=True)
+
+    write(LAMP)
+    old = open_dataset(folder).fingerprint
+    write(LAMP * 2)
+    new = open_dataset(folder).fingerprint
+    write(LAMP)
+    before = everything(folder)
+    for code in exit_codes(lambda: write(LAMP * 2), mode):
+        assert code in (74, 2, KILLED)
+        files.clean_up(folder.parent, folder.name)
+        found = open_dataset(folder).fingerprint
+        assert found in ((new,) if code == 2 else (old, new))
+        assert [path.name for path in folder.parent.iterdir()] == ["lamp"]
+        write(LAMP)
+        assert everything(folder) == before
+
+
+def test_d4_a_log_that_fails_does_not_stop_training(new_session) -> None:
+    """One warning, and the run goes on to its end with everything else in place."""
+    session = new_session(steps=25)
+    (session.run.folder / METRICS_FILE).symlink_to("/dev/full")
+    warnings = [event for event in session.events() if isinstance(event, Warned)]
+    session.finish()
+
+    assert [warning.message for warning in warnings] == [
+        "cannot write metrics.jsonl: No space left on device; training goes on"
+    ]
+    assert session.training.step == 25
+    assert read_model(session.run.model_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs limits on the size of files")
+def test_d4_a_disk_that_fills_while_training_is_74_and_can_be_resumed(trained) -> None:
+    """Files may grow to a kilobyte and no further: the save fails, the checkpoint before stays."""
+    run = trained.folder / "runs" / "lamp-lstm-001"
+    before = everything(run / "checkpoints")
+    script = (
+        "import resource, signal, sys; from charnn import cli\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "sys.exit(cli.main(['train', '--resume', 'lamp-lstm-001', '--steps', '9', '-q']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=trained.folder, capture_output=True, encoding="utf-8"
+    )
+
+    assert done.returncode == 74
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert everything(run / "checkpoints") == before
+    trained.run("train", "--resume", "lamp-lstm-001", "--steps", "9", "-q")
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "resume"])
+def test_d5_folders_that_cannot_be_written_are_found_before_the_first_step(
+    trained, command, monkeypatch
+) -> None:
+    """A file where the folder should be, or a read-only disk: 74 with the path; nothing is run."""
+    from charnn.training import Training
+
+    monkeypatch.setattr(Training, "update", None)  # whoever takes a step, fails
+    monkeypatch.setattr("charnn.preparation.prepare", None)
+    trained.write("file", "")
+    if command == "prepare":
+        trained.refused("prepare", "lamp.txt", "--data-dir", "file", code=74, said="file")
+        trained.refused("prepare", "lamp.txt", "--data-dir", "file/x", code=74, said="file")
+    elif command == "train":
+        tiny = ("--steps", "1", "--preset", "tiny", "-q")
+        trained.refused("train", *tiny, "--runs-dir", "file", code=74, said="file")
+        trained.write("runs/taken", "")
+        trained.refused("train", *tiny, "--name", "taken", code=74, said="taken")
+        assert not (trained.folder / "runs/lamp-lstm-002").exists()
+    else:
+        read_only = OSError(errno.EROFS, os.strerror(errno.EROFS))
+        monkeypatch.setattr("charnn.files._flock", _raise(read_only))
+        said = ("Read-only file system", "lamp-lstm-001")
+        trained.refused("train", "--resume", "lamp-lstm-001", code=74, said=said)
+
+
+def _raise(error):
+    def call(*_):
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize("gone", ["removed", "renamed"])
+def test_d6_a_run_folder_that_vanishes_is_74_at_the_next_save(new_session, gone) -> None:
+    """It is not made anew without its past, and what was renamed is not touched."""
+    session = new_session()
+    for _ in itertools.islice(session.events(), 3):
+        pass
+    session.save()
+    folder = session.run.folder
+    if gone == "removed":
+        shutil.rmtree(folder)
+    else:
+        folder.rename(folder.with_name("elsewhere"))
+
+    with pytest.raises(StorageError, match="run"):
+        session.save()
+    assert not folder.exists()
+
+
+def test_d7_the_folder_for_temporary_files_plays_no_part(trained, monkeypatch) -> None:
+    """TMPDIR may be missing: unfinished files lie beside the finished ones."""
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(trained.folder / "missing"))
+        trained.run("prepare", "lamp.txt", "--name", "again", "-q")
+        trained.run("train", "--resume", "lamp-lstm-001", "--steps", "7", "-q")
+
+
+def test_d8_the_last_good_checkpoint_outlives_a_save_that_fails(at_three, monkeypatch) -> None:
+    """Older ones are removed only when the new one is complete."""
+    folder = at_three.run.folder
+    before = everything(folder / "checkpoints")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _raise(OSError(errno.EIO, os.strerror(errno.EIO))))
+        with pytest.raises(StorageError, match="step-00000003"):
+            at_three.save()
+
+    assert everything(folder / "checkpoints") == before
+    assert len(checkpoint_folders(folder)) == KEEP
+
+
+def test_d8_a_damaged_newer_checkpoint_does_not_crowd_out_a_good_one(at_three, new_session) -> None:
+    """After falling back to an earlier one, what is ahead of it goes, not what was just saved."""
+    folder = at_three.run.folder
+    for path in checkpoint_folders(folder)[1:]:
+        (path / "state.json").write_bytes(b"{")
+    for number in (8, 9):
+        shutil.copytree(
+            checkpoint_folders(folder)[-1], folder / f"checkpoints/step-0000000{number}"
+        )
+    resumed = new_session(create=False, eval_every=100)
+    resumed.resume()
+    assert resumed.training.step == 1
+    assert len(resumed.notes) == 3
+    next(resumed.events())
+    resumed.save()
+
+    names = [path.name for path in checkpoint_folders(folder)]
+    assert names == ["step-00000001", "step-00000002"]
+    assert load_newest(folder)[0].counters.step == 2
+
+
+def test_d9_leftovers_of_a_crash_are_ignored_and_cleaned_up(trained) -> None:
+    """By whoever writes next; readers take no notice."""
+    run = trained.folder / "runs" / "lamp-lstm-001"
+    for name in (".tmp-step-00000099-abc", ".tmp-step-00000006-1"):
+        shutil.copytree(run / "checkpoints/step-00000006", run / "checkpoints" / name)
+    (run / ".tmp-model.safetensors-77").write_bytes(b"half")
+    (trained.folder / "data/.tmp-lamp-xyz").mkdir()
+    (trained.folder / "runs/.tmp-other-1").mkdir()
+    trained.run("sample", "-n", "5", "-q")
+    trained.run("info", "lamp-lstm-001")
+    trained.run("train", "--resume", "lamp-lstm-001", "--steps", "7", "-q")
+    trained.run("prepare", "lamp.txt", "--force", "--tokenizer", "byte", "-q")
+
+    left = [path.name for path in trained.folder.rglob(".tmp-*")]
+    assert left == [".tmp-other-1"]  # of something else that nobody wrote since
+
+
+def test_d10_a_torn_log_is_cut_back_and_continued(trained) -> None:
+    """Half a line, zeros after a power cut, rows ahead of the checkpoint: all go, none is twice."""
+    log = trained.folder / "runs/lamp-lstm-001" / METRICS_FILE
+    good = log.read_bytes()
+    ahead = json.dumps({"split": "train", "step": 99, "loss": 1.0}).encode()
+    log.write_bytes(good + ahead + b'\n{"split": []}\n\0\0\0\n[1]\n{"step":"7"}\n{"split":"tr')
+    trained.run("train", "--resume", "lamp-lstm-001", "--steps", "20", "-q")
+    rows = [json.loads(line) for line in log.read_bytes().splitlines()]
+
+    assert log.read_bytes().startswith(good)
+    for split in ("train", "val"):
+        steps = [row["step"] for row in rows if row["split"] == split]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == 20
+
+
+def test_d11_nothing_gets_its_name_before_it_is_on_the_disk(at_three, monkeypatch) -> None:
+    """Each file is synced after its last write, the folder before its rename, the parent after."""
+    calls = recorded(monkeypatch)
+    save_checkpoint(at_three.training, at_three.run.folder, "f")
+    renamed = next(i for i, (name, _) in enumerate(calls) if name == "rename")
+    written = [path for name, path in calls[:renamed] if name == "write"]
+    (temporary,) = {path.parent for path in written}
+
+    assert {path.name for path in written} == {
+        *("state.safetensors", "state.json", "manifest.json"),
+    }
+    assert written[-1].name == "manifest.json"
+    for path in written:
+        assert ("fsync", path) in calls[calls.index(("write", path)) : renamed]
+    assert ("fsync", temporary) in calls[:renamed]
+    assert calls[renamed] == ("rename", temporary)
+    assert ("fsync", temporary.parent) in calls[renamed:]
+
+
+def recorded(monkeypatch):
+    """The system calls from here on, each with the path that it is about."""
+    calls, paths = [], {}
+    real = {name: getattr(os, name) for name in CALLS}
+
+    def open_(path, *arguments, **options):
+        descriptor = real["open"](path, *arguments, **options)
+        paths[descriptor] = Path(path)
+        return descriptor
+
+    def on_descriptor(name):
+        def call(descriptor, *arguments):
+            calls.append((name, paths.get(descriptor)))
+            return real[name](descriptor, *arguments)
+
+        return call
+
+    def rename(source, target, **options):
+        calls.append(("rename", Path(source)))
+        return real["rename"](source, target, **options)
+
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "rename", rename)
+    for name in ("write", "fsync"):
+        monkeypatch.setattr(os, name, on_descriptor(name))
+    return calls

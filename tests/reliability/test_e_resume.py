@@ -1,0 +1,240 @@
+"""Rows E of the table of faults: a run that was stopped ends where it would have ended."""
+
+import itertools
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from charnn.errors import DataError, UsageError
+from charnn.events import Evaluation, Step
+from charnn.model_file import read_model
+from charnn.optimizers import OPTIMIZERS
+from charnn.runs import LOG_EVERY
+from tests.reliability.conftest import same, weights
+
+TIMES = ("seconds", "tokens_per_second")
+
+
+def whole_run(new_session, **settings):
+    """A run that nobody stops."""
+    session = new_session("whole", **settings)
+    for _ in session.events():
+        pass
+    session.finish()
+    return session
+
+
+def stopped_and_resumed(new_session, events, name="stopped", **settings):
+    """A run stopped after so many events and resumed by new objects, as by a new process."""
+    first = new_session(name, **settings)
+    last = list(itertools.islice(first.events(), events))[-1]
+    first.save()
+    torch.manual_seed(1234)  # another process would stand elsewhere
+    random.seed(5)
+    np.random.seed(5)
+    resumed = new_session(name, create=False, **settings)
+    resumed.resume()
+    for _ in resumed.events():
+        pass
+    resumed.finish()
+    return resumed, last
+
+
+def rows(session):
+    """metrics.jsonl without times."""
+    lines = (session.run.folder / "metrics.jsonl").read_text().splitlines()
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in TIMES}
+        for line in lines
+    ]
+
+
+def assert_same_outcome(one, other):
+    assert same(weights(one), weights(other))
+    assert rows(one) == rows(other)
+    assert read_model(one.run.model_path).sha256 == read_model(other.run.model_path).sha256
+    for name in ("tokens", "best_loss", "best_step", "evaluations_since_best"):
+        assert getattr(one.training, name) == getattr(other.training, name)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_e1_stopped_and_resumed_ends_at_the_same_bits(new_session, optimizer) -> None:
+    """Weights, kept model and metrics are those of the run that was never stopped."""
+    settings = {"optimizer": optimizer, "average": True, "random_bptt": True}
+    whole = whole_run(new_session, **settings)
+    resumed, _ = stopped_and_resumed(new_session, 17, **settings)
+
+    assert_same_outcome(whole, resumed)
+
+
+def test_e1_it_does_not_matter_where_the_run_was_stopped(new_session) -> None:
+    """After any event of it: a step, a step whose validation is due, a validation, the last."""
+    settings = {"steps": 12, "eval_every": 4, "warmup_steps": 3}
+    whole = whole_run(new_session, **settings)
+    kinds = set()
+    for events in range(1, 16):
+        resumed, last = stopped_and_resumed(new_session, events, f"at-{events}", **settings)
+        kinds.add(type(last))
+        assert_same_outcome(whole, resumed)
+
+    assert kinds == {Step, Evaluation}
+
+
+def test_e1_patience_runs_out_at_the_same_step(new_session) -> None:
+    """A validation that was due when the run was stopped still counts."""
+    settings = {"eval_every": 2, "patience": 2, "lr": 0.5, "steps": 40}
+    whole = whole_run(new_session, **settings)
+    assert whole.training.step < 40  # it did run out
+    for events in range(1, whole.training.step + 3, 2):
+        resumed, _ = stopped_and_resumed(new_session, events, f"at-{events}", **settings)
+        assert_same_outcome(whole, resumed)
+
+
+def test_e1_neither_pythons_nor_numpys_random_numbers_are_used(new_session) -> None:
+    """So a checkpoint need not hold them."""
+    before = random.getstate(), str(np.random.get_state())
+    whole_run(new_session, sampler="random", sample_every=10)
+
+    assert (random.getstate(), str(np.random.get_state())) == before
+
+
+@pytest.mark.parametrize("sampler", ["sequential", "random"])
+def test_e2_a_stop_in_the_middle_of_an_epoch_is_exact(new_session, sampler) -> None:
+    """Position, hidden state of each stream and dropout go on where they were."""
+    settings = {"sampler": sampler, "epochs": 2.0, "steps": None, "batch_size": 8}
+    whole = whole_run(new_session, **settings)
+    resumed, _ = stopped_and_resumed(new_session, 13, **settings)
+
+    assert whole.training.sampler.batches_in(0) > 13
+    assert_same_outcome(whole, resumed)
+
+
+def test_e2_without_the_hidden_state_it_would_differ(new_session) -> None:
+    """The control: the state that is carried is part of what makes it exact."""
+    whole = whole_run(new_session)
+    first = new_session("stopped")
+    for _ in itertools.islice(first.events(), 7):
+        pass
+    first.save()
+    resumed = new_session("stopped", create=False)
+    resumed.resume()
+    resumed.training.hidden = None
+    for _ in resumed.events():
+        pass
+
+    assert not same(weights(whole), weights(resumed))
+
+
+def test_e4_intervals_do_not_touch_the_training(new_session) -> None:
+    """However often it validates, saves or samples, the final weights are the same."""
+    whole = whole_run(new_session)
+    settings = {"eval_every": 7, "save_every": 4, "sample_every": 5}
+    busy = new_session("busy", **settings)
+    for _ in busy.events():
+        pass
+
+    assert same(weights(whole), weights(busy))
+    train = [row for row in rows(busy) if row["split"] == "train"]
+    assert train == [row for row in rows(whole) if row["split"] == "train"]
+    assert [row["step"] for row in train] == [LOG_EVERY, 2 * LOG_EVERY, 3 * LOG_EVERY]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hidden_size": 9}, "hidden_size 8 → 9"),
+        ({"cell": "gru"}, "cell lstm → gru"),
+        ({"num_layers": 2}, "num_layers 1 → 2"),
+        ({"batch_size": 2}, "batch_size 4 → 2"),
+        ({"bptt": 4}, "bptt 8 → 4"),
+        ({"sampler": "random"}, "sampler sequential → random"),
+        ({"seed": 2}, "seed 1 → 2"),
+        ({"optimizer": "sgd"}, "optimizer adamw → sgd"),
+    ],
+    ids=str,
+)
+def test_e6_another_shape_or_order_is_refused_with_the_difference(
+    new_session, change, said
+) -> None:
+    """Exit code 2; nothing is changed, and the run can still be resumed as it was."""
+    first = new_session()
+    for _ in itertools.islice(first.events(), 3):
+        pass
+    first.save()
+
+    with pytest.raises(UsageError, match=said):
+        new_session(create=False, **change).resume()
+    new_session(create=False).resume()
+
+
+def test_e6_another_dataset_is_refused_with_both_fingerprints(trained) -> None:
+    """Exit code 2, also where a dataset of that name was prepared anew with another tokenizer."""
+    trained.run("prepare", "lamp.txt", "--force", "--tokenizer", "byte", "-q")
+    said = ("another dataset", " → ", "--init-from")
+    trained.refused("train", "--resume", "lamp-lstm-001", "--steps", "9", code=2, said=said)
+
+
+def test_e6_harmless_changes_are_allowed_and_told(trained) -> None:
+    """More steps and other intervals: the run goes on, and says what has changed."""
+    done = trained.run("train", "--resume", "lamp-lstm-001", "--steps", "8", "--eval-every", "2")
+
+    assert "changed on resuming: steps 6 → 8, eval_every None → 2" in done.stderr
+    assert "steps: 8" in (trained.folder / "runs/lamp-lstm-001/config.yaml").read_text()
+
+
+def test_e7_a_checkpoint_of_another_format_version_is_refused(new_session) -> None:
+    """65, naming the version; an earlier checkpoint is not mistaken for damage of this one."""
+    session = new_session()
+    folder = session.save().folder
+    state = json.loads((folder / "state.json").read_text())
+    rewrite(folder, {**state, "format_version": 2})
+
+    with pytest.raises(DataError, match="format_version"):
+        new_session(create=False).resume()
+
+
+def rewrite(folder, state):
+    """Another state.json, with a manifest that vouches for it."""
+    from charnn import files
+
+    data = files.to_json(state).encode()
+    (folder / "state.json").write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["state.json"] = {"bytes": len(data), "sha256": files.sha256(data)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_e8_resume_and_init_from_are_two_things(trained) -> None:
+    """Each has a flag and a help text of its own, and they exclude each other."""
+    told = trained.run("train", "--help").stdout.decode()
+    assert "Go on with a stopped run" in told
+    assert "Begin a new run with the weights" in told
+    trained.refused(
+        *("train", "--resume", "lamp-lstm-001", "--init-from", "lamp-lstm-001"),
+        code=2,
+        said=("--init-from begins a new one",),
+    )
+    trained.refused(
+        *("train", "--resume", "lamp-lstm-001", "--hidden-size", "9"),
+        code=2,
+        said=("hidden_size", "--init-from"),
+    )
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_e1_killed_at_random_moments_it_ends_at_the_same_bits(tmp_path, kills) -> None:
+    """After as many resumes: weights, optimizer, kept model and log of the run left alone."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.reliability.kill_loop", str(tmp_path), str(kills), "1"],
+        capture_output=True,
+        encoding="utf-8",
+    )
+    found = json.loads(done.stdout)
+
+    assert found["same"], done.stderr
+    assert found["kills"] > kills / 2
