@@ -28,8 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Sampling and scoring, as ratios in one run.")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--reference", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--scoring", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)  # read when NumPy is imported
+    products = 1 if options.scoring else options.threads
+    os.environ["OPENBLAS_NUM_THREADS"] = str(products)  # read when NumPy is imported
+    if options.scoring:
+        print(scoring_rate(512, options.threads))
+        return
     if options.reference:
         print(torch_loop(options.reference, options.threads))
         return
@@ -43,8 +48,7 @@ def main() -> None:
 def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
     alone = {}
     for width, aim in TARGETS.items():
-        command = ["--threads", str(threads), "--reference", str(width)]
-        torch_rate = float(subprocess.check_output([sys.executable, __file__, *command]))
+        torch_rate = apart("--reference", str(width), threads=threads)
         alone[width] = sampling_rate(width, samples=1)
         yield (
             f"one stream, LSTM {LAYERS}×{width}, against nn.LSTM",
@@ -62,7 +66,10 @@ def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
     peak = product_rate(512)
     for what, rate in (
         (f"64 samples at once, {LAYERS}×512, against one", sampling_rate(512, samples=64)),
-        (f"scoring short lines, {LAYERS}×512, against one stream", scoring_rate(512)),
+        (
+            f"scoring short lines, {LAYERS}×512, against one stream",
+            apart("--scoring", threads=threads),
+        ),
     ):
         yield (
             what,
@@ -71,6 +78,14 @@ def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
             "≥ 15×",
         )
     yield "peak memory of sample -n -1, 10⁶ tokens after 10³", f"{growth():+.1f} MB", "", "none"
+    memory = f"{scoring_memory():.0f} MB"
+    yield "peak memory of this process once it has scored 16 MB", memory, "", "< 300 MB"
+
+
+def apart(*arguments: str, threads: int) -> float:
+    """The rate that this script prints in a process of its own."""
+    command = [sys.executable, __file__, "--threads", str(threads), *arguments]
+    return float(subprocess.check_output(command))
 
 
 def per_second(work: Callable[[], int]) -> float:
@@ -151,15 +166,17 @@ def sampling_rate(width: int, samples: int) -> float:
     return per_second(lambda: sum(tokens(width, samples, 200)))
 
 
-def scoring_rate(width: int) -> float:
+def scoring_rate(width: int, threads: int) -> float:
+    """As `charnn score` reads lines: groups side by side, each product on one thread."""
     import numpy as np
-
+    from charnn.lines import Part
+    from charnn.scoring import Scorer
     from charnn.stepper import Stepper
 
-    stepper = Stepper(*network(width))
-    ids, targets = np.random.default_rng(2).integers(0, VOCABULARY, (2, 64, 50))
-    fresh = stepper.initial_state(64)
-    return per_second(lambda: stepper.streams(fresh).log_probs(ids, targets).size)
+    scorer = Scorer(Stepper(*network(width)), tokenizer(), 0, threads=threads)
+    symbols = np.random.default_rng(2).integers(32, 32 + VOCABULARY - 1, (256, 50))
+    parts = [Part(bytes(line.tolist())) for line in symbols]
+    return per_second(lambda: sum(len(scored.ids) for scored in scorer.score(parts)))
 
 
 def weight_bandwidth(width: int) -> float:
@@ -219,10 +236,30 @@ def growth() -> float:
     stream = tokens(16, 1, -1, cell="rnn")
     for _ in range(1000):
         next(stream)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     for _ in range(10**6 - 1000):
         next(stream)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak() - before
+
+
+def scoring_memory() -> float:
+    """Megabytes at the peak after 16 MB of lines, of which one is half of it."""
+    from charnn.lines import BLOCK, lines
+    from charnn.scoring import Scorer
+    from charnn.stepper import Stepper
+
+    scorer = Scorer(Stepper(*network(16, "rnn")), tokenizer(), 0)
+    short = b"a line of some length, as in a log\n" * (BLOCK // 35)
+    chunks = [short] * (8_000_000 // BLOCK) + [b"x" * BLOCK] * (8_000_000 // BLOCK)
+    for parts in lines(chunks, lambda: True):
+        for _ in scorer.score(parts):
+            pass
+    return peak()
+
+
+def peak() -> float:
+    """Megabytes that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
