@@ -1,0 +1,233 @@
+"""Rows F of the table of faults: asked to stop or to save, it does so at once and says how to go on.
+
+What a signal sets off is tested in this process, where the moment of its arrival can be chosen;
+that whole commands behave so, in processes of their own.
+"""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from charnn import preparation
+from charnn.checkpoint import load_newest
+from charnn.session import Session
+from charnn.signals import listening
+from charnn.training import Training
+from tests.reliability.conftest import Commands
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
+RUN = "lamp-lstm-001"
+
+
+def before_call(monkeypatch, owner, name, number, act):
+    """Let `act` happen just before a method is called for the n-th time."""
+    method, calls = getattr(owner, name), itertools.count(1)
+
+    def counting(*arguments, **options):
+        if next(calls) == number:
+            act()
+        return method(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, counting)
+
+
+def send(number):
+    return lambda: os.kill(os.getpid(), number)
+
+
+def newest_step(trained: Commands) -> int:
+    return load_newest(trained.folder / "runs" / RUN)[0].counters.step
+
+
+def resume(trained: Commands, code: int):
+    return trained.run("train", "--resume", RUN, "--steps", "40", "--eval-every", "5", code=code)
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_f1_f2_a_signal_in_a_step_ends_that_step_and_saves(trained, monkeypatch, number) -> None:
+    """130 or 143, the state of that very step on disk, and the command that goes on from there."""
+    before_call(monkeypatch, Training, "update", 3, send(number))
+    done = resume(trained, CODES[number])
+
+    assert newest_step(trained) == 9
+    assert "stopped at step 9; the state is saved" in done.stderr
+    command = f"train --resume {Path('runs') / RUN}"
+    assert done.stderr.splitlines()[-1] == f"go on with: charnn {command}"
+    assert Commands.run(trained, *command.split(), "-q").stdout == b""
+
+
+def test_f1_a_second_interrupt_ends_it_at_once(trained) -> None:
+    """Also in the middle of a save; the checkpoint before stays as it was."""
+    script = (
+        "import os, signal, sys\n"
+        "from charnn import checkpoint, cli\n"
+        "interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+        "def save(*_):\n"
+        "    interrupt()\n"
+        "    interrupt()\n"
+        "    raise AssertionError\n"
+        "checkpoint.capture = save\n"
+        f"sys.exit(cli.main(['train', '--resume', '{RUN}', '--steps', '40', '-q']))"
+    )
+    before = newest_step(trained)
+    done = subprocess.run([sys.executable, "-c", script], cwd=trained.folder, capture_output=True)
+
+    assert done.returncode == 130
+    assert done.stderr == b""
+    assert newest_step(trained) == before
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_f2_a_signal_in_a_validation_does_not_wait_for_its_end(
+    trained, monkeypatch, number
+) -> None:
+    """It is broken off between two passes, the state is saved, and it is made anew on resuming."""
+    from charnn import evaluation
+
+    before_call(monkeypatch, evaluation, "score_of", 1, send(number))
+    monkeypatch.setattr(evaluation, "CHUNK", 4)  # tokens a pass
+    done = resume(trained, CODES[number])
+
+    assert "stopped at step 10" in done.stderr
+    assert load_newest(trained.folder / "runs" / RUN)[0].counters.evaluated_at < 10
+    monkeypatch.undo()
+    monkeypatch.chdir(trained.folder)
+    rows = resume(trained, 0) and (trained.folder / "runs" / RUN / "metrics.jsonl").read_text()
+    assert rows.count('"split": "val", "step": 10,') == 1
+
+
+def test_f2_a_signal_in_the_last_validation_leaves_the_last_weights(trained, monkeypatch) -> None:
+    """There the best model is scored in their place; what is saved is nevertheless the last."""
+    before_call(monkeypatch, Session, "_score_best", 1, send(signal.SIGTERM))
+    resume(trained, 143)
+    stopped = load_newest(trained.folder / "runs" / RUN)[0]
+    monkeypatch.undo()
+    monkeypatch.chdir(trained.folder)
+    resume(trained, 0)
+    ended = load_newest(trained.folder / "runs" / RUN)[0]
+
+    assert stopped.counters.step == ended.counters.step == 40
+    for name, tensor in stopped.tensors.items():
+        assert tensor.equal(ended.tensors[name])
+
+
+def test_f2_a_signal_during_a_save_lets_it_end(trained, monkeypatch) -> None:
+    """Handlers set flags alone, so the checkpoint is complete."""
+    from charnn import files
+
+    before_call(monkeypatch, files, "new_folder", 1, send(signal.SIGTERM))
+    done = trained.run("train", "--resume", RUN, "--steps", "40", "--save-every", "2", code=143)
+
+    assert newest_step(trained) == 8
+    assert "stopped at step 8" in done.stderr
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_f2_a_signal_in_prepare_leaves_nothing(trained, monkeypatch, number) -> None:
+    """Neither a dataset nor a temporary folder; the exit code says which signal it was."""
+    before_call(monkeypatch, preparation.files, "write_new", 2, send(number))
+    done = trained.run("prepare", "lamp.txt", "--name", "new", code=CODES[number])
+
+    assert "Traceback" not in done.stderr
+    assert trained.datasets() == ["lamp"]
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_f2_a_signal_while_it_starts_ends_it_quietly(trained, monkeypatch, number) -> None:
+    """Before the first step there is nothing to save."""
+    before_call(monkeypatch, Session, "__init__", 1, send(number))
+    done = trained.run("train", "--steps", "5", "-q", code=CODES[number])
+
+    assert done.stderr == ""
+    assert not (trained.folder / "runs/lamp-lstm-002").exists()
+
+
+def test_f2_a_whole_command_ends_within_a_step_and_a_save(trained) -> None:
+    """A process of its own, asked by SIGTERM as a batch system does."""
+    process = start(trained, "--save-every", "1000000")
+    process.send_signal(signal.SIGTERM)
+    begin = time.monotonic()
+    _, rest = process.communicate(timeout=60)
+
+    assert time.monotonic() - begin < 10
+    assert process.returncode == 143
+    assert f"go on with: charnn train --resume runs/{RUN}" in rest
+    assert newest_step(trained) > 6
+
+
+def start(trained, *arguments, **options):
+    """A process that trains on and has taken some steps."""
+    many = "1000000"
+    command = ["charnn", "train", "--resume", RUN, "--steps", many, "--eval-every", many]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, *arguments],
+        cwd=trained.folder,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        **options,
+    )
+    assert process.stderr is not None
+    log = trained.folder / "runs" / RUN / "metrics.jsonl"
+    before = log.stat().st_size
+    for _ in range(600):
+        if log.stat().st_size > before:
+            return process
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError(process.communicate())
+
+
+def test_f3_sigusr1_saves_and_goes_on(trained, monkeypatch) -> None:
+    """A checkpoint of that step, and the run ends as it would have."""
+    before_call(monkeypatch, Training, "update", 3, send(signal.SIGUSR1))
+    done = resume(trained, 0)
+
+    assert f"saved {Path('runs') / RUN / 'checkpoints' / 'step-00000009'}" in done.stderr
+    assert newest_step(trained) == 40
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_f4_a_signal_that_was_ignored_stays_ignored(trained, monkeypatch, number) -> None:
+    """As by nohup, or by `&` in a script."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        before_call(monkeypatch, Training, "update", 3, send(number))
+        resume(trained, 0)
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_f4_handlers_are_put_back(trained) -> None:
+    """Whoever calls charnn from Python has his own again."""
+    before = {number: signal.getsignal(number) for number in (*CODES, signal.SIGUSR1)}
+    with listening():
+        pass
+    trained.run("info", RUN)
+
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_f7_a_pause_does_not_spoil_the_rate(trained) -> None:
+    """SIGSTOP and SIGCONT: it goes on, and the rate that is logged recovers."""
+    process = start(trained)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGCONT)
+    log = trained.folder / "runs" / RUN / "metrics.jsonl"
+    size = log.stat().st_size
+    for _ in range(100):
+        if log.stat().st_size > size + 2000:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert log.stat().st_size > size + 2000
