@@ -169,6 +169,7 @@ def sampling_rate(width: int, samples: int) -> float:
 def scoring_rate(width: int, threads: int) -> float:
     """As `charnn score` reads lines: groups side by side, each product on one thread."""
     import numpy as np
+
     from charnn.lines import Part
     from charnn.scoring import Scorer
     from charnn.stepper import Stepper

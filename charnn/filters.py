@@ -118,6 +118,9 @@ def draw(logits: Doubles, uniforms: Doubles) -> npt.NDArray[np.intp]:
     weights = logits - highest(logits)
     np.exp(weights, weights)
     np.add.accumulate(weights, 1, None, weights)
+    if len(weights) == 1:  # the same by bisection, as a single stream has it quicker
+        row = weights[0]
+        return np.array([row.searchsorted(uniforms[0] * BELOW_ONE * row[-1], "right")])
     thresholds = (uniforms * BELOW_ONE)[:, None] * weights[:, -1:]
     ids: npt.NDArray[np.intp] = (weights > thresholds).argmax(axis=1)
     return ids

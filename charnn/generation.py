@@ -69,8 +69,7 @@ class Request:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A piece of the text of sample `index`."""
 
     index: int
