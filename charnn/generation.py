@@ -29,6 +29,7 @@ Finish = Literal["length", "stop", "match"]
 UnknownPolicy = Literal["error", "skip", "replace"]
 
 BATCH = 64  # samples in flight at once: a matrix product is then limited by arithmetic
+BATCH_ON_GPU = 1024
 
 
 class Context(NamedTuple):
@@ -128,14 +129,18 @@ def encode_prompt(
 
 
 def generate(
-    stepper: Network, tokenizer: Tokenizer, request: Request, context: Context
+    stepper: Network,
+    tokenizer: Tokenizer,
+    request: Request,
+    context: Context,
+    in_flight: int = BATCH,
 ) -> Iterator[Piece | Sample]:
     """Samples in the order of their index: pieces of the text as they come, then how it ended.
 
     Of the first that is not done nothing is held back but what may begin a stop string or a
     character; those behind it go on meanwhile.
     """
-    batch = Batch(stepper, tokenizer, request, context)
+    batch = Batch(stepper, tokenizer, request, context, in_flight)
     queue = deque(batch.runs)
     while queue:
         batch.step()
@@ -213,17 +218,22 @@ class Run:
 
 
 class Batch:
-    """Up to BATCH samples that take their steps together; where one is done the next begins."""
+    """Samples that take their steps together; where one is done the next begins."""
 
     def __init__(
-        self, stepper: Network, tokenizer: Tokenizer, request: Request, context: Context
+        self,
+        stepper: Network,
+        tokenizer: Tokenizer,
+        request: Request,
+        context: Context,
+        in_flight: int,
     ) -> None:
         self.stepper, self.request, self.context = stepper, request, context
         self.filters = chain(request.config.model_dump())
         self.unstarted = (
             Run(request, tokenizer.pieces, index, context.drawn) for index in range(request.samples)
         )
-        self.runs = list(islice(self.unstarted, BATCH))
+        self.runs = list(islice(self.unstarted, in_flight))
         size = len(self.runs)
         self.first_logits = stepper.streams(context.state).predict().copy()
         self.streams = stepper.streams(tuple(part.repeat(size, axis=0) for part in context.state))

@@ -130,7 +130,8 @@ def sample(
         raw=raw is True,
         loss=json or jsonl,
     )
-    events: Iterable[Event] = generation.generate(stepper, tokenizer, request, opening)
+    in_flight = generation.BATCH if device == "cpu" else generation.BATCH_ON_GPU
+    events: Iterable[Event] = generation.generate(stepper, tokenizer, request, opening, in_flight)
     if save_state:
         events = _saving(events, save_state, loaded.sha256)
     judge = _judge(loaded, novel, workspace.data_dir(data_dir)) if novel else None
