@@ -70,7 +70,8 @@ class Request:
             )
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Piece:
     """A piece of the text of sample `index`."""
 
     index: int
