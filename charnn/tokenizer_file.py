@@ -61,7 +61,8 @@ def load_tokenizer(text: str) -> Tokenizer:
     pattern = _pattern(document) if kind == "word" else ""
     model = document["model"]
     names = _names(model)
-    given = {key: model[key] for key in ("vocab", "merges", "unk_token") if key in model}
+    own = ("vocab", "merges") if kind in ("byte", "bpe") else ("vocab", "unk_token")
+    given = {key: model[key] for key in own if key in model}
     if document != _document(kind, pattern, given):
         raise DataError(f"{NAME} has settings that charnn never writes")
     if kind in ("byte", "bpe"):

@@ -1,4 +1,4 @@
-"""Rows F of the table of faults: asked to stop or to save, it does so at once and says how to go on.
+"""Rows F of the table of faults: asked to stop or to save, a run does so at once.
 
 What a signal sets off is tested in this process, where the moment of its arrival can be chosen;
 that whole commands behave so, in processes of their own.

@@ -1,0 +1,526 @@
+"""Rows C of the table of faults: files that are cut, flipped, crafted or programs are refused."""
+
+import gzip
+import io
+import json
+import os
+import pickle
+import shutil
+import stat
+import time
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from charnn import catalogue, files, sources
+from charnn.checkpoint import load_newest
+from charnn.config import ModelConfig
+from charnn.display import visible
+from charnn.downloads import download
+from charnn.errors import DataError, StorageError
+from charnn.model import LanguageModel
+from charnn.model_file import ModelFile, read_model, write_model
+from charnn.tensor_files import MAX_HEADER
+from charnn.tokenizer import build
+from tests.loopback import loopback
+from tests.reliability.craft import (
+    Bomb,
+    change,
+    change_tokenizer,
+    parts,
+    reseal,
+    reseal_dataset,
+    sealed,
+)
+
+RUN = "runs/lamp-lstm-001"
+MODEL = f"{RUN}/model.safetensors"
+STATE_FILES = ("state.safetensors", "state.json", "manifest.json")
+QUICKLY = 2  # seconds
+
+
+@pytest.fixture
+def model(trained):
+    """The path of a model file that may be spoiled."""
+    return trained.folder / MODEL
+
+
+def refused(trained, path=MODEL, *, said="", code=65):
+    """A file that no command takes: quickly, without a large allocation, in one message."""
+    size = (trained.folder / path).stat().st_size
+    tracemalloc.start()
+    begin = time.monotonic()
+    message = trained.refused("sample", path, "-n", "3", code=code, said=said)
+    seconds, (_, peak) = time.monotonic() - begin, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert seconds < QUICKLY
+    assert peak < 20 * size + 8_000_000
+    return message
+
+
+def cuts(path):
+    """Where a safetensors file is worth cutting."""
+    header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
+    size = path.stat().st_size
+    return 0, 1, 7, 8, header - 1, size // 2, size - 1
+
+
+def test_c1_a_model_cut_anywhere_is_refused(trained, model) -> None:
+    """65 at each of seven lengths."""
+    whole = model.read_bytes()
+    for size in cuts(model):
+        model.write_bytes(whole[:size])
+        refused(trained)
+
+
+@pytest.mark.parametrize("name", STATE_FILES)
+def test_c1_a_cut_checkpoint_gives_way_to_the_one_before(trained, name) -> None:
+    """At each length, with a note; with no other left it is 65."""
+    newest = trained.folder / RUN / "checkpoints/step-00000006"
+    whole = (newest / name).read_bytes()
+    lengths = cuts(newest / name) if "tensors" in name else (0, 1, 7, 8, len(whole) - 1)
+    for size in lengths:
+        (newest / name).write_bytes(whole[:size])
+        state, faults = load_newest(trained.folder / RUN)
+        assert (state.counters.step, len(faults)) == (3, 1)
+    done = trained.run("train", "--resume", "lamp-lstm-001", "--steps", "4")
+    assert "an earlier checkpoint is used" in done.stderr
+
+    for path in (trained.folder / RUN / "checkpoints").iterdir():
+        (path / name).write_bytes(whole[:1])
+    trained.refused("train", "--resume", "lamp-lstm-001", code=65, said=name)
+
+
+def test_c2_one_flipped_bit_of_data_is_found(trained, model) -> None:
+    """In a model, in a training state, in the tokens of a dataset: SHA-256 differs, 65."""
+    for path in (
+        model,
+        trained.folder / RUN / "checkpoints/step-00000006/state.safetensors",
+        trained.folder / "data/lamp/train.bin",
+    ):
+        data = bytearray(path.read_bytes())
+        data[-9] ^= 16
+        path.write_bytes(data)
+    refused(trained, said="SHA-256")
+    shutil.rmtree(trained.folder / RUN / "checkpoints/step-00000003")
+    trained.refused("train", "--steps", "1", code=65, said="train.bin")
+    with pytest.raises(DataError, match=r"state\.safetensors"):
+        load_newest(trained.folder / RUN)
+
+
+def lies(header):
+    """Entries that contradict the file, by what they are called."""
+    first = header["embedding.weight"]
+    begin, end = first["data_offsets"]
+    return {
+        "overlap": {"output.bias": {"data_offsets": [begin, begin + 4]}},
+        "hole": {"embedding.weight": {"data_offsets": [begin + 4, end + 4]}},
+        "overflow": {"embedding.weight": {"data_offsets": [begin, 2**64]}},
+        "negative": {"embedding.weight": {"data_offsets": [-8, end]}},
+        "huge-shape": {"embedding.weight": {"shape": [2**40, 2**40]}},
+        "odd-shape": {"embedding.weight": {"shape": [3, 3]}},
+        "text-shape": {"embedding.weight": {"shape": "many"}},
+        "unknown-dtype": {"embedding.weight": {"dtype": "F7"}},
+        "other-dtype": {"embedding.weight": {"dtype": "F64"}},
+        "missing": {"output.bias": None},
+        "unexpected": {"extra": first},
+    }
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        *("overlap", "hole", "overflow", "negative", "huge-shape", "odd-shape", "text-shape"),
+        *("unknown-dtype", "other-dtype", "missing", "unexpected"),
+    ],
+)
+def test_c3_a_header_that_contradicts_the_file_is_refused(trained, model, lie) -> None:
+    """65, and nothing of the size that it claims is allocated."""
+    header, _ = parts(model)
+    change(model, entries=lies(header)[lie])
+
+    refused(trained)
+
+
+def test_c3_malformed_safetensors_are_refused(trained, model) -> None:
+    """A header too long, repeated keys, trailing bytes, deep nesting, no JSON at all."""
+    header, body = parts(model)
+    text = json.dumps(header).encode()
+    repeated = text.replace(b'{"__metadata__"', b'{"output.bias": 1, "__metadata__"', 1)
+    for data in (
+        (MAX_HEADER + 1).to_bytes(8, "little") + text + body,
+        (2**64 - 1).to_bytes(8, "little") + text + body,
+        sealed(repeated, body),
+        sealed(header, body + b"trailing"),
+        sealed(b"[" * 100_000, body),
+        sealed(b'{"a":' * 100_000, body),
+        sealed(b"\xff\xfe\x00", body),
+        sealed(b'{"__metadata__": 7}', body),
+        sealed(b"[]", body),
+        sealed(b'{"__metadata__": {"format": "charnn-model", "format_version": 1}}', body),
+        b"\0" * 1000,
+        b"{}",
+    ):
+        model.write_bytes(data)
+        refused(trained)
+
+
+EVIL = "\x1b]52;c;aGk=\x07\x9b2J\n\u202e"  # sets the clipboard, clears the screen, turns text round
+
+
+def test_c4_control_characters_are_shown_escaped_in_every_message(trained, model) -> None:
+    """Of tensor names, strings, tokens, YAML keys, paths: nothing reaches the terminal raw."""
+    whole = model.read_bytes()
+    header, _ = parts(model)
+    for lie in (
+        {"entries": {EVIL: header["output.bias"]}},
+        {"entries": {"output.bias": {"dtype": EVIL}}},
+        {"strings": {"config": json.dumps({EVIL: 1})}},
+        {"strings": {"format_version": EVIL}},
+        {"strings": {"start_token": EVIL}},
+    ):
+        model.write_bytes(whole)
+        change(model, **lie)
+        assert "\\x1b" in refused(trained)
+    model.write_bytes(whole)
+    trained.write("evil.yaml", f'"{EVIL.encode("unicode_escape").decode()}": 1\n')
+    trained.refused("train", "--config", "evil.yaml", code=2, said="\\x1b]52")
+    trained.refused("sample", EVIL, code=74, said="\\x1b]52")
+    trained.refused("prepare", EVIL, code=74, said="\\x1b]52")
+    trained.refused("sample", "-p", EVIL, code=2, said="\\x1b")
+    assert not any(c in visible(EVIL, one_line=True) for c in EVIL if not c.isprintable())
+
+
+def test_c4_what_a_model_file_says_of_itself_is_harmless_too(trained, model, monkeypatch) -> None:
+    """`info` shows its strings and tokens; none of them steers the terminal."""
+    change(
+        model,
+        strings={"metrics": json.dumps({EVIL: EVIL}), "training": json.dumps({"data": EVIL})},
+    )
+    text = trained.run("info", MODEL).stdout.decode()
+
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text if c not in "\n\t")
+    assert json.loads(trained.run("info", MODEL, "--json").stdout)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_c5_pickle_named_safetensors(trained, model, protocol) -> None:
+    """A pickle under any of our names is refused unopened: what it would run does not run."""
+    bomb = pickle.dumps(Bomb(), protocol)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped:  # the layout of torch.save
+        zipped.writestr("archive/data.pkl", bomb)
+    checkpoint = trained.folder / RUN / "checkpoints/step-00000006"
+    for data in (bomb, archive.getvalue()):
+        model.write_bytes(data)
+        trained.write("model.pt", data)
+        trained.write("state", data)
+        for arguments in (
+            ("sample", "model.pt"),
+            ("sample", "lamp-lstm-001"),
+            ("info", MODEL),
+            ("eval", MODEL),
+            ("train", "--init-from", "model.pt", "--steps", "1"),
+        ):
+            trained.refused(*arguments, code=65)
+        for name in STATE_FILES:
+            reseal(checkpoint, name, data) if name != "manifest.json" else None
+        shutil.rmtree(trained.folder / RUN / "checkpoints/step-00000003", ignore_errors=True)
+        trained.refused("train", "--resume", "lamp-lstm-001", code=65)
+        for name in ("tokenizer.json", "meta.json"):
+            (trained.folder / "data/lamp" / name).write_bytes(data)
+        trained.refused("train", "--steps", "1", code=65)
+
+    assert not (trained.folder / "marker").exists()
+
+
+def test_c5_a_pickle_as_the_state_of_a_text_is_refused(trained) -> None:
+    """`sample --state` takes nothing but what `--save-state` wrote."""
+    trained.write("state", pickle.dumps(Bomb()))
+    trained.refused("sample", "--state", "state", "-n", "3", "-q", code=65, said="pickle")
+
+    assert not (trained.folder / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hidden_size": 10**9},
+        {"hidden_size": 65_536},
+        {"num_layers": 10**6},
+        {"num_layers": 64},
+        {"embedding_dim": 65_536},
+        {"vocab_size": 2**31 - 1},
+        {"cell": "transformer"},
+        {"cell": "rnn"},
+        {"hidden_size": True},
+        {"hidden_size": "8"},
+        {"extra": 1},
+        {"tie_weights": True},
+    ],
+    ids=str,
+)
+def test_c7_a_shape_is_compared_with_the_file_before_any_allocation(trained, model, values) -> None:
+    """65 in no time, whatever size is claimed."""
+    header, _ = parts(model)
+    config = {**json.loads(header["__metadata__"]["config"]), **values}
+    change(model, strings={"config": json.dumps(config)})
+
+    refused(trained)
+
+
+def test_c8_vocabularies_that_disagree_are_refused_with_their_sizes(trained, model) -> None:
+    """Tokenizer, configuration and weights must have as many tokens as each other."""
+    header, _ = parts(model)
+    size = header["embedding.weight"]["shape"][0]
+    whole = model.read_bytes()
+    config = {**json.loads(header["__metadata__"]["config"]), "vocab_size": size + 1}
+    change(model, strings={"config": json.dumps(config)})
+    refused(trained, said=(f"{size} tokens", f"configuration {size + 1}"))
+
+    model.write_bytes(whole)
+    vocab = json.loads(header["__metadata__"]["tokenizer"])["model"]["vocab"]
+    unused = next(c for c in "ΩΨΦ" if c not in vocab)
+    change_tokenizer(model, lambda t: t["model"]["vocab"].update({unused: size}))
+    config["vocab_size"] = size + 1
+    change(model, strings={"config": json.dumps(config)})
+    refused(trained, said=(f"{size + 1}", f"[{size}, "))
+
+
+def put(*keys, value):
+    """An edit of nested JSON."""
+
+    def edit(tokenizer):
+        for key in keys[:-1]:
+            tokenizer = tokenizer[key]
+        tokenizer[keys[-1]] = value
+
+    return edit
+
+
+def shift(tokenizer):
+    vocab = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {name: index + 1 for name, index in vocab.items()}
+
+
+def repeat(tokenizer):
+    tokenizer["model"]["vocab"] = dict.fromkeys(tokenizer["model"]["vocab"], 0)
+
+
+def far(tokenizer):
+    first = next(iter(tokenizer["model"]["vocab"]))
+    tokenizer["model"]["vocab"][first] = 5_000_000_000
+
+
+PADDING = {"strategy": {"Fixed": 2 * 10**9}, "direction": "Right", "pad_id": 0}
+REPLACE = {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": "x"}
+CRAFTED = {
+    "no-model": lambda t: t.pop("model"),
+    "model-list": put("model", value=[]),
+    "model-unknown": put("model", "type", value="Unigram"),
+    "model-bpe": put("model", "type", value="BPE"),
+    "vocab-none": put("model", "vocab", value=None),
+    "vocab-empty": put("model", "vocab", value={}),
+    "vocab-list": put("model", "vocab", value=["a", "b"]),
+    "ids-text": put("model", "vocab", value={"a": "0"}),
+    "ids-float": put("model", "vocab", value={"a": 0.0, "b": 1.0}),
+    "ids-bool": put("model", "vocab", value={"a": False, "b": True}),
+    "ids-negative": put("model", "vocab", value={"a": -1, "b": 0}),
+    "ids-gap": shift,
+    "ids-repeated": repeat,
+    "ids-far": far,
+    "unk-missing": lambda t: t["model"].pop("unk_token"),
+    "unk-unknown": put("model", "unk_token", value="no such token"),
+    "unk-number": put("model", "unk_token", value=7),
+    "long-character": lambda t: t["model"]["vocab"].update({"two": len(t["model"]["vocab"])}),
+    "surrogate": lambda t: t["model"]["vocab"].update({"\ud800": len(t["model"]["vocab"])}),
+    "merges": put("model", "merges", value=[["a", "b"]]),
+    "version": put("version", value="2.0"),
+    "key-extra": put("extra", value=1),
+    "decoder": put("decoder", value={"type": "WordPiece", "prefix": "##", "cleanup": True}),
+}
+SMUGGLED = {
+    "padding": put("padding", value=PADDING),
+    "truncation": put("truncation", value={"max_length": 0, "strategy": "LongestFirst"}),
+    "normalizer": put("normalizer", value=REPLACE),
+    "post-processor": put("post_processor", value={"type": "ByteLevel"}),
+    "added-tokens": put("added_tokens", value=[{"id": 0, "content": "a", "special": True}]),
+}
+PRE_TOKENIZERS = {
+    "catastrophic": {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Removed"},
+    "unknown": {"type": "Metaspace", "replacement": "_"},
+    "sequence": {"type": "Sequence", "pretokenizers": []},
+    "wrong-regex": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"},
+    "long-regex": {"type": "Split", "pattern": {"Regex": "a" * 2000}, "behavior": "Isolated"},
+    "none": None,
+    "list": [],
+}
+
+
+def both_ways(trained, model, edit):
+    """A tokenizer spoiled in a model file, in a dataset, and as a file of its own."""
+    change_tokenizer(model, edit)
+    refused(trained)
+    folder = trained.folder / "data/lamp"
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    edit(tokenizer)
+    data = json.dumps(tokenizer).encode()
+    reseal_dataset(folder, "tokenizer.json", data)
+    trained.refused("train", "--steps", "1", code=65)
+    trained.write("t.json", data)
+    trained.refused("prepare", "lamp.txt", "--name", "x", "--tokenizer-from", "t.json", code=65)
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_c9_a_crafted_tokenizer_is_refused(trained, model, kind) -> None:
+    """65 without a traceback; no library that could panic ever sees it."""
+    both_ways(trained, model, CRAFTED[kind])
+
+
+def test_c9_a_tokenizer_that_is_no_json_is_refused(trained, model) -> None:
+    """Cut, nested, repeated, a number, NaN: 65."""
+    for text in ("", "{", "7", "null", "[" * 100_000, '{"a":' * 50_000, '{"a":1,"a":2}', "NaN"):
+        change(model, strings={"tokenizer": text})
+        refused(trained)
+
+
+@pytest.mark.parametrize("kind", SMUGGLED)
+def test_c10_nothing_is_smuggled_in_with_a_tokenizer(trained, model, kind) -> None:
+    """Padding to 2·10⁹ tokens would end the process: all but what charnn writes is refused."""
+    both_ways(trained, model, SMUGGLED[kind])
+
+
+@pytest.mark.parametrize("kind", ["ids-gap", "ids-repeated", "ids-far", "ids-negative"])
+def test_c11_ids_are_zero_to_v_each_once(trained, model, kind) -> None:
+    """Gaps, repeats and ids beyond 2³¹ are refused; token ids beyond the vocabulary as well."""
+    both_ways(trained, model, CRAFTED[kind])
+
+
+def test_c11_tokens_beyond_the_vocabulary_are_found_before_the_first_step(trained) -> None:
+    """In a train.bin whose hash fits: 65 with the id."""
+    folder = trained.folder / "data/lamp"
+    ids = np.fromfile(folder / "train.bin", np.uint8)
+    ids[100] = 250
+    reseal_dataset(folder, "train.bin", ids.tobytes())
+
+    trained.refused("train", "--steps", "1", code=65, said="id 250 is beyond")
+
+
+@pytest.mark.parametrize("kind", PRE_TOKENIZERS)
+def test_c12_only_known_pre_tokenizers_are_accepted(trained, model, kind) -> None:
+    """An expression that takes for ever does not come in by this door."""
+    both_ways(trained, model, put("pre_tokenizer", value=PRE_TOKENIZERS[kind]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+def test_c13_a_model_with_numbers_that_are_not_finite_has_diverged(trained, model, value) -> None:
+    """65 with that word for sample, eval and info, not an error of the sampler."""
+    _, body = parts(model)
+    weights = np.frombuffer(body, np.float32).copy()
+    weights[5] = value
+    change(model, body=weights.tobytes())
+
+    refused(trained, said="diverged")
+    trained.refused("eval", MODEL, code=65, said="diverged")
+    trained.refused("train", "--init-from", MODEL, "--steps", "1", code=65, said="diverged")
+
+
+def test_c14_a_bomb_is_unpacked_no_further_than_a_cap(trained, monkeypatch) -> None:
+    """Counted while reading; and nothing of an archive is ever written under its own names."""
+    monkeypatch.setattr(sources, "MAX_UNPACKED", 1_000_000)
+    monkeypatch.setattr(catalogue, "MAX_MEMBER", 1_000_000)
+    trained.write("bomb.gz", gzip.compress(b"\0" * 50_000_000))
+    trained.refused("prepare", "bomb.gz", code=65, said="unpacks to more than")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("../../outside", "x")
+        zipped.writestr("bomb", b"\0" * 50_000_000)
+    item = catalogue.Download(urls=["https://x/y.zip"], members={"train": "bomb"})
+
+    with pytest.raises(DataError, match="more than"):
+        catalogue._texts(archive.getvalue(), item)
+    item = catalogue.Download(urls=["https://x/y.zip"], members={"train": "../../outside"})
+    assert catalogue._texts(archive.getvalue(), item) == {"train": b"x"}
+    assert not (trained.folder.parent / "outside").exists()
+
+
+def test_c15_a_download_that_is_not_what_was_promised_is_74(monkeypatch) -> None:
+    """Wrong, cut short, gone, plain HTTP, sent on to a local file: no bytes come back."""
+    monkeypatch.setenv("no_proxy", "*")
+    right = files.sha256(b"text")
+    with loopback() as web:
+        for url in (
+            web.serve("/wrong", b"tex!"),
+            web.serve("/short", b"te", announced=4),
+            web.redirect("/local", "file:///etc/passwd"),
+            web.redirect("/plain", "http://example.invalid/"),
+            web.address + "/none",
+            "file:///etc/passwd",
+            "http://example.invalid/",
+        ):
+            with pytest.raises(StorageError):
+                download([url], 4, right, lambda _: None)
+
+
+def test_c16_names_in_a_manifest_lead_nowhere(trained) -> None:
+    """Which files are read is fixed: a split called ../../x is not looked for."""
+    meta_path = trained.folder / "data/lamp/meta.json"
+    meta = json.loads(meta_path.read_text())
+    meta["splits"]["../../outside"] = meta["splits"]["train"]
+    meta_path.write_text(json.dumps(meta))
+    manifest = trained.folder / RUN / "checkpoints/step-00000006/manifest.json"
+    named = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**named, "../../outside": {"bytes": 1, "sha256": ""}}))
+
+    assert load_newest(trained.folder / RUN)[0].counters.step == 6
+    trained.run("train", "--steps", "1", "-q")
+    for name in ("../x", "/x", ".", "..", ".x", "a/b", "a\x1b"):
+        trained.refused("train", "--name", name, "--steps", "1", code=2, said="--name")
+        trained.refused("prepare", "lamp.txt", "--name", name, code=2, said="--name")
+
+
+@pytest.mark.parametrize(("mask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
+def test_c17_modes_follow_the_umask_and_links_are_not_followed(
+    trained, model, mask, file, folder
+) -> None:
+    """Of datasets, models and checkpoints; a link where a file is to be is replaced."""
+    victim = trained.write("victim", "precious")
+    model.unlink()
+    model.symlink_to(victim)
+    before = os.umask(mask)
+    try:
+        trained.run("train", "--resume", "lamp-lstm-001", "--steps", "8", "-q")
+        trained.run("prepare", "lamp.txt", "--name", "new", "-q")
+    finally:
+        os.umask(before)
+    made = [model, trained.folder / "data/new", trained.folder / RUN / "checkpoints/step-00000008"]
+    made += [*made[1].iterdir(), *made[2].iterdir()]
+
+    for path in made:
+        assert stat.S_IMODE(path.stat().st_mode) == (folder if path.is_dir() else file), path
+    assert victim.read_text() == "precious"
+    assert not model.is_symlink()
+
+
+def test_c18_tied_weights_are_saved_once_and_stay_tied(tmp_path) -> None:
+    """The file has one matrix, and the network that reads it gives the same logits."""
+    tokenizer = build("char", "hello there\n")
+    config = ModelConfig(
+        hidden_size=6, embedding_dim=6, tie_weights=True, vocab_size=tokenizer.vocab_size
+    )
+    one, other = LanguageModel(config).eval(), LanguageModel(config).eval()
+    tensors = {name: tensor.detach().numpy() for name, tensor in one.named_tensors().items()}
+    write_model(tmp_path / "m", ModelFile(config, tokenizer, 0, tensors))
+    read = read_model(tmp_path / "m").tensors
+    other.load_tensors({name: torch.tensor(array) for name, array in read.items()})
+    ids = torch.arange(5)[None]
+
+    assert "output.weight" not in read
+    assert torch.equal(one(ids, one.initial_state(1))[0], other(ids, other.initial_state(1))[0])
+    with torch.no_grad():
+        other.embedding.weight.add_(1)
+    assert not torch.equal(one(ids, one.initial_state(1))[0], other(ids, other.initial_state(1))[0])
