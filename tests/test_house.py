@@ -115,6 +115,7 @@ FLOORS = {
     "lab/memory": 6,
     "lab/graphs": 0,
     "lab/truncation": 6,
+    "lab/samplers": 6,
     # the command line
     "commands/__init__": 0,
     "commands/options": 2,
@@ -137,7 +138,7 @@ TORCH_ROOMS = {
     *("evaluation", "dynamic", "torch_stepper"),
     *("devices", "optimizers", "averaging", "training", "inheritance"),
     *("training_state", "checkpoint", "runs", "session"),
-    *("lab/trials", "lab/graphs", "lab/memory", "lab/truncation"),
+    *("lab/trials", "lab/graphs", "lab/memory", "lab/truncation", "lab/samplers"),
 }
 
 HEAVY = {"torch", "numpy", "tokenizers", "matplotlib", "yaml"}  # takes time at every start

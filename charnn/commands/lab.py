@@ -54,6 +54,19 @@ def truncation(
     return _conduct("truncation", Manner(output, seed, quick, threads, json, quiet))
 
 
+@lab.command("samplers")
+def samplers(
+    output: Picture = None,
+    seed: Seed = 1,
+    quick: Quick = False,
+    threads: Threads = 1,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Random against sequential sampling, and what a state carried over a break costs."""
+    return _conduct("samplers", Manner(output, seed, quick, threads, json, quiet))
+
+
 @dataclass(frozen=True)
 class Manner:
     """How an experiment is conducted: the options that all of them have."""

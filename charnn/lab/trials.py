@@ -33,6 +33,7 @@ class Book:
     train: Tokens
     val: Tokens
     vocab_size: int
+    start_token: int
     units: Units
 
 
@@ -42,7 +43,8 @@ def embedded_book() -> Book:
     parts = split_text(text, VAL_FRAC, 0)
     characters = tokenizer.build("char", parts["train"])
     train, val = (characters.encode(parts[split]) for split in ("train", "val"))
-    return Book(train, val, characters.vocab_size, Units.of(characters))
+    newline = characters.pieces.index(b"\n")
+    return Book(train, val, characters.vocab_size, newline, Units.of(characters))
 
 
 def new_training(
