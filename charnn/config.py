@@ -86,6 +86,12 @@ class TrainConfig(NetworkConfig):
     temporal_reg: float = Field(
         0.0, ge=0, le=1e6, description="Penalty on the squares of their changes (TAR)."
     )
+    sampled_softmax: int = Field(
+        0,
+        ge=0,
+        le=MAX_COUNT,
+        description="Symbols drawn for the loss beside those of the batch; 0 = all, exactly.",
+    )
     sampler: SamplerName = Field(
         "sequential",
         description="Order of the data: parallel streams with carried state, or random windows.",
@@ -116,6 +122,9 @@ class TrainConfig(NetworkConfig):
         0.02, ge=0, le=1, description="Share of the peak at which the cosine schedule ends."
     )
     weight_decay: float = Field(0.01, ge=0, le=1e3, description="Decoupled weight decay.")
+    matrix_decay: float = Field(
+        0.1, ge=0, le=1e3, description="Decoupled weight decay of muon for the matrices."
+    )
     average: bool = Field(
         False, description="Average the weights over the end, and keep that if it is better."
     )

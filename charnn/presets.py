@@ -16,6 +16,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "large": {"hidden_size": 1024, "embedding_dim": 256, "batch_size": 64},
 }
 EPOCHS = {"tiny": 20.0, "small": 12.0, "medium": 10.0, "large": 10.0}
+LARGE_VOCABULARY = 10_000  # from which on the loss is over a part of it: words, not characters
+SAMPLED = 2048
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
 TOKENS_A_MINUTE = 2e6  # about what two cores read; only to guess how often the text is read
 # The more often a text is read, the more must be dropped: passes up to which a row applies.
@@ -48,6 +50,8 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
         defaults["epochs"] = EPOCHS[size]
     passes = _passes({**defaults, **given}, facts)
     defaults |= next(rates for most, rates in REGULARISERS if passes <= most)
+    if facts.vocab_size >= LARGE_VOCABULARY:
+        defaults["sampled_softmax"] = SAMPLED
     if given.get("tie_weights") and "embedding_dim" not in given:
         defaults["embedding_dim"] = given.get("hidden_size", defaults["hidden_size"])
     config = validate(TrainConfig, {**defaults, **given})

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from charnn.averaging import WeightAverage
 from charnn.config import TrainConfig
@@ -21,6 +20,7 @@ from charnn.devices import Arithmetic
 from charnn.errors import DivergedError
 from charnn.events import Evaluation, Step
 from charnn.layers import State
+from charnn.losses import mean_nats, sampled_nats
 from charnn.metrics import Score
 from charnn.model import LanguageModel, detach, start_afresh
 from charnn.optimizers import build_optimizers, lr_factor, set_lr
@@ -115,8 +115,15 @@ class Training:
         self.model.train()
         with self.arithmetic.autocast():
             dropped, outputs, hidden = self.model.hidden(inputs, self._state_before(batch))
-            loss = mean_nats(self.model.output(dropped), targets, self.unk_id)
+            loss = self._nats(dropped, targets)
         return loss, self._penalty(dropped, outputs), hidden
+
+    def _nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean nats of a batch: exact, or where the vocabulary is large, estimated."""
+        samples = self.config.sampled_softmax
+        if samples:
+            return sampled_nats(outputs, self.model.output, targets, self.unk_id, samples)
+        return mean_nats(self.model.output(outputs), targets, self.unk_id)
 
     def _penalty(self, dropped: Tensor, outputs: Tensor) -> Tensor:
         """Activation and temporal activation regularisation of (B, T, H), added to the loss.
@@ -186,17 +193,6 @@ class Training:
         if patience is not None and self.evaluations_since_best >= patience:
             return True
         return self.steps is not None and self.step >= self.steps
-
-
-def mean_nats(logits: Tensor, targets: Tensor, unk_id: int | None) -> Tensor:
-    """Mean -ln p of the targets (B, T) under logits (B, T, V); IGNORE and `unk_id` left out."""
-    if unk_id is not None:
-        targets = targets.masked_fill(targets == unk_id, IGNORE)
-    flat = targets.reshape(-1)
-    total = F.cross_entropy(
-        logits.reshape(len(flat), -1).float(), flat, ignore_index=IGNORE, reduction="sum"
-    )
-    return total / (flat != IGNORE).sum().clamp(min=1)
 
 
 def train(

@@ -65,6 +65,7 @@ FLOORS = {
     "averaging": 0,
     "pace": 0,
     "events": 1,
+    "losses": 2,
     "training": 4,
     "inheritance": 5,
     "training_state": 5,
@@ -135,7 +136,7 @@ FLOORS = {
 # The modules whose import loads torch. All others start without it, and so does what uses them.
 TORCH_ROOMS = {
     *("layers", "model"),
-    *("evaluation", "dynamic", "torch_stepper"),
+    *("evaluation", "dynamic", "torch_stepper", "losses"),
     *("devices", "optimizers", "averaging", "training", "inheritance"),
     *("training_state", "checkpoint", "runs", "session"),
     *("lab/trials", "lab/graphs", "lab/memory", "lab/truncation", "lab/samplers"),

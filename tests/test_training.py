@@ -12,10 +12,11 @@ from charnn.devices import Arithmetic
 from charnn.errors import DivergedError
 from charnn.evaluation import evaluate_carried
 from charnn.events import Evaluation, Step
+from charnn.losses import mean_nats
 from charnn.metrics import Score
 from charnn.pace import Pace
 from charnn.samplers import IGNORE, RandomSampler, SequentialSampler
-from charnn.training import Training, mean_nats, planned_steps, train
+from charnn.training import Training, planned_steps, train
 from charnn.units import Units
 
 CPU = Arithmetic(torch.device("cpu"), "float32")

@@ -32,9 +32,10 @@ from charnn.curves import Line
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.graphs import Held, operations
 from charnn.lab.trials import Book, embedded_book, new_training
+from charnn.losses import mean_nats
 from charnn.model import LanguageModel, detach
 from charnn.samplers import Sampler
-from charnn.training import Training, mean_nats, train
+from charnn.training import Training, train
 
 CELLS: tuple[CellName, ...] = ("rnn", "lstm", "gru")
 BATCH_SIZE, BPTT = 16, 20  # of the batches whose cost is measured
