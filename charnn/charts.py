@@ -15,6 +15,7 @@ from charnn.plots import COLORS, GREY, SIZE, columns, literal, picture
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FEW_TICKS = 12  # places on a logarithmic axis that are named one by one
 FEW = 40  # points of a line that are marked one by one; more would run together
 DASHES = ("-", "--", ":")  # in turn, once the colours are used up
 
@@ -70,6 +71,10 @@ def _draw_lines(axes: "Axes", chart: Lines) -> None:
         )
     axes.set(xlabel=literal(chart.x_label), ylabel=literal(chart.y_label))
     axes.set_xscale("log" if chart.log_x else "linear")
+    places = sorted({x for line in chart.series.values() for x, _ in line if x > 0})
+    if chart.log_x and len(places) <= FEW_TICKS:
+        axes.set_xticks(places, [formats.compact(x) for x in places])
+        axes.set_xticks([], minor=True)
     axes.set_yscale("log" if chart.log_y else "linear")
     for name, level in chart.levels.items():
         axes.axhline(level, color=GREY, linestyle=(0, (4, 3)), linewidth=1)

@@ -33,6 +33,15 @@ def test_lines_on_logarithmic_scales(tmp_path, drawn) -> None:
     assert drawn[0].axes[0].get_xscale() == drawn[0].axes[0].get_yscale() == "log"
 
 
+def test_few_places_on_a_logarithmic_axis_are_named(tmp_path, drawn) -> None:
+    """As plain numbers, and nothing between them."""
+    draw([Lines({"a": [(4, 1), (16, 2)], "b": [(2048, 3)]}, log_x=True)], tmp_path / "lines.svg")
+
+    axis = drawn[0].axes[0].xaxis
+    assert [label.get_text() for label in axis.get_ticklabels()] == ["4", "16", "2k"]
+    assert len(axis.get_minorticklocs()) == 0
+
+
 def test_no_two_lines_look_alike(tmp_path, drawn) -> None:
     """Colours that come back are dashed."""
     draw([Lines({str(i): [(0, i), (1, i)] for i in range(16)})], tmp_path / "lines.svg")

@@ -3,6 +3,7 @@
 Never knows: which claim is tried, how the figures came about, the command line.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from charnn.charts import Chart
 from charnn.display import table
 
+LINE = 100  # columns of prose, where there is no terminal
 Tell = Callable[[str], None]  # takes a line about how far an experiment has got
 
 
@@ -56,4 +58,4 @@ def as_text(finding: Finding, width: int | None = None) -> str:
     """The finding as a person reads it: tables, then the verdict; cells are wrapped to `width`."""
     outcome = "The claim held." if finding.held else "The claim did not hold."
     parts = [table(t.header, t.rows, title=t.title, width=width) for t in finding.tables]
-    return "\n\n".join([*parts, f"{outcome} {finding.verdict}"])
+    return "\n\n".join([*parts, textwrap.fill(f"{outcome} {finding.verdict}", width or LINE)])
