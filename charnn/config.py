@@ -157,6 +157,11 @@ class TrainConfig(NetworkConfig):
     )
     threads: int | None = Field(None, ge=1, le=4096, description="CPU threads; default: all.")
 
+    def shape(self, vocab_size: int) -> ModelConfig:
+        """The network that this asks for on so many symbols."""
+        values = {name: getattr(self, name) for name in NetworkConfig.model_fields}
+        return ModelConfig(**values, vocab_size=vocab_size)
+
     @model_validator(mode="after")
     def _one_budget_at_most(self) -> Self:
         given = [name for name in BUDGETS if getattr(self, name) is not None]

@@ -68,3 +68,23 @@ class Sampled:
 
 
 Event = Step | Evaluation | Saved | Sampled | Warned
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run.
+
+    `val` is the score of the best model on the whole validation split, `train` that on the last
+    part of the training split, as long as the other.
+    """
+
+    run: str
+    steps: int
+    epochs: float
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    parameters: int
+    train: Score | None
+    val: Score | None
+    best_step: int

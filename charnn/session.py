@@ -5,7 +5,6 @@ Never knows: the command line, what a person sees.
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,11 +13,11 @@ from charnn import devices
 from charnn.api import Model
 from charnn.baselines import ladder
 from charnn.checkpoint import load_newest
-from charnn.config import ModelConfig, TrainConfig
-from charnn.corpus import Dataset
+from charnn.config import TrainConfig
+from charnn.corpus import Dataset, Tokens
 from charnn.errors import DivergedError
 from charnn.evaluation import WARM_UP, default_streams, evaluate_carried
-from charnn.events import Evaluation, Event, Sampled, Saved, Step, Warned
+from charnn.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
 from charnn.inheritance import inherit
 from charnn.metrics import Score
 from charnn.metrics_file import cut_back
@@ -37,21 +36,6 @@ ROLL_BACKS = 3  # times that a run may diverge before it is given up
 SAMPLE_TOKENS = 200  # in a sample shown while training
 VALIDATION_STREAMS = 32
 VALIDATION_WARM_UP = 128  # tokens; enough to rank one model against an earlier one
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a run; `val` is the score of the best model on the whole validation split."""
-
-    run: str
-    steps: int
-    epochs: float
-    tokens: int
-    seconds: float
-    tokens_per_second: float
-    parameters: int
-    val: Score | None
-    best_step: int
 
 
 class Session:
@@ -100,7 +84,8 @@ class Session:
         dropouts = Dropouts(
             config.dropout, config.input_dropout, config.embedding_dropout, config.weight_dropout
         )
-        model = LanguageModel(model_config(config, self.dataset), dropouts).to(arithmetic.device)
+        shape = config.shape(self.dataset.tokenizer.vocab_size)
+        model = LanguageModel(shape, dropouts).to(arithmetic.device)
         sampler = SAMPLERS[config.sampler](
             self.dataset.split("train"),
             config.batch_size,
@@ -155,12 +140,12 @@ class Session:
                 return
             except DivergedError as error:
                 if self.training.lr_scale <= 0.5**ROLL_BACKS:
-                    raise
+                    raise self._given_up(good, error) from None
                 yield self._roll_back(good, error)
 
     def _events(self) -> Iterator[Event]:
         validate = self._validate if "val" in self.dataset.splits else None
-        final = 1 / self._validation_share
+        final = 2 / self._validation_share  # of all the split, and of as much of the other one
         for event in self.run.record(self.training, train(self.training, validate, final)):
             yield event
             if isinstance(event, Saved):
@@ -181,6 +166,18 @@ class Session:
             f"{error.message}; back to step {self.training.step:,} with the learning rate × {scale}"
         )
 
+    def _given_up(self, good: TrainingState, error: DivergedError) -> DivergedError:
+        """Save the last good state; the error that says where it is."""
+        scale = self.training.lr_scale
+        self._go_back_to(good)
+        self.training.lr_scale = scale
+        self.save()
+        return DivergedError(
+            error.message,
+            f"{error.hint}; step {self.training.step:,} was good: "
+            f"charnn train --resume {self.run.folder} --lr …",
+        )
+
     def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
         """What the network writes as it is now; touches nothing that training depends on."""
         model = Model(self.run.model_of(self.training, {}))
@@ -190,7 +187,8 @@ class Session:
         """Score on the stated part of the validation split, spread over all of it."""
         tokens = self.dataset.split("val")
         streams = max(1, min(VALIDATION_STREAMS, len(tokens) // VALIDATION_WARM_UP))
-        return self._score(model, streams, VALIDATION_WARM_UP, self._validation_share)
+        val = self.dataset.split("val")
+        return self._score(model, val, streams, VALIDATION_WARM_UP, self._validation_share)
 
     def _part_to_validate(self) -> float:
         """The share of the validation split that is read during training.
@@ -206,10 +204,14 @@ class Session:
         return min(1.0, wanted / len(self.dataset.splits.get("val", (0,))))
 
     def _score(
-        self, model: LanguageModel, streams: int, warm_up: int = WARM_UP, share: float = 1.0
+        self,
+        model: LanguageModel,
+        tokens: Tokens,
+        streams: int,
+        warm_up: int = WARM_UP,
+        share: float = 1.0,
     ) -> Score:
-        units = Units.of(self.dataset.tokenizer)
-        tokens, start_token = self.dataset.split("val"), self.dataset.start_token
+        units, start_token = Units.of(self.dataset.tokenizer), self.dataset.start_token
         with self._listening(model), self.training.arithmetic.autocast():
             return evaluate_carried(model, tokens, units, start_token, streams, warm_up, share)
 
@@ -245,20 +247,28 @@ class Session:
         self.save()
         return self._result(self._score_best())
 
-    def _score_best(self) -> Score | None:
-        """Score of the kept model on all of the validation split, noted in its file."""
+    def _score_best(self) -> dict[str, Score]:
+        """Scores of the kept model on the validation split, and on as much of the training one.
+
+        That on the validation split is noted in the model's file.
+        """
         if "val" not in self.dataset.splits:
-            return None
+            return {}
+        val, train = self.dataset.split("val"), self.dataset.split("train")
         model = self.training.model
         own = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
         best = read_model(self.run.model_path)
         try:
             model.load_tensors({name: torch.from_numpy(t) for name, t in best.tensors.items()})
-            score = self._score(model, default_streams(len(self.dataset.split("val"))))
-            self.run.write_model(self.training, {**best.metrics, "val": score.as_dict()})
+            streams = default_streams(len(val))
+            scores = {
+                "val": self._score(model, val, streams),
+                "train": self._score(model, train[-len(val) :], streams),
+            }
+            self.run.write_model(self.training, {**best.metrics, "val": scores["val"].as_dict()})
         finally:
             model.load_tensors(own)
-        return score
+        return scores
 
     def best_sample(self, tokens: int = SAMPLE_TOKENS) -> str:
         """What the kept model writes."""
@@ -271,7 +281,7 @@ class Session:
         train, val = self.dataset.split("train"), self.dataset.split("val")
         return ladder(train, val, tokenizer.pieces, tokenizer.unk_id)
 
-    def _result(self, val: Score | None) -> Result:
+    def _result(self, scores: dict[str, Score]) -> Result:
         training = self.training
         return Result(
             run=self.run.folder.name,
@@ -281,18 +291,7 @@ class Session:
             seconds=training.seconds,
             tokens_per_second=training.tokens / training.seconds if training.seconds else 0.0,
             parameters=sum(t.numel() for t in training.model.named_tensors().values()),
-            val=val,
+            train=scores.get("train"),
+            val=scores.get("val"),
             best_step=training.best_step,
         )
-
-
-def model_config(config: TrainConfig, dataset: Dataset) -> ModelConfig:
-    """The shape of the network that `config` asks for on this dataset."""
-    return ModelConfig(
-        cell=config.cell,
-        hidden_size=config.hidden_size,
-        num_layers=config.num_layers,
-        embedding_dim=config.embedding_dim,
-        tie_weights=config.tie_weights,
-        vocab_size=dataset.tokenizer.vocab_size,
-    )

@@ -24,7 +24,8 @@ from charnn.errors import UsageError
 if TYPE_CHECKING:
     from charnn.corpus import Dataset
     from charnn.display import Display
-    from charnn.session import Result, Session
+    from charnn.events import Result
+    from charnn.session import Session
 
 BY_PRESET = "by the preset"
 SAMPLE_LINES = 3  # of text that the best model writes at the end
@@ -247,12 +248,14 @@ def _report(result: "Result", session: "Session", display: "Display", *, json: b
     from charnn.files import to_json
     from charnn.output import Output
 
-    val = None
-    if result.val is not None:
-        val = {"model": result.run, "text": "val", "protocol": "carried", **result.val.as_dict()}
     if json:
+        values = dataclasses.asdict(result)
+        del values["train"]
+        if result.val is not None:
+            named = {"model": result.run, "text": "val", "protocol": "carried"}
+            values["val"] = {**named, **result.val.as_dict()}
         output = Output()
-        output.line(to_json({**dataclasses.asdict(result), "val": val}))
+        output.line(to_json(values))
         output.flush()
     if not display.quiet:
         display.note(_summary(result, session))
@@ -264,13 +267,16 @@ def _summary(result: "Result", session: "Session") -> str:
     from charnn.watching import quoted
 
     parts = []
-    if result.val is not None:
-        score = result.val
-        figures = (score.loss, score.perplexity, score.bits_per_char, score.bits_per_byte)
+    if result.train is not None and result.val is not None:
         headers = ["best model", "step", "loss", "perplexity", "bits/char", "bits/byte"]
-        row = ["validation", f"{result.best_step:,}", *(f"{figure:.4f}" for figure in figures)]
-        parts.append(table(headers, [row]))
-        rungs = {**session.ladder(), "this model": score.bits_per_char}
+        scores = {"training": result.train, "validation": result.val}
+        figures = [
+            [name, f"{result.best_step:,}"]
+            + [f"{x:.4f}" for x in (s.loss, s.perplexity, s.bits_per_char, s.bits_per_byte)]
+            for name, s in scores.items()
+        ]
+        parts.append(table(headers, figures))
+        rungs = {**session.ladder(), "this model": result.val.bits_per_char}
         rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in rungs.items()]
         parts.append(table(["bits/char of the validation text", ""], rows))
     sample = session.best_sample().strip("\n").splitlines()[:SAMPLE_LINES]
