@@ -24,6 +24,7 @@ from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 
 FORMAT = "charnn-model"
 FORMAT_VERSION = 1
+LARGEST = 1e15  # of a weight; products of larger ones leave the range of float32
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
 
 Array = npt.NDArray[np.float32]
@@ -165,9 +166,11 @@ def _check_layout(packed: Packed, config: ModelConfig) -> None:
 def _tensors(packed: Packed) -> dict[str, Array]:
     tensors = packed.tensors()
     for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
+        # NaN is neither above the one nor below the other.
+        if not (tensor.min(initial=0) >= -LARGEST and tensor.max(initial=0) <= LARGEST):
             raise DataError(
-                f"{packed.path}: this model has diverged: {name} holds values that are not finite",
+                f"{packed.path}: this model has diverged: {name} holds values that are not finite "
+                "or beyond all measure",
                 "use an earlier model, or train again with a lower --lr",
             )
     return tensors

@@ -19,6 +19,7 @@ from charnn.errors import DataError
 
 MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
 LENGTH_PREFIX = 8  # bytes of little-endian header length at the start of the file
+PROGRAMS = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 FORMAT, FORMAT_VERSION = "format", "format_version"  # strings that every file of ours has
 
 Array = npt.NDArray[Any]
@@ -115,7 +116,8 @@ def data_start(data: bytes) -> int:
 
 
 def _refuse_pickle(data: bytes, path: Path) -> None:
-    if data[:2] == b"PK" or (data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05"):
+    is_ours = data[LENGTH_PREFIX : LENGTH_PREFIX + 1] == b"{"  # a length may begin with any bytes
+    if not is_ours and data.startswith(PROGRAMS):
         raise DataError(
             f"{path} is a pickle or zip archive; charnn never opens those, they can run code",
             "give a file that charnn wrote",

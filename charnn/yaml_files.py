@@ -72,7 +72,10 @@ def _entries(path: Path) -> list[tuple[str, yaml.Node]]:
         raise UsageError(f"{path}: nested too deeply", "settings are flat") from None
     if not isinstance(root, yaml.MappingNode) or not root.value:
         raise UsageError(f"{path}: line 1: no settings found", "write lines of `key: value`")
-    return [(str(key.value), value) for key, value in root.value]
+    for key, _ in root.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise UsageError(f"{path}: {_line(key)}: a key must be a word", "keys are names")
+    return [(key.value, value) for key, value in root.value]
 
 
 def _read(path: Path) -> str:

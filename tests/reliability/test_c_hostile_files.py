@@ -169,6 +169,19 @@ def test_c3_malformed_safetensors_are_refused(trained, model) -> None:
         refused(trained)
 
 
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580, 0x4B50], ids=hex)
+def test_c3_a_sound_file_is_not_taken_for_a_pickle(trained, model, length) -> None:
+    """Its first bytes are the length of its header, and may be those of a pickle or an archive."""
+    header, body = parts(model)
+    header["__metadata__"]["training"] = "{}"
+    header["__metadata__"]["metrics"] = "{}"
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    wanted = length if length > len(text) else length + 0x10000
+    model.write_bytes(sealed(text.ljust(wanted), body))
+
+    trained.run("sample", MODEL, "-n", "3", "-q")
+
+
 EVIL = "\x1b]52;c;aGk=\x07\x9b2J\n\u202e"  # sets the clipboard, clears the screen, turns text round
 
 
@@ -416,7 +429,7 @@ def test_c12_only_known_pre_tokenizers_are_accepted(trained, model, kind) -> Non
     both_ways(trained, model, put("pre_tokenizer", value=PRE_TOKENIZERS[kind]))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30], ids=str)
 def test_c13_a_model_with_numbers_that_are_not_finite_has_diverged(trained, model, value) -> None:
     """65 with that word for sample, eval and info, not an error of the sampler."""
     _, body = parts(model)

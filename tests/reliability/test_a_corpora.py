@@ -1,0 +1,325 @@
+"""Rows A of the table of faults: whatever text is given, it is taken as it is, or refused whole."""
+
+import io
+import json
+import os
+import pty
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from charnn.config import PrepareConfig
+from charnn.corpus import open_dataset, write_dataset
+from charnn.sources import read_sources
+from charnn.tokenizer import TOKENIZERS, build
+from tests.reliability.craft import reseal_dataset
+from tests.shell.conftest import LAMP
+
+TEXT_TOKENIZERS = sorted(set(TOKENIZERS) - {"byte"})
+ODD = (
+    "nul \0 esc \x1b[1m line \u2028 para \u2029 next \x85 tab \x0b feed \x0c "
+    "zero\u200bwidth \u202eturned family 👩\u200d👩\u200d👧 NFC é NFD e\u0301 \ufeff inside\n"
+)
+
+
+def round_trip(folder):
+    """The bytes of the training split of a dataset."""
+    dataset = open_dataset(folder)
+    return dataset.tokenizer.decode(dataset.split("train"))
+
+
+@pytest.mark.parametrize("kind", TEXT_TOKENIZERS)
+def test_a1_a_byte_that_is_not_utf8_is_named_with_its_place(charnn, kind) -> None:
+    """65 with file, byte and line, and three remedies, each of which works."""
+    good = LAMP.encode()
+    charnn.write("bad.txt", good + b"\n\xff bad\n" + good)
+    said = ("bad.txt", f"{len(good) + 1:,}", "line 5", "--encoding", "--errors replace", "byte")
+    charnn.refused("prepare", "bad.txt", "--tokenizer", kind, code=65, said=said)
+    assert charnn.datasets() == []
+
+    charnn.run("prepare", "bad.txt", "--errors", "replace", "--name", "a", "--tokenizer", kind)
+    charnn.run("prepare", "bad.txt", "--encoding", "latin-1", "--name", "b", "--tokenizer", kind)
+    charnn.run("prepare", "bad.txt", "--tokenizer", "byte", "--name", "c")
+
+
+def test_a2_all_bytes_and_random_ones_come_back(charnn) -> None:
+    """With the byte tokenizer, whose ids are the bytes."""
+    data = bytes(range(256)) * 4 + np.random.default_rng(1).bytes(5000)
+    charnn.write("all.bin", data)
+    charnn.run("prepare", "all.bin", "--tokenizer", "byte", "--val-frac", "0")
+    folder = charnn.folder / "data/all.bin"
+
+    assert (folder / "train.bin").read_bytes() == data == round_trip(folder)
+
+
+def test_a3_a_byte_order_mark_is_dropped_and_utf16_is_recognised(charnn) -> None:
+    """The first with a note, the second with its remedy, 65."""
+    charnn.write("bom.txt", "\ufeff" + LAMP)
+    done = charnn.run("prepare", "bom.txt", "--val-frac", "0")
+    assert "byte order mark" in done.stderr
+    assert round_trip(charnn.folder / "data/bom") == LAMP.encode()
+    for name, encoding in (("le", "utf-16"), ("be", "utf-16-be")):
+        mark = b"" if name == "le" else b"\xfe\xff"
+        charnn.write(f"{name}.txt", mark + LAMP.encode(encoding))
+        charnn.refused("prepare", f"{name}.txt", code=65, said=("UTF-16", "--encoding utf-16"))
+        charnn.run("prepare", f"{name}.txt", "--encoding", "utf-16", "--val-frac", "0")
+        assert round_trip(charnn.folder / "data" / name) == LAMP.encode()
+
+
+@pytest.mark.parametrize("kind", sorted(TOKENIZERS))
+def test_a4_line_ends_are_kept_and_counted(charnn, kind) -> None:
+    """CRLF, lone CR and LF, mixed; `--newlines lf` turns them all into LF."""
+    text = "one\r\ntwo\rthree\nfour\r\n" * 30
+    charnn.write("mixed.txt", text)
+    given = ("prepare", "mixed.txt", "--tokenizer", kind, "--val-frac", "0")
+    done = charnn.run(*given)
+    assert "60 CRLF" in done.stderr
+    assert round_trip(charnn.folder / "data/mixed") == text.encode()
+    charnn.run(*given, "--newlines", "lf", "--name", "lf")
+    assert round_trip(charnn.folder / "data/lf") == b"one\ntwo\nthree\nfour\n" * 30
+
+
+@pytest.mark.parametrize("kind", sorted(TOKENIZERS))
+def test_a5_odd_characters_come_back_as_they_were(charnn, kind) -> None:
+    """NUL, ESC, separators of lines, invisible ones, emoji, both forms of é: nothing is lost."""
+    charnn.write("odd.txt", ODD * 20)
+    charnn.run("prepare", "odd.txt", "--tokenizer", kind, "--val-frac", "0")
+
+    assert round_trip(charnn.folder / "data/odd") == (ODD * 20).encode()
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_a6_a_long_line_is_a_text_like_any_other(tmp_path, kind) -> None:
+    """A megabyte without a newline gives the ids of the same text with newlines but for those."""
+    line = (LAMP.replace("\n", " ") * 5000)[:1_000_000]
+    lines = line.replace(" ", "\n")
+    tokenizer = build(kind, (" \n" + line).encode() if kind == "byte" else " \n" + line)
+    one, many = (
+        tokenizer.encode(text.encode() if kind == "byte" else text) for text in (line, lines)
+    )
+    space, newline = tokenizer.pieces.index(b" "), tokenizer.pieces.index(b"\n")
+
+    assert np.array_equal(np.where(one == space, newline, one), many)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(TOKENIZERS))
+def test_a6_a_hundred_megabytes_on_one_line_take_bounded_memory(shell, kind) -> None:
+    """Below 1.5 GB."""
+    line = LAMP.replace("\n", " ")
+    shell.write("line.txt", line * (100_000_000 // len(line)))
+    shell.run("prepare", "line.txt", "--tokenizer", kind, "-q")
+
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_500_000  # kilobytes
+
+
+def test_a7_an_empty_or_blank_file_is_refused(charnn) -> None:
+    """65, and no dataset."""
+    charnn.write("empty.txt", "")
+    charnn.write("blank.txt", " \n\t\r\n" * 100)
+    for kind in sorted(TOKENIZERS):
+        charnn.refused("prepare", "empty.txt", "--tokenizer", kind, code=65, said="empty.txt")
+        charnn.refused("prepare", "blank.txt", "--tokenizer", kind, code=65, said="blank.txt")
+
+    assert charnn.datasets() == []
+
+
+def test_a8_a_text_too_small_says_what_it_has_needs_and_what_fits(charnn) -> None:
+    """`prepare` warns, `train` takes a smaller batch with a note, or 65 with the arithmetic."""
+    charnn.write("small.txt", LAMP)
+    assert "will learn little" in charnn.run("prepare", "small.txt").stderr
+    tokens = len(open_dataset(charnn.folder / "data/small").split("train"))
+    tiny = ("train", "--steps", "1", "--hidden-size", "4", "--precision", "float32")
+    charnn.refused(
+        *tiny, "--bptt", "500", code=65, said=(f"{tokens}", "501", f"--bptt {tokens - 1}")
+    )
+    done = charnn.run(*tiny, "--bptt", "32", "--batch-size", "64")
+    assert f"batch size 64 → {(tokens - 1) // 32}" in done.stderr
+
+    charnn.write("ten.txt", "0123456789")
+    assert "no validation split" in charnn.run("prepare", "ten.txt", "--val-frac", "0").stderr
+    charnn.run(*tiny, "ten", "--bptt", "4")
+
+
+def test_a9_paths_that_lead_nowhere(charnn) -> None:
+    """Missing: 74 with the nearest name; dangling: 74; a folder without text: 65."""
+    charnn.write("lamp.txt", LAMP)
+    (charnn.folder / "dangling.txt").symlink_to("nowhere")
+    (charnn.folder / "folder").mkdir()
+    charnn.refused("prepare", "lmap.txt", code=74, said=("lmap.txt", "did you mean lamp.txt"))
+    charnn.refused("prepare", "dangling.txt", code=74, said="dangling.txt")
+    charnn.refused("prepare", "folder", code=65, said="folder")
+    charnn.refused("prepare", "lamp.txt/x", code=74, said="lamp.txt/x")
+
+    assert charnn.datasets() == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a9_a_file_that_may_not_be_read(charnn) -> None:
+    """74, naming it."""
+    charnn.write("secret.txt", LAMP).chmod(0)
+    charnn.refused("prepare", "secret.txt", code=74, said=("secret.txt", "permissions"))
+
+
+def test_a10_a_pipe_is_read_once_and_a_terminal_gets_a_hint(charnn, monkeypatch) -> None:
+    """A named pipe, `-`, and a person who types."""
+    os.mkfifo(charnn.folder / "pipe")
+    writer = threading.Thread(target=charnn.write, args=("pipe", LAMP))
+    writer.start()
+    charnn.run("prepare", "pipe", "--val-frac", "0", "-q")
+    writer.join()
+    assert round_trip(charnn.folder / "data/pipe") == LAMP.encode()
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(LAMP.encode())))
+    charnn.run("prepare", "-", "--val-frac", "0", "-q")
+    assert round_trip(charnn.folder / "data/stdin") == LAMP.encode()
+
+    ours, theirs = pty.openpty()
+    os.write(ours, LAMP.encode() + b"\x04")
+    with os.fdopen(theirs, "rb", buffering=0) as terminal:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(terminal)))
+        done = charnn.run("prepare", "-", "--name", "typed")
+    os.close(ours)
+    assert "end with Ctrl-D" in done.stderr
+
+
+def test_a11_an_endless_stdin_can_be_interrupted(shell) -> None:
+    """130, and no dataset."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        shell.command("prepare", "-"),
+        cwd=shell.folder,
+        stdin=reading,
+        stderr=subprocess.PIPE,
+    )
+    os.close(reading)
+    for _ in range(20):  # it reads what is written, and waits for more
+        os.write(writing, LAMP.encode() * 100)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    os.close(writing)
+
+    assert process.returncode == 130
+    assert b"Traceback" not in said
+    assert not (shell.folder / "data").exists()
+
+
+def test_a12_seventy_thousand_symbols_are_not_wrapped(charnn) -> None:
+    """Ids take four bytes, and come back."""
+    text = " ".join(f"w{number}" for number in range(70_000))
+    charnn.write("many.txt", text)
+    charnn.run("prepare", "many.txt", "--tokenizer", "word", "--val-frac", "0", "-q")
+    dataset = open_dataset(charnn.folder / "data/many")
+
+    assert dataset.split("train").dtype == np.uint32
+    assert dataset.tokenizer.vocab_size > 70_000
+    assert round_trip(dataset.folder) == text.encode()
+
+
+def test_a13_forty_thousand_characters_are_all_kept(charnn) -> None:
+    """No library's cap applies."""
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 40_000))).replace("\ud800", "")
+    text = "".join(c for c in text if not "\ud800" <= c <= "\udfff")
+    charnn.write("many.txt", text * 2)
+    charnn.run("prepare", "many.txt", "--val-frac", "0", "-q")
+
+    assert open_dataset(charnn.folder / "data/many").tokenizer.vocab_size == len(set(text)) + 1
+    assert round_trip(charnn.folder / "data/many") == text.encode() * 2
+
+
+@pytest.mark.parametrize("kind", sorted(TOKENIZERS))
+def test_a14_the_names_of_special_tokens_are_ordinary_text(charnn, kind) -> None:
+    """<unk> and <|endoftext|> in a corpus come back as they are."""
+    text = "so <unk> is <|endoftext|> and <<unk>> [UNK] <pad> too\n" * 20
+    charnn.write("special.txt", text)
+    charnn.run("prepare", "special.txt", "--tokenizer", kind, "--val-frac", "0", "-q")
+
+    assert round_trip(charnn.folder / "data/special") == text.encode()
+    meta = json.loads((charnn.folder / "data/special/meta.json").read_text())
+    assert meta["splits"]["train"]["unknown"] == 0
+
+
+def test_a15_an_unknown_character_is_named_with_its_place(trained) -> None:
+    """Of a prompt: refused, skipped or replaced as --unk says; of a text to evaluate: counted."""
+    said = ("'é'", "character 5", "--unk skip", "--unk replace")
+    trained.refused("sample", "-p", "The é", "-n", "1", "-q", code=2, said=said)
+    for policy in ("skip", "replace"):
+        trained.run("sample", "-p", "The é", "-n", "1", "--unk", policy, "-q")
+    trained.refused("sample", "-p", "The \udcff", "-n", "1", "-q", code=2, said="udcff")
+    trained.run("sample", "-p", "The \udcff", "-n", "1", "--unk", "skip", "-q")
+    trained.write("accents.txt", "thé lamp é\n")
+    done = trained.run("eval", "-m", "lamp-lstm-001", "accents.txt", "--json")
+    assert json.loads(done.stdout)["unknown"] == 2
+
+
+@pytest.mark.parametrize("kind", sorted(TOKENIZERS))
+def test_a16_preparing_twice_gives_the_same_bytes(shell, kind) -> None:
+    """Whatever the seed of Python's hashes and the number of threads."""
+    shell.write("odd.txt", (LAMP + ODD) * 20)
+    made = []
+    for number in ("1", "2"):
+        environment = {"PYTHONHASHSEED": number, "RAYON_NUM_THREADS": number}
+        environment |= {"OMP_NUM_THREADS": number}
+        where = ("--data-dir", number, "-q")
+        shell.run("prepare", "odd.txt", "--tokenizer", kind, *where, env=environment)
+        folder = shell.folder / number / "odd"
+        made.append({path.name: path.read_bytes() for path in folder.iterdir()})
+
+    assert made[0] == made[1]
+    assert set(made[0]) == {"train.bin", "val.bin", "tokenizer.json", "meta.json"}
+
+
+@pytest.mark.parametrize("change", ["cut", "odd", "longer", "replaced", "wider", "gone"])
+def test_a17_a_dataset_that_was_changed_is_found_out_before_the_first_step(
+    trained, change, monkeypatch
+) -> None:
+    """Cut, of odd length, replaced, of another type, or gone: 65 (74 if gone) with the file."""
+    from charnn.training import Training
+
+    monkeypatch.setattr(Training, "update", None)
+    path = trained.folder / "data/lamp/train.bin"
+    data = path.read_bytes()
+    if change == "gone":
+        path.unlink()
+        trained.refused("train", "--steps", "1", code=74, said="train.bin")
+        return
+    changed = {
+        "cut": data[: len(data) // 2],
+        "odd": data[:-1],
+        "longer": data + b"\0",
+        "replaced": data[::-1],
+        "wider": np.frombuffer(data, np.uint8).astype(np.uint16).tobytes(),
+    }[change]
+    path.write_bytes(changed)
+    trained.refused("train", "--steps", "1", code=65, said="train.bin")
+    if change == "wider":  # and if the manifest vouches for it, its length is still wrong
+        reseal_dataset(path.parent, "train.bin", changed)
+        trained.refused("train", "--steps", "1", code=65, said="train.bin")
+
+
+def test_a18_a_dataset_cut_while_training_does_no_harm(dataset, tmp_path) -> None:
+    """Its tokens are in memory: what happens to the file later does not matter."""
+    splits = {"train": LAMP}
+    write_dataset(tmp_path / "d", splits, build("char", LAMP), PrepareConfig(), [])
+    opened = open_dataset(tmp_path / "d")
+    before = opened.split("train").copy()
+    (tmp_path / "d/train.bin").write_bytes(b"")
+
+    assert np.array_equal(opened.split("train"), before)
+
+
+def test_a18_several_files_are_one_text_in_sorted_order(charnn) -> None:
+    """However the system lists them."""
+    for name in ("b", "c", "a"):
+        charnn.write(f"texts/{name}.txt", name * 3)
+    reading = read_sources([str(charnn.folder / "texts")])
+
+    assert [source.data for source in reading.sources] == [b"aaa", b"bbb", b"ccc"]

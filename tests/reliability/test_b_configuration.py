@@ -1,0 +1,207 @@
+"""Rows B of the table of faults: settings mean what they say, or are refused with their place."""
+
+import time
+import tracemalloc
+
+import pytest
+import yaml
+
+from charnn.config import TrainConfig
+from charnn.errors import UsageError
+from charnn.yaml_files import dump_settings, read_settings
+
+QUICKLY = 1  # second
+
+
+@pytest.fixture
+def refuses(tmp_path):
+    """A function: a settings file with this text is refused with these words, quickly."""
+
+    def check(text, *said):
+        path = tmp_path / "bad.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        tracemalloc.start()
+        begin = time.monotonic()
+        with pytest.raises(UsageError) as caught:
+            read_settings(path, TrainConfig)
+        seconds, (_, peak) = time.monotonic() - begin, tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        told = f"{caught.value.message}\n{caught.value.hint}"
+        assert caught.value.exit_code == 2
+        assert "bad.yaml" in told
+        for words in said:
+            assert words in told, told
+        assert seconds < QUICKLY
+        assert peak < 100_000_000
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 1e-3), ("2e-5", 2e-5), ("1E-3", 1e-3), (".5", 0.5), ("1.", 1.0), ("3", 3.0)],
+)
+def test_b1_numbers_are_numbers(tmp_path, text, value) -> None:
+    """As people write them; a quoted one is a word, and refused where a number is due."""
+    path = tmp_path / "good.yaml"
+    path.write_text(f"lr: {text}\n")
+    found = read_settings(path, TrainConfig)["lr"]
+    assert found == value
+    assert isinstance(found, int | float)
+    path.write_text(f"lr: '{text}'\n")
+    with pytest.raises(UsageError, match="lr"):
+        read_settings(path, TrainConfig)
+
+
+@pytest.mark.parametrize("text", ["017", "0x10", "1_000", "12:30:45", "0b1", "0o7"])
+def test_b1_numbers_are_never_something_else(tmp_path, text) -> None:
+    """No octal, no sixties: 017 is seventeen, the others are refused."""
+    path = tmp_path / "odd.yaml"
+    path.write_text(f"hidden_size: {text}\n")
+    if text == "017":
+        assert read_settings(path, TrainConfig) == {"hidden_size": 17}
+        return
+    with pytest.raises(UsageError, match="hidden_size"):
+        read_settings(path, TrainConfig)
+
+
+def test_b2_an_unknown_key_is_refused_with_the_nearest(refuses) -> None:
+    """And so is a section, which no setting has."""
+    refuses("dropuot: 0.1\n", "line 1", "dropuot", "did you mean dropout?")
+    refuses("lr: 0.1\nmodel:\n  cell: lstm\n", "line 3", "model")
+    refuses("lr:\n  peak: 0.1\n", "lr", "single value")
+
+
+def test_b3_a_file_that_is_not_one_mapping_is_refused_with_its_line(refuses) -> None:
+    """Keys twice, two documents, lists, scalars, nothing, tabs, other encodings."""
+    refuses("lr: 1.0\ncell: gru\nlr: 2.0\n", "line 3", "twice")
+    refuses("lr: 1.0\n---\nlr: 2.0\n", "line 2", "second document")
+    refuses("- lr\n- cell\n", "line 1")
+    refuses("just words\n", "line 1")
+    refuses("", "line 1")
+    refuses("# nothing\n", "line 1")
+    refuses("lr: 1.0\n\tcell: gru\n", "line 2")
+    refuses("lr: 0.1\ncell: gr\xfc\n".encode("latin-1"), "line 2", "UTF-8")
+    refuses("lr: 1.0\n".encode("utf-16"), "line 1")
+    refuses("lr: [1.0\n", "line")
+    refuses("lr: 1.0: 2\n", "line 1")
+    refuses("? [a, b]\n: 1\n", "line 1")
+    refuses("lr: \0\n", "line")
+
+
+def test_b3_a_byte_order_mark_does_no_harm(tmp_path) -> None:
+    """Editors put it there."""
+    path = tmp_path / "bom.yaml"
+    path.write_bytes(b"\xef\xbb\xbflr: 0.1\n")
+
+    assert read_settings(path, TrainConfig) == {"lr": 0.1}
+
+
+def test_b4_nothing_is_executed_and_nothing_explodes(refuses, tmp_path, monkeypatch) -> None:
+    """Tags, anchors that refer to themselves, a billion laughs, deep nesting, 100 MB."""
+    monkeypatch.chdir(tmp_path)
+    refuses("lr: !!python/object/apply:os.system ['touch marker']\n", "tag", "line 1")
+    refuses("!!python/object/apply:os.system ['touch marker']\n", "tag")
+    refuses("lr: !!float 1\n", "tag")
+    refuses("&a lr: *a\n", "anchors")
+    refuses("lr: &a [*a]\n", "anchors")
+    laughs = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 10))
+    refuses("l0: &l0 lol\n" + laughs, "anchors")
+    refuses("lr: " + "[" * 2000, "nested")
+    refuses("lr: " + "{a: " * 2000, "nested")
+    refuses("a: " * 2000)
+    refuses(b"lr: 1.0\n" + b"#" * 100_000_000, "larger than")
+
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("key", ["lr", "hidden_size", "dropout", "steps", "seed", "minutes"])
+@pytest.mark.parametrize(
+    "value",
+    [".nan", ".inf", "-.inf", "-1", "1e30", "9" * 60, "true", "yes", "''", "null-ish", "[]"],
+)
+def test_b5_values_out_of_range_are_refused_with_field_and_range(refuses, key, value) -> None:
+    """Not a number, infinite, negative, enormous, or no number at all."""
+    refuses(f"cell: gru\n{key}: {value}\n", "line 2", key)
+
+
+@pytest.mark.parametrize("key", ["lr", "hidden_size", "steps", "batch_size", "bptt", "num_layers"])
+def test_b5_zero_is_refused_where_it_makes_no_sense(refuses, key) -> None:
+    """There are no runs of no steps."""
+    refuses(f"{key}: 0\n", key, "greater than")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--temp", "nan"), "temp"),
+        (("--temp", "inf"), "temp"),
+        (("--temp", "-1"), "temp"),
+        (("--temp", "warm"), "temp"),
+        (("--top-p", "0"), "top-p"),
+        (("--top-p", "1.5"), "top-p"),
+        (("--top-p", "nan"), "top-p"),
+        (("--min-p", "2"), "min-p"),
+        (("--top-k", "-1"), "top-k"),
+        (("--top-k", "1.5"), "top-k"),
+        (("--repetition-penalty", "0"), "repetition-penalty"),
+        (("-n", "-5"), "max-new-tokens"),
+        (("-n", "-1", "--samples", "2"), "-n -1"),
+        (("--samples", "0"), "samples"),
+        (("--seed", "-1"), "seed"),
+        (("--stop", ""), "--stop"),
+    ],
+    ids=" ".join,
+)
+def test_b6_settings_of_the_sampler_out_of_range(trained, arguments, said) -> None:
+    """2, naming the flag."""
+    trained.refused("sample", *arguments, "-q", code=2, said=said)
+
+
+@pytest.mark.parametrize("temperature", ["0", "1e-300", "1e-9", "1e9", "1e300"])
+def test_b6_extreme_temperatures_are_defined(trained, temperature) -> None:
+    """0 is greedy; next to nothing is greedy too; without bound all symbols are alike."""
+    arguments = ("sample", "--temp", temperature, "-n", "40", "--seed", "1")
+    text = trained.run(*arguments).stdout
+
+    assert len(text) >= 40
+    assert text == trained.run(*arguments).stdout
+    if float(temperature) < 1e-6:
+        assert text == trained.run("sample", "--temp", "0", "-n", "40", "--seed", "2").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (("sampel",), "sample"),
+        (("sample", "--tmp", "1"), "--temp"),
+        (("train", "--hiden-size", "4"), "--hidden-size"),
+        (("prepare", "--tokeniser", "char"), "--tokenizer"),
+        (("train", "--cell", "lstn"), "lstm"),
+    ],
+    ids=" ".join,
+)
+def test_b7_what_is_mistyped_is_refused_with_the_nearest(charnn, arguments, nearest) -> None:
+    """2; commands, options, and names of cells."""
+    charnn.refused(*arguments, code=2, said=nearest)
+
+
+def test_b8_flags_win_over_the_file_and_the_outcome_is_stored(trained) -> None:
+    """What --print-config shows is what config.yaml of the run holds and what can be fed back."""
+    trained.write("some.yaml", "lr: 0.5\ndropout: 0.25\nhidden_size: 6\nprecision: float32\n")
+    given = ("--config", "some.yaml", "--lr", "0.25", "--lr", "0.125", "--steps", "2")
+    printed = yaml.safe_load(trained.run("train", *given, "--print-config").stdout)
+    trained.run("train", *given, "--name", "mixed", "-q")
+    stored = yaml.safe_load((trained.folder / "runs/mixed/config.yaml").read_text())
+
+    assert (printed["lr"], printed["dropout"], printed["hidden_size"]) == (0.125, 0.25, 6)
+    for key in ("lr", "dropout", "hidden_size", "steps", "cell", "seed"):
+        assert stored[key] == printed[key]
+
+
+def test_b8_what_is_written_is_read_back(tmp_path) -> None:
+    """Every field of the settings."""
+    settings = TrainConfig(lr=1e-5, data="no", minutes=0.5, tie_weights=True)
+    (tmp_path / "c.yaml").write_text(dump_settings(settings))
+
+    assert TrainConfig(**read_settings(tmp_path / "c.yaml", TrainConfig)) == settings

@@ -1,0 +1,196 @@
+"""Rows G of the table of faults: what is not finite is found, and nothing good is lost by it."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from charnn import training as training_module
+from charnn.checkpoint import checkpoint_folders, load_newest
+from charnn.config import ModelConfig
+from charnn.devices import memory_explained
+from charnn.errors import CharnnError, DivergedError
+from charnn.events import Step, Warned
+from charnn.model_file import ModelFile, read_model, write_model
+from charnn.session import ROLL_BACKS
+from charnn.tokenizer import build
+from charnn.training import MAX_SKIPPED, Training
+from tests.reliability.conftest import same, weights
+from tests.tiny import random_tensors
+
+RUN = "lamp-lstm-001"
+
+
+def spoil_loss(monkeypatch, value, steps):
+    """Let the loss of these calls be `value`; the calls go on counting after a roll-back."""
+    mean_nats, calls = training_module.mean_nats, itertools.count(1)
+
+    def spoiled(*arguments):
+        loss = mean_nats(*arguments)
+        return loss * value if next(calls) in steps else loss
+
+    monkeypatch.setattr(training_module, "mean_nats", spoiled)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")], ids=str)
+def test_g1_a_loss_that_is_not_finite_stops_before_the_weights_move(
+    new_session, monkeypatch, value
+) -> None:
+    """Once: back to the last good state with half the rate, and on to the end."""
+    session = new_session()
+    before = None
+    spoil_loss(monkeypatch, value, {8})
+    warned = []
+    for event in session.events():
+        if isinstance(event, Step) and event.step == 7 and before is None:
+            before = weights(session)
+        if isinstance(event, Warned):
+            warned.append(event.message)
+            assert same(weights(session), before)
+
+    assert len(warned) == 1
+    assert "diverged at step 8" in warned[0]
+    assert "back to step 7" in warned[0]
+    assert session.training.step == 30
+
+
+def test_g1_a_gradient_that_is_not_finite_is_as_bad(new_session, monkeypatch) -> None:
+    """Though the loss is: its norm, which clipping computes anyway, tells."""
+    session = new_session()
+    clip = torch.nn.utils.clip_grad_norm_
+    calls = itertools.count(1)
+    monkeypatch.setattr(
+        torch.nn.utils,
+        "clip_grad_norm_",
+        lambda *a: clip(*a) * (float("nan") if next(calls) == 8 else 1),
+    )
+    warned = [event for event in session.events() if isinstance(event, Warned)]
+
+    assert len(warned) == 1
+    assert "gradient norm nan" in warned[0].message
+
+
+def test_g1_a_run_that_keeps_diverging_ends_with_3_and_names_what_is_good(
+    trained, monkeypatch
+) -> None:
+    """The last good state is saved and can be resumed; model and log hold nothing of the rest."""
+    model = trained.folder / "runs" / RUN / "model.safetensors"
+    before = read_model(model).sha256
+    with monkeypatch.context() as patch:
+        spoil_loss(patch, float("nan"), range(4, 1000))
+        message = trained.refused(
+            *("train", "--resume", RUN, "--steps", "40", "--eval-every", "100", "-q"),
+            code=3,
+            said=("diverged", "--lr", RUN),
+        )
+    assert "charnn train --resume" in message
+    state, faults = load_newest(trained.folder / "runs" / RUN)
+    assert not faults
+    assert state.counters.step == 6
+    assert state.counters.lr_scale == 0.5**ROLL_BACKS
+    assert read_model(model).sha256 == before
+    trained.run("train", "--resume", RUN, "--steps", "9", "-q")
+
+
+@pytest.mark.parametrize("save_every", [1, None], ids=["each-step", "at-the-end"])
+def test_g1_weights_that_are_not_finite_are_never_saved(new_session, save_every) -> None:
+    """A checkpoint of them would push out a good one; they count as a divergence."""
+    session = new_session(save_every=save_every, eval_every=5)
+    for event in session.events():
+        if isinstance(event, Step) and event.step == 6 and session.training.lr_scale == 1:
+            with torch.no_grad():
+                session.training.model.output.bias[0] = float("nan")
+    session.finish()
+
+    assert session.training.lr_scale == 0.5
+    for folder in checkpoint_folders(session.run.folder):
+        assert "step-000000" in folder.name
+    state, _ = load_newest(session.run.folder)
+    assert all(t.isfinite().all() for name, t in state.tensors.items() if "model" in name)
+
+
+def test_g1_a_request_to_save_what_is_not_finite_is_refused(new_session) -> None:
+    """The checkpoints before stay; so does the model."""
+    session = new_session()
+    session.save()
+    before = [path.name for path in checkpoint_folders(session.run.folder)]
+    with torch.no_grad():
+        session.training.model.embedding.weight[0, 0] = float("inf")
+    session.training.step = 9
+
+    with pytest.raises(DivergedError, match=r"embedding\.weight is not finite"):
+        session.save()
+    assert [path.name for path in checkpoint_folders(session.run.folder)] == before
+
+
+def test_g3_an_overflow_of_half_precision_skips_the_step(new_session, monkeypatch) -> None:
+    """The scale is halved and the weights stay; only a long streak counts as divergence."""
+    training = new_session().training
+    training.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    spoil_loss(monkeypatch, float("inf"), set(range(3, 3 + MAX_SKIPPED - 1)))
+    training.update()
+    training.update()
+    before = [t.detach().clone() for t in training.model.named_tensors().values()]
+    scale = training.scaler.get_scale()
+    training.update()
+    assert same(before, list(training.model.named_tensors().values()))
+    assert training.scaler.get_scale() < scale
+    for _ in range(MAX_SKIPPED):
+        training.update()
+    assert training.skipped == 0
+
+    spoil_loss(monkeypatch, float("inf"), set(range(1, 1000)))
+    for _ in range(MAX_SKIPPED - 1):
+        training.update()
+    with pytest.raises(DivergedError):
+        training.update()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("... can't allocate memory: ...")],
+    ids=["cuda", "cpu"],
+)
+def test_g4_out_of_memory_says_what_takes_less(trained, monkeypatch, error) -> None:
+    """1, with the batch size and a smaller one; the checkpoint is untouched."""
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(Training, "update", fail)
+    message = trained.refused(
+        "train", "--resume", RUN, "--steps", "40", "-q", code=1, said="out of memory at batch size"
+    )
+
+    assert "--batch-size" in message
+    assert load_newest(trained.folder / "runs" / RUN)[0].counters.step == 6
+    with pytest.raises(RuntimeError, match="something else"), memory_explained(1):
+        raise RuntimeError("something else")
+    with pytest.raises(CharnnError), memory_explained(1):
+        raise error
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e4, 1e14], ids=str)
+def test_g5_sampling_is_defined_at_every_extreme(charnn, scale) -> None:
+    """Temperatures, filters, huge and tiny weights, a vocabulary of one: text comes, no error."""
+    for text in ("a", "ab\n"):
+        tokenizer = build("char", text)
+        config = ModelConfig(hidden_size=3, embedding_dim=2, vocab_size=tokenizer.vocab_size)
+        tensors = random_tensors(config)
+        tensors = {name: (tensor * scale).astype(np.float32) for name, tensor in tensors.items()}
+        write_model(charnn.folder / "m.safetensors", ModelFile(config, tokenizer, 0, tensors))
+        for options in (
+            ("--temp", "1e-9"),
+            ("--temp", "1e9"),
+            ("--temp", "0"),
+            ("--top-k", "1"),
+            ("--top-p", "1e-9"),
+            ("--min-p", "1"),
+            ("--repetition-penalty", "1e6"),
+            ("--repetition-penalty", "1e-6"),
+            ("--temp", "1e-300", "--top-p", "0.5", "--min-p", "0.5", "--top-k", "1"),
+        ):
+            done = charnn.run("sample", "m.safetensors", "-n", "20", "--seed", "1", *options)
+            letters = done.stdout.decode().removesuffix("\n") if text == "a" else ""
+            assert letters in ("", "a" * 20)

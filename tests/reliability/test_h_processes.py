@@ -1,0 +1,100 @@
+"""Rows H of the table of faults: two at once do not get in each other's way."""
+
+import os
+import signal
+import warnings
+
+import pytest
+
+from charnn import files
+from charnn.errors import BusyError
+from charnn.model_file import model_bytes, read_model, write_model
+
+RUN = "lamp-lstm-001"
+
+
+def in_child(work):
+    """The process id of a child that does this and no more."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has threads; the child does not use them
+        child = os.fork()
+    if not child:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+@pytest.mark.parametrize("arguments", [("--resume", RUN), ("--name", RUN, "--force")], ids=str)
+def test_h3_a_second_train_in_a_run_is_75_with_the_first_ones_pid(trained, arguments) -> None:
+    """Whether it would go on with the run or replace it; nothing is touched."""
+    folder = trained.folder / "runs" / RUN
+    before = sorted(folder.rglob("*"))
+    with files.Lock(folder):
+        trained.refused(
+            "train", *arguments, "--steps", "7", code=75, said=(f"process {os.getpid()} on", RUN)
+        )
+
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_h3_the_lock_of_a_killed_process_is_taken_over(trained) -> None:
+    """The file is still there, but nobody holds it."""
+    folder = trained.folder / "runs" / RUN
+
+    def hold():
+        with files.Lock(folder):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(in_child(hold), 0)
+    assert (folder / ".lock").exists()
+    trained.run("train", "--resume", RUN, "--steps", "7", "-q")
+    assert not (folder / ".lock").exists()
+
+
+def test_h4_a_reader_sees_the_old_or_the_new_model(trained) -> None:
+    """While another process writes them in turn, as fast as it can."""
+    path = trained.folder / "runs" / RUN / "model.safetensors"
+    one = read_model(path)
+    other = type(one)(**{**vars(one), "tensors": {n: t * 2 for n, t in one.tensors.items()}})
+
+    def alternate():
+        while True:
+            write_model(path, other)
+            write_model(path, one)
+
+    sizes = {len(model_bytes(model)) for model in (one, other)}
+    writer = in_child(alternate)
+    try:
+        read = {read_model(path).sha256 for _ in range(200)}
+    finally:
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
+
+    assert len(read) == 2
+    assert path.stat().st_size in sizes
+    trained.run("sample", "-n", "5", "-q")
+
+
+def test_h5_two_prepares_into_one_folder(trained) -> None:
+    """One has it, the other is 75; another name is free."""
+    with files.Lock(trained.folder / "data", "lamp"):
+        trained.refused(
+            "prepare", "lamp.txt", "--force", code=75, said=(f"process {os.getpid()}", "lamp")
+        )
+        trained.run("prepare", "lamp.txt", "--name", "other", "-q")
+    trained.run("prepare", "lamp.txt", "--force", "-q")
+
+    assert trained.datasets() == ["lamp", "other"]
+
+
+def test_h5_a_lock_is_free_again_after_an_error(tmp_path) -> None:
+    """Whatever ends the block."""
+    with pytest.raises(ZeroDivisionError), files.Lock(tmp_path):
+        _ = 1 / 0
+    with files.Lock(tmp_path), pytest.raises(BusyError), files.Lock(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
