@@ -10,7 +10,6 @@ the seeds, and their range.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from machine import print_table, title
+from machine import print_table, spread, title
 
 
 def main() -> None:
@@ -30,7 +29,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int)
     parser.add_argument("--dynamic", action="store_true")
     options = parser.parse_args()
-    print(f"{title('torch', remarks=[f'{os.cpu_count()} cores'])}\n")
+    print(f"{title('torch')}\n")
     headers = ["text", "minutes", "loss (range)", "bits/char", "steps", "tokens/s", "model"]
     headers += [f"windows {options.windows}"] * bool(options.windows)
     headers += ["dynamic"] * options.dynamic
@@ -70,7 +69,7 @@ def trained(minutes: float, seed: int, folder: str) -> dict:
 def figures(runs: list[dict]) -> list[str]:
     losses = [run["val"]["loss"] for run in runs]
     return [
-        f"**{statistics.median(losses):.4f}** ({min(losses):.4f}–{max(losses):.4f})",
+        spread(losses, 4),
         f"{statistics.median(run['val']['bits_per_char'] for run in runs):.3f}",
         f"{statistics.median(run['steps'] for run in runs):,.0f}",
         f"{statistics.median(run['tokens_per_second'] for run in runs):,.0f}",

@@ -9,13 +9,12 @@ the difference to the default in nats: what is above zero is what the choice ear
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from machine import print_table, title
+from machine import print_table, spread, title
 from quality import charnn, prepared
 
 CHANGES: dict[str, list[str]] = {
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES))
     options = parser.parse_args()
-    print(f"{title('torch', remarks=[f'{os.cpu_count()} cores'])}\n")
+    print(f"{title('torch')}\n")
     with tempfile.TemporaryDirectory() as folder:
         name = prepared(options.text.resolve(), "char", folder)
         print(f"{name}, {options.minutes:g} minutes, {options.seeds} seeds\n")
@@ -64,7 +63,7 @@ def rows(options: argparse.Namespace, folder: str) -> Iterator[Sequence[str]]:
         default = median if default is None else default
         yield (
             choice,
-            f"{median:.4f} ({min(losses):.4f}–{max(losses):.4f})",
+            spread(losses, 4),
             f"{median - default:+.4f}",
             f"{statistics.median(run['steps'] for run in runs):,.0f}",
         )
