@@ -7,9 +7,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from charnn.config import ModelConfig, TrainConfig
+from charnn.devices import Arithmetic
 from charnn.evaluation import default_streams, evaluate_carried, evaluate_windows
-from charnn.samplers import IGNORE
+from charnn.model import LanguageModel
+from charnn.samplers import IGNORE, SequentialSampler
+from charnn.training import Training, train
 from charnn.units import Units
+
+BFLOAT16 = Arithmetic(torch.device("cpu"), "bfloat16")
 
 UNITS = Units(np.arange(11) % 3 + 1, np.arange(11) % 2 + 1, None)
 
@@ -130,3 +136,23 @@ def test_streams_grow_with_the_text_up_to_a_limit() -> None:
     assert default_streams(100) == 1
     assert default_streams(111_540) > 8
     assert default_streams(10**9) == 64
+
+
+def test_validation_in_bfloat16_is_within_three_thousandths_of_a_nat() -> None:
+    """Of a network that has learnt something: what a run validates in is not what it gains."""
+    text = np.frombuffer(("the lamp on the stair will not stay lit, " * 60).encode(), np.uint8)
+    symbols, tokens = np.unique(text, return_inverse=True)
+    torch.manual_seed(1)
+    shape = ModelConfig(cell="lstm", hidden_size=64, embedding_dim=32, vocab_size=len(symbols))
+    model = LanguageModel(shape)
+    tokens = np.where(np.random.default_rng(1).random(len(tokens)) < 0.1, 0, tokens)
+    config = TrainConfig(batch_size=8, bptt=32, steps=60, lr=1e-2)
+    training = Training(model, SequentialSampler(tokens, 8, 32, 1), config, BFLOAT16)
+    list(train(training))
+    units = Units(np.ones(len(symbols), np.int64), np.ones(len(symbols), np.int64), None)
+    exact = evaluate_carried(model, tokens, units, 0, streams=4, warm_up=64)
+    with BFLOAT16.autocast():
+        rounded = evaluate_carried(model, tokens, units, 0, streams=4, warm_up=64)
+
+    assert exact.loss < 1.5 < np.log(len(symbols))
+    assert 0 < abs(rounded.loss - exact.loss) < 0.003
