@@ -3,13 +3,14 @@
 # make check  everything that CI checks: tests, lint, types, generated docs
 # make slow   the tests that take minutes
 # make docs   regenerate what is generated in README.md and docs/
+# make lab-docs  run the experiments of the lab and paste what they print (some minutes)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow lint docs docs-check check clean
+.PHONY: demo test slow lint docs lab-docs docs-check check clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -39,6 +40,9 @@ lint: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/generate.py
+
+lab-docs: $(INSTALLED)
+	$(BIN)/python docs/run_lab.py
 
 docs-check: $(INSTALLED)
 	$(BIN)/python docs/generate.py --check

@@ -24,6 +24,7 @@ FINDING = Finding(
     charts=[Lines({"a": [(1, 2.0), (2, 1.0)]})],
     data={"losses": [2.0, float("nan")]},
 )
+ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = typer.main.get_command(cli.app).commands["lab"].commands
 
 
@@ -69,6 +70,19 @@ def test_every_experiment_has_a_command_and_the_other_way_round() -> None:
         if "\ndef run(" in path.read_text("utf-8")
     }
     assert set(COMMANDS) == with_run
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("page", ["docs/lab.md", "docs/lab.zh.md", "README.md"])
+def test_every_page_shows_what_every_experiment_printed(name, page) -> None:
+    """Pasted by docs/run_lab.py: the output or its verdict, and the picture."""
+    text = (ROOT / page).read_text("utf-8")
+    block = f"lab {name} verdict" if page == "README.md" else f"lab {name}"
+    printed = text.partition(f"<!-- {block} -->")[2].partition(f"<!-- end {block} -->")[0]
+
+    assert "The claim" in printed
+    assert f"images/lab-{name}.svg)" in text
+    assert (ROOT / "docs" / "images" / f"lab-{name}.svg").stat().st_size > 1000
 
 
 def test_the_command_prints_the_finding_and_draws_its_picture(quick_memory, capfd) -> None:

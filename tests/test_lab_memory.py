@@ -71,6 +71,13 @@ def test_a_short_run_bears_the_claim_out() -> None:
     assert [row[0] for row in finding.tables[0].rows] == ["3", "5"]
 
 
+def test_the_same_seed_gives_the_same_loss() -> None:
+    """And another seed another one: data, weights and order come from it."""
+    task = Task(5000, 50, ("rnn",))
+    losses = [memory.trial("rnn", 4, "random", 5, task, seed).loss for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+
+
 def measured(**changes) -> list[Trial]:
     """Losses as the claim has them, but for `changes`, each of a line at n = 5."""
     neither, first, both = LEVELS.values()

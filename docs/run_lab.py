@@ -1,0 +1,61 @@
+"""Run the experiments of the lab, and paste what they print and draw into README.md and docs/.
+
+`python docs/run_lab.py` runs all of them, about a minute each; with names, only those.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import typer.main
+
+from charnn.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "lab.md", ROOT / "docs" / "lab.zh.md")
+BEFORE = {"baselines": ["prepare"]}  # what an experiment needs to have been run
+SUBJECTS = {"baselines": ["lamplighter"]}
+
+
+def main() -> int:
+    """Run what was named, or everything, and put the outcome into its place."""
+    known = list(typer.main.get_command(app).commands["lab"].commands)  # type: ignore[attr-defined]
+    for name in sys.argv[1:] or known:
+        assert name in known, f"no experiment {name}; there are {', '.join(known)}"
+        picture = f"lab-{name}.svg"
+        with tempfile.TemporaryDirectory() as folder:
+            if name in BEFORE:
+                charnn(BEFORE[name], folder)
+            arguments = ["lab", name, *SUBJECTS.get(name, []), "-o", picture]
+            printed = charnn(arguments, folder).strip("\n")
+            shutil.copy(Path(folder) / picture, IMAGES / picture)
+        put(f"lab {name}", f"```text\n$ charnn {' '.join(arguments)}\n{printed}\n```")
+        put(f"lab {name} verdict", printed.split("\n\n")[-1])
+    return 0
+
+
+def charnn(arguments: list[str], folder: str) -> str:
+    """What a command prints on stdout; its progress goes to our stderr."""
+    command = [sys.executable, "-m", "charnn", *arguments]
+    return subprocess.run(
+        command, cwd=folder, check=True, stdout=subprocess.PIPE, encoding="utf-8"
+    ).stdout
+
+
+def put(name: str, content: str) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- end NAME -->` on the pages."""
+    block = f"<!-- {name} -->\n{content}\n<!-- end {name} -->"
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        page.write_text(
+            re.sub(rf"<!-- {name} -->.*?<!-- end {name} -->", lambda _: block, text, flags=re.S),
+            "utf-8",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
