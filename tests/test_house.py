@@ -117,6 +117,7 @@ FLOORS = {
     "lab/graphs": 0,
     "lab/truncation": 6,
     "lab/samplers": 6,
+    "lab/hidden_markov": 0,
     # the command line
     "commands/__init__": 0,
     "commands/options": 2,

@@ -1,0 +1,138 @@
+"""Hidden Markov models against the enumeration of all paths, and against sources that are known."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charnn.lab import hidden_markov
+from charnn.lab.hidden_markov import HiddenMarkov, expected_counts, forward, learnt, likeliest, nats
+
+SIZES = st.tuples(st.integers(1, 3), st.integers(2, 4), st.integers(1, 4), st.integers(1, 5))
+SEEDS = st.integers(0, 10_000)
+
+
+def case(sizes, seed):
+    """A random model, and random texts (B, T)."""
+    states, vocab_size, texts, length = sizes
+    ids = np.random.default_rng(seed).integers(vocab_size, size=(texts, length))
+    return hidden_markov.random_model(states, vocab_size, seed), ids
+
+
+def paths(model, text):
+    """Every path through the states, and the probability of it together with the text."""
+    for path in itertools.product(range(model.states), repeat=len(text)):
+        p = model.first[path[0]] * model.emission[path[0], text[0]]
+        for before, state, token in zip(path, path[1:], text[1:], strict=False):
+            p *= model.transition[before, state] * model.emission[state, token]
+        yield path, p
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIZES, SEEDS)
+def test_a_likelihood_is_the_sum_over_all_paths(sizes, seed) -> None:
+    """Of every beginning of every text, too, so that each factor is that of its token."""
+    model, ids = case(sizes, seed)
+    _, probabilities = forward(model, ids)
+    for text, factors in zip(ids, probabilities.T, strict=True):
+        for end in range(1, len(text) + 1):
+            total = sum(p for _, p in paths(model, text[:end]))
+            assert math.isclose(math.prod(factors[:end]), total, rel_tol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIZES, SEEDS)
+def test_expected_counts_are_the_means_over_all_paths(sizes, seed) -> None:
+    """First states, transitions and emissions, each path weighed by its share of the text's P."""
+    model, ids = case(sizes, seed)
+    first, transition, emission = (
+        np.zeros_like(part) for part in (model.first, model.transition, model.emission)
+    )
+    cost = 0.0
+    for text in ids:
+        total = sum(p for _, p in paths(model, text))
+        cost -= math.log(total)
+        for path, p in paths(model, text):
+            first[path[0]] += p / total
+            for before, state in itertools.pairwise(path):
+                transition[before, state] += p / total
+            for state, token in zip(path, text, strict=True):
+                emission[state, token] += p / total
+    counts, actual = expected_counts(model, ids)
+    assert actual == pytest.approx(cost)
+    np.testing.assert_allclose(counts.first, first, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(counts.transition, transition, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(counts.emission, emission, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 5), SEEDS)
+def test_no_step_of_baum_and_welch_makes_a_text_less_likely(states, seed) -> None:
+    """That is what the rule promises, where all of the text is counted at once."""
+    model, ids = case((states, 4, 8, 20), seed)
+    costs = []
+    for _ in range(8):
+        counts, cost = expected_counts(model, ids)
+        costs.append(cost)
+        model = likeliest(counts, prior=0)
+    assert all(after <= before + 1e-9 for before, after in itertools.pairwise(costs))
+
+
+def sampled(model, length, seed):
+    """A text that the model wrote."""
+    random = np.random.default_rng(seed)
+    state, text = random.choice(model.states, p=model.first), []
+    for _ in range(length):
+        text.append(random.choice(model.emission.shape[1], p=model.emission[state]))
+        state = random.choice(model.states, p=model.transition[state])
+    return np.array(text, np.uint8)
+
+
+def test_what_a_hidden_markov_model_wrote_is_learnt() -> None:
+    """Held-out text then costs what it costs the model that wrote it; one state cannot do it."""
+    source = HiddenMarkov(
+        np.array([0.5, 0.5]),
+        np.array([[0.9, 0.1], [0.2, 0.8]]),
+        np.array([[0.7, 0.3, 0.0], [0.0, 0.2, 0.8]]),
+    )
+    text = sampled(source, 30_000, seed=3)
+    train, held_out = text[:24_000], text[24_000:]
+
+    def cost(states) -> float:
+        start = hidden_markov.random_model(states, 3, seed=1)
+        *_, model = itertools.islice(learnt(start, train, seed=1), 150)
+        return nats(model, train, held_out).mean()
+
+    true = nats(source, train, held_out).mean()
+    assert cost(2) == pytest.approx(true, rel=0.005)
+    assert cost(1) > 1.05 * true
+
+
+def test_parallel_streams_cost_what_a_single_one_does() -> None:
+    """A state is soon known from what was read; every token is scored once, in order."""
+    model = hidden_markov.random_model(4, 5, seed=2)
+    text = sampled(model, 3001, seed=4)
+    single = nats(model, text[:500], text[500:], streams=1)
+    assert len(single) == 2501
+    np.testing.assert_allclose(nats(model, text[:500], text[500:]), single, rtol=1e-6)
+    _, probabilities = forward(model, text[None])
+    np.testing.assert_allclose(single, -np.log(probabilities[500:, 0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, 5, 300])
+def test_short_texts_are_learnt_as_well(length) -> None:
+    """Shorter than a piece, or just longer; tokens that were never seen remain possible."""
+    text = np.zeros(length, np.uint8)
+    *_, model = itertools.islice(learnt(hidden_markov.random_model(3, 4, 1), text, seed=1), 5)
+    cost = nats(model, text, np.array([0, 3]))
+    assert cost[0] < cost[1] < math.inf
+
+
+def test_without_any_text_before_it_the_first_state_is_that_of_the_model() -> None:
+    """As in an enumeration of all paths."""
+    model, ids = case((3, 4, 1, 5), 9)
+    total = sum(p for _, p in paths(model, ids[0]))
+    assert nats(model, ids[0][:0], ids[0], streams=1).sum() == pytest.approx(-math.log(total))
