@@ -1,0 +1,100 @@
+"""Rows B, C and D once more, by chance: mutated files and arbitrary values are read or refused.
+
+`make fuzz` goes on for an hour with other seeds; see fuzz.py.
+"""
+
+import contextlib
+import json
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charnn.config import TrainConfig
+from charnn.errors import CharnnError
+from charnn.files import parse_json_object, to_json
+from charnn.tokenizer_file import load_tokenizer
+from charnn.training_state import read_counters
+from charnn.yaml_files import read_settings
+from tests.reliability.fuzz import NAMES, Targets, finding, mutated, mutated_json
+
+INPUTS = 25  # of each kind
+QUICK = settings(max_examples=60, deadline=None)
+YAML = "lr: \n#-?[]{}&*!|>'\"%@`0e.\t~"
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory) -> Targets:
+    """Real files of every kind."""
+    return Targets(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_c9_mutated_files_are_read_or_refused(targets, name) -> None:
+    """By an error meant for the user, in time, without a warning."""
+    for number in range(INPUTS):
+        told = finding(getattr(targets, name), random.Random(f"test:{name}:{number}"))
+        assert told is None, told
+
+
+def test_c9_the_fuzzer_finds_what_it_should() -> None:
+    """Any exception that is not ours, a warning, and too long a time are findings."""
+
+    def wrong(_):
+        raise KeyError("not ours")
+
+    def refused(_):
+        raise CharnnError("ours")
+
+    assert "KeyError" in (finding(wrong, random.Random(1)) or "")
+    assert finding(refused, random.Random(1)) is None
+    data = b'{"a": [1, 2, {"b": "c"}]}'
+    assert len({mutated(data, random.Random(seed)) for seed in range(50)}) > 40
+    changed = {to_json(mutated_json(json.loads(data), random.Random(s))) for s in range(50)}
+    assert len(changed) > 20
+
+
+@QUICK
+@given(VALUES)
+def test_c9_no_json_upsets_the_tokenizer(value) -> None:
+    """Whatever its shape."""
+    with pytest.raises(CharnnError):
+        load_tokenizer(json.dumps(value))
+    with pytest.raises(CharnnError):
+        load_tokenizer(json.dumps({"pre_tokenizer": value, "model": value}))
+
+
+@QUICK
+@given(st.dictionaries(st.sampled_from(["step", "fingerprint", "model", "epoch"]), VALUES))
+def test_c1_no_json_upsets_the_counters_of_a_checkpoint(values) -> None:
+    """A state is read whole or refused."""
+    with pytest.raises(CharnnError):
+        read_counters(values, "state.json")
+
+
+@QUICK
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_c3_no_bytes_upset_the_json_parser(data) -> None:
+    """An object, or an error of ours."""
+    with contextlib.suppress(CharnnError):
+        assert isinstance(parse_json_object(data, "x"), dict)
+
+
+@QUICK
+@given(st.text(max_size=80) | st.lists(st.sampled_from(YAML)).map("".join))
+def test_b3_no_text_upsets_the_reader_of_settings(text) -> None:
+    """Known keys with fitting values, or an error of ours."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.yaml"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        with contextlib.suppress(CharnnError):
+            assert read_settings(path, TrainConfig).keys() <= TrainConfig.model_fields.keys()
