@@ -24,8 +24,8 @@ from charnn.units import Units
 EPSILON = 1e-5  # keeps weights that hardly ever had a gradient from running away
 STATISTICS_BATCH, STATISTICS_BATCHES = 64, 64  # of the training text, for the size of gradients
 TUNED_ON = 20_000  # tokens of the validation text that the rates are tuned on
-LRS = (1e-5, 3e-5, 1e-4)
-DECAYS = (1e-3, 3e-3, 1e-2)
+LRS = (3e-5, 6e-5, 1e-4)
+DECAYS = (3e-4, 1e-3, 3e-3)
 
 Tokens = npt.NDArray[np.integer]
 
@@ -38,8 +38,8 @@ class Rates:
     the trained weights at each step, for a weight of average gradient; `segment` is in tokens.
     """
 
-    lr: float = 3e-5
-    decay: float = 3e-3
+    lr: float = 6e-5
+    decay: float = 1e-3
     segment: int = 32
 
 

@@ -13,21 +13,26 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 128, "embedding_dim": 64, "batch_size": 32, "lr": 8e-3},
     "small": {"hidden_size": 256, "embedding_dim": 128, "batch_size": 32, "lr": 6e-3},
     "medium": {"hidden_size": 512, "embedding_dim": 128, "batch_size": 64},
-    "large": {"hidden_size": 1024, "embedding_dim": 256, "batch_size": 64},
+    "large": {"hidden_size": 768, "embedding_dim": 128, "batch_size": 64},
 }
 EPOCHS = {"tiny": 20.0, "small": 12.0, "medium": 10.0, "large": 10.0}
+SMALLEST_TEXT = {"small": 20_000, "medium": 60_000, "large": 300_000}  # tokens that a size is for
+LARGE_FROM = 5  # passes that a budget in minutes must leave time for
 LARGE_VOCABULARY = 10_000  # from which on the loss is over a part of it: words, not characters
 SAMPLED = 2048
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
-TOKENS_A_MINUTE = 2e6  # about what two cores read; only to guess how often the text is read
+# About what two cores read; only to guess how often the text is read.
+TOKENS_A_MINUTE = 2e6
+LARGE_TOKENS_A_MINUTE = 1.5e6
 # The more often a text is read, the more must be dropped: passes up to which a row applies.
 REGULARISERS: tuple[tuple[float, dict[str, float]], ...] = (
     (2, {"dropout": 0.1}),
     (6, {"dropout": 0.2}),
-    (11, {"dropout": 0.4}),
-    (16, {"dropout": 0.5}),
-    (float("inf"), {"dropout": 0.5, "weight_dropout": 0.2}),
+    (8, {"dropout": 0.4}),
+    (20, {"dropout": 0.5}),
+    (float("inf"), {"dropout": 0.6}),
 )
+REGULARISED_WIDTH = 512  # of the network that those are for; a wider one needs more
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,14 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     Raises UsageError where the result makes no sense.
     """
     asked = given.get("preset", "auto")
-    size, why = _size_for(facts) if asked == "auto" else (asked, "as asked")
+    size, why = _size_for(given, facts) if asked == "auto" else (asked, "as asked")
     defaults = {**PRESETS[size], **_fitting(given, PRESETS[size], facts)}
     if not any(given.get(budget) for budget in BUDGETS):
         defaults["epochs"] = EPOCHS[size]
-    passes = _passes({**defaults, **given}, facts)
-    defaults |= next(rates for most, rates in REGULARISERS if passes <= most)
+    settings = {**defaults, **given}
+    passes = _passes(settings, facts)
+    wanted = passes * max(1.0, settings["hidden_size"] / REGULARISED_WIDTH)
+    defaults |= next(rates for most, rates in REGULARISERS if wanted <= most)
     if facts.vocab_size >= LARGE_VOCABULARY:
         defaults["sampled_softmax"] = SAMPLED
     if given.get("tie_weights") and "embedding_dim" not in given:
@@ -59,12 +66,17 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     return config, f"preset {size}, {why}: {read}, so dropout {config.dropout}"
 
 
-def _size_for(facts: Facts) -> tuple[str, str]:
+def _size_for(given: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
+    """The size for so much text, and where there are minutes, for so much time."""
+    minutes = given.get("minutes") or 0
+    if (
+        facts.tokens >= SMALLEST_TEXT["large"]
+        and minutes * LARGE_TOKENS_A_MINUTE >= LARGE_FROM * facts.tokens
+    ):
+        return "large", f"by the size of the text and {minutes:g} minutes"
     reason = "by the size of the text"
-    for size, enough in (("tiny", 20_000), ("small", 60_000)):
-        if facts.tokens < enough:
-            return size, reason
-    return "medium", reason
+    fitting = [size for size in ("small", "medium") if facts.tokens >= SMALLEST_TEXT[size]]
+    return (fitting or ["tiny"])[-1], reason
 
 
 def _passes(settings: Mapping[str, Any], facts: Facts) -> float:
@@ -74,7 +86,9 @@ def _passes(settings: Mapping[str, Any], facts: Facts) -> float:
     if settings.get("steps"):
         tokens = settings["steps"] * settings["batch_size"] * settings["bptt"]
     else:
-        tokens = (settings.get("minutes") or 0) * TOKENS_A_MINUTE
+        wide = settings["hidden_size"] >= PRESETS["large"]["hidden_size"]
+        rate = LARGE_TOKENS_A_MINUTE if wide else TOKENS_A_MINUTE
+        tokens = (settings.get("minutes") or 0) * rate
     return float(tokens) / max(1, facts.tokens)
 
 

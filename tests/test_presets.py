@@ -35,6 +35,33 @@ def test_auto_says_what_it_chose_and_why() -> None:
     assert "1,000,000 tokens" in resolve({}, FACTS)[1]
 
 
+def test_time_enough_gets_a_wider_network() -> None:
+    """Five minutes for a million characters do, a short run and a small text do not."""
+    widths = [
+        resolve({"minutes": minutes}, Facts(tokens, 66))[0].hidden_size
+        for minutes, tokens in ((1.3, 10**6), (5.0, 10**6), (30.0, 10**6), (30.0, 10**5))
+    ]
+
+    assert widths == [512, 768, 768, 512]
+
+
+def test_the_more_often_a_text_is_read_the_more_is_dropped() -> None:
+    """And the wider the network is."""
+    rates = [resolve({"epochs": e}, FACTS)[0].dropout for e in (1.0, 4.0, 8.0, 15.0, 50.0)]
+
+    assert rates == sorted(set(rates))
+    wide = resolve({"epochs": 8.0, "preset": "large"}, FACTS)[0].dropout
+    assert wide > resolve({"epochs": 8.0, "preset": "medium"}, FACTS)[0].dropout
+
+
+def test_a_large_vocabulary_has_its_loss_sampled() -> None:
+    """Words do, characters do not."""
+    sampled = [resolve({}, Facts(10**6, size))[0].sampled_softmax for size in (66, 5_000, 30_000)]
+
+    assert sampled[:2] == [0, 0]
+    assert sampled[2] > 0
+
+
 def test_a_small_text_gets_a_batch_and_windows_that_fit() -> None:
     """Even ten tokens make a step; many small texts make several steps an epoch."""
     config, _ = resolve({}, Facts(10, 5))
