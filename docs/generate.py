@@ -1,4 +1,4 @@
-"""Write what can be read off the program into README.md and docs/: commands, options, modules.
+"""Write what can be read off the program and its tests into README.md and docs/.
 
 Run with --check it writes nothing and fails if anything is out of date.
 """
@@ -16,11 +16,13 @@ from charnn.cli import app
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 COMMANDS = ROOT / "docs" / "commands.md"
+RELIABILITY = ROOT / "docs" / "reliability.md"
 
 
 def main() -> int:
     """Regenerate, or with --check compare; the exit code says whether all was current."""
-    wanted = {README: with_blocks(README.read_text("utf-8")), COMMANDS: command_reference()}
+    wanted = {path: with_blocks(path.read_text("utf-8")) for path in (README, RELIABILITY)}
+    wanted[COMMANDS] = command_reference()
     stale = [path for path, text in wanted.items() if not same(path, text)]
     if "--check" in sys.argv:
         for path in stale:
@@ -37,8 +39,8 @@ def same(path: Path, text: str) -> bool:
 
 
 def with_blocks(text: str) -> str:
-    """README with every block between `<!-- NAME -->` and `<!-- end NAME -->` made anew."""
-    for name, make in {"commands": command_table, "modules": module_table}.items():
+    """A page with every block between `<!-- NAME -->` and `<!-- end NAME -->` made anew."""
+    for name, make in BLOCKS.items():
         block = f"<!-- {name} -->\n{make()}\n<!-- end {name} -->"
         text = re.sub(
             rf"<!-- {name} -->.*?<!-- end {name} -->", lambda _, b=block: b, text, flags=re.S
@@ -76,6 +78,38 @@ def module_table() -> str:
     return "\n".join(["| file | holds |", "|---|---|", *rows])
 
 
+def promise_tables() -> str:
+    """The tests of each letter of the table of faults: row, what is done, what is promised."""
+    parts = []
+    for path in sorted((ROOT / "tests" / "reliability").glob("test_?_*.py")):
+        module = ast.parse(path.read_text("utf-8"))
+        title = first_sentence(ast.get_docstring(module)).removeprefix("Rows ")
+        letter, _, promise = title.partition(" of the table of faults: ")
+        parts += [f"### {letter}: {promise}", ""]
+        parts += [
+            f"In `{path.relative_to(ROOT)}`.",
+            "",
+            "| row | test | promise |",
+            "|---|---|---|",
+        ]
+        tests = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+        rows = [row for test in tests if (row := promise_row(test))]
+        parts += [f"| {row} | {name} | {told} |" for _, row, name, told in sorted(rows)]
+        parts += [""]
+    return "\n".join(parts).rstrip()
+
+
+def promise_row(test: ast.FunctionDef) -> tuple[list[int], str, str, str] | None:
+    """(numbers to sort by, rows, name in words, docstring) of a test named after rows."""
+    match = re.fullmatch(r"test((?:_[a-i]\d+)+)_(\w+)", test.name)
+    if not match:
+        return None
+    rows = match[1].strip("_").split("_")
+    numbers = [int(row[1:]) for row in rows]
+    words = match[2].replace("_", " ")
+    return numbers, ", ".join(rows).upper(), words, first_sentence(ast.get_docstring(test))
+
+
 def first_sentence(text: str | None) -> str:
     """The first paragraph on one line, safe inside a table."""
     paragraph = (text or "").split("\n\n")[0]
@@ -100,6 +134,9 @@ def help_of(name: str) -> str:
         env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "PYTHONUTF8": "1"},
     )
     return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+
+
+BLOCKS = {"commands": command_table, "modules": module_table, "promises": promise_tables}
 
 
 if __name__ == "__main__":
