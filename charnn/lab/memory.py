@@ -186,6 +186,7 @@ def judged(trials: Sequence[Trial], task: Task) -> Finding:
                 x_label="n, tokens between two detaches",
                 y_label="cross-entropy of Y (nats)",
                 levels=LEVELS,
+                log_x=True,
             )
         ],
         data={"levels": LEVELS, "trials": [asdict(t) for t in trials]},
