@@ -3,6 +3,7 @@
 # make check  everything that CI checks: tests, lint, types, generated docs
 # make slow   the tests that take minutes
 # make docs   regenerate what is generated in README.md and docs/
+# make fuzz   an hour of mutated files (make fuzz SECONDS=60 SEED=2 for less, or others)
 # make lab-docs  run the experiments of the lab and paste what they print (some minutes)
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow lint docs lab-docs docs-check check clean
+.PHONY: demo test slow fuzz lint docs lab-docs docs-check check clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -32,6 +33,11 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+fuzz: SECONDS ?= 3600
+fuzz: SEED ?= 1
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.reliability.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

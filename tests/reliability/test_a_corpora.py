@@ -237,7 +237,7 @@ def test_a13_forty_thousand_characters_are_all_kept(charnn) -> None:
 
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 def test_a14_the_names_of_special_tokens_are_ordinary_text(charnn, kind) -> None:
-    """<unk> and <|endoftext|> in a corpus come back as they are."""
+    """`<unk>` and `<|endoftext|>` in a corpus come back as they are."""
     text = "so <unk> is <|endoftext|> and <<unk>> [UNK] <pad> too\n" * 20
     charnn.write("special.txt", text)
     charnn.run("prepare", "special.txt", "--tokenizer", kind, "--val-frac", "0", "-q")
@@ -316,7 +316,7 @@ def test_a18_a_dataset_cut_while_training_does_no_harm(dataset, tmp_path) -> Non
     assert np.array_equal(opened.split("train"), before)
 
 
-def test_a18_several_files_are_one_text_in_sorted_order(charnn) -> None:
+def test_several_files_are_one_text_in_sorted_order(charnn) -> None:
     """However the system lists them."""
     for name in ("b", "c", "a"):
         charnn.write(f"texts/{name}.txt", name * 3)

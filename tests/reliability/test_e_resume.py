@@ -238,3 +238,37 @@ def test_e1_killed_at_random_moments_it_ends_at_the_same_bits(tmp_path, kills) -
 
     assert found["same"], done.stderr
     assert found["kills"] > kills / 2
+
+
+@pytest.fixture
+def _indifferent_again():
+    """Determinism is asked for per process; the tests share one."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("_indifferent_again")
+def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_session) -> None:
+    """Same seed, same machine, same threads; nothing is left to a clock, precision included."""
+    outcomes = []
+    for name in ("one", "two"):
+        session = new_session(name, deterministic=True, precision="auto", optimizer="muon")
+        for _ in session.events():
+            pass
+        session.finish()
+        outcomes.append((weights(session), session.config.precision, rows(session)))
+
+    assert same(outcomes[0][0], outcomes[1][0])
+    assert outcomes[0][1:] == outcomes[1][1:]
+    assert outcomes[0][1] == "float32"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.usefixtures("_indifferent_again")
+def test_e3_on_a_gpu_a_stopped_run_ends_at_the_same_bits(new_session) -> None:
+    """Two layers, dropout between them, --deterministic."""
+    settings = {"device": "cuda", "num_layers": 2, "deterministic": True}
+    whole = whole_run(new_session, **settings)
+    resumed, _ = stopped_and_resumed(new_session, 17, **settings)
+
+    assert_same_outcome(whole, resumed)
