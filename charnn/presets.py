@@ -18,8 +18,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 EPOCHS = {"tiny": 20.0, "small": 12.0, "medium": 10.0, "large": 10.0}
 SMALLEST_TEXT = {"small": 20_000, "medium": 60_000, "large": 300_000}  # tokens that a size is for
 LARGE_FROM = 5  # passes that a budget in minutes must leave time for
-LARGE_VOCABULARY = 10_000  # from which on the loss is over a part of it: words, not characters
-SAMPLED = 2048
+LARGE_VOCABULARY = 3_000  # from which on the loss is over a part of it: words, hanzi
+FEWEST_SAMPLED, SAMPLED_SHARE = 1024, 8  # symbols drawn: one in so many, but not fewer
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
 # About what two cores read; only to guess how often the text is read.
 TOKENS_A_MINUTE = 2e6
@@ -58,7 +58,7 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     wanted = passes * max(1.0, settings["hidden_size"] / REGULARISED_WIDTH)
     defaults |= next(rates for most, rates in REGULARISERS if wanted <= most)
     if facts.vocab_size >= LARGE_VOCABULARY:
-        defaults["sampled_softmax"] = SAMPLED
+        defaults["sampled_softmax"] = max(FEWEST_SAMPLED, facts.vocab_size // SAMPLED_SHARE)
     if given.get("tie_weights") and "embedding_dim" not in given:
         defaults["embedding_dim"] = given.get("hidden_size", defaults["hidden_size"])
     config = validate(TrainConfig, {**defaults, **given})
