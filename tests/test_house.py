@@ -118,6 +118,7 @@ FLOORS = {
     "lab/truncation": 6,
     "lab/samplers": 6,
     "lab/hidden_markov": 0,
+    "lab/baselines": 6,
     # the command line
     "commands/__init__": 0,
     "commands/options": 2,
@@ -141,6 +142,7 @@ TORCH_ROOMS = {
     *("devices", "optimizers", "averaging", "training", "inheritance"),
     *("training_state", "checkpoint", "runs", "session"),
     *("lab/trials", "lab/graphs", "lab/memory", "lab/truncation", "lab/samplers"),
+    "lab/baselines",
 }
 
 HEAVY = {"torch", "numpy", "tokenizers", "matplotlib", "yaml"}  # takes time at every start

@@ -1,14 +1,17 @@
 """`charnn lab`: what textbooks claim of recurrent networks, tried on this very code."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charnn import workspace
 from charnn.commands import options
 
 if TYPE_CHECKING:
+    from charnn.corpus import Dataset
     from charnn.lab.experiment import Finding
 
 FOLDER = Path("lab")  # of the pictures, in the working folder
@@ -67,6 +70,35 @@ def samplers(
     return _conduct("samplers", Manner(output, seed, quick, threads, json, quiet))
 
 
+@lab.command("baselines")
+def baselines(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA]", help="Dataset: a name or a folder. Default: the one prepared last."
+        ),
+    ] = None,
+    output: Picture = None,
+    seed: Seed = 1,
+    quick: Quick = False,
+    threads: Threads = 1,
+    data_dir: options.DataDir = None,
+    runs_dir: options.RunsDir = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Bits per character of a dataset: by frequency, n-grams, hidden states, xz and its runs."""
+
+    def subject() -> "tuple[Dataset, Path]":
+        from charnn.corpus import open_dataset
+
+        dataset = open_dataset(workspace.find_dataset(data, workspace.data_dir(data_dir)))
+        return dataset, workspace.runs_dir(runs_dir)
+
+    manner = Manner(output, seed, quick, threads, json, quiet)
+    return _conduct("baselines", manner, subject)
+
+
 @dataclass(frozen=True)
 class Manner:
     """How an experiment is conducted: the options that all of them have."""
@@ -79,7 +111,7 @@ class Manner:
     quiet: bool
 
 
-def _conduct(name: str, manner: Manner, *subject: Any) -> int:
+def _conduct(name: str, manner: Manner, subject: Callable[[], Sequence[Any]] = tuple) -> int:
     """Run the experiment in `lab/NAME.py` on its subject, if it has one; show what came of it.
 
     An experiment that is interrupted leaves nothing behind.
@@ -90,18 +122,19 @@ def _conduct(name: str, manner: Manner, *subject: Any) -> int:
     from charnn.display import Display
     from charnn.plots import check_suffix
     from charnn.progress import told
-    from charnn.threads import set_up_torch
+    from charnn.threads import set_up_numpy, set_up_torch
 
     path = manner.output or FOLDER / f"{name}.png"
     check_suffix(path)
     set_up_torch()
+    set_up_numpy(manner.threads)
     from charnn import devices  # loads torch
 
     devices.configure(manner.threads, deterministic=False)
     experiment = import_module(f"charnn.lab.{name}")
     display = Display(quiet=manner.quiet)
     with told(display) as tell:
-        finding = experiment.run(*subject, seed=manner.seed, quick=manner.quick, tell=tell)
+        finding = experiment.run(*subject(), seed=manner.seed, quick=manner.quick, tell=tell)
     _report(name, finding, path, manner)
     path.parent.mkdir(parents=True, exist_ok=True)
     draw(finding.charts, path)
