@@ -220,7 +220,7 @@ def test_c4_what_a_model_file_says_of_itself_is_harmless_too(trained, model, mon
     assert json.loads(trained.run("info", MODEL, "--json").stdout)
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
 def test_c5_pickle_named_safetensors(trained, model, protocol) -> None:
     """A pickle under any of our names is refused unopened: what it would run does not run."""
     bomb = pickle.dumps(Bomb(), protocol)
