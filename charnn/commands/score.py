@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charnn.scoring import Reader
 
 STDIN = "-"
+MODEL_FIRST = "the model comes first: charnn score MODEL FILE; or charnn score < FILE"
 Color = Literal["auto", "always", "never"]
 
 
@@ -76,6 +77,7 @@ def score(
 
     set_up_numpy(1)
     from charnn.display import Display
+    from charnn.errors import DataError
     from charnn.model_file import read_model
     from charnn.rows import Assembler, Layout
     from charnn.scoring import Scorer
@@ -83,7 +85,10 @@ def score(
 
     names = list(arguments or [])
     chosen = model if model is not None else (names.pop(0) if names else None)
-    loaded = read_model(workspace.find_model(chosen, workspace.runs_dir(runs_dir)))
+    try:
+        loaded = read_model(workspace.find_model(chosen, workspace.runs_dir(runs_dir)))
+    except DataError as error:
+        raise DataError(error.message, MODEL_FIRST) from error
     datasets = workspace.data_dir(data_dir)
     output, display = Output(), Display(quiet=quiet)
     layout = Layout(json, per_token, _has_color(color, output), output.is_terminal)

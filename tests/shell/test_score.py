@@ -213,6 +213,7 @@ def test_bytes_that_are_no_text_pass_through(trained) -> None:
     [
         (["nothing"], 74, "no model"),
         (["lamp-lstm-001", "nothing.txt"], 74, "nothing.txt"),
+        (["lamp.txt"], 65, "the model comes first"),
         (["lamp-lstm-001", "."], 74, "directory"),
         (["--state", "sometimes"], 2, "sometimes"),
         (["--overlap", "--data-dir", "nowhere"], 65, "dataset"),
