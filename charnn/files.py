@@ -1,25 +1,25 @@
-"""Bytes to disk so that nothing half-written is ever seen: atomic files and folders, hashes, locks.
+"""Bytes to disk so that nothing half-written is ever seen: atomic files and folders, hashes, JSON.
 
 Never knows: what the bytes mean.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from charnn.errors import BusyError, DataError, StorageError
+from charnn.errors import DataError, StorageError
 
 TEMPORARY = ".tmp-"  # prefix of everything unfinished; ignored by readers, removed by writers
 OUTGOING = ".old-"  # prefix of a folder that makes way; it comes back if its successor never does
-LOCK_FILE = ".lock"
 CHUNK = 1 << 20
 
 
@@ -34,8 +34,6 @@ def storage_errors(doing: str, path: Path) -> Iterator[None]:
 
 
 def _remedy(error: OSError) -> str:
-    import errno
-
     remedies = {
         errno.ENOSPC: "free some space, or write to another disk",
         errno.EACCES: "check the permissions",
@@ -90,9 +88,20 @@ def sync_folder(folder: Path) -> None:
     except PermissionError:
         return
     try:
-        os.fsync(descriptor)
+        with unless_unsupported():
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def unless_unsupported() -> Iterator[None]:
+    """Do without what some file systems, most of them remote, do not offer."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK):
+            raise
 
 
 @contextlib.contextmanager
@@ -149,27 +158,41 @@ def make_folder(path: Path) -> None:
             sync_folder(folder.parent)
 
 
-def clean_up(folder: Path, name: str = "*") -> None:
-    """Remove what a killed process left behind while it wrote `name` in `folder`.
+def clean_up(folder: Path, name: str | None = None) -> None:
+    """Remove what a killed process left behind while it wrote `name`, or anything, in `folder`.
 
     A folder that had made way, but was not replaced yet, comes back. Only for whoever may write
     there: what another process is writing would be taken for a leftover.
     """
-    for left in folder.glob(OUTGOING + name):
-        replaced = left.with_name(left.name.removeprefix(OUTGOING))
-        if not replaced.exists():
-            left.rename(replaced)
-    for left in [*folder.glob(f"{TEMPORARY}{name}-*"), *folder.glob(OUTGOING + name)]:
-        if left.is_dir():
+    for left in list(folder.iterdir()) if folder.is_dir() else []:
+        if left.name.startswith(OUTGOING) and name in (None, left.name.removeprefix(OUTGOING)):
+            _put_back(left)
+        elif _is_temporary(left.name, name):
             discard(left)
-        else:
-            left.unlink(missing_ok=True)
 
 
-def discard(folder: Path) -> None:
-    """Remove a folder with all in it, as far as that can be done; nothing depends on it."""
+def _put_back(outgoing: Path) -> None:
+    path = outgoing.with_name(outgoing.name.removeprefix(OUTGOING))
+    if path.exists():
+        discard(outgoing)
+    else:
+        outgoing.rename(path)
+
+
+def _is_temporary(entry: str, name: str | None) -> bool:
+    """Whether this is unfinished; of `name`, not of another that begins like it."""
+    if name is None:
+        return entry.startswith(TEMPORARY)
+    return re.fullmatch(re.escape(TEMPORARY + name) + "-[a-z0-9_]+", entry) is not None
+
+
+def discard(path: Path) -> None:
+    """Remove a file, or a folder with all in it, as far as that can be done."""
     with contextlib.suppress(OSError):  # rmtree ignores errors, but not that of a failing close
-        shutil.rmtree(folder, ignore_errors=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -229,59 +252,3 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     lines = read_bytes(path).split(b"\n")
     complete = lines[:-1]  # what follows the last newline was never finished
     return [parse_json_object(line, f"{path}: line {i}") for i, line in enumerate(complete, 1)]
-
-
-class Lock:
-    """Holds a folder, or one `name` in it, for one process; freed by the system after kill -9.
-
-    The lock is advisory (flock), so it guards against a second charnn, not against other
-    programs, and on a network file system only as far as that system keeps such locks.
-    """
-
-    def __init__(self, folder: Path, name: str = "") -> None:
-        self._path = folder / (f"{LOCK_FILE}-{name}" if name else LOCK_FILE)
-        self._target = folder / name
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> "Lock":
-        with storage_errors("lock", self._path):
-            self._file = self._locked()
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
-        return self
-
-    def _locked(self) -> IO[str]:
-        """The lock file, locked. Raises BusyError with the owner where another holds it."""
-        while True:
-            file = self._path.open("a+", encoding="utf-8")
-            try:
-                _flock(file)
-            except BlockingIOError:
-                file.seek(0)
-                owner = file.read(200).strip() or "another process"
-                file.close()
-                raise BusyError(
-                    f"{self._target} is in use by {owner}",
-                    "wait for it to end, or give another --name",
-                ) from None
-            except OSError:
-                file.close()
-                raise
-            # Who held it before may have removed the name in between; then this file is nobody's.
-            if self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(file.fileno())):
-                return file
-            file.close()
-
-    def __exit__(self, *_: object) -> None:
-        if self._file:
-            self._path.unlink(missing_ok=True)
-            self._file.close()
-
-
-def _flock(file: IO[str]) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock; there the lock only documents the owner
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

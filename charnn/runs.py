@@ -15,6 +15,7 @@ from charnn.config import TrainConfig
 from charnn.corpus import Dataset
 from charnn.errors import StorageError, UsageError
 from charnn.events import Evaluation, Saved, Step, Warned
+from charnn.locks import LOCK_FILE, Lock
 from charnn.metrics import bits, perplexity
 from charnn.metrics_file import METRICS_FILE, append_row
 from charnn.model_file import ModelFile, write_model
@@ -24,7 +25,7 @@ from charnn.yaml_files import dump_settings
 
 LOG_EVERY = 10  # steps between two training lines in metrics.jsonl
 SAVE_SECONDS = 300.0  # between checkpoints, where save_every is not given
-OWN = {CONFIG_FILE, METRICS_FILE, MODEL_FILE, CHECKPOINTS, files.LOCK_FILE}  # names in a folder
+OWN = {CONFIG_FILE, METRICS_FILE, MODEL_FILE, CHECKPOINTS, LOCK_FILE}  # names in a folder
 
 
 class Run:
@@ -176,7 +177,7 @@ def remove_run(folder: Path) -> None:
 
     Raises BusyError where another process is writing the run, StorageError where it cannot go.
     """
-    with files.Lock(folder):
+    with Lock(folder):
         files.clean_up(folder)
         foreign = [path.name for path in folder.iterdir() if path.name not in OWN]
         if foreign:

@@ -4,13 +4,11 @@ import errno
 import json
 import os
 import stat
-import subprocess
-import sys
 
 import pytest
 
 from charnn import files
-from charnn.errors import BusyError, DataError, StorageError
+from charnn.errors import DataError, StorageError
 
 
 def test_write_file_replaces_and_leaves_nothing_else(tmp_path) -> None:
@@ -130,24 +128,3 @@ def test_a_torn_last_line_is_left_out(tmp_path) -> None:
     path.write_text('{"step":1}\n{"step":2}\n{"st')
 
     assert files.read_json_lines(path) == [{"step": 1}, {"step": 2}]
-
-
-def test_a_lock_names_its_owner_and_is_freed_by_a_kill(tmp_path) -> None:
-    """The second process gets BusyError with the PID of the first; a kill frees the lock."""
-    script = (
-        "import sys, time, pathlib; from charnn.files import Lock\n"
-        "with Lock(pathlib.Path(sys.argv[1])):\n"
-        "    print('locked', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        with pytest.raises(BusyError, match=f"process {holder.pid} on "), files.Lock(tmp_path):
-            pass
-        holder.kill()
-
-    with files.Lock(tmp_path):
-        assert (tmp_path / ".lock").exists()
-    assert not (tmp_path / ".lock").exists()

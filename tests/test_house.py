@@ -32,6 +32,7 @@ FLOORS = {
     "config": 1,
     "yaml_files": 2,
     "files": 1,
+    "locks": 2,
     "workspace": 1,
     "threads": 0,
     # text

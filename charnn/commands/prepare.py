@@ -55,7 +55,8 @@ def prepare(
     from charnn import preparation, workspace
     from charnn.catalogue import DEFAULT_CORPUS
     from charnn.display import Display
-    from charnn.files import Lock, make_folder
+    from charnn.files import make_folder
+    from charnn.locks import Lock
 
     display = Display(quiet=quiet)
     read = _read_all(sources or [], val, test, display)

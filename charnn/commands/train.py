@@ -132,10 +132,11 @@ def train(
     if print_config:
         return _print_config(settings)
     from charnn.devices import memory_explained
-    from charnn.files import Lock
+    from charnn.locks import Lock
     from charnn.session import Session
 
-    session = Session(dataset, settings, folder)
+    with memory_explained(settings.batch_size):
+        session = Session(dataset, settings, folder)
     if resume is None:
         session.run.create(force=force)
     with Lock(folder), memory_explained(session.config.batch_size):

@@ -1,11 +1,13 @@
 """Rows D of the table of faults: kills, full and broken disks, folders that are not there."""
 
 import errno
+import fcntl
 import itertools
 import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -188,7 +190,7 @@ def test_d5_folders_that_cannot_be_written_are_found_before_the_first_step(
         assert not (trained.folder / "runs/lamp-lstm-002").exists()
     else:
         read_only = OSError(errno.EROFS, os.strerror(errno.EROFS))
-        monkeypatch.setattr("charnn.files._flock", _raise(read_only))
+        monkeypatch.setattr("charnn.locks._flock", _raise(read_only))
         said = ("Read-only file system", "lamp-lstm-001")
         trained.refused("train", "--resume", "lamp-lstm-001", code=74, said=said)
 
@@ -275,6 +277,37 @@ def test_d9_leftovers_of_a_crash_are_ignored_and_cleaned_up(trained) -> None:
 
     left = [path.name for path in trained.folder.rglob(".tmp-*")]
     assert left == [".tmp-other-1"]  # of something else that nobody wrote since
+
+
+def test_d9_a_leftover_of_another_name_may_be_somebodys_work(tmp_path) -> None:
+    """Only what was left of the very name is removed, odd names included."""
+    kept = ["x", ".tmp-x-y-abcdefgh", ".tmp-xy-abcdefgh", ".old-x-y", ".tmp-[x]-abcdefgh"]
+    for name in (*kept, ".tmp-x-abc_efgh", ".old-x"):
+        (tmp_path / name).mkdir()
+    files.clean_up(tmp_path, "x")
+    files.clean_up(tmp_path, "*")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+    files.clean_up(tmp_path, "[x]")
+    files.clean_up(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x-y"]
+    files.clean_up(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOTSUP, errno.ENOLCK], ids=str)
+def test_d7_a_file_system_that_can_do_less_is_used_all_the_same(
+    trained, monkeypatch, error
+) -> None:
+    """Where folders cannot be synced, or nothing can be locked."""
+    refuse = _raise(OSError(error, os.strerror(error)))
+    sync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: refuse() if stat.S_ISDIR(os.fstat(fd).st_mode) else sync(fd)
+    )
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    trained.run("prepare", "lamp.txt", "--name", "again", "-q")
+    trained.run("train", "--resume", "lamp-lstm-001", "--steps", "7", "-q")
 
 
 def test_d10_a_torn_log_is_cut_back_and_continued(trained) -> None:

@@ -171,6 +171,17 @@ def test_g4_out_of_memory_says_what_takes_less(trained, monkeypatch, error) -> N
         raise error
 
 
+def test_g4_a_network_that_does_not_fit_is_told_so(trained, monkeypatch) -> None:
+    """Already when it is built: nothing is made."""
+
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
+
+    monkeypatch.setattr("charnn.session.LanguageModel", fail)
+    trained.refused("train", "--steps", "1", code=1, said=("out of memory", "a smaller model"))
+    assert [path.name for path in (trained.folder / "runs").iterdir()] == [RUN]
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e4, 1e14], ids=str)
 def test_g5_sampling_is_defined_at_every_extreme(charnn, scale) -> None:
     """Temperatures, filters, huge and tiny weights, a vocabulary of one: text comes, no error."""

@@ -6,8 +6,8 @@ import warnings
 
 import pytest
 
-from charnn import files
 from charnn.errors import BusyError
+from charnn.locks import Lock
 from charnn.model_file import model_bytes, read_model, write_model
 
 RUN = "lamp-lstm-001"
@@ -33,7 +33,7 @@ def test_h3_a_second_train_in_a_run_is_75_with_the_first_ones_pid(trained, argum
     """Whether it would go on with the run or replace it; nothing is touched."""
     folder = trained.folder / "runs" / RUN
     before = sorted(folder.rglob("*"))
-    with files.Lock(folder):
+    with Lock(folder):
         trained.refused(
             "train", *arguments, "--steps", "7", code=75, said=(f"process {os.getpid()} on", RUN)
         )
@@ -46,7 +46,7 @@ def test_h3_the_lock_of_a_killed_process_is_taken_over(trained) -> None:
     folder = trained.folder / "runs" / RUN
 
     def hold():
-        with files.Lock(folder):
+        with Lock(folder):
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.waitpid(in_child(hold), 0)
@@ -81,7 +81,7 @@ def test_h4_a_reader_sees_the_old_or_the_new_model(trained) -> None:
 
 def test_h5_two_prepares_into_one_folder(trained) -> None:
     """One has it, the other is 75; another name is free."""
-    with files.Lock(trained.folder / "data", "lamp"):
+    with Lock(trained.folder / "data", "lamp"):
         trained.refused(
             "prepare", "lamp.txt", "--force", code=75, said=(f"process {os.getpid()}", "lamp")
         )
@@ -93,8 +93,8 @@ def test_h5_two_prepares_into_one_folder(trained) -> None:
 
 def test_h5_a_lock_is_free_again_after_an_error(tmp_path) -> None:
     """Whatever ends the block."""
-    with pytest.raises(ZeroDivisionError), files.Lock(tmp_path):
+    with pytest.raises(ZeroDivisionError), Lock(tmp_path):
         _ = 1 / 0
-    with files.Lock(tmp_path), pytest.raises(BusyError), files.Lock(tmp_path):
+    with Lock(tmp_path), pytest.raises(BusyError), Lock(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []

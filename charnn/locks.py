@@ -1,0 +1,71 @@
+"""A folder for one process at a time, freed by the system even after kill -9.
+
+Never knows: what is written there.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import IO
+
+from charnn.errors import BusyError
+from charnn.files import storage_errors, unless_unsupported
+
+LOCK_FILE = ".lock"
+
+
+class Lock:
+    """Holds a folder, or one `name` in it, for one process; freed by the system after kill -9.
+
+    The lock is advisory (flock), so it guards against a second charnn, not against other
+    programs, and on a network file system only as far as that system keeps such locks.
+    """
+
+    def __init__(self, folder: Path, name: str = "") -> None:
+        self._path = folder / (f"{LOCK_FILE}-{name}" if name else LOCK_FILE)
+        self._target = folder / name
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> "Lock":
+        with storage_errors("lock", self._path):
+            self._file = self._locked()
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+        return self
+
+    def _locked(self) -> IO[str]:
+        """The lock file, locked. Raises BusyError with the owner where another holds it."""
+        while True:
+            file = self._path.open("a+", encoding="utf-8")
+            try:
+                _flock(file)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read(200).strip() or "another process"
+                file.close()
+                raise BusyError(
+                    f"{self._target} is in use by {owner}",
+                    "wait for it to end, or give another --name",
+                ) from None
+            except OSError:
+                file.close()
+                raise
+            # Who held it before may have removed the name in between; then this file is nobody's.
+            if self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(file.fileno())):
+                return file
+            file.close()
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+
+
+def _flock(file: IO[str]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock; there the lock only documents the owner
+        return
+    with unless_unsupported():
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
