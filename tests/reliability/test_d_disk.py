@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from charnn.errors import StorageError
 from charnn.events import Warned
 from charnn.metrics_file import METRICS_FILE
 from charnn.model_file import read_model
+from charnn.presets import PRESETS
+from charnn.runs import SAVE_SECONDS
 from charnn.tokenizer import build
 from charnn.yaml_files import read_settings
 from tests.reliability.faults import CALLS, MODES, exit_codes
@@ -308,6 +311,18 @@ def test_d7_a_file_system_that_can_do_less_is_used_all_the_same(
 
     trained.run("prepare", "lamp.txt", "--name", "again", "-q")
     trained.run("train", "--resume", "lamp-lstm-001", "--steps", "7", "-q")
+
+
+@pytest.mark.slow
+def test_saving_costs_less_than_a_hundredth_of_the_time(new_session) -> None:
+    """At the interval that is the default, for the largest preset."""
+    session = new_session(**{**PRESETS["large"], "batch_size": 8}, steps=3)
+    for _ in session.events():
+        pass
+    begin = time.perf_counter()
+    session.save()
+
+    assert time.perf_counter() - begin < SAVE_SECONDS / 100
 
 
 def test_d10_a_torn_log_is_cut_back_and_continued(trained) -> None:
