@@ -17,8 +17,8 @@ from charnn.cli import app
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "lab.md", ROOT / "docs" / "lab.zh.md")
-BEFORE = {"baselines": ["prepare"]}  # what an experiment needs to have been run
-SUBJECTS = {"baselines": ["lamplighter"]}
+# What is run before an experiment that speaks of a dataset and its runs.
+BEFORE = {"baselines": [["prepare", "-q"], ["train", "--epochs", "8", "-q"]]}
 
 
 def main() -> int:
@@ -28,12 +28,11 @@ def main() -> int:
         assert name in known, f"no experiment {name}; there are {', '.join(known)}"
         picture = f"lab-{name}.svg"
         with tempfile.TemporaryDirectory() as folder:
-            if name in BEFORE:
-                charnn(BEFORE[name], folder)
-            arguments = ["lab", name, *SUBJECTS.get(name, []), "-o", picture]
-            printed = charnn(arguments, folder).strip("\n")
+            commands = [*BEFORE.get(name, []), ["lab", name, "-o", picture]]
+            printed = [charnn(command, folder) for command in commands][-1].strip("\n")
             shutil.copy(Path(folder) / picture, IMAGES / picture)
-        put(f"lab {name}", f"```text\n$ charnn {' '.join(arguments)}\n{printed}\n```")
+        typed = "\n".join(f"$ charnn {' '.join(command)}" for command in commands)
+        put(f"lab {name}", f"```text\n{typed}\n{printed}\n```")
         put(f"lab {name} verdict", printed.split("\n\n")[-1])
     return 0
 

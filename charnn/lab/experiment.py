@@ -58,4 +58,5 @@ def as_text(finding: Finding, width: int | None = None) -> str:
     """The finding as a person reads it: tables, then the verdict; cells are wrapped to `width`."""
     outcome = "The claim held." if finding.held else "The claim did not hold."
     parts = [table(t.header, t.rows, title=t.title, width=width) for t in finding.tables]
-    return "\n\n".join([*parts, textwrap.fill(f"{outcome} {finding.verdict}", width or LINE)])
+    prose = textwrap.wrap(f"{outcome} {finding.verdict}", width or LINE, break_on_hyphens=False)
+    return "\n\n".join([*parts, "\n".join(prose)])
