@@ -120,6 +120,13 @@ FLOORS = {
     "lab/samplers": 6,
     "lab/hidden_markov": 0,
     "lab/baselines": 6,
+    "lab/by_hand": 0,
+    "lab/four_steps": 0,
+    "lab/agreement": 6,
+    "lab/reach": 3,
+    "lab/clipping": 6,
+    "lab/trained_gradients": 7,
+    "lab/gradients": 8,
     # the command line
     "commands/__init__": 0,
     "commands/options": 2,
@@ -143,7 +150,8 @@ TORCH_ROOMS = {
     *("devices", "optimizers", "averaging", "training", "inheritance"),
     *("training_state", "checkpoint", "runs", "session"),
     *("lab/trials", "lab/graphs", "lab/memory", "lab/truncation", "lab/samplers"),
-    "lab/baselines",
+    *("lab/baselines", "lab/by_hand", "lab/four_steps", "lab/agreement", "lab/reach"),
+    *("lab/clipping", "lab/trained_gradients", "lab/gradients"),
 }
 
 HEAVY = {"torch", "numpy", "tokenizers", "matplotlib", "yaml"}  # takes time at every start

@@ -13,6 +13,7 @@ from charnn.commands import options
 if TYPE_CHECKING:
     from charnn.corpus import Dataset
     from charnn.lab.experiment import Finding
+    from charnn.lab.trained_gradients import Subject
 
 FOLDER = Path("lab")  # of the pictures, in the working folder
 
@@ -42,6 +43,41 @@ def memory(
 ) -> int:
     """Two lags of known worth: what truncation lets a network learn, what its state remembers."""
     return _conduct("memory", Manner(output, seed, quick, threads, json, quiet))
+
+
+@lab.command("gradients")
+def gradients(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A run or a model file, to examine on its text; without it, new networks."
+        ),
+    ] = None,
+    output: Picture = None,
+    seed: Seed = 1,
+    quick: Quick = False,
+    threads: Threads = 1,
+    data_dir: options.DataDir = None,
+    runs_dir: options.RunsDir = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Backpropagation through time by hand, and how gradients vanish and explode on their way."""
+
+    def subject() -> "tuple[Subject | None]":
+        if model is None:
+            return (None,)
+        from charnn import corpus
+        from charnn.lab.trained_gradients import Subject
+        from charnn.model_file import read_model
+
+        path = workspace.find_model(model, workspace.runs_dir(runs_dir))
+        loaded = read_model(path)
+        dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
+        tokens = dataset.split("val" if "val" in dataset.splits else "train")
+        return (Subject(loaded, tokens, _name_of(path)),)
+
+    return _conduct("gradients", Manner(output, seed, quick, threads, json, quiet), subject)
 
 
 @lab.command("truncation")
@@ -74,9 +110,7 @@ def samplers(
 def baselines(
     data: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[DATA]", help="Dataset: a name or a folder. Default: the one prepared last."
-        ),
+        typer.Argument(help="Dataset: its name or folder. Default: the one prepared last."),
     ] = None,
     output: Picture = None,
     seed: Seed = 1,
@@ -97,6 +131,11 @@ def baselines(
 
     manner = Manner(output, seed, quick, threads, json, quiet)
     return _conduct("baselines", manner, subject)
+
+
+def _name_of(path: Path) -> str:
+    """A run is called by its folder, a file that was mailed by its own name."""
+    return path.parent.resolve().name if path.name == workspace.MODEL_FILE else path.stem
 
 
 @dataclass(frozen=True)

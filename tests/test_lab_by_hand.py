@@ -1,0 +1,127 @@
+"""Gradients by hand against autograd and small differences; the worked case and the slip in it."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charnn.config import ModelConfig
+from charnn.lab import agreement, by_hand, four_steps
+from charnn.lab.agreement import Agreement
+from charnn.model import LanguageModel
+
+SEEDS = st.integers(0, 10_000)
+
+
+@st.composite
+def networks(draw):
+    """A network of random shape and weights in float64, and tokens (B, T + 1) for it."""
+    tied = draw(st.booleans())
+    width = draw(st.integers(1, 6))
+    config = ModelConfig(
+        cell=draw(st.sampled_from(["rnn", "lstm", "gru"])),
+        hidden_size=width,
+        num_layers=draw(st.integers(1, 3)),
+        embedding_dim=width if tied else draw(st.integers(1, 6)),
+        tie_weights=tied,
+        vocab_size=draw(st.integers(2, 7)),
+    )
+    torch.manual_seed(draw(SEEDS))
+    model = LanguageModel(config).double()
+    with torch.no_grad():
+        for tensor in model.named_tensors().values():
+            tensor.add_(torch.randn_like(tensor) * 0.5)
+    shape = (draw(st.integers(1, 4)), draw(st.integers(2, 9)))
+    return model, torch.randint(config.vocab_size, shape)
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(), SEEDS)
+def test_gradients_by_hand_are_those_of_autograd(case, seed) -> None:
+    """For every shape, cell and depth, and from any state; each tensor to the last digits."""
+    model, tokens = case
+    ids, targets = tokens[:, :-1], tokens[:, 1:]
+    torch.manual_seed(seed)
+    state = tuple(torch.randn_like(part) for part in model.initial_state(len(ids)))
+    logits, _ = model(ids, state)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    tensors = model.named_tensors()
+    expected = torch.autograd.grad(loss, list(tensors.values()))
+    with torch.no_grad():
+        found = by_hand.gradients(model.config.cell, tensors, ids, targets, state)
+
+    assert found.keys() == tensors.keys()
+    for name, true in zip(tensors, expected, strict=True):
+        torch.testing.assert_close(found[name], true, rtol=1e-8, atol=1e-12, msg=name)
+
+
+@settings(max_examples=25, deadline=None)
+@given(networks(), SEEDS)
+def test_they_are_those_of_small_differences_too(case, seed) -> None:
+    """Of every weight of small networks; the error that is printed stays below 1e-5."""
+    model, tokens = case
+    before = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
+    found = agreement.of_model("network", model, tokens, seed, places=60)
+
+    assert found.autograd < 1e-10
+    assert found.differences < 1e-5
+    assert found.weights == sum(tensor.numel() for tensor in before.values())
+    for name, tensor in model.named_tensors().items():
+        torch.testing.assert_close(tensor.detach(), before[name], rtol=0, atol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), SEEDS)
+def test_the_worked_case_is_right_for_all_dimensions(inputs, hidden, outputs, seed) -> None:
+    """Four steps, term by term: where nothing is square, nothing but transposes fits."""
+    found = agreement.of_four_steps(
+        "case", four_steps.random_case(inputs, hidden, outputs, seed), 1
+    )
+
+    assert found.autograd < 1e-10
+    assert found.differences < 1e-5
+
+
+def test_the_slip_goes_unnoticed_with_numbers_alone() -> None:
+    """It fails where outputs and state differ in number, and is wrong where they do not."""
+    single, square, oblong = (
+        four_steps.random_case(2, hidden, outputs, seed=1)
+        for hidden, outputs in [(1, 1), (3, 3), (3, 2)]
+    )
+    assert agreement.of_four_steps("numbers", single, 1, slipped=True).differences < 1e-5
+    found = agreement.of_four_steps("square", square, 1, slipped=True)
+    assert min(found.autograd, found.differences) > 0.1
+    with pytest.raises(RuntimeError, match="size"):
+        four_steps.gradients(oblong, slipped=True)
+
+
+@pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_gradient_that_is_wrong_is_found_out(make_model, monkeypatch, cell, name) -> None:
+    """By both of the others: a hundredth too much in one tensor shows in the error."""
+    right = by_hand.backward
+
+    def wrong(*arguments):
+        gradients, inputs = right(*arguments)
+        return {**gradients, name: gradients[name] * 1.01}, inputs
+
+    monkeypatch.setattr(by_hand, "backward", wrong)
+    tokens = torch.randint(11, (2, 6), generator=torch.Generator().manual_seed(1))
+    found = agreement.of_model("wrong", make_model(cell).double(), tokens, seed=1)
+    assert found.autograd == pytest.approx(0.01)
+    assert found.differences == pytest.approx(0.01, rel=1e-3)
+    assert not agreement.check_of([found]).held
+
+
+def test_the_check_takes_the_worst_of_all() -> None:
+    """One error above the limit, in either column, and gradients by hand are not right."""
+    good = Agreement("good", 10, 1e-15, 1e-8)
+    assert agreement.check_of([good, good]).held
+    for name in ("autograd", "differences"):
+        bad = dataclasses.replace(good, **{name: 2e-5})
+        check = agreement.check_of([good, bad])
+        assert not check.held
+        assert "2e-05" in check.clause
+    assert agreement.table_of([good]).rows == [["good", "10", "1.0e-15", "1.0e-08"]]
