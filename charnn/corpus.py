@@ -22,6 +22,7 @@ from charnn.workspace import META_FILE
 TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
+COUNTS = ("tokens", "chars", "bytes", "unknown")  # what the manifest counts of each split
 
 Text = str | bytes
 Tokens = npt.NDArray[np.integer]
@@ -266,6 +267,9 @@ def fingerprint(meta: Mapping[str, Any]) -> str:
 
 
 def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) -> Tokens:
+    for count in COUNTS:
+        if type(described[count]) is not int or described[count] < 0:
+            raise _damaged(path.with_name(META_FILE), f"{count} of {path.stem} is no count")
     data = files.read_bytes(path)
     expected = described["tokens"] * tokenizer.dtype.itemsize
     if len(data) != expected:

@@ -7,7 +7,6 @@ Never knows: splits, models, torch.
 
 import codecs
 import itertools
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -106,7 +105,7 @@ class Tokenizer:
         else:
             known = {piece for index, piece in enumerate(self.pieces) if index != self.unk_id}
             offset = 0
-            for word in words(text, re.compile(self.word_pattern)):
+            for word in words(text, compiled(self.word_pattern)):
                 if _utf8(word) not in known:
                     yield offset, word
                 offset += len(word)
@@ -227,7 +226,7 @@ def _byte_encoder(tokenizer: Tokenizer) -> Callable[[Text], Ids]:
 
 
 def _word_encoder(tokenizer: Tokenizer) -> Callable[[str], Ids]:
-    pattern = re.compile(tokenizer.word_pattern)
+    pattern = compiled(tokenizer.word_pattern)
     unk_id = tokenizer.unk_id
     assert unk_id is not None
     ids = {_text(piece): i for i, piece in enumerate(tokenizer.pieces) if i != unk_id}

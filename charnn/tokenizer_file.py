@@ -6,13 +6,13 @@ Never knows: texts, ids of texts.
 """
 
 import json
-import re
 from typing import Any
 
 from charnn import files
 from charnn.byte_pairs import from_alphabet, to_alphabet
-from charnn.errors import DataError
+from charnn.errors import DataError, UsageError
 from charnn.tokenizer import BYTES, REPLACEMENT, Tokenizer
+from charnn.words import compiled
 
 NAME = "the tokenizer"
 UNK = "<unk>"
@@ -118,9 +118,9 @@ def _pattern(document: dict[str, Any]) -> str:
     if not isinstance(pattern, str) or len(pattern) > LONGEST_PATTERN:
         raise DataError(f"{NAME} is damaged: its word pattern is missing or too long")
     try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise DataError(f"{NAME} is damaged: its word pattern is wrong: {error}") from None
+        compiled(pattern)
+    except UsageError as error:
+        raise DataError(f"{NAME} is damaged: its word pattern: {error.message}") from None
     return pattern
 
 

@@ -4,6 +4,7 @@ Never knows: ids, vocabularies.
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 
 from charnn.errors import UsageError
@@ -28,9 +29,13 @@ def words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern of words that a user gave. Raises UsageError where it is none."""
+    """The pattern of words that a user or a file gave. Raises UsageError where it is none."""
     try:
-        return re.compile(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what may mean something else one day
+            return re.compile(pattern)
     except re.error as error:
         place = f" at character {error.pos}" if error.pos is not None else ""
         raise UsageError(f"--word-pattern {pattern!r}: {error.msg}{place}") from None
+    except (RecursionError, OverflowError) as error:
+        raise UsageError(f"--word-pattern: {error}", "use a simpler one") from None

@@ -150,8 +150,11 @@ def test_b5_zero_is_refused_where_it_makes_no_sense(refuses, key) -> None:
         (("--samples", "0"), "samples"),
         (("--seed", "-1"), "seed"),
         (("--stop", ""), "--stop"),
+        (("--match", "["), "--match"),
+        (("--match", "a{99999999999999}"), "--match"),
+        (("--match", "(" * 5000), "--match"),
     ],
-    ids=" ".join,
+    ids=lambda given: " ".join(given)[:30],
 )
 def test_b6_settings_of_the_sampler_out_of_range(trained, arguments, said) -> None:
     """2, naming the flag."""
@@ -178,12 +181,14 @@ def test_b6_extreme_temperatures_are_defined(trained, temperature) -> None:
         (("train", "--hiden-size", "4"), "--hidden-size"),
         (("prepare", "--tokeniser", "char"), "--tokenizer"),
         (("train", "--cell", "lstn"), "lstm"),
+        (("prepare", "lamp.txt", "--tokenizer", "word", "--word-pattern", "["), "character 0"),
+        (("prepare", "lamp.txt", "--tokenizer", "word", "--word-pattern", "a{9999999999}"), "-pat"),
     ],
     ids=" ".join,
 )
-def test_b7_what_is_mistyped_is_refused_with_the_nearest(charnn, arguments, nearest) -> None:
+def test_b7_what_is_mistyped_is_refused_with_the_nearest(trained, arguments, nearest) -> None:
     """2; commands, options, and names of cells."""
-    charnn.refused(*arguments, code=2, said=nearest)
+    trained.refused(*arguments, code=2, said=nearest)
 
 
 def test_b8_flags_win_over_the_file_and_the_outcome_is_stored(trained) -> None:

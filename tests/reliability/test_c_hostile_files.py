@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import stat
 import time
@@ -25,6 +26,7 @@ from charnn.model import LanguageModel
 from charnn.model_file import ModelFile, read_model, write_model
 from charnn.tensor_files import MAX_HEADER
 from charnn.tokenizer import build
+from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 from tests.loopback import loopback
 from tests.reliability.craft import (
     Bomb,
@@ -35,6 +37,7 @@ from tests.reliability.craft import (
     reseal_dataset,
     sealed,
 )
+from tests.shell.conftest import LAMP
 
 RUN = "runs/lamp-lstm-001"
 MODEL = f"{RUN}/model.safetensors"
@@ -401,6 +404,14 @@ def test_c9_a_tokenizer_that_is_no_json_is_refused(trained, model) -> None:
         refused(trained)
 
 
+def test_c9_an_expression_that_python_warns_of_is_read_in_silence() -> None:
+    """Found by fuzzing: a set in a set may mean something else one day."""
+    re.purge()
+    tokenizer = build("word", LAMP, word_pattern=r"[[a-z]+|\s|.")
+    re.purge()
+    assert load_tokenizer(dump_tokenizer(tokenizer)).word_pattern == tokenizer.word_pattern
+
+
 @pytest.mark.parametrize("kind", SMUGGLED)
 def test_c10_nothing_is_smuggled_in_with_a_tokenizer(trained, model, kind) -> None:
     """Padding to 2·10⁹ tokens would end the process: all but what charnn writes is refused."""
@@ -421,6 +432,19 @@ def test_c11_tokens_beyond_the_vocabulary_are_found_before_the_first_step(traine
     reseal_dataset(folder, "train.bin", ids.tobytes())
 
     trained.refused("train", "--steps", "1", code=65, said="id 250 is beyond")
+
+
+@pytest.mark.parametrize("value", [None, "1", [1], 1.5, -1, True], ids=str)
+@pytest.mark.parametrize("count", ["tokens", "chars", "bytes", "unknown"])
+def test_c11_counts_of_a_dataset_are_numbers(trained, count, value) -> None:
+    """Found by fuzzing: a list of counts upset the message that was to say so."""
+    path = trained.folder / "data/lamp/meta.json"
+    meta = json.loads(path.read_text())
+    meta["splits"]["train"][count] = value
+    path.write_text(json.dumps(meta))
+
+    for command in (("train", "--steps", "1"), ("info", "lamp")):
+        trained.refused(*command, code=65)
 
 
 @pytest.mark.parametrize("kind", PRE_TOKENIZERS)

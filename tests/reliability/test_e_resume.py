@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from charnn import devices
+from charnn.checkpoint import load_newest
 from charnn.errors import DataError, UsageError
 from charnn.events import Evaluation, Step
 from charnn.model_file import read_model
@@ -93,6 +95,24 @@ def test_e1_patience_runs_out_at_the_same_step(new_session) -> None:
     for events in range(1, whole.training.step + 3, 2):
         resumed, _ = stopped_and_resumed(new_session, events, f"at-{events}", **settings)
         assert_same_outcome(whole, resumed)
+
+
+def test_e1_what_was_logged_after_the_last_save_is_not_logged_twice(new_session) -> None:
+    """Killed after a validation, with the checkpoint from just before it."""
+    settings = {"steps": 12, "eval_every": 4, "save_every": 8}
+    whole = whole_run(new_session, **settings)
+    first = new_session("killed", **settings)
+    for event in first.events():
+        if isinstance(event, Evaluation) and event.step == 8:
+            break
+    assert load_newest(first.run.folder)[0].counters.evaluated_at == 4
+    resumed = new_session("killed", create=False, **settings)
+    resumed.resume()
+    for _ in resumed.events():
+        pass
+    resumed.finish()
+
+    assert_same_outcome(whole, resumed)
 
 
 def test_e1_neither_pythons_nor_numpys_random_numbers_are_used(new_session) -> None:
@@ -248,8 +268,9 @@ def _indifferent_again():
 
 
 @pytest.mark.usefixtures("_indifferent_again")
-def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_session) -> None:
+def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_session, monkeypatch) -> None:
     """Same seed, same machine, same threads; nothing is left to a clock, precision included."""
+    monkeypatch.setattr(devices, "_quicker_precision", lambda *_: "bfloat16")
     outcomes = []
     for name in ("one", "two"):
         session = new_session(name, deterministic=True, precision="auto", optimizer="muon")
