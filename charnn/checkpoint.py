@@ -77,7 +77,7 @@ def load_newest(run: Path) -> tuple[TrainingState, list[DataError]]:
             faults.append(error)
     if faults:
         raise faults[0]
-    raise DataError(f"{run} holds no checkpoint", "start a new run, or use --init-from")
+    raise DataError(f"{run} holds no checkpoint", f"begin it again: --name {run.name} --force")
 
 
 def _load(folder: Path) -> TrainingState:

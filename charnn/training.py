@@ -98,8 +98,9 @@ class Training:
         if self.config.average and self.steps and self.step >= AVERAGE_FROM * self.steps:
             self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * self.steps))
         self.tokens += int(np.count_nonzero(batch.targets != IGNORE))
-        self.loss_sum += float(loss.detach())
-        self.loss_count += 1
+        if math.isfinite(float(loss.detach())):  # float16 may overflow; then the step was skipped
+            self.loss_sum += float(loss.detach())
+            self.loss_count += 1
         return float(loss.detach()), norm, self.config.lr * factor
 
     def take_mean_loss(self) -> float:

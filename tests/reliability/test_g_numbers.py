@@ -16,6 +16,7 @@ from charnn.model_file import ModelFile, read_model, write_model
 from charnn.session import ROLL_BACKS
 from charnn.tokenizer import build
 from charnn.training import MAX_SKIPPED, Training
+from charnn.training_state import capture
 from tests.reliability.conftest import same, weights
 from tests.tiny import random_tensors
 
@@ -136,6 +137,7 @@ def test_g3_an_overflow_of_half_precision_skips_the_step(new_session, monkeypatc
     training.update()
     assert same(before, list(training.model.named_tensors().values()))
     assert training.scaler.get_scale() < scale
+    assert capture(training, "f").counters.loss_count == 2
     for _ in range(MAX_SKIPPED):
         training.update()
     assert training.skipped == 0
