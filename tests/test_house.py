@@ -120,6 +120,7 @@ FLOORS = {
     "lab/samplers": 6,
     "lab/hidden_markov": 0,
     "lab/baselines": 6,
+    "lab/cells": 6,
     "lab/by_hand": 0,
     "lab/four_steps": 0,
     "lab/agreement": 6,
@@ -151,7 +152,7 @@ TORCH_ROOMS = {
     *("training_state", "checkpoint", "runs", "session"),
     *("lab/trials", "lab/graphs", "lab/memory", "lab/truncation", "lab/samplers"),
     *("lab/baselines", "lab/by_hand", "lab/four_steps", "lab/agreement", "lab/reach"),
-    *("lab/clipping", "lab/trained_gradients", "lab/gradients"),
+    *("lab/clipping", "lab/trained_gradients", "lab/gradients", "lab/cells"),
 }
 
 HEAVY = {"torch", "numpy", "tokenizers", "matplotlib", "yaml"}  # takes time at every start

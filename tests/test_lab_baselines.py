@@ -145,7 +145,7 @@ def measured(**changes) -> list[Rung]:
         ({"two": 4.6}, "a character costs"),
         ({"small": 2.8}, "a hidden Markov model falls"),
         ({"large": 3.5}, "with 32 of them"),
-        ({"large": 1.9}, "but not the"),
+        ({"large": 1.9}, "it does not reach"),
         ({"net": 2.2}, "the network net pays least"),
     ],
 )

@@ -144,7 +144,7 @@ EXCHANGED = [1 / gain for gain in GAINS]
         ),
         ([RIGHT, SLIP], {"rnn": [1.1 * g for g in GAINS]}, [CLIPPED, FREE], ["while it reads"]),
         ([RIGHT, SLIP], {"gru": GAINS}, [CLIPPED, FREE], ["gates flatten this"]),
-        ([RIGHT, SLIP], {"gru, z open": [0.9] * 5}, [CLIPPED, FREE], ["and held open"]),
+        ([RIGHT, SLIP], {"gru, z open": [0.9] * 5}, [CLIPPED, FREE], ["held open they"]),
         ([RIGHT, SLIP], {}, [Clipped(1.0, 300.0, 0.2), FREE], ["clipped at 1"]),
     ],
 )

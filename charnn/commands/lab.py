@@ -106,6 +106,19 @@ def samplers(
     return _conduct("samplers", Manner(output, seed, quick, threads, json, quiet))
 
 
+@lab.command("cells")
+def cells(
+    output: Picture = None,
+    seed: Seed = 1,
+    quick: Quick = False,
+    threads: Threads = 1,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """RNN, LSTM and GRU: weights, time for a token, loss after equal tokens and equal time."""
+    return _conduct("cells", Manner(output, seed, quick, threads, json, quiet))
+
+
 @lab.command("baselines")
 def baselines(
     data: Annotated[

@@ -251,7 +251,7 @@ def _checks(rungs: Sequence[Rung], vocab_size: int) -> list[Check]:
             fewer.size < vocab_size and fewer.bits_per_char < bigram,
         ),
         Check(
-            f"but not the {n_gram.name}, for one of {hidden.size} symbols is all that it keeps",
+            f"it does not reach the {n_gram.name}, as one of {hidden.size} symbols is all it keeps",
             hidden.bits_per_char > n_gram.bits_per_char,
         ),
     ]

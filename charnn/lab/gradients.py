@@ -245,7 +245,7 @@ def _checks_of_reaches(factors: Mapping[tuple[str, float], float]) -> list[Check
             max(gated.values()) < spread["rnn"],
         ),
         Check(
-            f"and held open they hand it on (× {min(held):.3f} to {max(held):.3f})",
+            f"held open they hand it on (× {min(held):.3f} to {max(held):.3f})",
             all(abs(some - 1) < AS_ONE for some in held),
         ),
     ]

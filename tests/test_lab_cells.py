@@ -1,0 +1,128 @@
+"""Cells against each other: their weights, their turns, and what the verdict follows from."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charnn.lab import cells
+from charnn.lab.cells import Effort, Trial, shape_of, weights_of
+from charnn.model import LanguageModel
+from charnn.training import train
+
+TINY = Effort(hidden_size=16, steps=20)
+
+
+def silent(line) -> None:
+    """Tells nobody."""
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(["rnn", "lstm", "gru"]), st.integers(1, 40), st.integers(1, 40))
+def test_weights_are_those_of_the_network(cell, width, vocab_size) -> None:
+    """G · H · (D + H + 1) in the layer, the embedding and the output beside it."""
+    shape = shape_of(cell, width, vocab_size)
+    layer = {"rnn": 1, "gru": 3, "lstm": 4}[cell] * width * (shape.embedding_dim + width + 1)
+    outside = vocab_size * (shape.embedding_dim + width + 1)
+
+    assert weights_of(shape) == layer + outside
+    tensors = LanguageModel(shape).named_tensors().values()
+    assert weights_of(shape) == sum(tensor.numel() for tensor in tensors)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(["rnn", "gru"]), st.integers(1, 200), st.integers(1, 80))
+def test_a_width_of_equal_weights_is_the_nearest_of_all(cell, width, vocab_size) -> None:
+    """No other width comes nearer to the weights of the LSTM."""
+    weights = weights_of(shape_of("lstm", width, vocab_size))
+    found = cells.width_of_equal_weights(cell, weights, vocab_size)
+    missed = [
+        abs(weights_of(shape_of(cell, other, vocab_size)) - weights) for other in range(1, 700)
+    ]
+    assert missed[found - 1] == min(missed)
+
+
+def test_a_loss_between_two_moments_lies_between_their_losses() -> None:
+    """In proportion to the time that has passed."""
+    trial = Trial("gru", 8, 100, losses=[(10, 1.0, 3.0), (20, 2.0, 2.0), (30, 3.0, 1.8)])
+    assert trial.loss_after(1.5) == pytest.approx(2.5)
+    assert trial.loss_after(2.5) == pytest.approx(1.9)
+    assert (trial.seconds, trial.loss) == (3.0, 1.8)
+
+
+def test_a_short_run_measures_all_of_them(monkeypatch) -> None:
+    """Each network trained by itself ends at the loss that it reached in turns with others."""
+    monkeypatch.setattr(cells, "QUICK", TINY)
+    monkeypatch.setattr(cells, "DRAWN", 20)
+    told = []
+    finding = cells.run(seed=3, quick=True, tell=told.append)
+
+    trials = finding.data["trials"]
+    assert [trial["cell"] for trial in trials] == ["lstm", "gru", "rnn", "gru", "rnn"]
+    assert [trial["hidden_size"] for trial in trials[:3]] == [16] * 3
+    for trial in trials[3:]:
+        assert trial["weights"] == pytest.approx(trials[0]["weights"], rel=0.05)
+    assert {trial["losses"][-1][0] for trial in trials} == {finding.data["equal_tokens"]}
+    for trial in trials:
+        assert trial["sampling"] > 0
+        assert len(trial["losses"]) == cells.VALIDATIONS
+        seconds = [some for _, some, _ in trial["losses"]]
+        assert seconds == sorted(seconds)
+        assert trial["training"] < seconds[-1] / finding.data["equal_tokens"] * 3
+    assert any("step 20 of 20" in line for line in told)
+
+    book = cells.embedded_book()
+    alone = cells._training(book, Trial("gru", 16, 0), TINY, seed=3)
+    for _ in train(alone):
+        pass
+    assert trials[1]["loss"] == pytest.approx(cells.validation_loss(book, alone), abs=1e-5)
+
+
+def measured(**changes) -> list[Trial]:
+    """Figures as the claim has them, but for `changes` of a trial."""
+    figures = {
+        "lstm": ("lstm", 128, 90, 8.0, 6.0, [2.0, 1.50]),
+        "gru": ("gru", 128, 70, 6.0, 5.0, [2.0, 1.50]),
+        "rnn": ("rnn", 128, 30, 6.0, 3.0, [2.0, 1.70]),
+        "large_gru": ("gru", 150, 90, 8.0, 6.0, [2.0, 1.45]),
+        "large_rnn": ("rnn", 255, 90, 8.0, 6.0, [2.0, 1.60]),
+    }
+    trials = []
+    for name, (cell, width, weights, training, sampling, losses) in figures.items():
+        moments = [
+            (tokens, tokens * training, loss)
+            for tokens, loss in zip((50, 100), losses, strict=True)
+        ]
+        trial = Trial(cell, width, weights, training, sampling, moments)
+        trials.append(dataclasses.replace(trial, **changes.get(name, {})))
+    return trials
+
+
+def ending_at(loss) -> dict:
+    """A training of as long as the claim has it that ends at another loss."""
+    return {"losses": [(50, 300.0, 2.0), (100, 600.0, loss)]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "contradicted"),
+    [
+        ({}, None),
+        ({"gru": {"weights": 95}}, "a gru is cheaper"),
+        ({"gru": {"training": 9.0}}, "a gru is cheaper"),
+        ({"gru": {"sampling": 6.5}}, "a gru is cheaper"),
+        ({"gru": ending_at(1.6)}, "its loss after as many tokens"),
+        ({"large_gru": {"losses": [(50, 900.0, 2.0), (100, 1800.0, 1.4)]}}, "with as many weights"),
+        ({"rnn": ending_at(1.4)}, "an rnn of equal width"),
+        ({"large_rnn": ending_at(1.4)}, "an rnn of as many weights"),
+    ],
+)
+def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
+    """What does not fit makes the claim not hold, and the sentence says which part."""
+    finding = cells.judged(measured(**changes))
+
+    assert finding.held is (contradicted is None), finding.verdict
+    parts = [part for part in finding.verdict.lower().split("; ") if "not so here" in part]
+    assert [contradicted in part for part in parts] == [True] * bool(contradicted)
+    assert np.isclose(finding.data["equal_seconds"], min(t.seconds for t in measured(**changes)))
