@@ -5,8 +5,9 @@ RNN (Elman, 1990), 4 in an LSTM (Hochreiter and Schmidhuber, 1997), 3 in a GRU (
 2014). So a GRU is taught as three quarters of an LSTM that learns as well (Chung, Gulcehre, Cho and
 Bengio, "Empirical evaluation of gated recurrent neural networks on sequence modeling", 2014).
 
-Weights are not time: it depends on how a library computes the gates, and a token drawn one by one
-costs something else than a batch to learn from. So the claim is taken apart: fewer weights, less
+Weights are not time: it depends on how a library computes the gates (on a CPU, PyTorch leaves an
+LSTM to oneDNN and computes a GRU itself), and a token drawn one by one costs something else than a
+batch to learn from. So the claim is taken apart: fewer weights, less
 time for a token of training, less for one of sampling, no worse a loss after as many tokens, and,
 with as many weights, after as much time. And that gates help: an RNN of equal width, or of as many
 weights, learns less from as many tokens.
