@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 BATCH = 16  # parts handed to the library at once
-# No byte-pair unit of GPT-2's pattern crosses from a non-space to a newline, so to cut a text
-# there changes no id.
-_SAFE_CUT = re.compile(r"(?<=\S)(?=\n)")
+# No byte-pair unit of GPT-2's pattern crosses from a non-space to a space or newline, nor from a
+# Chinese character to a stop, so to cut a text there changes no id.
+_SAFE_CUT = re.compile(r"(?<=\S)(?=[ \n])|(?<=[一-鿿])(?=[，。、；：？！])")
 
 
 def _alphabet() -> dict[int, str]:

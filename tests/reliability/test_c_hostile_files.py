@@ -14,6 +14,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from charnn import catalogue, files, sources
@@ -287,6 +288,80 @@ def test_c7_a_shape_is_compared_with_the_file_before_any_allocation(trained, mod
     change(model, strings={"config": json.dumps(config)})
 
     refused(trained)
+
+
+FORGED_COUNTERS = {
+    "batch": 10**6,
+    "epoch": -1,
+    "step": "6",
+    "tokens": None,
+    "lr_scale": 0.0,
+    "loss_sum": "NaN",
+    "best_step": True,
+    "scaler": {"scale": "x"},
+    "extra": 1,
+}
+
+
+@pytest.mark.parametrize("name", FORGED_COUNTERS)
+def test_c7_forged_counters_of_a_checkpoint_are_refused(trained, name) -> None:
+    """65 though the manifest vouches for them, before a step is taken."""
+    folder = trained.folder / RUN / "checkpoints/step-00000006"
+    shutil.rmtree(trained.folder / RUN / "checkpoints/step-00000003")
+    counters = json.loads((folder / "state.json").read_text())
+    reseal(folder, "state.json", json.dumps({**counters, name: FORGED_COUNTERS[name]}).encode())
+
+    trained.refused("train", "--resume", "lamp-lstm-001", "--steps", "9", code=65)
+
+
+def forged(tensors):
+    """Training states that would upset a step, by what they are called."""
+    hidden, weight = tensors["hidden.0"], tensors["model.output.bias"]
+    remembered = next(name for name in tensors if name.endswith("exp_avg"))
+    return {
+        "weight-shape": {"model.output.bias": weight[:1]},
+        "weight-type": {"model.output.bias": weight.double()},
+        "weight-nan": {"model.output.bias": weight * float("nan")},
+        "weight-missing": {"model.output.bias": None},
+        "weight-extra": {"model.extra": weight},
+        "average-shape": {"average.output.bias": weight},
+        "memory-shape": {remembered: torch.zeros(2)},
+        "memory-scalar": {remembered: torch.zeros(())},
+        "memory-type": {remembered: tensors[remembered].double()},
+        "memory-missing": {remembered: None},
+        "memory-beyond": {"optimizer.0.999.momentum": torch.zeros(1)},
+        "memory-name": {"optimizer.0.x": torch.zeros(1)},
+        "hidden-streams": {"hidden.0": hidden[:1], "hidden.1": hidden[:1]},
+        "hidden-width": {"hidden.0": hidden[:, :1]},
+        "hidden-scalar": {"hidden.0": torch.zeros(())},
+        "hidden-missing": {"hidden.0": None},
+        "random-short": {"random.cpu": tensors["random.cpu"][:-1]},
+        "random-type": {"random.cpu": tensors["random.cpu"].float()},
+        "random-missing": {"random.cpu": None},
+    }
+
+
+FORGERIES = (
+    *("weight-shape", "weight-type", "weight-nan", "weight-missing", "weight-extra"),
+    *("average-shape", "memory-shape", "memory-scalar", "memory-type", "memory-missing"),
+    *("memory-beyond", "memory-name", "hidden-streams", "hidden-width", "hidden-scalar"),
+    *("hidden-missing", "random-short", "random-type", "random-missing"),
+)
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_c7_forged_tensors_of_a_checkpoint_are_refused(trained, kind) -> None:
+    """65: names, shapes and types are those of this very run, or nothing is restored."""
+    folder = trained.folder / RUN / "checkpoints/step-00000006"
+    shutil.rmtree(trained.folder / RUN / "checkpoints/step-00000003")
+    tensors = safetensors.torch.load((folder / "state.safetensors").read_bytes())
+    tensors |= forged(tensors)[kind]
+    kept = {name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}
+    reseal(folder, "state.safetensors", safetensors.torch.save(kept))
+
+    trained.refused(
+        "train", "--resume", "lamp-lstm-001", "--steps", "9", code=65, said="does not fit"
+    )
 
 
 def test_c8_vocabularies_that_disagree_are_refused_with_their_sizes(trained, model) -> None:

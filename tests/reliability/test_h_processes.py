@@ -41,6 +41,20 @@ def test_h3_a_second_train_in_a_run_is_75_with_the_first_ones_pid(trained, argum
     assert sorted(folder.rglob("*")) == before
 
 
+def test_h3_force_replaces_a_run_and_nothing_else(trained) -> None:
+    """Where there is a file that charnn did not write, nothing is removed: 74 with its name."""
+    folder = trained.folder / "runs" / RUN
+    notes = trained.write(f"runs/{RUN}/notes.txt", "mine")
+    before = sorted(folder.rglob("*"))
+    tiny = ("train", "--name", RUN, "--force", "--steps", "1", "--hidden-size", "4", "-q")
+    trained.refused(*tiny, code=74, said="notes.txt")
+    assert sorted(folder.rglob("*")) == before
+
+    notes.unlink()
+    trained.run(*tiny)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000001"]
+
+
 def test_h3_the_lock_of_a_killed_process_is_taken_over(trained) -> None:
     """The file is still there, but nobody holds it."""
     folder = trained.folder / "runs" / RUN
