@@ -285,6 +285,14 @@ def test_d9_leftovers_of_a_crash_are_ignored_and_cleaned_up(trained) -> None:
     assert left == [".tmp-other-1"]  # of something else that nobody wrote since
 
 
+def test_d9_a_leftover_of_a_process_with_the_same_id_is_no_obstacle(tmp_path) -> None:
+    """In a container ids are few, and come again."""
+    (tmp_path / f".tmp-a.bin-{os.getpid()}").write_bytes(b"half")
+    files.write_file(tmp_path / "a.bin", b"whole")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
 def test_d9_a_leftover_of_another_name_may_be_somebodys_work(tmp_path) -> None:
     """Only what was left of the very name is removed, odd names included."""
     kept = ["x", ".tmp-x-y-abcdefgh", ".tmp-xy-abcdefgh", ".old-x-y", ".tmp-[x]-abcdefgh"]
