@@ -75,6 +75,11 @@ def find_model(argument: str | None, folder: Path) -> Path:
     raise _missing("model", argument, folder, MODEL_FILE)
 
 
+def model_name(path: Path) -> str:
+    """What a model is called: by the folder of its run, or as a file that was mailed by its own."""
+    return path.parent.resolve().name if path.name == MODEL_FILE else path.stem
+
+
 def next_run_name(folder: Path, dataset: str, cell: str) -> str:
     """DATA-CELL-NNN with the first number above those taken."""
     pattern = re.compile(re.escape(f"{dataset}-{cell}-") + r"(\d+)")

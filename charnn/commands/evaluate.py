@@ -1,6 +1,5 @@
 """`charnn eval`: how well a model predicts a split or any text."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -81,7 +80,12 @@ def evaluate(
         score, protocol = _score_dynamic(loaded, dataset, tokens, arithmetic, display, tune=tune)
     else:
         score, protocol = _score(loaded, tokens, windows, streams, arithmetic)
-    result = {"model": _name_of(path), "text": label, "protocol": protocol, **score.as_dict()}
+    result = {
+        "model": workspace.model_name(path),
+        "text": label,
+        "protocol": protocol,
+        **score.as_dict(),
+    }
     _report(result, display, json=json)
     return 0
 
@@ -150,11 +154,6 @@ def _score_dynamic(
         )
         display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
     return dynamic.evaluate_dynamic(model, tokens, units, start_token, sizes, rates), "dynamic"
-
-
-def _name_of(path: Path) -> str:
-    """A run is called by its folder, a file that was mailed by its own name."""
-    return path.parent.resolve().name if path.name == workspace.MODEL_FILE else path.stem
 
 
 def _report(result: dict[str, "str | float"], display: "Display", *, json: bool) -> None:

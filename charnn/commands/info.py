@@ -74,7 +74,7 @@ def _describe_model(path: Path) -> dict[str, Any]:
     model = read_model(path)
     return {
         "kind": "model",
-        "name": path.parent.resolve().name if path.name == workspace.MODEL_FILE else path.stem,
+        "name": workspace.model_name(path),
         "bytes": path.stat().st_size,
         "config": model.config.model_dump(mode="json"),
         "tokenizer": model.tokenizer.kind,

@@ -75,7 +75,7 @@ def gradients(
         loaded = read_model(path)
         dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
         tokens = dataset.split("val" if "val" in dataset.splits else "train")
-        return (Subject(loaded, tokens, _name_of(path)),)
+        return (Subject(loaded, tokens, workspace.model_name(path)),)
 
     return _conduct("gradients", Manner(output, seed, quick, threads, json, quiet), subject)
 
@@ -144,11 +144,6 @@ def baselines(
 
     manner = Manner(output, seed, quick, threads, json, quiet)
     return _conduct("baselines", manner, subject)
-
-
-def _name_of(path: Path) -> str:
-    """A run is called by its folder, a file that was mailed by its own name."""
-    return path.parent.resolve().name if path.name == workspace.MODEL_FILE else path.stem
 
 
 @dataclass(frozen=True)
