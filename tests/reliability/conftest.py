@@ -1,5 +1,6 @@
 """What the tests of the table of faults share: tiny runs, and commands run in this process."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,21 @@ def _denormals() -> Iterator[None]:
     """A session flushes denormals for its process; the tests share one."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from more, and a child that was forked has no others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch):
+    """What is tested is the order of the calls; that a disk keeps what is synced is its own job."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(scope="session")

@@ -34,12 +34,6 @@ from tests.shell.conftest import LAMP
 KILLED = -signal.SIGKILL
 
 
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch):
-    """What is tested is the order of the calls; that a disk keeps what is synced is its own job."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
 @pytest.fixture
 def at_three(new_session):
     """A session at step 3 with checkpoints of steps 1 and 2, but no model yet."""

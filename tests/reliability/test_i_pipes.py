@@ -116,17 +116,17 @@ def test_i2_lost_output_is_74_with_one_message(runs, command, target) -> None:
 
 def test_i2_a_pipe_that_does_not_block_loses_nothing(trained, runs) -> None:
     """EAGAIN: it waits until there is room."""
-    expected = trained.run("sample", "-n", "100000", "--seed", "1", "-q").stdout
+    expected = trained.run("sample", "-n", "70000", "--seed", "1", "-q").stdout
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     process = subprocess.Popen(
-        runs.command("sample", "-n", "100000", "--seed", "1", "-q"),
+        runs.command("sample", "-n", "70000", "--seed", "1", "-q"),
         cwd=runs.folder,
         env=runs.environment(),
         stdout=writing,
     )
     os.close(writing)
-    time.sleep(1.5)  # the pipe is full by now
+    time.sleep(1)  # the pipe is full by now
     with os.fdopen(reading, "rb") as pipe:
         assert pipe.read() == expected
     assert process.wait(30) == 0
