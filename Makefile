@@ -28,8 +28,9 @@ demo: $(INSTALLED)
 	$(BIN)/charnn eval
 	$(BIN)/charnn sample --temp 0.8 -n 500
 
+# A process a core, each with one thread: threads that wait for each other would spin.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -18,6 +18,13 @@ TEXT = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _denormals():
+    """Training flushes them to zero in the whole process; no other test may notice."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def text() -> str:
     """About two kilobytes of repetitive English."""

@@ -73,7 +73,6 @@ def test_the_state_of_another_model_is_refused(tmp_path) -> None:
         (lambda c: c._replace(drawn=-1), "not a number"),
         (lambda c: c._replace(seed="x"), "not a number"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_a_state_is_refused(tmp_path, context, message) -> None:
     """Shapes, ranges and numbers are checked against the model."""
