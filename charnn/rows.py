@@ -14,7 +14,6 @@ from charnn.overlap import TextIndex
 from charnn.scoring import Scored, Scorer
 
 BEGINNING = 256  # characters that stand for a text which came in pieces
-LONGEST_SHOWN = 1 << 16  # bytes of a line that is shown as a whole
 NOTHING = "-"  # in the place of a number that there is none of
 
 
@@ -140,7 +139,7 @@ class Assembler:
 
     def _begun(self, scored: Scored) -> Row:
         data, tokens = scored.part.data, self._tokens(scored) if self.layout.needs_tokens else []
-        is_long = not scored.part.is_line or len(data) > LONGEST_SHOWN
+        is_long = not scored.part.is_line
         return Row(
             self.number,
             beginning(data) if is_long else data,

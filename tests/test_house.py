@@ -130,7 +130,7 @@ FLOORS = {
     "lab/gradients": 8,
     # the command line
     "commands/__init__": 0,
-    "commands/options": 2,
+    "commands/options": 5,
     "commands/prepare": 9,
     "commands/train": 9,
     "commands/evaluate": 9,

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn import lines as streams
-from charnn import scoring
 from charnn.lines import Part
 from charnn.scoring import Passage, Scorer, StepperReader, encoded, last_cut
 from charnn.stepper import log_probs
@@ -146,9 +145,3 @@ def test_a_cut_is_before_the_last_space_after_something() -> None:
     assert last_cut("one two ") == 7
     assert last_cut(" one") == 4
     assert last_cut("") == 0
-
-
-def test_a_width_of_one_product_is_stated() -> None:
-    """The padding of a group is not read as text."""
-    assert next(scorer().score([Part(b"e")])).nats.shape == (1,)
-    assert scoring.WIDTH == 16

@@ -26,9 +26,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The model; all arguments are files then.")
-    ] = None,
+    model: options.Model = None,
     split: Annotated[
         Literal["val", "test", "train"], typer.Option(help="Split of the model's dataset.")
     ] = "val",
@@ -56,7 +54,6 @@ def evaluate(
     """Measure loss, perplexity and bits per character and byte of a split or of any text."""
     from charnn import corpus
     from charnn.display import Display
-    from charnn.model_file import read_model
     from charnn.threads import set_up_torch
 
     set_up_torch()
@@ -65,10 +62,7 @@ def evaluate(
     if tune and not dynamic:
         raise UsageError("--tune chooses the rates of --dynamic", "add --dynamic")
     display = Display(quiet=quiet)
-    names = list(arguments or [])
-    chosen = model if model is not None else (names.pop(0) if names else None)
-    path = workspace.find_model(chosen, workspace.runs_dir(runs_dir))
-    loaded = read_model(path)
+    path, loaded, names = options.model_and_files(arguments, model, runs_dir)
     if names:
         label, tokens = ", ".join(names), _tokens_of_files(loaded, names, display)
     else:

@@ -32,20 +32,6 @@ Quick = Annotated[bool, typer.Option("--quick", help="Less of everything: about 
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads; small networks gain by one.")]
 
 
-@lab.command("memory")
-def memory(
-    output: Picture = None,
-    seed: Seed = 1,
-    quick: Quick = False,
-    threads: Threads = 1,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-) -> int:
-    """Two lags of known worth: what truncation lets a network learn, what its state remembers."""
-    return _conduct("memory", Manner(output, seed, quick, threads, json, quiet))
-
-
-@lab.command("gradients")
 def gradients(
     model: Annotated[
         str | None,
@@ -80,46 +66,6 @@ def gradients(
     return _conduct("gradients", Manner(output, seed, quick, threads, json, quiet), subject)
 
 
-@lab.command("truncation")
-def truncation(
-    output: Picture = None,
-    seed: Seed = 1,
-    quick: Quick = False,
-    threads: Threads = 1,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-) -> int:
-    """What a graph that is never cut costs, and what a gradient loses where it is."""
-    return _conduct("truncation", Manner(output, seed, quick, threads, json, quiet))
-
-
-@lab.command("samplers")
-def samplers(
-    output: Picture = None,
-    seed: Seed = 1,
-    quick: Quick = False,
-    threads: Threads = 1,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-) -> int:
-    """Random against sequential sampling, and what a state carried over a break costs."""
-    return _conduct("samplers", Manner(output, seed, quick, threads, json, quiet))
-
-
-@lab.command("cells")
-def cells(
-    output: Picture = None,
-    seed: Seed = 1,
-    quick: Quick = False,
-    threads: Threads = 1,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-) -> int:
-    """RNN, LSTM and GRU: weights, time for a token, loss after equal tokens and equal time."""
-    return _conduct("cells", Manner(output, seed, quick, threads, json, quiet))
-
-
-@lab.command("baselines")
 def baselines(
     data: Annotated[
         str | None,
@@ -212,3 +158,44 @@ def _report(name: str, finding: "Finding", path: Path, manner: Manner) -> None:
         width = shutil.get_terminal_size().columns if output.is_terminal else None
         output.line(as_text(finding, width))
     output.flush()
+
+
+def _alone(name: str, text: str) -> Callable[..., int]:
+    """The command, with its help, of an experiment that needs no subject."""
+
+    def command(
+        output: Picture = None,
+        seed: Seed = 1,
+        quick: Quick = False,
+        threads: Threads = 1,
+        json: options.Json = False,
+        quiet: options.Quiet = False,
+    ) -> int:
+        return _conduct(name, Manner(output, seed, quick, threads, json, quiet))
+
+    command.__doc__ = text
+    return command
+
+
+EXPERIMENTS = {
+    "memory": _alone(
+        "memory",
+        "Two lags of known worth: what truncation lets a network learn, what its state remembers.",
+    ),
+    "gradients": gradients,
+    "truncation": _alone(
+        "truncation",
+        "What a graph that is never cut costs, and what a gradient loses where it is.",
+    ),
+    "samplers": _alone(
+        "samplers",
+        "Random against sequential sampling, and what a state carried over a break costs.",
+    ),
+    "cells": _alone(
+        "cells",
+        "RNN, LSTM and GRU: weights, time for a token, loss after equal tokens and equal time.",
+    ),
+    "baselines": baselines,
+}
+for _name, _command in EXPERIMENTS.items():
+    lab.command(_name)(_command)

@@ -4,11 +4,16 @@ A field's name, help text and range stand in `config.py` alone. Never knows: wha
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charnn import workspace
 from charnn.config import BUDGETS, Settings, flag
+from charnn.errors import DataError
+
+if TYPE_CHECKING:
+    from charnn.model_file import ModelFile
 
 ALIASES = {  # what users of the older tools type
     "--layers": "--num-layers",
@@ -23,6 +28,9 @@ BARE = {"--color": ("auto", "always", "never")}  # an option whose value may be 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No hints and no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="The model; all arguments are files then.")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the datasets.", envvar="CHARNN_DATA_DIR", show_default="data"),
@@ -83,3 +91,21 @@ def in_full(arguments: list[str]) -> list[str]:
             equals, value = "=", BARE[name][0]
         renamed.append(ALIASES.get(name, name) + equals + value)
     return renamed + arguments[end:]
+
+
+def model_and_files(
+    arguments: list[str] | None, model: str | None, runs_dir: Path | None
+) -> "tuple[Path, ModelFile, list[str]]":
+    """What `[MODEL] [FILE]...` and --model name: the model's path, the model, and the files.
+
+    Raises StorageError where there is no such model, DataError where it is none.
+    """
+    from charnn.model_file import read_model
+
+    names = list(arguments or [])
+    chosen = model if model is not None else (names.pop(0) if names else None)
+    path = workspace.find_model(chosen, workspace.runs_dir(runs_dir))
+    try:
+        return path, read_model(path), names
+    except DataError as error:
+        raise DataError(error.message, f"{error.hint}; files come after the model") from error

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from charnn.scoring import Reader
 
 STDIN = "-"
-MODEL_FIRST = "the model comes first: charnn score MODEL FILE; or charnn score < FILE"
 Color = Literal["auto", "always", "never"]
 
 
@@ -33,9 +32,7 @@ def score(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The model; all arguments are files then.")
-    ] = None,
+    model: options.Model = None,
     lines: Annotated[
         bool, typer.Option("--lines/--whole", help="A row for each line, or one for all the text.")
     ] = True,
@@ -77,18 +74,11 @@ def score(
 
     set_up_numpy(1)
     from charnn.display import Display
-    from charnn.errors import DataError
-    from charnn.model_file import read_model
     from charnn.rows import Assembler, Layout
     from charnn.scoring import Scorer
     from charnn.stepper import Stepper
 
-    names = list(arguments or [])
-    chosen = model if model is not None else (names.pop(0) if names else None)
-    try:
-        loaded = read_model(workspace.find_model(chosen, workspace.runs_dir(runs_dir)))
-    except DataError as error:
-        raise DataError(error.message, MODEL_FIRST) from error
+    _, loaded, names = options.model_and_files(arguments, model, runs_dir)
     datasets = workspace.data_dir(data_dir)
     output, display = Output(), Display(quiet=quiet)
     layout = Layout(json, per_token, _has_color(color, output), output.is_terminal)

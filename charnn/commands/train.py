@@ -1,6 +1,7 @@
 """`charnn train`: dataset → run."""
 
 import dataclasses
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,6 +117,7 @@ def train(
     from charnn.display import Display
     from charnn.threads import set_up_torch
 
+    _refuse_ranks()
     set_up_torch()
     display = Display(quiet=quiet)
     asked = _asked(context, config)
@@ -146,6 +148,17 @@ def train(
             session.init_from(workspace.find_model(init_from, runs_dir))
         session.record_config()
         return _run(session, display, json=json)
+
+
+def _refuse_ranks() -> None:
+    """One of several processes that `torchrun` started would train as if it were alone."""
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks != "1":
+        rank = os.environ.get("RANK", "?")
+        raise UsageError(
+            f"this is rank {rank} of {ranks}: charnn trains in one process",
+            "start it without torchrun, or with --nproc-per-node 1",
+        )
 
 
 def _asked(context: typer.Context, config: Path | None) -> dict[str, Any]:

@@ -261,3 +261,18 @@ def test_f7_the_rate_recovers_from_a_pause() -> None:
             assert pace.step_seconds > 10
 
     assert pace.step_seconds == pytest.approx(0.1, rel=0.2)
+
+
+@pytest.mark.parametrize("option", [(), ("--resume", RUN)], ids=["new", "resume"])
+def test_f5_a_rank_of_several_never_gets_to_a_step(trained, monkeypatch, option) -> None:
+    """So no signal can reach one rank alone; as the only rank torchrun may start it."""
+    updates = []
+    with monkeypatch.context() as patch:
+        patch.setenv("WORLD_SIZE", "4")
+        patch.setenv("RANK", "3")
+        patch.setattr(Training, "update", lambda _: updates.append(1))
+        trained.refused("train", *option, "--steps", "8", code=2, said="rank 3 of 4")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    trained.run("train", "--resume", RUN, "--steps", "7", "-q")
+
+    assert updates == []

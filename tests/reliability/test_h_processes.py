@@ -28,6 +28,17 @@ def in_child(work):
     return child
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_h1_one_rank_of_several_ends_at_once_and_names_itself(trained, monkeypatch, rank) -> None:
+    """charnn trains in one process: nothing can hang on a rank that died, for none gets to run."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    before = sorted(trained.folder.rglob("*"))
+    trained.refused("train", "--steps", "7", code=2, said=(f"rank {rank} of 2", "torchrun"))
+
+    assert sorted(trained.folder.rglob("*")) == before
+
+
 @pytest.mark.parametrize("arguments", [("--resume", RUN), ("--name", RUN, "--force")], ids=str)
 def test_h3_a_second_train_in_a_run_is_75_with_the_first_ones_pid(trained, arguments) -> None:
     """Whether it would go on with the run or replace it; nothing is touched."""

@@ -47,18 +47,6 @@ def runs(trained) -> Shell:
     return Shell(trained.folder)
 
 
-def pipeline(shell, command, **environment):
-    """A line of bash with pipefail; `charnn` is the program."""
-    script = f'set -o pipefail\ncharnn() {{ {" ".join(shell.command())} "$@"; }}\n{command}'
-    return subprocess.run(
-        ["bash", "-c", script],
-        cwd=shell.folder,
-        env=shell.environment(**environment),
-        capture_output=True,
-        timeout=60,
-    )
-
-
 def on_a_terminal(shell, *arguments) -> bytes:
     """What a command writes to a terminal that is its stdout; stderr is elsewhere."""
     ours, theirs = pty.openpty()
@@ -89,9 +77,7 @@ def on_a_terminal(shell, *arguments) -> bytes:
 def test_i1_a_reader_that_goes_away_ends_it_quietly(runs, reader) -> None:
     """141 at once, and nothing is said about it."""
     begin = time.monotonic()
-    done = pipeline(
-        runs, f"charnn sample -n -1 --seed 1 2>said | {reader}; echo ${{PIPESTATUS[0]}}"
-    )
+    done = runs.bash(f"charnn sample -n -1 --seed 1 2>said | {reader}; echo ${{PIPESTATUS[0]}}")
 
     assert done.stdout.endswith(b"141\n")
     assert (runs.folder / "said").read_bytes() == b""
@@ -107,7 +93,7 @@ COMMANDS = ("sample -n 100 --seed 1", "info --json", "train --print-config")
 @pytest.mark.parametrize("target", [">/dev/full", ">&-"])
 def test_i2_lost_output_is_74_with_one_message(runs, command, target) -> None:
     """A full device or a closed stdout is never a success."""
-    done = pipeline(runs, f"charnn {command} {target}")
+    done = runs.bash(f"charnn {command} {target}")
 
     assert done.returncode == 74
     assert done.stderr.count(b"charnn: error:") == 1

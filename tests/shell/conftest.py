@@ -52,6 +52,17 @@ class Shell:
             **options,
         )
 
+    def bash(self, command: str, **environment: str):
+        """The outcome of a line of bash with pipefail, in bytes; `charnn` is the program."""
+        script = f'set -o pipefail\ncharnn() {{ {" ".join(self.command())} "$@"; }}\n{command}'
+        return subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self.environment(**environment),
+            capture_output=True,
+            timeout=60,
+        )
+
     def write(self, name: str, text: str | bytes) -> Path:
         path = self.folder / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)

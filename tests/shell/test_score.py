@@ -13,7 +13,6 @@ import pytest
 
 from charnn import heat
 from tests.shell.conftest import LAMP
-from tests.shell.test_streams import pipeline
 
 LINES = LAMP.splitlines()
 
@@ -213,7 +212,7 @@ def test_bytes_that_are_no_text_pass_through(trained) -> None:
     [
         (["nothing"], 74, "no model"),
         (["lamp-lstm-001", "nothing.txt"], 74, "nothing.txt"),
-        (["lamp.txt"], 65, "the model comes first"),
+        (["lamp.txt"], 65, "files come after the model"),
         (["lamp-lstm-001", "."], 74, "directory"),
         (["--state", "sometimes"], 2, "sometimes"),
         (["--overlap", "--data-dir", "nowhere"], 65, "dataset"),
@@ -233,10 +232,10 @@ def test_streams_that_end_early(trained) -> None:
     """The reader that goes away, the full disk, the closed stdin."""
     trained.write("many.txt", LAMP * 3000)
 
-    assert pipeline(trained, "charnn score -m lamp-lstm-001 many.txt | head -n 1").returncode == 141
-    assert pipeline(trained, "charnn score < lamp.txt >/dev/full").returncode == 74
-    assert pipeline(trained, "charnn score < lamp.txt >&-").returncode == 74
-    closed = pipeline(trained, "charnn score <&-")
+    assert trained.bash("charnn score -m lamp-lstm-001 many.txt | head -n 1").returncode == 141
+    assert trained.bash("charnn score < lamp.txt >/dev/full").returncode == 74
+    assert trained.bash("charnn score < lamp.txt >&-").returncode == 74
+    closed = trained.bash("charnn score <&-")
     assert closed.returncode == 74
     assert b"Traceback" not in closed.stderr
 
