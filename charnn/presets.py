@@ -24,13 +24,14 @@ FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
 # About what two cores read; only to guess how often the text is read.
 TOKENS_A_MINUTE = 2e6
 LARGE_TOKENS_A_MINUTE = 1.5e6
-# The more often a text is read, the more must be dropped: passes up to which a row applies.
-REGULARISERS: tuple[tuple[float, dict[str, float]], ...] = (
+# The more often a text is read, the more must be done against learning it by heart: passes up to
+# which a row applies. Where the weights are averaged, the rates need not sink so far.
+REGULARISERS: tuple[tuple[float, dict[str, Any]], ...] = (
     (2, {"dropout": 0.1}),
     (6, {"dropout": 0.2}),
     (8, {"dropout": 0.4}),
-    (20, {"dropout": 0.5}),
-    (float("inf"), {"dropout": 0.6}),
+    (20, {"dropout": 0.5, "average": True}),
+    (float("inf"), {"dropout": 0.6, "average": True, "final_lr_frac": 0.3}),
 )
 REGULARISED_WIDTH = 512  # of the network that those are for; a wider one needs more
 
@@ -55,15 +56,23 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
         defaults["epochs"] = EPOCHS[size]
     settings = {**defaults, **given}
     passes = _passes(settings, facts)
-    wanted = passes * max(1.0, settings["hidden_size"] / REGULARISED_WIDTH)
-    defaults |= next(rates for most, rates in REGULARISERS if wanted <= most)
+    defaults |= _regularised(given, passes * max(1.0, settings["hidden_size"] / REGULARISED_WIDTH))
     if facts.vocab_size >= LARGE_VOCABULARY:
         defaults["sampled_softmax"] = max(FEWEST_SAMPLED, facts.vocab_size // SAMPLED_SHARE)
     if given.get("tie_weights") and "embedding_dim" not in given:
         defaults["embedding_dim"] = given.get("hidden_size", defaults["hidden_size"])
     config = validate(TrainConfig, {**defaults, **given})
     read = f"about {passes:.1f} passes over {facts.tokens:,} tokens"
-    return config, f"preset {size}, {why}: {read}, so dropout {config.dropout}"
+    averaged = " and averaged weights" * config.average
+    return config, f"preset {size}, {why}: {read}, so dropout {config.dropout}{averaged}"
+
+
+def _regularised(given: Mapping[str, Any], passes: float) -> dict[str, Any]:
+    """What so many passes need. Rates that stay high need the average that evens them out."""
+    settings = next(row for most, row in REGULARISERS if passes <= most)
+    if given.get("average") is False:
+        return {name: value for name, value in settings.items() if name != "final_lr_frac"}
+    return dict(settings)
 
 
 def _size_for(given: Mapping[str, Any], facts: Facts) -> tuple[str, str]:

@@ -60,9 +60,12 @@ class SequentialSampler:
 
     Row b of the first epoch reads stream b. In each later epoch the rows move on by one stream:
     the row that ended stream b goes on with stream b + 1, which is where the text goes on, so the
-    carried state stays true and no cut is favoured; only the row that returns to the beginning of
-    the text starts afresh. Each epoch ends with one shorter window where T does not divide the
-    length of a stream; fewer than B tokens at the very end cannot fill a row and are left out.
+    carried state stays true; only the row that returns to the beginning of the text starts afresh.
+    A later epoch begins with a window of random length, 1 … T, so no cut is favoured and no batch
+    holds the same windows twice, which generalises better where a text is read often (compare
+    Press, "Partially shuffling the training data to improve language models", 2019). An epoch ends
+    with one shorter window where T does not divide the rest; fewer than B tokens at the very end
+    of the text cannot fill a row and are left out.
     With `vary` the windows have random lengths around T. With `targets`, (N,) beside the tokens,
     that is what is predicted at each place, from the tokens before it, instead of the token there.
     """
@@ -110,11 +113,19 @@ class SequentialSampler:
         """Where the windows of an epoch begin and end, from 0 to the length of a stream."""
         if epoch != self._cut_epoch:
             self._cut_epoch = epoch
-            lengths = self._varied(epoch) if self._vary else np.full(self._most(), self._bptt)
+            lengths = self._varied(epoch) if self._vary else self._shifted(epoch)
             ends = np.cumsum(lengths)
             inner = ends[ends < self._length]
             self._cuts = np.concatenate([[0], inner, [self._length]])
         return self._cuts
+
+    def _shifted(self, epoch: int) -> Ids:
+        """Windows of T tokens; after the first epoch they begin at a random phase."""
+        lengths = np.full(self._most() + 1, self._bptt)
+        if epoch:
+            random = np.random.default_rng((self._seed, epoch, _PHASE))
+            lengths[0] = 1 + random.integers(self._bptt)
+        return lengths
 
     def _most(self) -> int:
         return -(-self._length // self._bptt)

@@ -54,6 +54,20 @@ def test_the_more_often_a_text_is_read_the_more_is_dropped() -> None:
     assert wide > resolve({"epochs": 8.0, "preset": "medium"}, FACTS)[0].dropout
 
 
+def test_many_passes_average_the_weights_and_keep_the_rates_high() -> None:
+    """The line says so; without the average the rates sink as ever."""
+    many, why = resolve({"epochs": 50.0}, FACTS)
+    few, said = resolve({"epochs": 4.0}, FACTS)
+    alone, _ = resolve({"epochs": 50.0, "average": False}, FACTS)
+
+    assert many.average
+    assert many.final_lr_frac > few.final_lr_frac
+    assert why.endswith("averaged weights")
+    assert not few.average
+    assert "averaged" not in said
+    assert (alone.average, alone.final_lr_frac) == (False, few.final_lr_frac)
+
+
 def test_a_large_vocabulary_has_its_loss_sampled() -> None:
     """Words and hanzi do, letters do not."""
     sampled = [

@@ -104,7 +104,7 @@ def test_sequential_rows_go_on_where_they_ended_even_across_epochs(shape) -> Non
     before = sampler.next_batch()
     assert before.fresh.all()
 
-    for _ in range(3 * sampler.batches_in(0)):
+    while sampler.position.epoch < 3:
         batch = sampler.next_batch()
         carried = ~batch.fresh
         assert (batch.inputs[carried, 0] == before.targets[carried, -1]).all()
@@ -142,6 +142,21 @@ def test_sequential_starts_only_one_row_afresh_in_a_later_epoch() -> None:
     list(epoch_of(sampler))
 
     assert sampler.next_batch().fresh.sum() == 1
+
+
+def test_sequential_cuts_lie_elsewhere_in_each_epoch_and_depend_on_the_seed() -> None:
+    """The first epoch has whole windows; later ones begin with a shorter one, drawn anew."""
+
+    def first_lengths(seed):
+        sampler = SequentialSampler(np.arange(2000), 4, 32, seed)
+        return [[batch.inputs.shape[1] for batch in epoch_of(sampler)][:2] for _ in range(9)]
+
+    lengths = first_lengths(1)
+
+    assert lengths[0] == [32, 32]
+    assert all(1 <= first <= 32 and second == 32 for first, second in lengths)
+    assert len({first for first, _ in lengths}) > 4
+    assert first_lengths(1) == lengths != first_lengths(2)
 
 
 def test_random_phases_and_orders_differ_between_epochs_and_depend_on_the_seed() -> None:
