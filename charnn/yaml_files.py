@@ -45,7 +45,20 @@ def read_settings(path: Path, kind: type[Settings]) -> dict[str, Any]:
 
 def dump_settings(settings: Settings) -> str:
     """The settings as YAML that `read_settings` reads back unchanged."""
-    return yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
+    plain = _plain(settings)
+    return yaml.dump(plain, Dumper=_EscapingDumper, sort_keys=False, allow_unicode=True)
+
+
+class _EscapingDumper(yaml.SafeDumper):
+    """Writes text that cannot be seen (U+0085, U+2028) in escapes, which alone are read back."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_EscapingDumper.add_representer(str, _represent_text)
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charnn.config import TrainConfig
@@ -44,6 +44,8 @@ def test_words_are_words_and_octal_is_not(tmp_path) -> None:
         data=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     )
 )
+@example(TrainConfig(steps=1, data="\x85"))
+@example(TrainConfig(steps=1, data="a\u2028b\n"))
 def test_what_is_dumped_is_read_back_unchanged(tmp_path_factory, config) -> None:
     """Every value survives the way through a file."""
     path = tmp_path_factory.mktemp("yaml") / "c.yaml"
