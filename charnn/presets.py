@@ -30,6 +30,7 @@ REGULARISERS: tuple[tuple[float, dict[str, Any]], ...] = (
     (2, {"dropout": 0.1}),
     (6, {"dropout": 0.2}),
     (8, {"dropout": 0.4}),
+    (12, {"dropout": 0.5}),
     (20, {"dropout": 0.5, "average": True}),
     (float("inf"), {"dropout": 0.6, "average": True, "final_lr_frac": 0.3}),
 )
