@@ -1,5 +1,7 @@
 """What many tests need: a little text, and tiny networks with fixed weights."""
 
+import signal
+
 from charnn.threads import set_up_torch
 
 set_up_torch()  # before torch is loaded: tests share the machine with others
@@ -23,6 +25,16 @@ def _denormals():
     """Training flushes them to zero in the whole process; no other test may notice."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
+def _heard():
+    """No signal is ignored from outside, as SIGHUP is under nohup and SIGINT by `&` in a script."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -26,14 +26,6 @@ from tests.reliability.conftest import Commands
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 
 
-@pytest.fixture(autouse=True)
-def _heard():
-    """No signal is ignored from outside, as SIGHUP is where the tests run under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 RUN = "lamp-lstm-001"
 
 
