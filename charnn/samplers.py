@@ -62,8 +62,8 @@ class SequentialSampler:
     the row that ended stream b goes on with stream b + 1, which is where the text goes on, so the
     carried state stays true; only the row that returns to the beginning of the text starts afresh.
     A later epoch begins with a window of random length, 1 … T, so no cut is favoured and no batch
-    holds the same windows twice, which generalises better where a text is read often (compare
-    Press, "Partially shuffling the training data to improve language models", 2019). An epoch ends
+    holds the same windows twice (compare Press, "Partially shuffling the training data to improve
+    language models", 2019; benchmarks/README.md says what it gains here). An epoch ends
     with one shorter window where T does not divide the rest; fewer than B tokens at the very end
     of the text cannot fill a row and are left out.
     With `vary` the windows have random lengths around T. With `targets`, (N,) beside the tokens,
