@@ -16,33 +16,40 @@ PRESETS: dict[str, dict[str, Any]] = {
     "large": {"hidden_size": 768, "embedding_dim": 128, "batch_size": 64},
 }
 EPOCHS = {"tiny": 20.0, "small": 12.0, "medium": 10.0, "large": 10.0}
-SMALLEST_TEXT = {"small": 20_000, "medium": 60_000, "large": 300_000}  # tokens that a size is for
-LARGE_FROM = 5  # passes that a budget in minutes must leave time for
+# Tokens of text that a size is for, and tokens that it must have time to read, so as to be ahead
+# of the size below.
+SMALLEST_TEXT = {"tiny": 0, "small": 20_000, "medium": 60_000, "large": 300_000}
+LEAST_READ = {"tiny": 0, "small": 0.3e6, "medium": 2.5e6, "large": 12e6}
 LARGE_VOCABULARY = 3_000  # from which on the loss is over a part of it: words, hanzi
 FEWEST_SAMPLED, SAMPLED_SHARE = 1024, 8  # symbols drawn: one in so many, but not fewer
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
-# About what two cores read; only to guess how often the text is read.
-TOKENS_A_MINUTE = 2e6
-LARGE_TOKENS_A_MINUTE = 1.5e6
+# The network whose speed is measured, and its speed where nothing was: that of two cores.
+REFERENCE = {"hidden_size": 512, "embedding_dim": 128}
+TOKENS_A_MINUTE = 2.4e6
+LONGEST_WARMUP, WARMUP_SHARE = 50, 0.1  # steps, and the share of a run that they may take
 # The more often a text is read, the more must be done against learning it by heart: passes up to
 # which a row applies. Where the weights are averaged, the rates need not sink so far.
 REGULARISERS: tuple[tuple[float, dict[str, Any]], ...] = (
     (2, {"dropout": 0.1}),
     (6, {"dropout": 0.2}),
     (8, {"dropout": 0.4}),
-    (12, {"dropout": 0.5}),
-    (20, {"dropout": 0.5, "average": True}),
+    (14, {"dropout": 0.4, "average": True}),
+    (26, {"dropout": 0.5, "average": True}),
     (float("inf"), {"dropout": 0.6, "average": True, "final_lr_frac": 0.3}),
 )
-REGULARISED_WIDTH = 512  # of the network that those are for; a wider one needs more
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What `auto` may look at: tokens of the training split, and the size of the vocabulary."""
+    """What `auto` may look at: tokens of the training split, size of the vocabulary, speed.
+
+    The speed is that of training the network of REFERENCE here; it matters for a budget in
+    minutes alone.
+    """
 
     tokens: int
     vocab_size: int
+    tokens_a_minute: float = TOKENS_A_MINUTE
 
 
 def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
@@ -50,22 +57,37 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
 
     Raises UsageError where the result makes no sense.
     """
+    ranges = {name: value for name, value in given.items() if name != "tie_weights"}
+    validate(TrainConfig, ranges)  # before anything is reckoned with them
     asked = given.get("preset", "auto")
     size, why = _size_for(given, facts) if asked == "auto" else (asked, "as asked")
+    defaults = _defaults(size, given, facts)
+    settings = {**defaults, **given}
+    read = _tokens_to_read(settings, facts)
+    passes = read / max(1, facts.tokens)
+    width = settings["hidden_size"] / PRESETS[_largest_for(facts)]["hidden_size"]
+    defaults |= _regularised(given, passes * width)
+    steps = read / max(1, settings["batch_size"] * settings["bptt"])
+    defaults["warmup_steps"] = min(LONGEST_WARMUP, int(WARMUP_SHARE * steps))
+    config = validate(TrainConfig, {**defaults, **given})
+    averaged = " and averaged weights" * config.average
+    return config, (
+        f"preset {size}, {why}: about {passes:.1f} passes over {facts.tokens:,} tokens, "
+        f"so dropout {config.dropout}{averaged}"
+    )
+
+
+def _defaults(size: str, given: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+    """What a preset says for this text, how long to train included."""
     defaults = {**PRESETS[size], **_fitting(given, PRESETS[size], facts)}
     if not any(given.get(budget) for budget in BUDGETS):
         defaults["epochs"] = EPOCHS[size]
-    settings = {**defaults, **given}
-    passes = _passes(settings, facts)
-    defaults |= _regularised(given, passes * max(1.0, settings["hidden_size"] / REGULARISED_WIDTH))
     if facts.vocab_size >= LARGE_VOCABULARY:
         defaults["sampled_softmax"] = max(FEWEST_SAMPLED, facts.vocab_size // SAMPLED_SHARE)
-    if given.get("tie_weights") and "embedding_dim" not in given:
+        defaults["tie_weights"] = "embedding_dim" not in given
+    if {**defaults, **given}.get("tie_weights") and "embedding_dim" not in given:
         defaults["embedding_dim"] = given.get("hidden_size", defaults["hidden_size"])
-    config = validate(TrainConfig, {**defaults, **given})
-    read = f"about {passes:.1f} passes over {facts.tokens:,} tokens"
-    averaged = " and averaged weights" * config.average
-    return config, f"preset {size}, {why}: {read}, so dropout {config.dropout}{averaged}"
+    return defaults
 
 
 def _regularised(given: Mapping[str, Any], passes: float) -> dict[str, Any]:
@@ -76,30 +98,47 @@ def _regularised(given: Mapping[str, Any], passes: float) -> dict[str, Any]:
     return dict(settings)
 
 
+def _largest_for(facts: Facts) -> str:
+    """The largest size that the text alone calls for; `large` needs time as well."""
+    return [size for size in ("tiny", "small", "medium") if _is_enough_text(size, facts)][-1]
+
+
+def _is_enough_text(size: str, facts: Facts) -> bool:
+    return facts.tokens >= SMALLEST_TEXT[size]
+
+
 def _size_for(given: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
-    """The size for so much text, and where there are minutes, for so much time."""
-    minutes = given.get("minutes") or 0
-    if (
-        facts.tokens >= SMALLEST_TEXT["large"]
-        and minutes * LARGE_TOKENS_A_MINUTE >= LARGE_FROM * facts.tokens
-    ):
-        return "large", f"by the size of the text and {minutes:g} minutes"
-    reason = "by the size of the text"
-    fitting = [size for size in ("small", "medium") if facts.tokens >= SMALLEST_TEXT[size]]
-    return (fitting or ["tiny"])[-1], reason
+    """The size for so much text, and where there are minutes, for what they can read."""
+    by_text, why = _largest_for(facts), "by the size of the text"
+    minutes = given.get("minutes")
+    if not minutes:
+        return by_text, why
+    in_time = [
+        size
+        for size in PRESETS
+        if _is_enough_text(size, facts)
+        and _tokens_to_read({**_defaults(size, given, facts), **given}, facts) >= LEAST_READ[size]
+    ]
+    size = (in_time or ["tiny"])[-1]
+    return size, why if size == by_text else f"{why} and what {minutes:g} minutes can read"
 
 
-def _passes(settings: Mapping[str, Any], facts: Facts) -> float:
-    """About how often the text will be read."""
+def _tokens_to_read(settings: Mapping[str, Any], facts: Facts) -> float:
+    """About how many tokens the run will train on, those read again included."""
     if settings.get("epochs"):
-        return float(settings["epochs"])
+        return float(settings["epochs"]) * facts.tokens
     if settings.get("steps"):
-        tokens = settings["steps"] * settings["batch_size"] * settings["bptt"]
-    else:
-        wide = settings["hidden_size"] >= PRESETS["large"]["hidden_size"]
-        rate = LARGE_TOKENS_A_MINUTE if wide else TOKENS_A_MINUTE
-        tokens = (settings.get("minutes") or 0) * rate
-    return float(tokens) / max(1, facts.tokens)
+        return float(settings["steps"] * settings["batch_size"] * settings["bptt"])
+    speed = facts.tokens_a_minute * _work(REFERENCE, 0) / _work(settings, facts.vocab_size)
+    return float(settings["minutes"]) * speed
+
+
+def _work(settings: Mapping[str, Any], vocab_size: int) -> int:
+    """Multiplications a token takes: four gates a layer, and the symbols that the loss is over."""
+    width, inputs = settings["hidden_size"], settings["embedding_dim"]
+    depth, drawn = settings.get("num_layers", 1), settings.get("sampled_softmax", 0)
+    symbols = min(vocab_size, 2 * drawn) if drawn else vocab_size  # drawn, and those of the batch
+    return int(4 * width * (inputs + width + 2 * width * (depth - 1)) + width * symbols)
 
 
 def _fitting(given: Mapping[str, Any], preset: Mapping[str, Any], facts: Facts) -> dict[str, Any]:

@@ -11,8 +11,10 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from charnn.config import ModelConfig  # noqa: E402
+from charnn.config import ModelConfig, PrepareConfig  # noqa: E402
+from charnn.corpus import open_dataset, split_text, write_dataset  # noqa: E402
 from charnn.model import Dropouts, LanguageModel  # noqa: E402
+from charnn.tokenizer import build  # noqa: E402
 
 TEXT = (
     "the lamp on the stair will not stay lit, said the keeper of the light.\n"
@@ -41,6 +43,14 @@ def _heard():
 def text() -> str:
     """About two kilobytes of repetitive English."""
     return TEXT * 20
+
+
+@pytest.fixture
+def dataset(tmp_path, text):
+    """That text, prepared as characters in a folder called d."""
+    splits = split_text(text, 0.1, 0)
+    write_dataset(tmp_path / "d", splits, build("char", splits["train"]), PrepareConfig(), [])
+    return open_dataset(tmp_path / "d")
 
 
 @pytest.fixture

@@ -131,6 +131,7 @@ FLOORS = {
     # the command line
     "commands/__init__": 0,
     "commands/options": 5,
+    "commands/settings": 8,
     "commands/prepare": 9,
     "commands/train": 9,
     "commands/evaluate": 9,

@@ -36,13 +36,52 @@ def test_auto_says_what_it_chose_and_why() -> None:
 
 
 def test_time_enough_gets_a_wider_network() -> None:
-    """Five minutes for a million characters do, a short run and a small text do not."""
+    """And a short run a narrower one; a small text gets neither."""
     widths = [
         resolve({"minutes": minutes}, Facts(tokens, 66))[0].hidden_size
-        for minutes, tokens in ((1.3, 10**6), (5.0, 10**6), (30.0, 10**6), (30.0, 10**5))
+        for minutes, tokens in ((0.5, 10**6), (5.0, 10**6), (30.0, 10**6), (30.0, 10**5))
     ]
 
-    assert widths == [512, 768, 768, 512]
+    assert widths == [256, 512, 768, 512]
+
+
+def test_a_quick_machine_gets_a_wider_network_in_the_same_time() -> None:
+    """What counts is how much can be read; the line names the minutes where they decided."""
+    slow, quick = (
+        resolve({"minutes": 2.0}, Facts(10**6, 66, tokens_a_minute=speed)) for speed in (4e5, 4e7)
+    )
+
+    assert slow[0].hidden_size < quick[0].hidden_size
+    assert "what 2 minutes can read" in slow[1]
+    assert "what 2 minutes can read" in quick[1]
+
+
+def test_a_short_run_warms_up_for_a_part_of_it() -> None:
+    """A tenth of the steps, and never more than fifty."""
+    steps = [resolve({"steps": steps}, FACTS)[0].warmup_steps for steps in (5, 100, 10_000)]
+
+    assert steps == [0, 10, 50]
+
+
+def test_a_large_vocabulary_ties_the_weights() -> None:
+    """Unless that is refused, or an embedding of another width is asked for."""
+    facts = Facts(10**5, 5_000)
+    tied, refused, other = (
+        resolve(given, facts)[0] for given in ({}, {"tie_weights": False}, {"embedding_dim": 99})
+    )
+
+    assert tied.tie_weights
+    assert tied.embedding_dim == tied.hidden_size
+    assert not refused.tie_weights
+    assert (other.tie_weights, other.embedding_dim) == (False, 99)
+    assert not resolve({}, FACTS)[0].tie_weights
+
+
+@pytest.mark.parametrize("minutes", [float("nan"), float("inf"), -1.0, 0.0])
+def test_a_budget_out_of_range_is_refused_by_name(minutes) -> None:
+    """Before anything is reckoned with it."""
+    with pytest.raises(UsageError, match="minutes"):
+        resolve({"minutes": minutes}, FACTS)
 
 
 def test_the_more_often_a_text_is_read_the_more_is_dropped() -> None:
@@ -50,8 +89,8 @@ def test_the_more_often_a_text_is_read_the_more_is_dropped() -> None:
     rates = [resolve({"epochs": e}, FACTS)[0].dropout for e in (1.0, 4.0, 8.0, 15.0, 50.0)]
 
     assert rates == sorted(set(rates))
-    wide = resolve({"epochs": 8.0, "preset": "large"}, FACTS)[0].dropout
-    assert wide > resolve({"epochs": 8.0, "preset": "medium"}, FACTS)[0].dropout
+    wide = resolve({"epochs": 10.0, "preset": "large"}, FACTS)[0].dropout
+    assert wide > resolve({"epochs": 10.0, "preset": "medium"}, FACTS)[0].dropout
 
 
 def test_many_passes_average_the_weights_and_keep_the_rates_high() -> None:

@@ -3,24 +3,20 @@
 import pytest
 import torch
 
-from charnn.config import PrepareConfig, TrainConfig
-from charnn.corpus import open_dataset, split_text, write_dataset
+from charnn.config import TrainConfig
 from charnn.errors import DivergedError
 from charnn.events import Step, Warned
 from charnn.model_file import read_model
 from charnn.session import ROLL_BACKS, Session
-from charnn.tokenizer import build
 from charnn.training import Training
 
 
 @pytest.fixture
-def session(tmp_path, text):
-    splits = split_text(text, 0.1, 0)
-    write_dataset(tmp_path / "d", splits, build("char", splits["train"]), PrepareConfig(), [])
+def session(tmp_path, dataset):
     config = TrainConfig(
         hidden_size=8, embedding_dim=4, batch_size=4, bptt=8, steps=20, precision="float32"
     )
-    session = Session(open_dataset(tmp_path / "d"), config, tmp_path / "run")
+    session = Session(dataset, config, tmp_path / "run")
     session.run.create(force=False)
     yield session
     torch.set_flush_denormal(False)  # a session sets this for its process; the tests share one

@@ -4,12 +4,12 @@ import dataclasses
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charnn import workspace
-from charnn.commands import options
+from charnn.commands import options, settings
 from charnn.commands.options import option
 from charnn.config import (
     CellName,
@@ -18,24 +18,16 @@ from charnn.config import (
     PresetName,
     SamplerName,
     TrainConfig,
-    validate,
 )
 from charnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from charnn.corpus import Dataset
     from charnn.display import Display
     from charnn.events import Result
     from charnn.session import Session
 
 BY_PRESET = "by the preset"
 SAMPLE_LINES = 3  # of text that the best model writes at the end
-# What a resumed run keeps.
-LASTING = (
-    *("cell", "hidden_size", "num_layers", "embedding_dim", "tie_weights"),
-    *("preset", "seed", "sampler", "random_bptt", "optimizer"),
-)
-
 # The headings of `charnn train --help`.
 network = partial(option, TrainConfig, panel="Network")
 regularise = partial(option, TrainConfig, panel="Regularisation")
@@ -120,25 +112,26 @@ def train(
     _refuse_ranks()
     set_up_torch()
     display = Display(quiet=quiet)
-    asked = _asked(context, config)
+    asked = settings.asked(context, config)
     data_dir, runs_dir = workspace.data_dir(data_dir), workspace.runs_dir(runs_dir)
     if resume is not None:
-        _refuse_with_resume(name, init_from, asked)
+        settings.refuse_with_resume(name, init_from, asked)
         folder = workspace.find_run(resume, runs_dir)
-        dataset, settings = _resumed(folder, asked, data_dir, display)
+        dataset, chosen = settings.resumed(folder, asked, data_dir, display)
     else:
-        dataset, settings = _resolved(asked, data_dir, display)
+        dataset, chosen = settings.resolved(asked, data_dir, display)
         folder = runs_dir / workspace.check_name(
-            name or workspace.next_run_name(runs_dir, dataset.name, settings.cell)
+            name or workspace.next_run_name(runs_dir, dataset.name, chosen.cell)
         )
     if print_config:
-        return _print_config(settings)
+        settings.print_settings(chosen)
+        return 0
     from charnn.devices import memory_explained
     from charnn.locks import Lock
     from charnn.session import Session
 
-    with memory_explained(settings.batch_size):
-        session = Session(dataset, settings, folder)
+    with memory_explained(chosen.batch_size):
+        session = Session(dataset, chosen, folder)
     if resume is None:
         session.run.create(force=force)
     with Lock(folder), memory_explained(session.config.batch_size):
@@ -159,72 +152,6 @@ def _refuse_ranks() -> None:
             f"this is rank {rank} of {ranks}: charnn trains in one process",
             "start it without torchrun, or with --nproc-per-node 1",
         )
-
-
-def _asked(context: typer.Context, config: Path | None) -> dict[str, Any]:
-    """What the user set, in flags or in a file; flags win."""
-    flags = options.given(context, TrainConfig)
-    if config is None:
-        return flags
-    from charnn.yaml_files import read_settings
-
-    return options.merged(read_settings(config, TrainConfig), flags)
-
-
-def _resolved(
-    asked: dict[str, Any], data_dir: Path, display: "Display"
-) -> tuple["Dataset", TrainConfig]:
-    from charnn import presets
-    from charnn.corpus import open_dataset
-
-    dataset = open_dataset(workspace.find_dataset(asked.get("data"), data_dir))
-    facts = presets.Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size)
-    settings, why = presets.resolve({**asked, "data": dataset.name}, facts)
-    display.note(why)
-    return dataset, settings
-
-
-def _resumed(
-    folder: Path, asked: dict[str, Any], data_dir: Path, display: "Display"
-) -> tuple["Dataset", TrainConfig]:
-    """The settings of the run to go on with, changed where that is harmless."""
-    from charnn.corpus import open_dataset
-    from charnn.yaml_files import read_settings
-
-    recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
-    settings = validate(TrainConfig, options.merged(recorded, asked))
-    changes = [
-        f"{name} {recorded.get(name)} → {value}"
-        for name, value in settings.model_dump(mode="json").items()
-        if name in asked and value != recorded.get(name)
-    ]
-    if changes:
-        display.note(f"changed on resuming: {', '.join(changes)}")
-    return open_dataset(workspace.find_dataset(settings.data, data_dir)), settings
-
-
-def _refuse_with_resume(name: str | None, init_from: str | None, asked: dict[str, Any]) -> None:
-    if name is not None or init_from is not None:
-        other = "--name" if name is not None else "--init-from"
-        raise UsageError(
-            f"--resume goes on with a run as it is; {other} begins a new one", f"leave out {other}"
-        )
-    changed = [field for field in LASTING if field in asked]
-    if changed:
-        raise UsageError(
-            f"a resumed run keeps its {', '.join(changed)}",
-            "leave these out, or begin a new run with --init-from",
-        )
-
-
-def _print_config(settings: TrainConfig) -> int:
-    from charnn.output import Output
-    from charnn.yaml_files import dump_settings
-
-    output = Output()
-    output.write(dump_settings(settings))
-    output.flush()
-    return 0
 
 
 def _run(session: "Session", display: "Display", *, json: bool) -> int:

@@ -1,0 +1,69 @@
+"""Devices: what is measured by a trial, and what happens where the hardware cannot."""
+
+import pytest
+import torch
+
+from charnn import devices
+from charnn.devices import Arithmetic
+from charnn.errors import UsageError
+
+CPU = torch.device("cpu")
+FLOAT32 = Arithmetic(CPU, "float32")
+
+
+def unable(layer, arithmetic, batch_size):
+    """What a CPU without the kernels of a precision does."""
+    if arithmetic.precision != "float32":
+        raise RuntimeError("could not create a primitive")
+
+
+def test_a_wider_network_is_found_to_be_slower() -> None:
+    """The trial measures: 64 times the arithmetic takes several times as long."""
+    narrow, wide = (devices.tokens_a_minute(FLOAT32, width, 32) for width in (64, 512))
+
+    assert narrow > 3 * wide > 0
+
+
+def test_a_trial_leaves_the_random_numbers_of_the_run_alone() -> None:
+    """The same seed gives the same weights, whatever was tried before."""
+    torch.manual_seed(1)
+    expected = torch.rand(5)
+    torch.manual_seed(1)
+    devices.tokens_a_minute(FLOAT32, 8, 4)
+
+    assert torch.equal(torch.rand(5), expected)
+
+
+def test_a_cpu_without_the_kernels_of_bfloat16_trains_in_float32(monkeypatch) -> None:
+    """auto falls back; asking for it is refused with the remedy."""
+    monkeypatch.setattr(devices, "_trial_step", unable)
+
+    assert devices.choose_precision("auto", CPU, 8, 4) == "float32"
+    with pytest.raises(UsageError, match="bfloat16") as refusal:
+        devices.choose_precision("bfloat16", CPU, 8, 4)
+    assert refusal.value.hint == "use --precision float32"
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.5, "bfloat16"), (0.95, "float32")])
+def test_bfloat16_must_be_worth_it(monkeypatch, seconds, chosen) -> None:
+    """A little quicker is not enough to give up digits."""
+    monkeypatch.setattr(devices, "_can_train", lambda *_: True)
+    monkeypatch.setattr(devices, "_seconds_of_a_step", lambda *_: [1.0, seconds])
+
+    assert devices.choose_precision("auto", CPU, 8, 4) == chosen
+
+
+def test_where_runs_must_repeat_no_clock_decides(monkeypatch) -> None:
+    """Unless timed, auto is float32 on a CPU."""
+    monkeypatch.setattr(devices, "_seconds_of_a_step", lambda *_: pytest.fail("timed"))
+
+    assert devices.choose_precision("auto", CPU, 8, 4, timed=False) == "float32"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    """With the one that always is as the remedy."""
+    with pytest.raises(UsageError, match="no such device") as refusal:
+        devices.choose_device("cuda")
+
+    assert refusal.value.hint == "use --device cpu"
