@@ -17,7 +17,7 @@ from charnn.errors import CharnnError, UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WORTH_IT = 1.2  # reduced precision must be at least this much faster to be chosen
-TRIALS = 10  # steps of a trial; the quickest counts, for others may be busy meanwhile
+TRIALS = 6  # steps of a trial; the quickest counts, for others may be busy meanwhile
 TRIAL_LENGTH = 16  # tokens of each row in a trial
 TRIAL_SHARE = 0.8  # of a trial's speed that training has, optimizer and output included
 

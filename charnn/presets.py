@@ -21,8 +21,11 @@ EPOCHS = {"tiny": 20.0, "small": 12.0, "medium": 10.0, "large": 10.0}
 SMALLEST_TEXT = {"tiny": 0, "small": 20_000, "medium": 60_000, "large": 300_000}
 LEAST_READ = {"tiny": 0, "small": 0.3e6, "medium": 2.5e6, "large": 12e6}
 LARGE_VOCABULARY = 3_000  # from which on the loss is over a part of it: words, hanzi
+TIED_VOCABULARY = 1_000  # from which on a symbol has one vector, for input and output
 FEWEST_SAMPLED, SAMPLED_SHARE = 1024, 8  # symbols drawn: one in so many, but not fewer
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
+# What so many symbols need on their way in, where they are read more often than so.
+INPUT_DROPOUT, INPUT_DROPOUT_FROM = 0.4, 6
 # The network whose speed is measured, and its speed where nothing was: that of two cores.
 REFERENCE = {"hidden_size": 512, "embedding_dim": 128}
 TOKENS_A_MINUTE = 2.4e6
@@ -67,13 +70,16 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     passes = read / max(1, facts.tokens)
     width = settings["hidden_size"] / PRESETS[_largest_for(facts)]["hidden_size"]
     defaults |= _regularised(given, passes * width)
+    if facts.vocab_size >= TIED_VOCABULARY and passes * width > INPUT_DROPOUT_FROM:
+        defaults["input_dropout"] = INPUT_DROPOUT
     steps = read / max(1, settings["batch_size"] * settings["bptt"])
     defaults["warmup_steps"] = min(LONGEST_WARMUP, int(WARMUP_SHARE * steps))
     config = validate(TrainConfig, {**defaults, **given})
+    on_input = f" ({config.input_dropout} on the input)" * (config.input_dropout > 0)
     averaged = " and averaged weights" * config.average
     return config, (
         f"preset {size}, {why}: about {passes:.1f} passes over {facts.tokens:,} tokens, "
-        f"so dropout {config.dropout}{averaged}"
+        f"so dropout {config.dropout}{on_input}{averaged}"
     )
 
 
@@ -84,6 +90,7 @@ def _defaults(size: str, given: Mapping[str, Any], facts: Facts) -> dict[str, An
         defaults["epochs"] = EPOCHS[size]
     if facts.vocab_size >= LARGE_VOCABULARY:
         defaults["sampled_softmax"] = max(FEWEST_SAMPLED, facts.vocab_size // SAMPLED_SHARE)
+    if facts.vocab_size >= TIED_VOCABULARY:
         defaults["tie_weights"] = "embedding_dim" not in given
     if {**defaults, **given}.get("tie_weights") and "embedding_dim" not in given:
         defaults["embedding_dim"] = given.get("hidden_size", defaults["hidden_size"])

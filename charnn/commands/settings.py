@@ -11,7 +11,7 @@ import typer
 
 from charnn import workspace
 from charnn.commands import options
-from charnn.config import TrainConfig, validate
+from charnn.config import NetworkConfig, TrainConfig, validate
 from charnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,17 @@ def asked(context: typer.Context, config: Path | None) -> dict[str, Any]:
     from charnn.yaml_files import read_settings
 
     return options.merged(read_settings(config, TrainConfig), flags)
+
+
+def inherited(model: Path) -> dict[str, Any]:
+    """The shape of a network, for a run that begins with its weights.
+
+    Raises DataError where the file is no model.
+    """
+    from charnn.model_file import read_model
+
+    shape = read_model(model).config
+    return {name: getattr(shape, name) for name in NetworkConfig.model_fields}
 
 
 def resolved(

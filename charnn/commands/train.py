@@ -119,6 +119,9 @@ def train(
         folder = workspace.find_run(resume, runs_dir)
         dataset, chosen = settings.resumed(folder, asked, data_dir, display)
     else:
+        first = workspace.find_model(init_from, runs_dir) if init_from is not None else None
+        if first is not None:
+            asked = {**settings.inherited(first), **asked}
         dataset, chosen = settings.resolved(asked, data_dir, display)
         folder = runs_dir / workspace.check_name(
             name or workspace.next_run_name(runs_dir, dataset.name, chosen.cell)
@@ -137,8 +140,8 @@ def train(
     with Lock(folder), memory_explained(session.config.batch_size):
         if resume is not None:
             session.resume()
-        elif init_from is not None:
-            session.init_from(workspace.find_model(init_from, runs_dir))
+        elif first is not None:
+            session.init_from(first)
         session.record_config()
         return _run(session, display, json=json)
 

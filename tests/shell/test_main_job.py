@@ -216,6 +216,17 @@ def test_print_config_is_a_config_that_can_be_fed_back(trained) -> None:
     assert sorted(path.name for path in (trained.folder / "runs").iterdir()) == before
 
 
+def test_a_run_that_begins_with_weights_has_their_shape(trained) -> None:
+    """Without a flag; the preset would have chosen another."""
+    shape = ("--cell", "gru", "--hidden-size", "20", "--embedding-dim", "12", "--num-layers", "2")
+    trained.run("train", *shape, "--steps", "1", "--name", "first", "-q")
+    given = ("--init-from", "first", "--steps", "1", "--print-config")
+    settings = yaml.safe_load(trained.run("train", *given).stdout)
+
+    assert (settings["cell"], settings["num_layers"]) == ("gru", 2)
+    assert (settings["hidden_size"], settings["embedding_dim"]) == (20, 12)
+
+
 def test_weights_of_another_vocabulary_are_mapped_by_symbol(trained) -> None:
     """--init-from carries over the letters that both know, whatever their numbers."""
     trained.write("other.txt", ("ZZZ " + LAMP) * 30)
