@@ -94,7 +94,9 @@ def train(
     ] = None,
     init_from: Annotated[
         str | None,
-        typer.Option(help="Begin a new run with the weights of this model.", metavar="MODEL"),
+        typer.Option(
+            help="Begin a new run with the weights and the shape of this model.", metavar="MODEL"
+        ),
     ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the resolved settings as YAML, and stop.")
@@ -114,13 +116,14 @@ def train(
     display = Display(quiet=quiet)
     asked = settings.asked(context, config)
     data_dir, runs_dir = workspace.data_dir(data_dir), workspace.runs_dir(runs_dir)
+    first = None  # the model that it begins with
     if resume is not None:
         settings.refuse_with_resume(name, init_from, asked)
         folder = workspace.find_run(resume, runs_dir)
         dataset, chosen = settings.resumed(folder, asked, data_dir, display)
     else:
-        first = workspace.find_model(init_from, runs_dir) if init_from is not None else None
-        if first is not None:
+        if init_from is not None:
+            first = workspace.find_model(init_from, runs_dir)
             asked = {**settings.inherited(first), **asked}
         dataset, chosen = settings.resolved(asked, data_dir, display)
         folder = runs_dir / workspace.check_name(
