@@ -128,7 +128,7 @@ def _size_for(given: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
         and _tokens_to_read({**_defaults(size, given, facts), **given}, facts) >= LEAST_READ[size]
     ]
     size = (in_time or ["tiny"])[-1]
-    return size, why if size == by_text else f"{why} and what {minutes:g} minutes can read"
+    return size, why if size == by_text else f"{why} and {minutes:g} min of this machine"
 
 
 def _tokens_to_read(settings: Mapping[str, Any], facts: Facts) -> float:

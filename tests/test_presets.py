@@ -52,8 +52,8 @@ def test_a_quick_machine_gets_a_wider_network_in_the_same_time() -> None:
     )
 
     assert slow[0].hidden_size < quick[0].hidden_size
-    assert "what 2 minutes can read" in slow[1]
-    assert "what 2 minutes can read" in quick[1]
+    assert "2 min of this machine" in slow[1]
+    assert "2 min of this machine" in quick[1]
 
 
 def test_a_short_run_warms_up_for_a_part_of_it() -> None:
