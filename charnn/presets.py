@@ -33,8 +33,7 @@ LONGEST_WARMUP, WARMUP_SHARE = 50, 0.1  # steps, and the share of a run that the
 # The more often a text is read, the more must be done against learning it by heart: passes up to
 # which a row applies. Where the weights are averaged, the rates need not sink so far.
 REGULARISERS: tuple[tuple[float, dict[str, Any]], ...] = (
-    (1, {"dropout": 0.0}),
-    (2, {"dropout": 0.1}),
+    (2, {"dropout": 0.0}),
     (6, {"dropout": 0.2}),
     (8, {"dropout": 0.4}),
     (14, {"dropout": 0.4, "average": True}),
