@@ -1,7 +1,6 @@
 """A run from dataset to result: divergence rolls back, and the best model is what is kept."""
 
 import pytest
-import torch
 
 from charnn.config import TrainConfig
 from charnn.errors import DivergedError
@@ -18,8 +17,7 @@ def session(tmp_path, dataset):
     )
     session = Session(dataset, config, tmp_path / "run")
     session.run.create(force=False)
-    yield session
-    torch.set_flush_denormal(False)  # a session sets this for its process; the tests share one
+    return session
 
 
 def diverging(monkeypatch, times):
