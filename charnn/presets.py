@@ -3,6 +3,7 @@
 Never knows: files, torch, how training works.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,25 +18,28 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 EPOCHS = {"tiny": 20.0, "small": 12.0, "medium": 10.0, "large": 10.0}
 # Tokens of text that a size is for, and tokens that it must have time to read, so as to be ahead
-# of the size below.
+# of the size below: so many where the text is REFERENCE_TEXT long, more where it is longer and a
+# small network still finds something new in it, up to MOST_READ times as many.
 SMALLEST_TEXT = {"tiny": 0, "small": 20_000, "medium": 60_000, "large": 300_000}
-LEAST_READ = {"tiny": 0, "small": 0.3e6, "medium": 2.5e6, "large": 12e6}
+LEAST_READ = {"tiny": 0, "small": 0.3e6, "medium": 3e6, "large": 12e6}
+REFERENCE_TEXT = 1e6
+MOST_READ = 3
 LARGE_VOCABULARY = 3_000  # from which on the loss is over a part of it: words, hanzi
 TIED_VOCABULARY = 1_000  # from which on a symbol has one vector, for input and output
 FEWEST_SAMPLED, SAMPLED_SHARE = 1024, 8  # symbols drawn: one in so many, but not fewer
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
-# What so many symbols need on their way in, where they are read more often than so.
+# What so many symbols need on their way in, where the wear (as below) is above so much.
 INPUT_DROPOUT, INPUT_DROPOUT_FROM = 0.4, 6
 # The network whose speed is measured, and its speed where nothing was: that of two cores.
 REFERENCE = {"hidden_size": 512, "embedding_dim": 128}
 TOKENS_A_MINUTE = 2.4e6
 LONGEST_WARMUP, WARMUP_SHARE = 50, 0.1  # steps, and the share of a run that they may take
-# The more often a text is read, the more must be done against learning it by heart: passes up to
+# The more often a text is read, the more must be done against learning it by heart: wear up to
 # which a row applies. Where the weights are averaged, the rates need not sink so far.
 REGULARISERS: tuple[tuple[float, dict[str, Any]], ...] = (
-    (2, {"dropout": 0.0}),
+    (4, {"dropout": 0.0}),
     (6, {"dropout": 0.2}),
-    (8, {"dropout": 0.4}),
+    (10, {"dropout": 0.3, "average": True}),
     (14, {"dropout": 0.4, "average": True}),
     (26, {"dropout": 0.5, "average": True}),
     (float("inf"), {"dropout": 0.6, "average": True, "final_lr_frac": 0.3}),
@@ -58,6 +62,8 @@ class Facts:
 def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     """The full configuration, `given` over the preset, and one line that says what was chosen.
 
+    Instead of `auto` the configuration names the preset that `auto` came to.
+
     Raises UsageError where the result makes no sense.
     """
     ranges = {name: value for name, value in given.items() if name != "tie_weights"}
@@ -68,13 +74,13 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     settings = {**defaults, **given}
     read = _tokens_to_read(settings, facts)
     passes = read / max(1, facts.tokens)
-    width = settings["hidden_size"] / PRESETS[_largest_for(facts)]["hidden_size"]
-    defaults |= _regularised(given, passes * width)
-    if facts.vocab_size >= TIED_VOCABULARY and passes * width > INPUT_DROPOUT_FROM:
+    wear = _wear(passes, settings["hidden_size"], facts)
+    defaults |= _regularised(given, wear)
+    if facts.vocab_size >= TIED_VOCABULARY and wear > INPUT_DROPOUT_FROM:
         defaults["input_dropout"] = INPUT_DROPOUT
     steps = read / max(1, settings["batch_size"] * settings["bptt"])
     defaults["warmup_steps"] = min(LONGEST_WARMUP, int(WARMUP_SHARE * steps))
-    config = validate(TrainConfig, {**defaults, **given})
+    config = validate(TrainConfig, {**defaults, **given, "preset": size})
     on_input = f" ({config.input_dropout} on the input)" * (config.input_dropout > 0)
     averaged = " and averaged weights" * config.average
     return config, (
@@ -97,9 +103,24 @@ def _defaults(size: str, given: Mapping[str, Any], facts: Facts) -> dict[str, An
     return defaults
 
 
-def _regularised(given: Mapping[str, Any], passes: float) -> dict[str, Any]:
-    """What so many passes need. Rates that stay high need the average that evens them out."""
-    settings = next(row for most, row in REGULARISERS if passes <= most)
+def _wear(passes: float, width: int, facts: Facts) -> float:
+    """How worn a text gets: passes, where the network is as wide as the text calls for.
+
+    One with fewer weights, its width squared, learns less by heart, and any learns less of a text
+    that is longer.
+    """
+    fitting: int = PRESETS[_largest_for(facts)]["hidden_size"]
+    return passes * (width / fitting) ** 2 / _longer(facts.tokens)
+
+
+def _longer(tokens: int) -> float:
+    """The root of how many times a text is as long as REFERENCE_TEXT; for a shorter one, 1."""
+    return math.sqrt(max(1.0, tokens / REFERENCE_TEXT))
+
+
+def _regularised(given: Mapping[str, Any], wear: float) -> dict[str, Any]:
+    """What so much wear needs. Rates that stay high need the average that evens them out."""
+    settings = next(row for most, row in REGULARISERS if wear <= most)
     if given.get("average") is False:
         return {name: value for name, value in settings.items() if name != "final_lr_frac"}
     return dict(settings)
@@ -120,11 +141,13 @@ def _size_for(given: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
     minutes = given.get("minutes")
     if not minutes:
         return by_text, why
+    longer = min(MOST_READ, _longer(facts.tokens))
     in_time = [
         size
         for size in PRESETS
         if _is_enough_text(size, facts)
-        and _tokens_to_read({**_defaults(size, given, facts), **given}, facts) >= LEAST_READ[size]
+        and _tokens_to_read({**_defaults(size, given, facts), **given}, facts)
+        >= LEAST_READ[size] * longer
     ]
     size = (in_time or ["tiny"])[-1]
     return size, why if size == by_text else f"{why} and {minutes:g} min of this machine"

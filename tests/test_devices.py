@@ -53,6 +53,15 @@ def test_bfloat16_must_be_worth_it(monkeypatch, seconds, chosen) -> None:
     assert devices.choose_precision("auto", CPU, 8, 4) == chosen
 
 
+def test_a_disturbed_trial_does_not_halve_the_speed_of_a_run(monkeypatch) -> None:
+    """Something else may keep a machine busy for as long as a trial takes."""
+    trials = iter([[1.0, 1.0], [1.5, 0.5]])
+    monkeypatch.setattr(devices, "_can_train", lambda *_: True)
+    monkeypatch.setattr(devices, "_seconds_of_a_step", lambda *_: next(trials))
+
+    assert devices.choose_precision("auto", CPU, 8, 4) == "bfloat16"
+
+
 def test_where_runs_must_repeat_no_clock_decides(monkeypatch) -> None:
     """Unless timed, auto is float32 on a CPU."""
     monkeypatch.setattr(devices, "_seconds_of_a_step", lambda *_: pytest.fail("timed"))

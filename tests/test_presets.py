@@ -27,6 +27,16 @@ def test_every_preset_is_valid_for_every_size(name, tokens) -> None:
     assert name in why
 
 
+def test_what_auto_chose_is_recorded_by_its_name() -> None:
+    """So that a run made from the record is the same run, whatever `auto` would choose by then."""
+    recorded, _ = resolve({"minutes": 5.0}, FACTS)
+    again, why = resolve(recorded.model_dump(), Facts(tokens=5_000, vocab_size=9_000))
+
+    assert recorded.preset == "medium"
+    assert again == recorded
+    assert "as asked" in why
+
+
 def test_auto_says_what_it_chose_and_why() -> None:
     """A line with the size of the text in it; larger texts get larger networks."""
     sizes = [resolve({}, Facts(tokens, 66))[0].hidden_size for tokens in (5_000, 50_000, 10**6)]
@@ -43,6 +53,16 @@ def test_time_enough_gets_a_wider_network() -> None:
     ]
 
     assert widths == [256, 512, 768, 512]
+
+
+def test_a_longer_text_keeps_a_narrow_network_busy_for_longer() -> None:
+    """What 256 wide still learns of three million tokens, it has learnt of one by then."""
+    widths = [
+        resolve({"minutes": minutes}, Facts(tokens, 66))[0].hidden_size
+        for minutes, tokens in ((1.333, 10**6), (1.333, 3 * 10**6), (5.0, 10**8))
+    ]
+
+    assert widths == [512, 256, 512]
 
 
 def test_a_quick_machine_gets_a_wider_network_in_the_same_time() -> None:
@@ -100,11 +120,21 @@ def test_a_budget_out_of_range_is_refused_by_name(minutes) -> None:
 
 def test_the_more_often_a_text_is_read_the_more_is_dropped() -> None:
     """And the wider the network is."""
-    rates = [resolve({"epochs": e}, FACTS)[0].dropout for e in (1.0, 4.0, 8.0, 15.0, 50.0)]
+    rates = [resolve({"epochs": e}, FACTS)[0].dropout for e in (1.0, 5.0, 8.0, 13.0, 20.0, 50.0)]
 
     assert rates == sorted(set(rates))
     wide = resolve({"epochs": 10.0, "preset": "large"}, FACTS)[0].dropout
     assert wide > resolve({"epochs": 10.0, "preset": "medium"}, FACTS)[0].dropout
+
+
+def test_of_a_longer_text_less_is_dropped() -> None:
+    """As many passes, but less that could be learnt by heart."""
+    rates = [
+        resolve({"epochs": 6.0}, Facts(tokens, 66))[0].dropout
+        for tokens in (10**6, 3 * 10**6)
+    ]
+
+    assert rates[0] > rates[1] == 0
 
 
 def test_many_passes_average_the_weights_and_keep_the_rates_high() -> None:

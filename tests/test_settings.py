@@ -21,7 +21,7 @@ def choose(tmp_path, dataset):
 
 def test_a_quick_machine_reads_the_text_more_often_and_drops_more(choose, monkeypatch) -> None:
     """The same minutes are more passes there."""
-    monkeypatch.setattr(devices, "tokens_a_minute", lambda *_: 1_000)
+    monkeypatch.setattr(devices, "tokens_a_minute", lambda *_: 200)
     slow = choose({"minutes": 1.0})
     monkeypatch.setattr(devices, "tokens_a_minute", lambda *_: 10**9)
     quick = choose({"minutes": 1.0})
