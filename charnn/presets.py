@@ -29,7 +29,7 @@ TIED_VOCABULARY = 1_000  # from which on a symbol has one vector, for input and 
 FEWEST_SAMPLED, SAMPLED_SHARE = 1024, 8  # symbols drawn: one in so many, but not fewer
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
 # What so many symbols need on their way in, where the wear (as below) is above so much.
-INPUT_DROPOUT, INPUT_DROPOUT_FROM = 0.4, 6
+INPUT_DROPOUT, INPUT_DROPOUT_FROM = 0.4, 12
 # The network whose speed is measured, and its speed where nothing was: that of two cores.
 REFERENCE = {"hidden_size": 512, "embedding_dim": 128}
 TOKENS_A_MINUTE = 2.4e6
@@ -39,7 +39,7 @@ LONGEST_WARMUP, WARMUP_SHARE = 50, 0.1  # steps, and the share of a run that the
 REGULARISERS: tuple[tuple[float, dict[str, Any]], ...] = (
     (4, {"dropout": 0.0}),
     (6, {"dropout": 0.2}),
-    (10, {"dropout": 0.3, "average": True}),
+    (11, {"dropout": 0.3, "average": True}),
     (14, {"dropout": 0.4, "average": True}),
     (26, {"dropout": 0.5, "average": True}),
     (float("inf"), {"dropout": 0.6, "average": True, "final_lr_frac": 0.3}),
@@ -74,7 +74,7 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     settings = {**defaults, **given}
     read = _tokens_to_read(settings, facts)
     passes = read / max(1, facts.tokens)
-    wear = _wear(passes, settings["hidden_size"], facts)
+    wear = _wear(passes, settings, facts)
     defaults |= _regularised(given, wear)
     if facts.vocab_size >= TIED_VOCABULARY and wear > INPUT_DROPOUT_FROM:
         defaults["input_dropout"] = INPUT_DROPOUT
@@ -103,14 +103,13 @@ def _defaults(size: str, given: Mapping[str, Any], facts: Facts) -> dict[str, An
     return defaults
 
 
-def _wear(passes: float, width: int, facts: Facts) -> float:
-    """How worn a text gets: passes, where the network is as wide as the text calls for.
+def _wear(passes: float, settings: Mapping[str, Any], facts: Facts) -> float:
+    """How worn a text gets: passes, where the network has the weights that the text calls for.
 
-    One with fewer weights, its width squared, learns less by heart, and any learns less of a text
-    that is longer.
+    One with fewer learns less by heart, and any learns less of a text that is longer.
     """
-    fitting: int = PRESETS[_largest_for(facts)]["hidden_size"]
-    return passes * (width / fitting) ** 2 / _longer(facts.tokens)
+    weights = _work(settings, facts.vocab_size) / _work(PRESETS[_largest_for(facts)], 0)
+    return passes * weights / _longer(facts.tokens)
 
 
 def _longer(tokens: int) -> float:
@@ -164,7 +163,10 @@ def _tokens_to_read(settings: Mapping[str, Any], facts: Facts) -> float:
 
 
 def _work(settings: Mapping[str, Any], vocab_size: int) -> int:
-    """Multiplications a token takes: four gates a layer, and the symbols that the loss is over."""
+    """Multiplications a token takes: four gates a layer, and the symbols that the loss is over.
+
+    They are also the weights that a token moves.
+    """
     width, inputs = settings["hidden_size"], settings["embedding_dim"]
     depth, drawn = settings.get("num_layers", 1), settings.get("sampled_softmax", 0)
     symbols = min(vocab_size, 2 * drawn) if drawn else vocab_size  # drawn, and those of the batch

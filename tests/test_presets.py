@@ -130,8 +130,7 @@ def test_the_more_often_a_text_is_read_the_more_is_dropped() -> None:
 def test_of_a_longer_text_less_is_dropped() -> None:
     """As many passes, but less that could be learnt by heart."""
     rates = [
-        resolve({"epochs": 6.0}, Facts(tokens, 66))[0].dropout
-        for tokens in (10**6, 3 * 10**6)
+        resolve({"epochs": 6.0}, Facts(tokens, 66))[0].dropout for tokens in (10**6, 3 * 10**6)
     ]
 
     assert rates[0] > rates[1] == 0
