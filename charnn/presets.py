@@ -63,7 +63,6 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     """The full configuration, `given` over the preset, and one line that says what was chosen.
 
     Instead of `auto` the configuration names the preset that `auto` came to.
-
     Raises UsageError where the result makes no sense.
     """
     ranges = {name: value for name, value in given.items() if name != "tie_weights"}
