@@ -38,7 +38,7 @@ LONGEST_WARMUP, WARMUP_SHARE = 50, 0.1  # steps, and the share of a run that the
 # which a row applies. Where the weights are averaged, the rates need not sink so far.
 REGULARISERS: tuple[tuple[float, dict[str, Any]], ...] = (
     (4, {"dropout": 0.0}),
-    (6, {"dropout": 0.2}),
+    (5, {"dropout": 0.2}),
     (11, {"dropout": 0.3, "average": True}),
     (14, {"dropout": 0.4, "average": True}),
     (26, {"dropout": 0.5, "average": True}),
