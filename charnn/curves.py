@@ -15,6 +15,7 @@ Line = Sequence[Point]
 
 STEEP = 0.02  # first share of the way, where a loss may run out of the picture
 LARGEST = 1e30  # that can be drawn
+SMALLEST = 1e-30  # height of a picture: a loss over a smaller one would have no finite place
 AIR = 0.05  # of the height, above and below the curves
 _MINUTE, _HOUR = 60, 3600  # seconds
 
@@ -77,7 +78,7 @@ def y_limits(lines: Iterable[Line]) -> tuple[float, float]:
     last = max(x for x, _ in points)
     low = min(y for _, y in points)
     high = max(y for x, y in points if x >= STEEP * last)
-    air = AIR * (high - low) or AIR * abs(high) or 1.0
+    air = next(air for air in (AIR * (high - low), AIR * abs(high), 1.0) if air > SMALLEST)
     return low - air, high + air
 
 
