@@ -10,6 +10,7 @@ the difference to the default in nats: what is above zero is what the choice ear
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -80,6 +81,7 @@ def taking_turns(
     for seed in range(1, options.seeds + 1):
         for number, choice in enumerate(choices):
             runs[choice].append(trained(options, CHANGES[choice], seed, number, folder))
+            print(f"{choice}, seed {seed}: {losses(runs[choice])[-1]:.4f}", file=sys.stderr)
     return runs
 
 
