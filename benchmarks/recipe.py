@@ -1,10 +1,12 @@
 """What each choice of the default recipe is worth: an ablation; prints a Markdown table.
 
     python benchmarks/recipe.py TEXT [--minutes 1.333] [--seeds 3] [--only NAME…]
+    python benchmarks/recipe.py TEXT --steps 1200 --preset small [--seeds 3] [--only NAME…]
 
 Each row changes one choice of what a plain `charnn train --minutes M` does, and nothing else. The
-time is the same for all, so a choice that is only quicker shows too. Medians over the seeds, and
-the difference to the default in nats: what is above zero is what the choice earns.
+time is the same for all, so a choice that is only quicker shows too. With --steps the steps are
+the same instead, which takes a machine of uneven speed out of it. Medians over the seeds, and the
+difference to the default in nats: what is above zero is what the choice earns.
 """
 
 import argparse
@@ -31,7 +33,7 @@ CHANGES: dict[str, list[str]] = {
     "float32": ["--precision", "float32"],
     "windows in random order": ["--sampler", "random"],
     "half the bptt": ["--bptt", "32"],
-    "twice the bptt, half the rows": ["--bptt", "128", "--batch-size", "32"],
+    "twice the bptt": ["--bptt", "128"],
     "preset small": ["--preset", "small"],
     "preset medium": ["--preset", "medium"],
     "preset large": ["--preset", "large"],
@@ -47,13 +49,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The default recipe without one of its choices.")
     parser.add_argument("text", type=Path)
     parser.add_argument("--minutes", type=float, default=1.333)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--preset", default="auto")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES))
     options = parser.parse_args()
     print(f"{title('torch')}\n")
     with tempfile.TemporaryDirectory() as folder:
         name = prepared(options.text.resolve(), "char", folder)
-        print(f"{name}, {options.minutes:g} minutes, {options.seeds} seeds\n")
+        length = f"{options.steps:,} steps" if options.steps else f"{options.minutes:g} minutes"
+        print(f"{name}, preset {options.preset}, {length}, {options.seeds} seeds\n")
         headers = ("choice", "loss (range)", "against the default", "steps")
         print_table(headers, rows(options, folder))
 
@@ -92,9 +97,10 @@ def losses(runs: Sequence[dict]) -> list[float]:
 def trained(
     options: argparse.Namespace, change: list[str], seed: int, number: int, folder: str
 ) -> dict:
-    arguments = ["--minutes", str(options.minutes), "--seed", str(seed)]
+    length = ["--steps", options.steps] if options.steps else ["--minutes", options.minutes]
+    arguments = [*length, "--preset", options.preset, "--seed", seed]
     arguments += ["--name", f"choice-{number}-{seed}", "-q", "--json", *change]
-    return json.loads(charnn(folder, "train", *arguments))
+    return json.loads(charnn(folder, "train", *map(str, arguments)))
 
 
 if __name__ == "__main__":

@@ -115,14 +115,15 @@ def _quicker_precision(device: torch.device, hidden_size: int, batch_size: int) 
     if device.type != "cpu" or not _can_train(device, "bfloat16", hidden_size, batch_size):
         return "float32"
     sides = [Arithmetic(device, name) for name in ("float32", "bfloat16")]
-    quickest = [math.inf, math.inf]
+    quickest, pause = [math.inf, math.inf], 0.0
     for _ in range(LOOKS):
+        time.sleep(pause)  # what disturbed all of a trial may pass
         begin = time.perf_counter()
         seconds = _seconds_of_a_step(sides, hidden_size, batch_size)
         full, reduced = quickest = list(map(min, quickest, seconds))
         if full > WORTH_IT * reduced:
             return "bfloat16"
-        time.sleep(time.perf_counter() - begin)  # what disturbed all of a trial may pass
+        pause = time.perf_counter() - begin
     return "float32"
 
 

@@ -185,9 +185,8 @@ class Session:
 
     def _validate(self, model: LanguageModel) -> Score:
         """Score on the stated part of the validation split, spread over all of it."""
-        tokens = self.dataset.split("val")
-        streams = max(1, min(VALIDATION_STREAMS, len(tokens) // VALIDATION_WARM_UP))
         val = self.dataset.split("val")
+        streams = max(1, min(VALIDATION_STREAMS, len(val) // VALIDATION_WARM_UP))
         return self._score(model, val, streams, VALIDATION_WARM_UP, self._validation_share)
 
     def _part_to_validate(self) -> float:
