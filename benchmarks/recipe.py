@@ -48,8 +48,9 @@ CHANGES: dict[str, list[str]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="The default recipe without one of its choices.")
     parser.add_argument("text", type=Path)
-    parser.add_argument("--minutes", type=float, default=1.333)
-    parser.add_argument("--steps", type=int)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=1.333)
+    length.add_argument("--steps", type=int)
     parser.add_argument("--preset", default="auto")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES))
@@ -57,8 +58,8 @@ def main() -> None:
     print(f"{title('torch')}\n")
     with tempfile.TemporaryDirectory() as folder:
         name = prepared(options.text.resolve(), "char", folder)
-        length = f"{options.steps:,} steps" if options.steps else f"{options.minutes:g} minutes"
-        print(f"{name}, preset {options.preset}, {length}, {options.seeds} seeds\n")
+        budget = f"{options.steps:,} steps" if options.steps else f"{options.minutes:g} minutes"
+        print(f"{name}, preset {options.preset}, {budget}, {options.seeds} seeds\n")
         headers = ("choice", "loss (range)", "against the default", "steps")
         print_table(headers, rows(options, folder))
 
@@ -97,8 +98,8 @@ def losses(runs: Sequence[dict]) -> list[float]:
 def trained(
     options: argparse.Namespace, change: list[str], seed: int, number: int, folder: str
 ) -> dict:
-    length = ["--steps", options.steps] if options.steps else ["--minutes", options.minutes]
-    arguments = [*length, "--preset", options.preset, "--seed", seed]
+    budget = ["--steps", options.steps] if options.steps else ["--minutes", options.minutes]
+    arguments = [*budget, "--preset", options.preset, "--seed", seed]
     arguments += ["--name", f"choice-{number}-{seed}", "-q", "--json", *change]
     return json.loads(charnn(folder, "train", *map(str, arguments)))
 
