@@ -117,7 +117,7 @@ class TrainConfig(NetworkConfig):
     matrix_lr: float = Field(
         0.05, gt=0, le=1e6, description="Peak learning rate of muon for the matrices."
     )
-    warmup_steps: int = Field(50, ge=0, le=MAX_COUNT, description="Steps of linear warm-up.")
+    warmup_steps: int = Field(0, ge=0, le=MAX_COUNT, description="Steps of linear warm-up.")
     final_lr_frac: float = Field(
         0.02, ge=0, le=1, description="Share of the peak at which the cosine schedule ends."
     )

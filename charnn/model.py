@@ -64,6 +64,15 @@ class LanguageModel(nn.Module):
             self.output.weight.uniform_(-bound, bound)
         self.output.bias.zero_()
 
+    @torch.no_grad()
+    def start_at(self, log_probabilities: npt.NDArray[np.float64]) -> None:
+        """Begin as a model that knows how frequent each symbol is, (V,), and nothing else.
+
+        The output's biases say it, so that no step goes into learning it; after Karpathy, "A
+        recipe for training neural networks", 2019.
+        """
+        self.output.bias.copy_(torch.from_numpy(log_probabilities))
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 SMOOTHING = 0.95  # weight of the past in the mean time of a step
 CALIBRATION_SECONDS = 3.0  # how long speed is measured before the first plan
 CALIBRATION_STEPS = 3  # the first steps are slow; fewer say nothing
+ENOUGH_STEPS = 20  # of which a plan can be made before so many seconds
 MOST_EVALUATING = 0.1  # time of evaluations, as a share of that of steps
 MOST_RESERVED = 0.3  # share of the time left that evaluations may claim, however slow one was
 DEADBAND = 0.03  # a plan moves only if it would miss the budget by more than this share
@@ -59,7 +60,8 @@ class Pace:
     @property
     def calibrated(self) -> bool:
         """Whether enough has been measured for a plan."""
-        return self._steps >= CALIBRATION_STEPS and self._stepping >= CALIBRATION_SECONDS
+        long_enough = self._stepping >= CALIBRATION_SECONDS or self._steps >= ENOUGH_STEPS
+        return self._steps >= CALIBRATION_STEPS and long_enough
 
     def steps_that_fit(self, seconds: float, evaluations: int, reserve: float) -> int:
         """Further steps that fit into `seconds` from now.

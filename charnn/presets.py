@@ -33,7 +33,6 @@ INPUT_DROPOUT, INPUT_DROPOUT_FROM = 0.4, 12
 # The network whose speed is measured, and its speed where nothing was: that of two cores.
 REFERENCE = {"hidden_size": 512, "embedding_dim": 128}
 TOKENS_A_MINUTE = 2.4e6
-LONGEST_WARMUP, WARMUP_SHARE = 50, 0.1  # steps, and the share of a run that they may take
 # The more often a text is read, the more must be done against learning it by heart: wear up to
 # which a row applies. Where the weights are averaged, the rates need not sink so far.
 REGULARISERS: tuple[tuple[float, dict[str, Any]], ...] = (
@@ -77,8 +76,6 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     defaults |= _regularised(given, wear)
     if facts.vocab_size >= TIED_VOCABULARY and wear > INPUT_DROPOUT_FROM:
         defaults["input_dropout"] = INPUT_DROPOUT
-    steps = read / max(1, settings["batch_size"] * settings["bptt"])
-    defaults["warmup_steps"] = min(LONGEST_WARMUP, int(WARMUP_SHARE * steps))
     config = validate(TrainConfig, {**defaults, **given, "preset": size})
     on_input = f" ({config.input_dropout} on the input)" * (config.input_dropout > 0)
     averaged = " and averaged weights" * config.average

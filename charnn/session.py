@@ -11,7 +11,7 @@ import torch
 
 from charnn import devices
 from charnn.api import Model
-from charnn.baselines import ladder
+from charnn.baselines import ladder, unigram
 from charnn.checkpoint import load_newest
 from charnn.config import TrainConfig
 from charnn.corpus import Dataset, Tokens
@@ -84,16 +84,14 @@ class Session:
         dropouts = Dropouts(
             config.dropout, config.input_dropout, config.embedding_dropout, config.weight_dropout
         )
-        shape = config.shape(self.dataset.tokenizer.vocab_size)
-        model = LanguageModel(shape, dropouts).to(arithmetic.device)
+        tokens, tokenizer = self.dataset.split("train"), self.dataset.tokenizer
+        model = LanguageModel(config.shape(tokenizer.vocab_size), dropouts)
+        model.start_at(unigram(tokens, tokenizer.vocab_size, tokenizer.unk_id))
+        model = model.to(arithmetic.device)
         sampler = SAMPLERS[config.sampler](
-            self.dataset.split("train"),
-            config.batch_size,
-            config.bptt,
-            config.seed,
-            vary=config.random_bptt,
+            tokens, config.batch_size, config.bptt, config.seed, vary=config.random_bptt
         )
-        return Training(model, sampler, config, arithmetic, self.dataset.tokenizer.unk_id)
+        return Training(model, sampler, config, arithmetic, tokenizer.unk_id)
 
     @property
     def chars_per_token(self) -> float:

@@ -246,12 +246,11 @@ def _evaluated(training: Training, validate: Validate, pace: Pace) -> Evaluation
 def _calibrated(training: Training, pace: Pace) -> bool:
     """Whether this is the moment for the first plan of a budget in minutes.
 
-    Not later than the warm-up, so that the schedule up to here does not depend on the plan.
+    Up to here the learning rate is that of a run without end.
     """
     if training.steps is not None:
         return False
-    out_of_time = pace.elapsed >= training.budget_seconds
-    return pace.calibrated or training.step >= training.config.warmup_steps or out_of_time
+    return pace.calibrated or pace.elapsed >= training.budget_seconds
 
 
 def _plan(training: Training, pace: Pace, final_evaluation: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charnn.baselines import kneser_ney_nats, unigram_nats, xz_bits
+from charnn.baselines import kneser_ney_nats, unigram, unigram_nats, xz_bits
 
 
 def brute_force(train, held_out, vocab_size, order):
@@ -74,6 +74,15 @@ def test_a_tiny_worked_example() -> None:
     lower = (1 - 1 / 3) / 3 + (1 / 3) * 2 / 3 / 2
 
     assert math.isclose(math.exp(-nats[0]), (2 - 0.2) / 2 + 0.2 * 1 / 2 * lower)
+
+
+def test_frequencies_are_counted_in_pieces(monkeypatch) -> None:
+    """Shares of the counts plus one; what nobody has to predict counts as never seen."""
+    monkeypatch.setattr("charnn.baselines.COUNTED_AT_ONCE", 3)
+    tokens = np.array([0, 0, 0, 0, 1, 1, 2], np.uint8)
+
+    np.testing.assert_allclose(np.exp(unigram(tokens, 4)), np.array([5, 3, 2, 1]) / 11)
+    np.testing.assert_allclose(np.exp(unigram(tokens, 4, 1)), np.array([5, 1, 2, 1]) / 9)
 
 
 def test_unigrams_cost_the_entropy_of_the_source() -> None:

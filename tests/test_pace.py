@@ -32,6 +32,19 @@ def test_steps_fit_into_what_evaluations_leave() -> None:
     assert pace.steps_that_fit(100, 2, 1) == 85
 
 
+def test_a_plan_waits_for_three_seconds_or_for_twenty_steps() -> None:
+    """And for three steps in any case: the first ones are slow."""
+    moments = []
+    for seconds in (0.01, 1.0, 10.0):
+        machine = Machine()
+        pace = Pace(clock=machine)
+        while not pace.calibrated:
+            run(pace, machine, 1, seconds)
+        moments.append(round(machine.now / seconds))
+
+    assert moments == [20, 3, 3]
+
+
 def test_overhead_between_steps_counts() -> None:
     """Painting and saving take their share of every step to come."""
     machine = Machine()

@@ -76,13 +76,6 @@ def test_a_quick_machine_gets_a_wider_network_in_the_same_time() -> None:
     assert "2 min of this machine" in quick[1]
 
 
-def test_a_short_run_warms_up_for_a_part_of_it() -> None:
-    """A tenth of the steps, and never more than fifty."""
-    steps = [resolve({"steps": steps}, FACTS)[0].warmup_steps for steps in (5, 100, 10_000)]
-
-    assert steps == [0, 10, 50]
-
-
 def test_a_large_vocabulary_ties_the_weights() -> None:
     """Unless that is refused, or an embedding of another width is asked for."""
     facts = Facts(10**5, 5_000)
