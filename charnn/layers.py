@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+LONGEST_KEPT = 3.0  # bias at which a gate is 0.95 open: 1 / (1 - 0.95) tokens
+
 State = tuple[Tensor, ...]
 
 
@@ -31,6 +33,8 @@ class RecurrentLayer(nn.Module):
     fused: ClassVar[type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]]
     operation: ClassVar[Callable[..., tuple[Tensor, ...]]]  # the same as a function of its weights
     gates: ClassVar[tuple[str, ...]]  # the blocks of the weight matrices, in PyTorch's order
+    keeping_gate: ClassVar[str] = ""  # the one that multiplies a unit's state
+    writing_gate: ClassVar[str] = ""  # the one that multiplies what is added to it
     state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __init__(self, input_size: int, hidden_size: int, weight_dropout: float = 0.0) -> None:
@@ -62,16 +66,22 @@ class RecurrentLayer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Uniform input weights, orthogonal recurrent weights gate by gate, biases zero.
+        """Uniform input weights, orthogonal recurrent weights gate by gate, time scales by bias.
 
         Orthogonal: Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of
-        learning in deep linear neural networks", 2014.
+        learning in deep linear neural networks", 2014. The keeping gate's biases spread evenly
+        over the units, from one that keeps its state for a token to one that does so for some
+        twenty; the writing gate's are opposite. After Tallec and Ollivier, "Can recurrent neural
+        networks warp time?", 2018. Other biases are zero.
         """
         bound = 1 / math.sqrt(self.hidden_size)
         self.weight_ih.uniform_(-bound, bound)
         for block in self.weight_hh.chunk(len(self.gates)):
             nn.init.orthogonal_(block)
-        self.bias.zero_()
+        spread = torch.linspace(-LONGEST_KEPT, LONGEST_KEPT, self.hidden_size)
+        signs = {self.keeping_gate: 1, self.writing_gate: -1}
+        for gate, block in zip(self.gates, self.bias.chunk(len(self.gates)), strict=True):
+            block.copy_(signs.get(gate, 0) * spread)
         self._second_bias.zero_()
 
     def initial_state(self, batch_size: int) -> State:
@@ -124,25 +134,21 @@ class GRU(RecurrentLayer):
     fused = nn.GRU
     operation = torch.gru
     gates = ("r", "z", "n")
+    keeping_gate = "z"
 
 
 class LSTM(RecurrentLayer):
     """Long short-term memory with input, forget and output gates. Hochreiter and Schmidhuber, 1997.
 
-    c_t = f_t ∘ c_{t-1} + i_t ∘ tanh(g_t) and h_t = o_t ∘ tanh(c_t). The forget gate starts open,
-    with a bias of 1 (Jozefowicz, Zaremba and Sutskever, 2015).
+    c_t = f_t ∘ c_{t-1} + i_t ∘ tanh(g_t) and h_t = o_t ∘ tanh(c_t).
     """
 
     fused = nn.LSTM
     operation = torch.lstm
     gates = ("i", "f", "g", "o")
+    keeping_gate = "f"
+    writing_gate = "i"
     state_names = ("h", "c")
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """As for every layer, and the forget gate's bias 1."""
-        super().reset_parameters()
-        self.bias[self.hidden_size : 2 * self.hidden_size] = 1
 
 
 CELLS: dict[str, type[RecurrentLayer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}

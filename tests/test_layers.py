@@ -91,16 +91,19 @@ def test_carried_state_equals_one_long_pass(name) -> None:
 
 
 @EVERY_CELL
-def test_recurrent_weights_start_orthogonal_and_the_forget_gate_open(name) -> None:
-    """Each gate's recurrent block is orthogonal; an LSTM's forget bias is 1, other biases 0."""
+def test_a_layer_starts_with_orthogonal_weights_and_units_of_many_time_scales(name) -> None:
+    """Forget and update gates from closed to open, the input gate the other way; the rest at 0."""
     layer = CELLS[name](4, 6)
 
     for block in layer.weight_hh.chunk(len(layer.gates)):
         torch.testing.assert_close(block @ block.T, torch.eye(6), rtol=0, atol=1e-5)
-    expected = torch.zeros(len(layer.gates) * 6)
-    if name == "lstm":
-        expected[6:12] = 1
-    assert torch.equal(layer.bias, expected)
+    spread, zeros = torch.linspace(-3, 3, 6), torch.zeros(6)
+    expected = {
+        "rnn": [zeros],
+        "lstm": [-spread, spread, zeros, zeros],
+        "gru": [zeros, spread, zeros],
+    }
+    assert torch.equal(layer.bias, torch.cat(expected[name]))
 
 
 @EVERY_CELL
