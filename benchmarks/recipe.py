@@ -28,7 +28,7 @@ CHANGES: dict[str, list[str]] = {
     "no dropout": ["--dropout", "0"],
     "dropout 0.2": ["--dropout", "0.2"],
     "a constant learning rate": ["--final-lr-frac", "1"],
-    "no warm-up": ["--warmup-steps", "0"],
+    "50 steps of warm-up": ["--warmup-steps", "50"],
     "no clipping": ["--grad-clip", "0"],
     "float32": ["--precision", "float32"],
     "windows in random order": ["--sampler", "random"],
