@@ -18,7 +18,8 @@ from machine import print_table, spread, title
 from quality import prepared
 
 from charnn.corpus import Dataset, open_dataset
-from charnn.layers import LONGEST_KEPT, RecurrentLayer
+from charnn.lab.reach import hold_open
+from charnn.layers import LONGEST_KEPT
 from charnn.model import LanguageModel
 from charnn.presets import Facts, resolve
 from charnn.session import Session
@@ -44,16 +45,14 @@ def half_open(model: LanguageModel) -> None:
 def open_forget_gate(model: LanguageModel) -> None:
     """As Jozefowicz, Zaremba and Sutskever (2015) advise for an LSTM."""
     half_open(model)
-    for gate in keeping_gates(model):
-        gate.fill_(1)
+    hold_open(model, 1)
 
 
 def unopposed(model: LanguageModel) -> None:
     """The gate that writes is half open, however long a unit keeps its state."""
     for layer in model.recurrent_layers():
-        for name, block in gates(layer):
-            if name == layer.writing_gate:
-                block.zero_()
+        if layer.writing_gate:
+            layer.gate_biases()[layer.writing_gate].zero_()
 
 
 def spread_to(bias: float) -> Callable[[LanguageModel], None]:
@@ -70,15 +69,6 @@ def as_before(model: LanguageModel) -> None:
     """All of it taken away."""
     equally_likely(model)
     open_forget_gate(model)
-
-
-def gates(layer: RecurrentLayer) -> Iterator[tuple[str, torch.Tensor]]:
-    return zip(layer.gates, layer.bias.chunk(len(layer.gates)), strict=True)
-
-
-def keeping_gates(model: LanguageModel) -> Iterator[torch.Tensor]:
-    for layer in model.recurrent_layers():
-        yield from (block for name, block in gates(layer) if name == layer.keeping_gate)
 
 
 # What is done to the model, and whether the learning rate is warmed up.
@@ -111,7 +101,7 @@ def main() -> None:
         name = prepared(options.text.resolve(), options.tokenizer, folder)
         print(
             f"{name}, {options.tokenizer}, preset {options.preset}, {options.cell}, "
-            f"{options.steps:,} steps, {options.seeds} seeds\n"
+            f"{options.steps:,} steps, seeds: {options.seeds}\n"
         )
         dataset = open_dataset(Path(folder, "data", name))
         print_table(

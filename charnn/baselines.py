@@ -15,7 +15,6 @@ import numpy.typing as npt
 from charnn.metrics import bits
 
 ORDER = 5
-COUNTED_AT_ONCE = 1 << 22  # tokens; numpy makes 64 bits of each to count them
 LEARNT = 2_000_000  # tokens that the ladder learns from; bounds its time to a few seconds
 
 Tokens = npt.NDArray[np.integer]
@@ -25,21 +24,13 @@ Doubles = npt.NDArray[np.float64]
 
 def unigram_nats(train: Tokens, held_out: Tokens, vocab_size: int) -> Doubles:
     """-ln p of each held-out token, (M,), by its frequency in training."""
-    nats: Doubles = -unigram(train, vocab_size)[held_out]
+    nats: Doubles = -unigram(np.bincount(train, minlength=vocab_size))[held_out]
     return nats
 
 
-def unigram(train: Tokens, vocab_size: int, unk_id: int | None = None) -> Doubles:
-    """Log probability of each symbol, (V,) in nats, by its frequency in training plus one.
-
-    Where `unk_id` is given, it counts as a symbol that was never seen: nobody has to predict it.
-    """
-    counts = np.ones(vocab_size)
-    for begin in range(0, len(train), COUNTED_AT_ONCE):
-        counts += np.bincount(train[begin : begin + COUNTED_AT_ONCE], minlength=vocab_size)
-    if unk_id is not None:
-        counts[unk_id] = 1
-    log_probabilities: Doubles = np.log(counts / counts.sum())
+def unigram(counts: npt.NDArray[np.integer]) -> Doubles:
+    """Log probability of each symbol, (V,) in nats, from how often it was seen, plus one."""
+    log_probabilities: Doubles = np.log((counts + 1) / (counts + 1).sum())
     return log_probabilities
 
 

@@ -178,12 +178,20 @@ def _start_token(train: Tokens, tokenizer: Tokenizer) -> int:
     newline = b"\n"
     if newline in tokenizer.pieces:
         return tokenizer.pieces.index(newline)
-    counts = np.zeros(tokenizer.vocab_size, np.int64)
-    for part in _in_parts(train):  # bincount widens what it counts to 64 bits
-        counts += np.bincount(part, minlength=len(counts))
+    counts = symbol_counts(train, tokenizer)
     if tokenizer.unk_id is not None:
         counts[tokenizer.unk_id] = -1
     return int(counts.argmax())
+
+
+def symbol_counts(ids: Tokens, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+    """How often each symbol stands there, (V,); the one for what is unknown counts as never."""
+    counts = np.zeros(tokenizer.vocab_size, np.int64)
+    for part in _in_parts(ids):  # bincount widens what it counts to 64 bits
+        counts += np.bincount(part, minlength=len(counts))
+    if tokenizer.unk_id is not None:
+        counts[tokenizer.unk_id] = 0
+    return counts
 
 
 def open_dataset(folder: Path) -> Dataset:

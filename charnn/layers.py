@@ -60,6 +60,10 @@ class RecurrentLayer(nn.Module):
         """Biases, (gates·H,)."""
         return self.fused_layer.bias_ih_l0  # type: ignore[return-value]  # a Parameter
 
+    def gate_biases(self) -> dict[str, Tensor]:
+        """The part of the bias that belongs to each gate, (H,), by the gate's name; views."""
+        return dict(zip(self.gates, self.bias.chunk(len(self.gates)), strict=True))
+
     @property
     def _second_bias(self) -> Tensor:
         return self.fused_layer.bias_hh_l0  # type: ignore[return-value]  # a Parameter
@@ -80,8 +84,8 @@ class RecurrentLayer(nn.Module):
             nn.init.orthogonal_(block)
         spread = torch.linspace(-LONGEST_KEPT, LONGEST_KEPT, self.hidden_size)
         signs = {self.keeping_gate: 1, self.writing_gate: -1}
-        for gate, block in zip(self.gates, self.bias.chunk(len(self.gates)), strict=True):
-            block.copy_(signs.get(gate, 0) * spread)
+        for gate, bias in self.gate_biases().items():
+            bias.copy_(signs.get(gate, 0) * spread)
         self._second_bias.zero_()
 
     def initial_state(self, batch_size: int) -> State:

@@ -28,8 +28,8 @@ LARGE_VOCABULARY = 3_000  # from which on the loss is over a part of it: words, 
 TIED_VOCABULARY = 1_000  # from which on a symbol has one vector, for input and output
 FEWEST_SAMPLED, SAMPLED_SHARE = 1024, 8  # symbols drawn: one in so many, but not fewer
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
-# What so many symbols need on their way in: wear (as below) from which on a rate applies.
-INPUT_DROPOUT = ((40, 0.7), (12, 0.4), (0, 0.0))
+# What so many symbols need on their way in: wear (as below) up to which a rate applies.
+INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
 # The network whose speed is measured, and its speed where nothing was: that of two cores.
 REFERENCE = {"hidden_size": 512, "embedding_dim": 128}
 TOKENS_A_MINUTE = 2.4e6
@@ -75,7 +75,7 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     wear = _wear(passes, settings, facts)
     defaults |= _regularised(given, wear)
     if facts.vocab_size >= TIED_VOCABULARY:
-        defaults["input_dropout"] = next(rate for least, rate in INPUT_DROPOUT if wear >= least)
+        defaults["input_dropout"] = next(rate for most, rate in INPUT_DROPOUT if wear <= most)
     config = validate(TrainConfig, {**defaults, **given, "preset": size})
     on_input = f" ({config.input_dropout} on the input)" * (config.input_dropout > 0)
     averaged = " and averaged weights" * config.average

@@ -14,7 +14,7 @@ from charnn.api import Model
 from charnn.baselines import ladder, unigram
 from charnn.checkpoint import load_newest
 from charnn.config import TrainConfig
-from charnn.corpus import Dataset, Tokens
+from charnn.corpus import Dataset, Tokens, symbol_counts
 from charnn.errors import DivergedError
 from charnn.evaluation import WARM_UP, default_streams, evaluate_carried
 from charnn.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
@@ -86,7 +86,7 @@ class Session:
         )
         tokens, tokenizer = self.dataset.split("train"), self.dataset.tokenizer
         model = LanguageModel(config.shape(tokenizer.vocab_size), dropouts)
-        model.start_at(unigram(tokens, tokenizer.vocab_size, tokenizer.unk_id))
+        model.start_at(unigram(symbol_counts(tokens, tokenizer)))
         model = model.to(arithmetic.device)
         sampler = SAMPLERS[config.sampler](
             tokens, config.batch_size, config.bptt, config.seed, vary=config.random_bptt

@@ -1,6 +1,7 @@
 """Datasets: splits, reproducible bytes, and damage that is found."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from charnn.corpus import (
     read_meta,
     split_records,
     split_text,
+    symbol_counts,
     write_dataset,
 )
 from charnn.errors import DataError, StorageError, UsageError
@@ -73,6 +75,20 @@ def test_without_a_newline_the_commonest_token_starts(tmp_path) -> None:
     dataset = open_dataset(tmp_path / "d")
 
     assert dataset.tokenizer.pieces[dataset.start_token] == b"b"
+
+
+def test_symbols_are_counted_part_by_part(monkeypatch) -> None:
+    """As a Counter does, and what is outside the vocabulary counts as never seen."""
+    monkeypatch.setattr("charnn.files.CHUNK", 3)
+    tokenizer = build("word", "a b a c")
+    ids = tokenizer.encode("c a zebra a b a zebra")
+    expected = Counter(index for index in ids.tolist() if index != tokenizer.unk_id)
+
+    assert len(ids) > 3
+    assert tokenizer.unk_id in ids
+    assert symbol_counts(ids, tokenizer).tolist() == [
+        expected[index] for index in range(tokenizer.vocab_size)
+    ]
 
 
 def test_a16_the_same_text_gives_the_same_folder(tmp_path, text) -> None:

@@ -88,6 +88,5 @@ def silence(model: LanguageModel) -> None:
 def hold_open(model: LanguageModel, bias: float) -> None:
     """Let the gates through which a state passes on be open: f of an LSTM, z of a GRU."""
     for layer in model.recurrent_layers():
-        for gate, block in zip(layer.gates, layer.bias.chunk(len(layer.gates)), strict=True):
-            if gate == layer.keeping_gate:
-                block.fill_(bias)
+        if layer.keeping_gate:
+            layer.gate_biases()[layer.keeping_gate].fill_(bias)
