@@ -15,16 +15,16 @@ import numpy.typing as npt
 from charnn import files
 from charnn.config import PrepareConfig
 from charnn.errors import DataError, StorageError, UsageError
+from charnn.splits import SPLITS, Text
 from charnn.tokenizer import Tokenizer
 from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 from charnn.workspace import META_FILE
 
 TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
-SPLITS = ("train", "val", "test")
+OWN = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # names in a folder
 COUNTS = ("tokens", "chars", "bytes", "unknown")  # what the manifest counts of each split
 
-Text = str | bytes
 Tokens = npt.NDArray[np.integer]
 
 
@@ -52,35 +52,6 @@ class Dataset:
         return self.splits[name]
 
 
-def split_text(text: Text, val_frac: float, test_frac: float) -> dict[str, Text]:
-    """Contiguous parts of a text: first train, then val, the tail test; empty ones left out.
-
-    `int(n * 0.9)` symbols to train at a val_frac of 0.1, as nanoGPT divides Tiny Shakespeare.
-    """
-    train_end = int(len(text) * (1 - val_frac - test_frac))
-    val_end = int(len(text) * (1 - test_frac)) if test_frac else len(text)
-    parts = {"train": text[:train_end], "val": text[train_end:val_end], "test": text[val_end:]}
-    return {name: part for name, part in parts.items() if part}
-
-
-def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> dict[str, Text]:
-    """As `split_text`, but of whole lines, in an order that depends on the seed alone.
-
-    Every record ends in a newline, the last one too.
-    """
-    newline: Any = "\n" if isinstance(text, str) else b"\n"
-    lines: list[Any] = text.removesuffix(newline).split(newline)  # not at other "line" characters
-    order = np.random.default_rng(seed).permutation(len(lines))
-    train_end = int(len(lines) * (1 - val_frac - test_frac))
-    val_end = int(len(lines) * (1 - test_frac)) if test_frac else len(lines)
-    chosen = {"train": order[:train_end], "val": order[train_end:val_end], "test": order[val_end:]}
-    return {
-        name: newline.join([lines[i] for i in part]) + newline
-        for name, part in chosen.items()
-        if len(part)
-    }
-
-
 def write_dataset(
     folder: Path,
     splits: Mapping[str, Text],
@@ -94,7 +65,7 @@ def write_dataset(
 
     Returns the manifest, and whether the folder held exactly this already. The same texts and
     settings give the same bytes. Raises UsageError where another dataset is there and `replace`
-    is not set, StorageError where it cannot be written.
+    is not set, StorageError where it cannot be written, or something else is there.
     """
     ids = {name: tokenizer.encode(text) for name, text in splits.items()}
     tokenizer_json = dump_tokenizer(tokenizer).encode()
@@ -114,6 +85,7 @@ def write_dataset(
     manifest = (files.to_json(meta, indent=2) + "\n").encode()
     if folder.exists() and _is_same(folder, manifest):
         return meta, True
+    _refuse_foreign(folder)
     if folder.exists() and not replace:
         raise UsageError(
             f"{folder} exists already and would change", "give another --name, or --force"
@@ -138,6 +110,15 @@ def _is_same(folder: Path, manifest: bytes) -> bool:
         return False
     path.touch()
     return True
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Nothing makes way for a dataset but another: a folder of that name may hold the texts."""
+    hint = "give another --name"
+    if folder.is_dir():
+        files.refuse_foreign(folder, OWN, hint)
+    elif folder.exists():
+        raise StorageError(f"{folder} is a file, not a dataset", hint)
 
 
 def _described(text: Text, ids: Tokens, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from charnn.errors import DataError, StorageError
 TEMPORARY = ".tmp-"  # prefix of everything unfinished; ignored by readers, removed by writers
 OUTGOING = ".old-"  # prefix of a folder that makes way; it comes back if its successor never does
 CHUNK = 1 << 20
+SHOWN_NAMES = 5  # of what is in the way, in a message
 
 
 @contextlib.contextmanager
@@ -184,6 +185,15 @@ def _is_temporary(entry: str, name: str | None) -> bool:
     if name is None:
         return entry.startswith(TEMPORARY)
     return re.fullmatch(re.escape(TEMPORARY + name) + "-[a-z0-9_]+", entry) is not None
+
+
+def refuse_foreign(folder: Path, own: Collection[str], hint: str) -> None:
+    """Raises StorageError with `hint` if there is more in a folder than what is ours by name."""
+    with storage_errors("read", folder):
+        foreign = sorted(path.name for path in folder.iterdir() if path.name not in own)
+    if foreign:
+        some = ", ".join(foreign[:SHOWN_NAMES]) + " …" * (len(foreign) > SHOWN_NAMES)
+        raise StorageError(f"{folder} holds what charnn did not write: {some}", hint)
 
 
 def discard(path: Path) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 from charnn import corpus, files
 from charnn.config import PrepareConfig
-from charnn.corpus import Text, split_records, split_text, write_dataset
+from charnn.corpus import write_dataset
 from charnn.decoding import decode, join_bytes
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.sources import STDIN, Source
+from charnn.splits import Text, split_records, split_text
 from charnn.tokenizer import Tokenizer, build
 from charnn.tokenizer_file import load_tokenizer
 from charnn.workspace import MODEL_FILE

@@ -21,7 +21,7 @@ EPOCHS = {"tiny": 20.0, "small": 12.0, "medium": 10.0, "large": 10.0}
 # of the size below: so many where the text is REFERENCE_TEXT long, more where it is longer and a
 # small network still finds something new in it, up to MOST_READ times as many.
 SMALLEST_TEXT = {"tiny": 0, "small": 20_000, "medium": 60_000, "large": 300_000}
-LEAST_READ = {"tiny": 0, "small": 0.3e6, "medium": 3e6, "large": 12e6}
+LEAST_READ = {"tiny": 0, "small": 0.3e6, "medium": 2.5e6, "large": 12e6}
 REFERENCE_TEXT = 1e6
 MOST_READ = 3
 LARGE_VOCABULARY = 3_000  # from which on the loss is over a part of it: words, hanzi

@@ -13,7 +13,7 @@ from charnn import files
 from charnn.checkpoint import CHECKPOINTS, save_checkpoint
 from charnn.config import TrainConfig
 from charnn.corpus import Dataset
-from charnn.errors import StorageError, UsageError
+from charnn.errors import UsageError
 from charnn.events import Evaluation, Saved, Step, Warned
 from charnn.locks import LOCK_FILE, Lock
 from charnn.metrics import bits, perplexity
@@ -179,10 +179,5 @@ def remove_run(folder: Path) -> None:
     """
     with Lock(folder):
         files.clean_up(folder)
-        foreign = [path.name for path in folder.iterdir() if path.name not in OWN]
-        if foreign:
-            raise StorageError(
-                f"{folder} holds what charnn did not write: {', '.join(sorted(foreign))}",
-                "move it away first, or give another --name",
-            )
+        files.refuse_foreign(folder, OWN, "move it away first, or give another --name")
         shutil.rmtree(folder)

@@ -14,12 +14,11 @@ from charnn.corpus import (
     fingerprint,
     open_dataset,
     read_meta,
-    split_records,
-    split_text,
     symbol_counts,
     write_dataset,
 )
 from charnn.errors import DataError, StorageError, UsageError
+from charnn.splits import split_records, split_text
 from charnn.tokenizer import build
 
 CONFIG = PrepareConfig()
@@ -215,3 +214,24 @@ def test_a_missing_split_names_those_that_are_there(tmp_path, text) -> None:
         open_dataset(tmp_path / "d").split("test")
 
     assert "--test" in caught.value.hint
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_folder_of_texts_never_makes_way(tmp_path, replace) -> None:
+    """`charnn prepare data/novels` names the dataset after its source: the very same folder."""
+    novels = tmp_path / "novels"
+    novels.mkdir()
+    (novels / "emma.txt").write_text("Emma Woodhouse, handsome, clever, and rich")
+    with pytest.raises(StorageError, match=r"did not write: emma\.txt") as refused:
+        write(novels, "abcde" * 40, replace=replace)
+    assert "--force" not in refused.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["novels"]
+    assert (novels / "emma.txt").exists()
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_file_never_makes_way(tmp_path, replace) -> None:
+    (tmp_path / "shakespeare").write_text("To be, or not to be")
+    with pytest.raises(StorageError, match="is a file, not a dataset"):
+        write(tmp_path / "shakespeare", "abcde" * 40, replace=replace)
+    assert (tmp_path / "shakespeare").read_text() == "To be, or not to be"

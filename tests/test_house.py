@@ -46,6 +46,7 @@ FLOORS = {
     "tokenizer": 2,
     "tokenizer_file": 3,
     # dataset
+    "splits": 0,
     "corpus": 4,
     "preparation": 6,
     # sampler

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charnn import cli, tokenizer
 from charnn.config import PrepareConfig
-from charnn.corpus import open_dataset, split_text, write_dataset
+from charnn.corpus import open_dataset, write_dataset
 from charnn.errors import DataError
 from charnn.lab import clipping, gradients, reach, trained_gradients
 from charnn.lab.agreement import Agreement
@@ -21,6 +21,7 @@ from charnn.lab.gradients import GAINS, WAYS, Effort, Reach
 from charnn.lab.trained_gradients import Subject
 from charnn.lab.trials import embedded_book
 from charnn.model_file import ModelFile, write_model
+from charnn.splits import split_text
 from tests.tiny import random_tensors, tiny_config
 
 TINY = Effort(hidden_size=48, rows=8, reach=32, steps=3)

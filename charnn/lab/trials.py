@@ -14,10 +14,11 @@ import torch
 from charnn import tokenizer
 from charnn.catalogue import Catalogue
 from charnn.config import ModelConfig, NetworkConfig, TrainConfig, validate
-from charnn.corpus import Tokens, split_text
+from charnn.corpus import Tokens
 from charnn.devices import Arithmetic
 from charnn.model import LanguageModel
 from charnn.samplers import SAMPLERS
+from charnn.splits import split_text
 from charnn.training import Training
 from charnn.units import Units
 

@@ -11,8 +11,9 @@ import torch
 
 from charnn import cli
 from charnn.config import PrepareConfig, TrainConfig
-from charnn.corpus import Dataset, open_dataset, split_text, write_dataset
+from charnn.corpus import Dataset, open_dataset, write_dataset
 from charnn.session import Session
+from charnn.splits import split_text
 from charnn.tokenizer import build
 from tests.shell.conftest import LAMP, Shell
 

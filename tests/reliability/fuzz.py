@@ -30,7 +30,7 @@ from charnn.checkpoint import load_newest
 from charnn.commands.info import _as_text, _describe_dataset, _describe_model
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, validate
 from charnn.constraints import constrain
-from charnn.corpus import open_dataset, split_text, write_dataset
+from charnn.corpus import open_dataset, write_dataset
 from charnn.curves import Curve
 from charnn.drawing import terminal_curves
 from charnn.errors import CharnnError
@@ -40,6 +40,7 @@ from charnn.model_file import read_model
 from charnn.preparation import prepare
 from charnn.session import Session
 from charnn.sources import read_sources
+from charnn.splits import split_text
 from charnn.state_file import read_state, write_state
 from charnn.stepper import Stepper
 from charnn.tokenizer import TOKENIZERS, build

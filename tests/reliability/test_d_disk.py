@@ -19,13 +19,14 @@ import pytest
 from charnn import files
 from charnn.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
 from charnn.config import PrepareConfig, TrainConfig
-from charnn.corpus import open_dataset, split_text, write_dataset
+from charnn.corpus import open_dataset, write_dataset
 from charnn.errors import StorageError
 from charnn.events import Warned
 from charnn.metrics_file import METRICS_FILE
 from charnn.model_file import read_model
 from charnn.presets import PRESETS
 from charnn.runs import SAVE_SECONDS
+from charnn.splits import split_text
 from charnn.tokenizer import build
 from charnn.yaml_files import read_settings
 from tests.reliability.faults import CALLS, MODES, exit_codes

@@ -1,0 +1,41 @@
+"""Where a text is cut into training, validation and test: by its length, or by its lines.
+
+Never knows: files, tokens.
+"""
+
+from typing import Any
+
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+
+Text = str | bytes
+
+
+def split_text(text: Text, val_frac: float, test_frac: float) -> dict[str, Text]:
+    """Contiguous parts of a text: first train, then val, the tail test; empty ones left out.
+
+    `int(n * 0.9)` symbols to train at a val_frac of 0.1, as nanoGPT divides Tiny Shakespeare.
+    """
+    train_end = int(len(text) * (1 - val_frac - test_frac))
+    val_end = int(len(text) * (1 - test_frac)) if test_frac else len(text)
+    parts = {"train": text[:train_end], "val": text[train_end:val_end], "test": text[val_end:]}
+    return {name: part for name, part in parts.items() if part}
+
+
+def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> dict[str, Text]:
+    """As `split_text`, but of whole lines, in an order that depends on the seed alone.
+
+    Every record ends in a newline, the last one too.
+    """
+    newline: Any = "\n" if isinstance(text, str) else b"\n"
+    lines: list[Any] = text.removesuffix(newline).split(newline)  # not at other "line" characters
+    order = np.random.default_rng(seed).permutation(len(lines))
+    train_end = int(len(lines) * (1 - val_frac - test_frac))
+    val_end = int(len(lines) * (1 - test_frac)) if test_frac else len(lines)
+    chosen = {"train": order[:train_end], "val": order[train_end:val_end], "test": order[val_end:]}
+    return {
+        name: newline.join([lines[i] for i in part]) + newline
+        for name, part in chosen.items()
+        if len(part)
+    }
