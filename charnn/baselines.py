@@ -15,7 +15,8 @@ import numpy.typing as npt
 from charnn.metrics import bits
 
 ORDER = 5
-LEARNT = 2_000_000  # tokens that the ladder learns from; bounds its time to a few seconds
+LEARNT = 2_000_000  # tokens that the ladder learns from; bounds its time to a few seconds,
+JUDGED = 500_000  # as does how many it predicts
 
 Tokens = npt.NDArray[np.integer]
 Ids = npt.NDArray[np.int64]
@@ -114,10 +115,11 @@ def ladder(
 ) -> dict[str, float]:
     """Bits per character of the held-out text: unigram, 5-gram, xz.
 
-    All learn from the last LEARNT tokens of the training text at most. Tokens outside the
-    vocabulary are left out, as they are when a model is scored.
+    All learn from the last LEARNT tokens of the training text at most, and are judged on the
+    first JUDGED of the held-out text. Tokens outside the vocabulary are left out, as they are
+    when a model is scored.
     """
-    train = train[-LEARNT:]
+    train, held_out = train[-LEARNT:], held_out[:JUDGED]
     known = held_out != (-1 if unk_id is None else unk_id)
     text = b"".join([pieces[index] for index in held_out[known]])
     characters = sum(byte & 0xC0 != 0x80 for byte in text)  # noqa: PLR2004 - not a continuation

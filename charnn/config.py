@@ -158,9 +158,9 @@ class TrainConfig(NetworkConfig):
     threads: int | None = Field(None, ge=1, le=4096, description="CPU threads; default: all.")
 
     def shape(self, vocab_size: int) -> ModelConfig:
-        """The network that this asks for on so many symbols."""
+        """The network that this asks for on so many symbols. Raises UsageError."""
         values = {name: getattr(self, name) for name in NetworkConfig.model_fields}
-        return ModelConfig(**values, vocab_size=vocab_size)
+        return validate(ModelConfig, {**values, "vocab_size": vocab_size})
 
     @model_validator(mode="after")
     def _one_budget_at_most(self) -> Self:

@@ -110,9 +110,9 @@ def choose_precision(
 
 
 def _quicker_precision(device: torch.device, hidden_size: int, batch_size: int) -> str:
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    if device.type != "cpu" or not _can_train(device, "bfloat16", hidden_size, batch_size):
+    if device.type == "mps" or not _multiplies_bfloat16(device):
+        return "float32"
+    if not _can_train(device, "bfloat16", hidden_size, batch_size):
         return "float32"
     sides = [Arithmetic(device, name) for name in ("float32", "bfloat16")]
     quickest, pause = [math.inf, math.inf], 0.0
@@ -125,6 +125,14 @@ def _quicker_precision(device: torch.device, hidden_size: int, batch_size: int) 
             return "bfloat16"
         pause = time.perf_counter() - begin
     return "float32"
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU does so itself; of a CPU the trial will tell."""
+    if device.type != "cuda":
+        return True
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _can_train(device: torch.device, name: str, hidden_size: int, batch_size: int) -> bool:

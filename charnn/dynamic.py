@@ -47,6 +47,7 @@ def gradient_sizes(
     model: LanguageModel, train: Tokens, unk_id: int | None, segment: int
 ) -> dict[str, Tensor]:
     """Root mean square of each weight's gradient over batches of the training text."""
+    model = _learning(model)
     rows = max(1, min(STATISTICS_BATCH, (len(train) - 1) // segment))
     sampler = SequentialSampler(train, rows, segment)
     weights = model.named_tensors()
@@ -90,7 +91,7 @@ class LearningReader:
     def __init__(
         self, model: LanguageModel, sizes: dict[str, Tensor], unk_id: int | None, rates: Rates
     ) -> None:
-        self.model, self.unk_id, self.segment = copy.deepcopy(model).eval(), unk_id, rates.segment
+        self.model, self.unk_id, self.segment = _learning(model), unk_id, rates.segment
         self.follow = follower(self.model, sizes, rates)
         self.restart()
 
@@ -122,6 +123,7 @@ def follower(
     average = sum(float(size.sum()) for size in sizes.values()) / sum(
         size.numel() for size in sizes.values()
     )
+    average = max(average, EPSILON)  # where there is but one symbol, no gradient ever is
     steps = [rates.lr / (size + EPSILON) for size in sizes.values()]
     returns = [(rates.decay * size / average).clamp(max=1.0) for size in sizes.values()]
 
@@ -142,6 +144,14 @@ def tune(evaluate: Callable[[Rates], Score], segment: int = Rates.segment) -> Ra
     """The rates, of a small grid, with the lowest loss."""
     grid = [Rates(lr, decay, segment) for lr, decay in itertools.product(LRS, DECAYS)]
     return min(grid, key=lambda rates: evaluate(rates).loss)
+
+
+def _learning(model: LanguageModel) -> LanguageModel:
+    """A copy that can learn: cuDNN computes gradients in training mode alone.
+
+    Nothing is dropped all the same, in a model that was read from a file.
+    """
+    return copy.deepcopy(model).train()
 
 
 def _on(model: LanguageModel, ids: npt.NDArray[np.integer]) -> Tensor:

@@ -24,7 +24,7 @@ def inherit(model: LanguageModel, tokenizer: Tokenizer, path: Path) -> int:
     rows = _shared_symbols(tokenizer.pieces, loaded.tokenizer.pieces)
     with torch.no_grad():
         for name, tensor in own.items():
-            theirs = torch.tensor(loaded.tensors.get(name, ()))
+            theirs = torch.tensor(loaded.tensors.get(name, ()), device=tensor.device)
             by_symbol = name.startswith(("embedding.", "output."))
             if (
                 len(own) != len(loaded.tensors)

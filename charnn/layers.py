@@ -96,29 +96,47 @@ class RecurrentLayer(nn.Module):
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run T steps from `state`; the state after the last one comes back."""
         before = tuple(part.unsqueeze(0) for part in state)
-        if self.training and self.weight_dropout:
-            outputs, *after = self._with_dropped_weights(inputs, before)
+        dtype = _reduced_on_gpu(inputs.device)
+        if dtype is not None or (self.training and self.weight_dropout):
+            outputs, *after = self._as_function(inputs, before, dtype)
         elif len(before) == 1:
             outputs, *after = self.fused_layer(inputs, before[0])
         else:
             outputs, after = self.fused_layer(inputs, before)
         return outputs, tuple(part.squeeze(0) for part in after)
 
-    def _with_dropped_weights(self, inputs: Tensor, before: State) -> tuple[Tensor, ...]:
-        dropped = F.dropout(self.weight_hh, self.weight_dropout)
+    def _as_function(
+        self, inputs: Tensor, before: State, dtype: torch.dtype | None
+    ) -> tuple[Tensor, ...]:
+        """The same with weights that are not the layer's own: dropped, or in another type."""
+        dropped = F.dropout(self.weight_hh, self.weight_dropout, self.training)
         weights = [self.weight_ih, dropped, self.bias, self._second_bias]
+        if dtype is None:
+            return self._operated(inputs, before, weights)
+        with torch.autocast(inputs.device.type, enabled=False):
+            before = tuple(part.to(dtype) for part in before)
+            return self._operated(inputs.to(dtype), before, [part.to(dtype) for part in weights])
+
+    def _operated(self, inputs: Tensor, before: State, weights: list[Tensor]) -> tuple[Tensor, ...]:
         state = before[0] if len(before) == 1 else before
         has_biases, layers, rate, training, bidirectional, batch_first = (
             True,
             1,
             0.0,
-            True,
+            self.training,
             False,
             True,
         )
         return type(self).operation(
             inputs, state, weights, has_biases, layers, rate, training, bidirectional, batch_first
         )
+
+
+def _reduced_on_gpu(device: torch.device) -> torch.dtype | None:
+    """The type to cast to by hand: on a GPU autocast runs cuDNN's layers in float16, always."""
+    if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
+        return None
+    return torch.get_autocast_dtype("cuda")
 
 
 class RNN(RecurrentLayer):

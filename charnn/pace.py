@@ -12,6 +12,7 @@ SMOOTHING = 0.95  # weight of the past in the mean time of a step
 CALIBRATION_SECONDS = 3.0  # how long speed is measured before the first plan
 CALIBRATION_STEPS = 3  # the first steps are slow; fewer say nothing
 ENOUGH_STEPS = 20  # of which a plan can be made before so many seconds
+EVALUATIONS = 20  # in a run, where nobody says after how many steps
 MOST_EVALUATING = 0.1  # time of evaluations, as a share of that of steps
 MOST_RESERVED = 0.3  # share of the time left that evaluations may claim, however slow one was
 DEADBAND = 0.03  # a plan moves only if it would miss the budget by more than this share
@@ -63,17 +64,20 @@ class Pace:
         long_enough = self._stepping >= CALIBRATION_SECONDS or self._steps >= ENOUGH_STEPS
         return self._steps >= CALIBRATION_STEPS and long_enough
 
-    def steps_that_fit(self, seconds: float, evaluations: int, reserve: float) -> int:
-        """Further steps that fit into `seconds` from now.
-
-        `evaluations` are still to come between them; `reserve` is kept free for the end, in
-        units of one evaluation.
-        """
+    def steps_that_fit(self, seconds: float, evaluations: int) -> int:
+        """Further steps that fit into `seconds` from now, so many evaluations between them."""
         session = self._clock() - self._begin
         overhead = (session - self._stepping - self._evaluating) / max(1, self._steps)
-        wanted = (evaluations + reserve) * self.evaluation_seconds
+        wanted = evaluations * self.evaluation_seconds
         room = seconds - min(wanted, MOST_RESERVED * seconds)
         return max(0, int(room / (self.step_seconds + overhead)))
+
+    def evaluation_interval(self, steps: int, given: int | None, *, timed: bool) -> int:
+        """Steps between the evaluations of a run of so many, if none are `given`.
+
+        They depend on the clock only where the run is `timed`.
+        """
+        return given or max(1, steps // EVALUATIONS, self.least_interval() if timed else 1)
 
     def least_interval(self) -> int:
         """The fewest steps between evaluations at which these take but a small share."""

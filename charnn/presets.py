@@ -64,8 +64,7 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     Instead of `auto` the configuration names the preset that `auto` came to.
     Raises UsageError where the result makes no sense.
     """
-    ranges = {name: value for name, value in given.items() if name != "tie_weights"}
-    validate(TrainConfig, ranges)  # before anything is reckoned with them
+    validate(TrainConfig, given)  # before anything is reckoned with them
     asked = given.get("preset", "auto")
     size, why = _size_for(given, facts) if asked == "auto" else (asked, "as asked")
     defaults = _defaults(size, given, facts)
@@ -77,6 +76,7 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     if facts.vocab_size >= TIED_VOCABULARY:
         defaults["input_dropout"] = next(rate for most, rate in INPUT_DROPOUT if wear <= most)
     config = validate(TrainConfig, {**defaults, **given, "preset": size})
+    config.shape(facts.vocab_size)  # whose widths must agree
     on_input = f" ({config.input_dropout} on the input)" * (config.input_dropout > 0)
     averaged = " and averaged weights" * config.average
     return config, (

@@ -3,8 +3,9 @@
 Never knows: the command line, what a person sees.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,9 +15,8 @@ from charnn.api import Model
 from charnn.baselines import ladder, unigram
 from charnn.checkpoint import load_newest
 from charnn.config import TrainConfig
-from charnn.corpus import Dataset, Tokens, symbol_counts
+from charnn.corpus import Dataset, symbol_counts
 from charnn.errors import DivergedError
-from charnn.evaluation import WARM_UP, default_streams, evaluate_carried
 from charnn.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
 from charnn.inheritance import inherit
 from charnn.metrics import Score
@@ -28,26 +28,26 @@ from charnn.runs import Run
 from charnn.samplers import SAMPLERS, fitting_batch_size
 from charnn.training import Training, train
 from charnn.training_state import TrainingState, capture, restore
-from charnn.units import Units
+from charnn.validation import Validator
 
-VALIDATION_SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read
-LEAST_VALIDATION = 8192  # tokens
 ROLL_BACKS = 3  # times that a run may diverge before it is given up
+GOOD_EVERY = 200  # steps after which a state counts as good though it was not validated
 SAMPLE_TOKENS = 200  # in a sample shown while training
-VALIDATION_STREAMS = 32
-VALIDATION_WARM_UP = 128  # tokens; enough to rank one model against an earlier one
 
 
 class Session:
     """One run with its parts built and, on resuming, its state restored.
 
     Building it resolves device, precision, threads and batch size; `notes` says what was adapted.
-    What `check` raises ends a validation, which a resumed run then makes anew.
+    What the validator's check raises ends a validation, which a resumed run then makes anew. A
+    budget in minutes counts from `began`, in seconds of time.perf_counter, or from here.
     """
 
-    def __init__(self, dataset: Dataset, config: TrainConfig, folder: Path) -> None:
+    def __init__(
+        self, dataset: Dataset, config: TrainConfig, folder: Path, began: float | None = None
+    ) -> None:
+        self._began = time.perf_counter() if began is None else began
         self.dataset = dataset
-        self.check: Callable[[], None] = lambda: None  # called between the parts of a validation
         self.notes: list[str] = []
         devices.configure(config.threads, deterministic=config.deterministic)
         device = devices.choose_device(config.device)
@@ -65,8 +65,10 @@ class Session:
             }
         )
         self.run = Run(folder, dataset, self.config)
-        self.training = self._build(devices.Arithmetic(device, precision))
-        self._validation_share = self._part_to_validate()
+        arithmetic = devices.Arithmetic(device, precision)
+        self.training = self._build(arithmetic)
+        self.validator = Validator(dataset, arithmetic)
+        self.training.validation_share = self.validator.share(self._planned_tokens())
 
     def _fitting_batch_size(self, config: TrainConfig) -> int:
         tokens = len(self.dataset.split("train"))
@@ -93,14 +95,20 @@ class Session:
         )
         return Training(model, sampler, config, arithmetic, tokenizer.unk_id)
 
+    def _planned_tokens(self) -> float:
+        """About how many tokens the run will train on."""
+        if self.config.minutes is not None:
+            return self.config.minutes * TOKENS_A_MINUTE
+        return (self.training.steps or 0) * self.config.batch_size * self.config.bptt
+
     @property
     def chars_per_token(self) -> float:
         """Characters that a token of the training split stands for, on average."""
         train = self.dataset.meta["splits"]["train"]
         return float(train["chars"] / max(1, train["tokens"]))
 
-    def resume(self) -> None:
-        """Go on from the run's newest whole checkpoint.
+    def resume(self, *, new_rates: bool = False) -> None:
+        """Go on from the run's newest whole checkpoint; with `new_rates` none of them is halved.
 
         Raises DataError where there is none, UsageError where dataset or shape differ.
         """
@@ -113,6 +121,10 @@ class Session:
                 "their last digits from those of a run that was never stopped"
             )
         self._go_back_to(state)
+        if new_rates:
+            self.training.lr_scale = 1.0
+        if self.config.minutes is not None:  # a new budget: how many steps it is remains to be seen
+            self.training.steps = None
 
     def init_from(self, path: Path) -> None:
         """Begin with the weights of a model. Raises DataError where the shapes differ."""
@@ -128,11 +140,12 @@ class Session:
         A divergence leads back to the last good state, with half the learning rate; raises
         DivergedError when that has been tried ROLL_BACKS times.
         """
+        self.training.budget_seconds -= time.perf_counter() - self._began
         good = capture(self.training, self.dataset.fingerprint)
         while True:
             try:
                 for event in self._events():
-                    if isinstance(event, Evaluation):
+                    if self._is_good(event, good):
                         good = capture(self.training, self.dataset.fingerprint)
                     yield event
                 return
@@ -141,16 +154,37 @@ class Session:
                     raise self._given_up(good, error) from None
                 yield self._roll_back(good, error)
 
+    def _is_good(self, event: Event, last: TrainingState) -> bool:
+        """Whether to go back to here should the run diverge: it was validated, or nothing is."""
+        if isinstance(event, Evaluation):
+            return True
+        if self.has_val and not self.config.eval_every:
+            return False
+        return self.training.step - last.counters.step >= GOOD_EVERY
+
     def _events(self) -> Iterator[Event]:
-        validate = self._validate if "val" in self.dataset.splits else None
-        final = 2 / self._validation_share  # of all the split, and of as much of the other one
-        for event in self.run.record(self.training, train(self.training, validate, final)):
+        validate = self._validate if self.has_val else None
+        for event in self.run.record(self.training, train(self.training, validate, self._closing)):
             yield event
             if isinstance(event, Saved):
                 self.record_config()
+                self._keep_last()
             every = self.config.sample_every
             if every and isinstance(event, Step) and event.step % every == 0:
                 yield Sampled(event.step, self.sample())
+
+    @property
+    def has_val(self) -> bool:
+        """Whether there is text to validate on."""
+        return "val" in self.dataset.splits
+
+    def _validate(self, model: LanguageModel) -> Score:
+        return self.validator.on_the_way(model, self.training.validation_share)
+
+    @property
+    def _closing(self) -> float:
+        """What the scoring at the end takes, in units of one validation."""
+        return self.validator.validations_at_end(self.training.validation_share)
 
     def _go_back_to(self, state: TrainingState) -> None:
         restore(self.training, state, self.dataset.fingerprint)
@@ -173,53 +207,13 @@ class Session:
         return DivergedError(
             error.message,
             f"{error.hint}; step {self.training.step:,} was good: "
-            f"charnn train --resume {self.run.folder} --lr …",
+            f"charnn train --resume {self.run.folder} --lr … --matrix-lr …",
         )
 
     def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
         """What the network writes as it is now; touches nothing that training depends on."""
         model = Model(self.run.model_of(self.training, {}))
         return "".join(model.generate(max_new_tokens=tokens, seed=self.training.step))
-
-    def _validate(self, model: LanguageModel) -> Score:
-        """Score on the stated part of the validation split, spread over all of it."""
-        val = self.dataset.split("val")
-        streams = max(1, min(VALIDATION_STREAMS, len(val) // VALIDATION_WARM_UP))
-        return self._score(model, val, streams, VALIDATION_WARM_UP, self._validation_share)
-
-    def _part_to_validate(self) -> float:
-        """The share of the validation split that is read during training.
-
-        It depends on the length of the run where that is known from the start, and is settled
-        then, for only losses of the same text compare.
-        """
-        if self.config.minutes is not None:
-            planned = self.config.minutes * TOKENS_A_MINUTE
-        else:
-            planned = (self.training.steps or 0) * self.config.batch_size * self.config.bptt
-        wanted = max(LEAST_VALIDATION, VALIDATION_SHARE * planned)
-        return min(1.0, wanted / len(self.dataset.splits.get("val", (0,))))
-
-    def _score(
-        self,
-        model: LanguageModel,
-        tokens: Tokens,
-        streams: int,
-        warm_up: int = WARM_UP,
-        share: float = 1.0,
-    ) -> Score:
-        units, start_token = Units.of(self.dataset.tokenizer), self.dataset.start_token
-        with self._listening(model), self.training.arithmetic.autocast():
-            return evaluate_carried(model, tokens, units, start_token, streams, warm_up, share)
-
-    @contextlib.contextmanager
-    def _listening(self, model: LanguageModel) -> Iterator[None]:
-        """Inside the block every pass through the model is preceded by `self.check`."""
-        hook = model.register_forward_pre_hook(lambda *_: self.check())
-        try:
-            yield
-        finally:
-            hook.remove()
 
     def record_config(self) -> None:
         """Record the configuration that repeats this run: minutes become steps once known."""
@@ -232,36 +226,44 @@ class Session:
         """Write a checkpoint now, and a model where none was kept yet. Raises StorageError."""
         saved = self.run.save(self.training)
         self.record_config()
-        if not self.run.model_path.exists():
-            self.run.write_model(self.training, {"step": self.training.step})
+        self._keep_last()
         return saved
+
+    def _keep_last(self) -> None:
+        """Write the network as it is, where no validation tells which was the best one."""
+        if self.has_val and self.run.model_path.exists():
+            return
+        averaged = bool(self.training.average.updates)
+        with self.training.kept_weights(averaged=averaged):
+            metrics = {"step": self.training.step, "averaged": averaged}
+            self.run.write_model(self.training, metrics)
 
     def finish(self) -> Result:
         """Save the last state, and score the best model on the whole validation split."""
-        if "val" not in self.dataset.splits:
-            self.run.write_model(self.training, {"step": self.training.step})
+        if not self.has_val:
             self.training.best_step = self.training.step
         self.save()
         return self._result(self._score_best())
 
     def _score_best(self) -> dict[str, Score]:
-        """Scores of the kept model on the validation split, and on as much of the training one.
+        """Scores of the kept model on the validation split, and on the end of the training one.
 
         That on the validation split is noted in the model's file.
         """
-        if "val" not in self.dataset.splits:
+        if not self.has_val:
             return {}
-        val, train = self.dataset.split("val"), self.dataset.split("train")
+        share = self.training.closing_share(self._closing)
+        if share < 1:
+            self.notes.append(
+                f"{share:.0%} of the validation split was scored, as much as the minutes allow; "
+                "charnn eval reads all of it"
+            )
         model = self.training.model
         own = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
         best = read_model(self.run.model_path)
         try:
             model.load_tensors({name: torch.from_numpy(t) for name, t in best.tensors.items()})
-            streams = default_streams(len(val))
-            scores = {
-                "val": self._score(model, val, streams),
-                "train": self._score(model, train[-len(val) :], streams),
-            }
+            scores = self.validator.at_end(model, share)
             self.run.write_model(self.training, {**best.metrics, "val": scores["val"].as_dict()})
         finally:
             model.load_tensors(own)
@@ -272,6 +274,7 @@ class Session:
         model = Model(read_model(self.run.model_path))
         return "".join(model.generate(max_new_tokens=tokens, seed=self.config.seed))
 
+    @cached_property
     def ladder(self) -> dict[str, float]:
         """Bits per character of the validation text without a network."""
         tokenizer = self.dataset.tokenizer

@@ -27,9 +27,9 @@ from charnn.optimizers import build_optimizers, lr_factor, set_lr
 from charnn.pace import Pace, plan_holds
 from charnn.samplers import IGNORE, Batch, Sampler
 
-EVALUATIONS = 20  # validations in a run, where eval_every is not given
 AVERAGE_FROM = 0.5  # share of the steps after which the weights are averaged
 AVERAGE_OVER = 0.1  # share of the steps that the average looks back over
+MOST_CLOSING = 0.2  # share of a budget in minutes that the scoring at its end may take
 MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
 Validate = Callable[[LanguageModel], Score]
 
@@ -61,6 +61,8 @@ class Training:
         self.hidden: State | None = None
         self.steps = planned_steps(config, sampler)  # None until a time budget is calibrated
         self.budget_seconds = 60 * (config.minutes or math.inf)
+        self.validation_share = 1.0  # of the validation split, read at each validation
+        self.validation_seconds = 0.0  # that the last one took, for one set of weights
         self.step = 0
         self.tokens = 0
         self.seconds = 0.0
@@ -154,15 +156,16 @@ class Training:
         limit = self.config.grad_clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
         finite = math.isfinite(norm) and math.isfinite(loss)
+        if finite:  # else none may move: what overflowed in one is in the norm that clips all
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
+        self.scaler.update()
         self.skipped = 0 if finite else self.skipped + 1
         if not finite and not (self.scaler.is_enabled() and self.skipped < MAX_SKIPPED):
             raise DivergedError(
                 f"training diverged at step {self.step + 1}: loss {loss}, gradient norm {norm}",
                 "try a lower --lr or a lower --grad-clip",
             )
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
-        self.scaler.update()
         return norm
 
     def evaluate(self, validate: Validate) -> Evaluation:
@@ -186,6 +189,11 @@ class Training:
         if averaged:
             return self.average.swapped_in(self.model.named_tensors())
         return contextlib.nullcontext()
+
+    def closing_share(self, validations: float) -> float:
+        """How much of a scoring at the end, as long as so many validations, its time allows."""
+        wanted = validations * self.validation_seconds
+        return min(1.0, MOST_CLOSING * self.budget_seconds / wanted) if wanted else 1.0
 
     @property
     def is_over(self) -> bool:
@@ -217,7 +225,7 @@ def train(
         first_plan = _calibrated(training, pace)
         if validate and (first_plan or _evaluation_is_due(training, pace)):
             yield _evaluated(training, validate, pace)
-        if first_plan or training.steps is not None:
+        if pace.calibrated or first_plan:
             _plan(training, pace, final_evaluation)
 
 
@@ -240,6 +248,7 @@ def _evaluated(training: Training, validate: Validate, pace: Pace) -> Evaluation
     with pace.evaluating():
         evaluation = training.evaluate(validate)
     training.seconds = pace.elapsed
+    training.validation_seconds = pace.evaluation_seconds / (1 + bool(training.average.updates))
     return evaluation
 
 
@@ -257,29 +266,24 @@ def _plan(training: Training, pace: Pace, final_evaluation: float) -> None:
     """Set or correct the number of steps, where minutes are the budget."""
     if training.config.minutes is None or training.step == training.steps:
         return
-    left = training.budget_seconds - pace.elapsed
-    rough = training.step + pace.steps_that_fit(left, 0, 0)
-    evaluations = (rough - training.step) // _evaluation_interval(training.config, rough, pace)
-    steps = training.step + pace.steps_that_fit(left, evaluations, final_evaluation)
+    closing = final_evaluation * training.validation_seconds
+    closing *= training.closing_share(final_evaluation)
+    left = training.budget_seconds - pace.elapsed - closing
+    rough = training.step + pace.steps_that_fit(left, 0)
+    every = pace.evaluation_interval(rough, training.config.eval_every, timed=True)
+    evaluations = (rough - training.step) // every
+    steps = training.step + pace.steps_that_fit(left, evaluations)
     if training.steps is None or not plan_holds(training.steps, steps):
         training.steps = steps
-
-
-def _evaluation_interval(config: TrainConfig, steps: int, pace: Pace) -> int:
-    """Steps between validations; it depends on time only where minutes are the budget."""
-    if config.eval_every:
-        return config.eval_every
-    return max(1, steps // EVALUATIONS, pace.least_interval() if config.minutes else 1)
 
 
 def _evaluation_is_due(training: Training, pace: Pace) -> bool:
     if training.steps is None or training.evaluated_at == training.step:
         return False
-    every = _evaluation_interval(training.config, training.steps, pace)
-    if training.config.minutes:  # the interval may move, and no multiple of it may be met
-        due = training.step - training.evaluated_at >= every
-    else:
-        due = training.step % every == 0
+    timed = training.config.minutes is not None
+    every = pace.evaluation_interval(training.steps, training.config.eval_every, timed=timed)
+    # Where the interval may move, no multiple of it may ever be met.
+    due = training.step - training.evaluated_at >= every if timed else training.step % every == 0
     return due or training.step == training.steps
 
 

@@ -47,6 +47,7 @@ class Counters(Settings):
     evaluations_since_best: int = Field(ge=0, le=MAX_COUNT)
     lr_scale: float = Field(gt=0, le=1)
     average_updates: int = Field(ge=0, le=MAX_COUNT)
+    validation_share: float | None = Field(None, gt=0, le=1)
     scaler: dict[str, float | int]
 
 
@@ -89,6 +90,7 @@ def capture(training: Training, fingerprint: str) -> TrainingState:
         evaluations_since_best=training.evaluations_since_best,
         lr_scale=training.lr_scale,
         average_updates=training.average.updates,
+        validation_share=training.validation_share,
         scaler=training.scaler.state_dict(),
     )
     return TrainingState(_tensors(training), counters)
@@ -109,9 +111,11 @@ def _tensors(training: Training) -> dict[str, Tensor]:
         tensors[f"hidden.{index}"] = part
     tensors |= {f"average.{name}": part for name, part in training.average.tensors.items()}
     tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        for index, part in enumerate(torch.cuda.get_rng_state_all()):
-            tensors[f"random.cuda.{index}"] = part
+    device = training.model.device
+    if device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        tensors["random.mps"] = torch.mps.get_rng_state()
     return {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
 
 
@@ -134,7 +138,7 @@ def restore(training: Training, state: TrainingState, fingerprint: str) -> None:
     try:
         _restore_tensors(training, state.tensors)
         _restore_counters(training, state.counters)
-        _restore_random(_group(state.tensors, "random."))
+        _restore_random(_group(state.tensors, "random."), training.model.device)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{state.source} does not fit this run: {error}") from None
 
@@ -205,7 +209,8 @@ def _hidden(training: Training, stored: Mapping[str, Tensor]) -> State | None:
         raise ValueError("the hidden state has another shape")
     if training.config.sampler == "sequential" and len(hidden[0]) != training.config.batch_size:
         raise ValueError("the hidden state has another number of streams")
-    return tuple(part.to(training.model.device) for part in hidden)
+    # It was in the precision of the run, which may be another one now.
+    return tuple(part.to(training.model.device, torch.float32) for part in hidden)
 
 
 def _shapes(parts: Iterable[Tensor]) -> list[torch.Size]:
@@ -229,14 +234,19 @@ def _restore_counters(training: Training, counters: Counters) -> None:
     training.average.updates = counters.average_updates
     if training.config.minutes is not None:
         training.steps = counters.steps
-    training.scaler.load_state_dict(dict(counters.scaler))
+    training.validation_share = counters.validation_share or training.validation_share
+    training.skipped = 0
+    if counters.scaler:  # what was not half precision then has none
+        training.scaler.load_state_dict(dict(counters.scaler))
 
 
-def _restore_random(states: Mapping[str, Tensor]) -> None:
+def _restore_random(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Random numbers go on where they were, on a kind of device that the run was on before."""
     torch.set_rng_state(states["cpu"])
-    cuda = _group(states, "cuda.")
-    if cuda and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([cuda[str(index)] for index in range(len(cuda))])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
 
 
 def _group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -56,3 +56,25 @@ def test_tuning_takes_the_lowest_loss_of_the_grid() -> None:
     found = tune(lambda rates: Score(nats=abs(rates.lr - 1e-4) + rates.decay, tokens=1))
 
     assert (found.lr, found.decay) == (1e-4, 3e-4)
+
+
+def test_a_vocabulary_of_one_symbol_costs_nothing_and_breaks_nothing(make_model) -> None:
+    """All gradients are zero there, and so is their average."""
+    model = make_model(vocab_size=1)
+    text = np.zeros(200, np.int64)
+    units = Units(np.ones(1, np.int64), np.ones(1, np.int64), None)
+    sizes = gradient_sizes(model, text, None, segment=16)
+
+    assert evaluate_dynamic(model, text, units, 0, sizes, Rates(segment=16)).loss == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_it_learns_on_a_gpu_as_on_the_cpu(make_model, ids) -> None:
+    """Where cuDNN computes gradients in training mode alone."""
+    losses = []
+    for device in ("cpu", "cuda"):
+        model = make_model().eval().to(device)
+        sizes = gradient_sizes(model, ids, None, segment=16)
+        losses.append(evaluate_dynamic(model, ids, UNITS, 3, sizes, Rates(segment=16)).loss)
+
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -75,6 +75,7 @@ FLOORS = {
     "metrics_file": 2,
     "runs": 7,
     "signals": 0,
+    "validation": 5,
     "session": 8,
     # model file
     "tensor_files": 2,
@@ -151,7 +152,7 @@ TORCH_ROOMS = {
     *("layers", "model"),
     *("evaluation", "dynamic", "torch_stepper", "losses"),
     *("devices", "optimizers", "averaging", "training", "inheritance"),
-    *("training_state", "checkpoint", "runs", "session"),
+    *("training_state", "checkpoint", "runs", "validation", "session"),
     *("lab/trials", "lab/graphs", "lab/memory", "lab/truncation", "lab/samplers"),
     *("lab/baselines", "lab/by_hand", "lab/four_steps", "lab/agreement", "lab/reach"),
     *("lab/clipping", "lab/trained_gradients", "lab/gradients", "lab/cells"),

@@ -145,3 +145,22 @@ def test_sequence_dropout_does_nothing_in_eval() -> None:
     inputs = torch.randn(2, 3, 4)
 
     assert torch.equal(SequenceDropout(0.5).eval()(inputs), inputs)
+
+
+@EVERY_CELL
+def test_weights_of_another_type_give_nearly_the_same(name) -> None:
+    """What a GPU needs: there autocast would run the layer in float16, whatever it is told."""
+    layer = layer_of(name).float()
+    inputs, state = torch.randn(3, 9, 4), tuple(p.float() for p in random_state(layer, 3))
+    outputs, after = layer(inputs, state)
+    before = tuple(part.unsqueeze(0) for part in state)
+    reduced, *reduced_after = layer._as_function(inputs, before, torch.bfloat16)
+    (gradient,) = torch.autograd.grad(outputs.sum(), [layer.weight_hh])
+    (reduced_gradient,) = torch.autograd.grad(reduced.sum(), [layer.weight_hh])
+
+    assert {reduced.dtype, *(part.dtype for part in reduced_after)} == {torch.bfloat16}
+    torch.testing.assert_close(reduced.float(), outputs, atol=0.03, rtol=0.03)
+    for mine, theirs in zip(after, reduced_after, strict=True):
+        torch.testing.assert_close(theirs[0].float(), mine, atol=0.06, rtol=0.03)
+    assert reduced_gradient.dtype == torch.float32
+    assert (reduced_gradient - gradient).norm() < 0.05 * gradient.norm()

@@ -29,7 +29,7 @@ def test_steps_fit_into_what_evaluations_leave() -> None:
 
     assert pace.calibrated
     assert pace.elapsed == 25
-    assert pace.steps_that_fit(100, 2, 1) == 85
+    assert pace.steps_that_fit(100, 3) == 85
 
 
 def test_a_plan_waits_for_three_seconds_or_for_twenty_steps() -> None:
@@ -53,7 +53,7 @@ def test_overhead_between_steps_counts() -> None:
         run(pace, machine, 1, 1.0)
         machine.now += 1
 
-    assert pace.steps_that_fit(100, 0, 0) == 50
+    assert pace.steps_that_fit(100, 0) == 50
 
 
 def test_one_slow_evaluation_does_not_end_the_run() -> None:
@@ -64,7 +64,7 @@ def test_one_slow_evaluation_does_not_end_the_run() -> None:
     with pace.evaluating():
         machine.now += 1000
 
-    assert pace.steps_that_fit(100, 20, 5) == int(100 * (1 - MOST_RESERVED))
+    assert pace.steps_that_fit(100, 25) == int(100 * (1 - MOST_RESERVED))
     assert pace.least_interval() == 10_000
 
 
@@ -75,7 +75,7 @@ def test_a_resumed_run_has_its_earlier_time_behind_it() -> None:
     run(pace, machine, 10, 1.0)
 
     assert pace.elapsed == 60
-    assert pace.steps_that_fit(40, 0, 0) == 40
+    assert pace.steps_that_fit(40, 0) == 40
 
 
 def test_a_plan_is_kept_while_it_nearly_fits() -> None:

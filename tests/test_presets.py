@@ -1,7 +1,11 @@
 """Presets: what `auto` chooses, and that what is given always wins."""
 
+from inspect import signature
+from typing import get_args
+
 import pytest
 
+from charnn.commands.train import BY_PRESET, train
 from charnn.config import BUDGETS, TrainConfig
 from charnn.errors import UsageError
 from charnn.presets import PRESETS, Facts, resolve
@@ -172,3 +176,21 @@ def test_two_budgets_are_refused() -> None:
     """Also through a preset."""
     with pytest.raises(UsageError, match="one of"):
         resolve({"epochs": 1.0, "minutes": 1.0}, FACTS)
+
+
+def test_tied_weights_of_other_widths_are_refused() -> None:
+    """Before anything is built, as what the user asked for and not as a mistake of charnn."""
+    with pytest.raises(UsageError, match="not 64 and 128"):
+        resolve({"tie_weights": True, "embedding_dim": 64, "hidden_size": 128}, Facts(10**6, 65))
+
+
+def test_help_calls_by_the_preset_what_a_preset_sets() -> None:
+    """A default in `charnn train --help` is what a bare `charnn train` takes."""
+    parameters = signature(train).parameters
+    for facts in (Facts(500, 30), Facts(10**5, 60), Facts(10**6, 65), Facts(10**6, 50_000)):
+        for budget in ({"epochs": 1.0}, {"epochs": 60.0}, {"minutes": 1.0}):
+            config, _ = resolve(budget, facts)
+            for name, value in config.model_dump(exclude={"data", "preset", *BUDGETS}).items():
+                shown = get_args(parameters[name].annotation)[1].show_default
+                if value != TrainConfig.model_fields[name].default:
+                    assert shown == BY_PRESET, name

@@ -1,5 +1,8 @@
 """A run from dataset to result: divergence rolls back, and the best model is what is kept."""
 
+import dataclasses
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +71,53 @@ def test_a_run_starts_at_the_frequencies_of_its_symbols(session) -> None:
     assert float(nats) == pytest.approx(entropy, rel=1e-2)
 
 
+def test_without_validation_the_average_of_the_last_weights_is_kept(
+    dataset, tmp_path, session
+) -> None:
+    """As it was announced; the rates of such a run may not have sunk far."""
+    alone = dataclasses.replace(dataset, splits={"train": dataset.splits["train"]})
+    config = session.config.model_copy(update={"average": True})
+    unvalidated = Session(alone, config, tmp_path / "alone")
+    unvalidated.run.create(force=False)
+    list(unvalidated.events())
+    unvalidated.finish()
+    kept = read_model(unvalidated.run.model_path)
+    training = unvalidated.training
+
+    assert kept.metrics == {"step": 20, "averaged": True}
+    name = "layers.0.weight_hh"
+    np.testing.assert_array_equal(kept.tensors[name], training.average.tensors[name].numpy())
+    assert not np.array_equal(kept.tensors[name], training.model.named_tensors()[name].detach())
+
+
+def test_minutes_count_from_when_the_command_began(dataset, tmp_path, session) -> None:
+    """What it took to come to the first step is part of them."""
+    config = session.config.model_copy(update={"steps": None, "minutes": 1.0})
+    late = Session(dataset, config, tmp_path / "late", began=time.perf_counter() - 50)
+    late.run.create(force=False)
+    next(late.events())
+
+    assert 5 < late.training.budget_seconds <= 10
+
+
+def test_of_a_long_validation_split_as_much_is_scored_as_its_minutes_allow(session) -> None:
+    """And it is said; without minutes all of it is."""
+    list(session.events())
+    session.training.budget_seconds = 10.0
+    session.training.validation_seconds = 10.0
+    result = session.finish()
+    tokens = len(session.dataset.split("val"))
+
+    assert result.val is not None
+    assert result.val.tokens == pytest.approx(0.1 * tokens, abs=session_rounding(tokens))
+    assert any("of the validation split was scored" in note for note in session.notes)
+
+
+def session_rounding(tokens: int) -> float:
+    """A share is rounded up in every stream."""
+    return 1 + tokens / 4096
+
+
 def test_the_result_is_the_best_model_on_the_whole_split(session) -> None:
     """Its score is noted in the file, which holds that model's weights."""
     list(session.events())
@@ -78,4 +128,4 @@ def test_the_result_is_the_best_model_on_the_whole_split(session) -> None:
     assert kept.metrics["val"]["loss"] == pytest.approx(result.val.loss)
     assert kept.metrics["step"] == result.best_step
     assert result.val.tokens == len(session.dataset.split("val"))
-    assert set(session.ladder()) == {"unigram", "5-gram", "xz"}
+    assert set(session.ladder) == {"unigram", "5-gram", "xz"}

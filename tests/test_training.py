@@ -184,6 +184,7 @@ def steady_machine(monkeypatch):
 
     monkeypatch.setattr(Training, "update", timed_update)
     monkeypatch.setattr("charnn.training.Pace", functools.partial(Pace, clock=lambda: now[0]))
+    return now
 
 
 def test_minutes_become_steps_and_are_kept(make_model, ids, steady_machine) -> None:
@@ -193,6 +194,25 @@ def test_minutes_become_steps_and_are_kept(make_model, ids, steady_machine) -> N
 
     assert training.steps == events[-1].step == len(events)
     assert 29.5 < training.seconds < 30.5
+
+
+@pytest.mark.parametrize("final", [2, 40])
+def test_minutes_hold_the_validations_and_the_scoring_at_the_end(
+    make_model, ids, steady_machine, final
+) -> None:
+    """A validation takes half a second; what is kept free at the end is what is needed there."""
+    training = start(make_model(), ids, minutes=1)
+
+    def validate(model):
+        steady_machine[0] += 0.5
+        return Score(5.0, 0.0, 5, 5, 5)
+
+    for _ in train(training, validate, final):
+        pass
+    closing = final * 0.5 * training.closing_share(final)
+
+    assert closing == pytest.approx(min(final * 0.5, 12))
+    assert 57 < training.seconds + closing < 61.5
 
 
 def test_minutes_can_be_repeated_as_steps(make_model, ids, steady_machine) -> None:

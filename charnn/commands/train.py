@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,18 +56,18 @@ def train(
     hidden_size: Annotated[int | None, network("hidden_size", default=BY_PRESET)] = None,
     num_layers: Annotated[int | None, network("num_layers")] = None,
     embedding_dim: Annotated[int | None, network("embedding_dim", default=BY_PRESET)] = None,
-    tie_weights: Annotated[bool | None, network("tie_weights")] = None,
+    tie_weights: Annotated[bool | None, network("tie_weights", default=BY_PRESET)] = None,
     dropout: Annotated[float | None, regularise("dropout", default=BY_PRESET)] = None,
-    input_dropout: Annotated[float | None, regularise("input_dropout")] = None,
+    input_dropout: Annotated[float | None, regularise("input_dropout", default=BY_PRESET)] = None,
     embedding_dropout: Annotated[float | None, regularise("embedding_dropout")] = None,
     weight_dropout: Annotated[float | None, regularise("weight_dropout")] = None,
     activation_reg: Annotated[float | None, regularise("activation_reg")] = None,
     temporal_reg: Annotated[float | None, regularise("temporal_reg")] = None,
-    average: Annotated[bool | None, regularise("average")] = None,
+    average: Annotated[bool | None, regularise("average", default=BY_PRESET)] = None,
     sampled_softmax: Annotated[int | None, optimize("sampled_softmax", default=BY_PRESET)] = None,
     sampler: Annotated[SamplerName | None, order("sampler")] = None,
     batch_size: Annotated[int | None, order("batch_size", default=BY_PRESET)] = None,
-    bptt: Annotated[int | None, order("bptt")] = None,
+    bptt: Annotated[int | None, order("bptt", default=BY_PRESET)] = None,
     random_bptt: Annotated[bool | None, order("random_bptt")] = None,
     epochs: Annotated[float | None, length("epochs", default=BY_PRESET)] = None,
     steps: Annotated[int | None, length("steps")] = None,
@@ -76,7 +77,7 @@ def train(
     lr: Annotated[float | None, optimize("lr", default=BY_PRESET)] = None,
     matrix_lr: Annotated[float | None, optimize("matrix_lr")] = None,
     warmup_steps: Annotated[int | None, optimize("warmup_steps")] = None,
-    final_lr_frac: Annotated[float | None, optimize("final_lr_frac")] = None,
+    final_lr_frac: Annotated[float | None, optimize("final_lr_frac", default=BY_PRESET)] = None,
     weight_decay: Annotated[float | None, optimize("weight_decay")] = None,
     matrix_decay: Annotated[float | None, optimize("matrix_decay")] = None,
     grad_clip: Annotated[float | None, optimize("grad_clip")] = None,
@@ -108,6 +109,7 @@ def train(
     quiet: options.Quiet = False,
 ) -> int:
     """Train a recurrent language model on a dataset."""
+    began = time.perf_counter()
     from charnn.display import Display
     from charnn.threads import set_up_torch
 
@@ -137,12 +139,12 @@ def train(
     from charnn.session import Session
 
     with memory_explained(chosen.batch_size):
-        session = Session(dataset, chosen, folder)
+        session = Session(dataset, chosen, folder, began)
     if resume is None:
         session.run.create(force=force)
     with Lock(folder), memory_explained(session.config.batch_size):
         if resume is not None:
-            session.resume()
+            session.resume(new_rates=bool({"lr", "matrix_lr"} & asked.keys()))
         elif first is not None:
             session.init_from(first)
         session.record_config()
@@ -166,12 +168,13 @@ def _run(session: "Session", display: "Display", *, json: bool) -> int:
     from charnn.watching import Watcher
 
     run = session.run.folder
-    for note in session.notes:
-        display.note(note)
+    _tell_notes(session, display)
     result = None
     with listening() as requests, Watcher(display, session.chars_per_token) as watcher:
-        session.check = requests.check
+        session.validator.check = requests.check
         try:
+            if session.config.minutes and session.has_val and not display.quiet:
+                _ = session.ladder  # what comes after the training would not be in the minutes
             for event in session.events():
                 watcher.show(event)
                 if requests.save:
@@ -186,8 +189,15 @@ def _run(session: "Session", display: "Display", *, json: bool) -> int:
         display.note(f"stopped at step {session.training.step:,}; the state is saved")
         display.hint(f"go on with: charnn train --resume {run}")
         return requests.stop
+    _tell_notes(session, display)
     _report(result, session, display, json=json)
     return 0
+
+
+def _tell_notes(session: "Session", display: "Display") -> None:
+    """What was adapted since this was last told."""
+    while session.notes:
+        display.note(session.notes.pop(0))
 
 
 def _report(result: "Result", session: "Session", display: "Display", *, json: bool) -> None:
@@ -223,10 +233,19 @@ def _summary(result: "Result", session: "Session") -> str:
             for name, s in scores.items()
         ]
         parts.append(table(headers, figures))
-        rungs = {**session.ladder(), "this model": result.val.bits_per_char}
+        rungs = {**session.ladder, "this model": result.val.bits_per_char}
         rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in rungs.items()]
-        parts.append(table(["bits/char of the validation text", ""], rows))
+        parts.append(table([f"bits/char of {_judged(session)}", ""], rows))
     sample = session.best_sample().strip("\n").splitlines()[:SAMPLE_LINES]
     parts.append(quoted("\n".join(sample)))
     parts.append(f"model: {session.run.model_path}")
     return "\n\n".join(part for part in parts if part)
+
+
+def _judged(session: "Session") -> str:
+    """The text that the rungs of the ladder are about."""
+    from charnn.baselines import JUDGED
+
+    if len(session.dataset.split("val")) <= JUDGED:
+        return "the validation text"
+    return f"the validation text (all but the last: of its first {JUDGED:,} tokens)"

@@ -284,11 +284,70 @@ def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_session, monkeypat
     assert outcomes[0][1] == "float32"
 
 
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+@pytest.mark.parametrize("one", ["bfloat16", "float32"])
+def test_e4_a_run_goes_on_in_another_precision(new_session, one, cell) -> None:
+    """What a machine without bfloat16 asks for: the carried state is taken over."""
+    other = {"bfloat16": "float32", "float32": "bfloat16"}[one]
+    first = new_session(precision=one, cell=cell)
+    list(itertools.islice(first.events(), 9))
+    first.save()
+    resumed = new_session(create=False, precision=other, cell=cell)
+    resumed.resume()
+    assert resumed.training.hidden is not None
+    for mine, theirs in zip(first.training.hidden, resumed.training.hidden, strict=True):
+        torch.testing.assert_close(mine.float(), theirs)
+    for _ in resumed.events():
+        pass
+
+    assert resumed.training.step == resumed.training.steps == 30
+
+
+def test_e4_minutes_given_anew_are_a_new_budget(new_session, monkeypatch) -> None:
+    """A run that is done goes on for the minutes that it has not had; its schedule follows."""
+    done = whole_run(new_session)
+    monkeypatch.setattr("charnn.pace.CALIBRATION_SECONDS", 0.0)
+    longer = new_session("whole", create=False, steps=None, minutes=0.02)
+    longer.resume()
+    longer.training.seconds = 0.0
+    for _ in longer.events():
+        pass
+
+    assert longer.training.steps > done.training.steps
+    assert longer.training.step == longer.training.steps
+
+
+def test_e4_a_resumed_run_validates_on_the_same_text(new_session) -> None:
+    """However long it is to be now: only losses of the same text compare."""
+    first = new_session()
+    first.training.validation_share = 0.34
+    list(itertools.islice(first.events(), 9))
+    first.save()
+    resumed = new_session(create=False, steps=4000)
+    resumed.resume()
+
+    assert resumed.training.validation_share == 0.34
+
+
+def test_e4_new_rates_are_not_halved(new_session) -> None:
+    """After three roll-backs the way on is a lower --lr, which counts as given."""
+    first = new_session()
+    first.training.lr_scale = 0.125
+    first.save()
+    for new_rates, expected in ((False, 0.125), (True, 1.0)):
+        resumed = new_session(create=False, lr=1e-3)
+        resumed.resume(new_rates=new_rates)
+        assert resumed.training.lr_scale == expected
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.usefixtures("_indifferent_again")
-def test_e3_on_a_gpu_a_stopped_run_ends_at_the_same_bits(new_session) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_e3_on_a_gpu_a_stopped_run_ends_at_the_same_bits(new_session, optimizer, precision) -> None:
     """Two layers, dropout between them, --deterministic."""
     settings = {"device": "cuda", "num_layers": 2, "deterministic": True}
+    settings |= {"optimizer": optimizer, "precision": precision}
     whole = whole_run(new_session, **settings)
     resumed, _ = stopped_and_resumed(new_session, 17, **settings)
 

@@ -1,5 +1,7 @@
 """Rows G of the table of faults: what is not finite is found, and nothing good is lost by it."""
 
+import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -13,10 +15,10 @@ from charnn.devices import memory_explained
 from charnn.errors import CharnnError, DivergedError
 from charnn.events import Step, Warned
 from charnn.model_file import ModelFile, read_model, write_model
-from charnn.session import ROLL_BACKS
+from charnn.session import ROLL_BACKS, Session
 from charnn.tokenizer import build
 from charnn.training import MAX_SKIPPED, Training
-from charnn.training_state import capture
+from charnn.training_state import capture, restore
 from tests.reliability.conftest import same, weights
 from tests.tiny import random_tensors
 
@@ -147,6 +149,70 @@ def test_g3_an_overflow_of_half_precision_skips_the_step(new_session, monkeypatc
         training.update()
     with pytest.raises(DivergedError):
         training.update()
+
+
+def test_g3_an_overflow_in_one_optimizer_moves_the_weights_of_none(
+    new_session, monkeypatch
+) -> None:
+    """Muon's matrices stay too when only what AdamW moves has overflowed; the next step is fine."""
+    training = new_session(optimizer="muon").training
+    training.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    training.update()
+    before = [t.detach().clone() for t in training.model.named_tensors().values()]
+    bias = training.model.output.bias
+    handle = bias.register_hook(lambda gradient: gradient * float("inf"))
+    training.update()
+    handle.remove()
+    assert same(before, list(training.model.named_tensors().values()))
+    training.update()
+    assert not same(before, list(training.model.named_tensors().values()))
+    assert training.skipped == 0
+
+
+def test_g3_after_a_divergence_of_half_precision_the_next_step_can_be_taken(
+    new_session, monkeypatch
+) -> None:
+    """The scaler is not left in the middle of a step."""
+    session = new_session(optimizer="muon")
+    training = session.training
+    training.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    good = capture(training, session.dataset.fingerprint)
+    spoil_loss(monkeypatch, float("inf"), set(range(1, MAX_SKIPPED + 1)))
+    for _ in range(MAX_SKIPPED - 1):
+        training.update()
+    with pytest.raises(DivergedError):
+        training.update()
+    restore(training, good, session.dataset.fingerprint)
+
+    assert training.skipped == 0
+    assert np.isfinite(training.update()[0])
+
+
+def test_g1_without_validation_a_divergence_goes_back_a_little_and_keeps_checkpoints(
+    new_session, dataset, monkeypatch
+) -> None:
+    """Not to the beginning: every so many steps are good enough to go back to."""
+    monkeypatch.setattr("charnn.session.GOOD_EVERY", 5)
+    monkeypatch.setattr(
+        "tests.reliability.conftest.Session",
+        functools.partial(_without_val, Session),
+    )
+    session = new_session(save_every=4)
+    spoil_loss(monkeypatch, float("nan"), set(range(23, 23 + ROLL_BACKS + 1)))
+    with pytest.raises(DivergedError) as given_up:
+        list(session.events())
+
+    assert "step 20 was good" in given_up.value.hint
+    assert [folder.name for folder in checkpoint_folders(session.run.folder)] == [
+        "step-00000016",
+        "step-00000020",
+    ]
+    assert read_model(session.run.model_path).metrics["step"] == 20
+
+
+def _without_val(kind, dataset, *arguments):
+    splits = {"train": dataset.splits["train"]}
+    return kind(dataclasses.replace(dataset, splits=splits), *arguments)
 
 
 @pytest.mark.parametrize(
