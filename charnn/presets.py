@@ -28,6 +28,7 @@ LARGE_VOCABULARY = 3_000  # from which on the loss is over a part of it: words, 
 TIED_VOCABULARY = 1_000  # from which on a symbol has one vector, for input and output
 FEWEST_SAMPLED, SAMPLED_SHARE = 1024, 8  # symbols drawn: one in so many, but not fewer
 FEWEST_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
+SGD_LR = 3.0  # without momentum, and with no size of its own for each weight's step
 # What so many symbols need on their way in: wear (as below) up to which a rate applies.
 INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
 # The network whose speed is measured, and its speed where nothing was: that of two cores.
@@ -90,6 +91,8 @@ def _defaults(size: str, given: Mapping[str, Any], facts: Facts) -> dict[str, An
     defaults = {**PRESETS[size], **_fitting(given, PRESETS[size], facts)}
     if not any(given.get(budget) for budget in BUDGETS):
         defaults["epochs"] = EPOCHS[size]
+    if given.get("optimizer") == "sgd":
+        defaults["lr"] = SGD_LR
     if facts.vocab_size >= LARGE_VOCABULARY:
         defaults["sampled_softmax"] = max(FEWEST_SAMPLED, facts.vocab_size // SAMPLED_SHARE)
     if facts.vocab_size >= TIED_VOCABULARY:

@@ -8,7 +8,7 @@ import pytest
 from charnn.commands.train import BY_PRESET, train
 from charnn.config import BUDGETS, TrainConfig
 from charnn.errors import UsageError
-from charnn.presets import PRESETS, Facts, resolve
+from charnn.presets import PRESETS, SGD_LR, Facts, resolve
 
 FACTS = Facts(tokens=1_000_000, vocab_size=66)
 
@@ -194,3 +194,9 @@ def test_help_calls_by_the_preset_what_a_preset_sets() -> None:
                 shown = get_args(parameters[name].annotation)[1].show_default
                 if value != TrainConfig.model_fields[name].default:
                     assert shown == BY_PRESET, name
+
+
+def test_sgd_has_a_rate_of_its_own() -> None:
+    """Hundreds of times that of the others, which size each weight's step themselves."""
+    assert resolve({"optimizer": "sgd"}, FACTS)[0].lr == SGD_LR
+    assert resolve({"optimizer": "sgd", "lr": 0.5}, FACTS)[0].lr == 0.5
