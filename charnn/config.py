@@ -108,7 +108,7 @@ class TrainConfig(NetworkConfig):
     )
     steps: Count | None = Field(None, description="Train for this many optimizer updates.")
     minutes: float | None = Field(
-        None, gt=0, le=1e7, description="Train for about this long, validation and saving included."
+        None, gt=0, le=1e7, description="Take about this long in all, from start to final scores."
     )
     optimizer: OptimizerName = Field(
         "muon", description="Update rule: muon (matrices, adamw for the rest), adamw or sgd."

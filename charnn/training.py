@@ -193,7 +193,8 @@ class Training:
     def closing_share(self, validations: float) -> float:
         """How much of a scoring at the end, as long as so many validations, its time allows."""
         wanted = validations * self.validation_seconds
-        return min(1.0, MOST_CLOSING * self.budget_seconds / wanted) if wanted else 1.0
+        allowed = MOST_CLOSING * 60 * (self.config.minutes or math.inf)
+        return min(1.0, allowed / wanted) if wanted else 1.0
 
     @property
     def is_over(self) -> bool:

@@ -103,8 +103,9 @@ def test_minutes_count_from_when_the_command_began(dataset, tmp_path, session) -
 def test_of_a_long_validation_split_as_much_is_scored_as_its_minutes_allow(session) -> None:
     """And it is said; without minutes all of it is."""
     list(session.events())
-    session.training.budget_seconds = 10.0
-    session.training.validation_seconds = 10.0
+    closing = session.validator.validations_at_end(session.training.validation_share)
+    session.training.config = session.config.model_copy(update={"steps": None, "minutes": 1.0})
+    session.training.validation_seconds = 120 / closing  # so that a tenth fits into 12 seconds
     result = session.finish()
     tokens = len(session.dataset.split("val"))
 

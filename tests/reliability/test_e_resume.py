@@ -286,7 +286,7 @@ def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_session, monkeypat
 
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
 @pytest.mark.parametrize("one", ["bfloat16", "float32"])
-def test_e4_a_run_goes_on_in_another_precision(new_session, one, cell) -> None:
+def test_e6_a_run_goes_on_in_another_precision(new_session, one, cell) -> None:
     """What a machine without bfloat16 asks for: the carried state is taken over."""
     other = {"bfloat16": "float32", "float32": "bfloat16"}[one]
     first = new_session(precision=one, cell=cell)
@@ -303,7 +303,7 @@ def test_e4_a_run_goes_on_in_another_precision(new_session, one, cell) -> None:
     assert resumed.training.step == resumed.training.steps == 30
 
 
-def test_e4_minutes_given_anew_are_a_new_budget(new_session, monkeypatch) -> None:
+def test_e6_minutes_given_anew_are_a_new_budget(new_session, monkeypatch) -> None:
     """A run that is done goes on for the minutes that it has not had; its schedule follows."""
     done = whole_run(new_session)
     monkeypatch.setattr("charnn.pace.CALIBRATION_SECONDS", 0.0)
@@ -317,7 +317,7 @@ def test_e4_minutes_given_anew_are_a_new_budget(new_session, monkeypatch) -> Non
     assert longer.training.step == longer.training.steps
 
 
-def test_e4_a_resumed_run_validates_on_the_same_text(new_session) -> None:
+def test_e6_a_resumed_run_validates_on_the_same_text(new_session) -> None:
     """However long it is to be now: only losses of the same text compare."""
     first = new_session()
     first.training.validation_share = 0.34
@@ -329,7 +329,7 @@ def test_e4_a_resumed_run_validates_on_the_same_text(new_session) -> None:
     assert resumed.training.validation_share == 0.34
 
 
-def test_e4_new_rates_are_not_halved(new_session) -> None:
+def test_e6_new_rates_are_not_halved(new_session) -> None:
     """After three roll-backs the way on is a lower --lr, which counts as given."""
     first = new_session()
     first.training.lr_scale = 0.125
