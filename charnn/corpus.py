@@ -51,6 +51,11 @@ class Dataset:
             )
         return self.splits[name]
 
+    def chars_per_token(self, name: str) -> float:
+        """Characters that a token of a split stands for, on average."""
+        described = self.meta["splits"][name]
+        return float(described["chars"] / max(1, described["tokens"]))
+
 
 def write_dataset(
     folder: Path,

@@ -75,7 +75,8 @@ class Result:
     """What came of a run.
 
     `val` is the score of the best model on the whole validation split, `train` that on the last
-    part of the training split, as long as the other.
+    part of the training split, as long as the other at most. `seconds` are those of all its
+    sessions from their start to here, `tokens_per_second` those of training and validating.
     """
 
     run: str

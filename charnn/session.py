@@ -47,6 +47,7 @@ class Session:
         self, dataset: Dataset, config: TrainConfig, folder: Path, began: float | None = None
     ) -> None:
         self._began = time.perf_counter() if began is None else began
+        self._set_up = 0.0  # seconds from there to the first step
         self.dataset = dataset
         self.notes: list[str] = []
         devices.configure(config.threads, deterministic=config.deterministic)
@@ -101,12 +102,6 @@ class Session:
             return self.config.minutes * TOKENS_A_MINUTE
         return (self.training.steps or 0) * self.config.batch_size * self.config.bptt
 
-    @property
-    def chars_per_token(self) -> float:
-        """Characters that a token of the training split stands for, on average."""
-        train = self.dataset.meta["splits"]["train"]
-        return float(train["chars"] / max(1, train["tokens"]))
-
     def resume(self, *, new_rates: bool = False) -> None:
         """Go on from the run's newest whole checkpoint; with `new_rates` none of them is halved.
 
@@ -140,7 +135,8 @@ class Session:
         A divergence leads back to the last good state, with half the learning rate; raises
         DivergedError when that has been tried ROLL_BACKS times.
         """
-        self.training.budget_seconds -= time.perf_counter() - self._began
+        self._set_up = time.perf_counter() - self._began
+        self.training.seconds += self._set_up
         good = capture(self.training, self.dataset.fingerprint)
         while True:
             try:
@@ -240,10 +236,12 @@ class Session:
 
     def finish(self) -> Result:
         """Save the last state, and score the best model on the whole validation split."""
+        begin = time.perf_counter()
         if not self.has_val:
             self.training.best_step = self.training.step
         self.save()
-        return self._result(self._score_best())
+        scores = self._score_best()
+        return self._result(scores, time.perf_counter() - begin)
 
     def _score_best(self) -> dict[str, Score]:
         """Scores of the kept model on the validation split, and on the end of the training one.
@@ -281,15 +279,16 @@ class Session:
         train, val = self.dataset.split("train"), self.dataset.split("val")
         return ladder(train, val, tokenizer.pieces, tokenizer.unk_id)
 
-    def _result(self, scores: dict[str, Score]) -> Result:
+    def _result(self, scores: dict[str, Score], closing_seconds: float) -> Result:
         training = self.training
+        trained = training.seconds - self._set_up
         return Result(
             run=self.run.folder.name,
             steps=training.step,
             epochs=training.epoch,
             tokens=training.tokens,
-            seconds=training.seconds,
-            tokens_per_second=training.tokens / training.seconds if training.seconds else 0.0,
+            seconds=training.seconds + closing_seconds,
+            tokens_per_second=training.tokens / trained if trained else 0.0,
             parameters=sum(t.numel() for t in training.model.named_tensors().values()),
             train=scores.get("train"),
             val=scores.get("val"),

@@ -27,7 +27,8 @@ class TrainingStatus:
     """Where a run is: totals since its beginning, and the figures of now.
 
     `steps` is None while it is not known how many there will be; `loss` is in nats per token,
-    smoothed; `best` is the lowest validation loss so far.
+    smoothed; `best` is the lowest validation loss so far. `since` is the step, and the seconds,
+    from which on its pace counts: what came before was loading, or another session.
     """
 
     step: int
@@ -40,13 +41,15 @@ class TrainingStatus:
     lr: float
     tokens_per_second: float
     best: float | None
+    since: tuple[int, float] = (0, 0.0)
 
     @property
     def seconds_left(self) -> float | None:
         """How long it still takes, if it goes on at the pace so far."""
-        if self.steps is None or not self.step:
+        first, began = self.since
+        if self.steps is None or self.step == first:
             return None
-        return self.seconds * (self.steps - self.step) / self.step
+        return (self.seconds - began) * (self.steps - self.step) / (self.step - first)
 
 
 @dataclass(frozen=True)

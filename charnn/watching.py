@@ -24,6 +24,7 @@ class Watcher:
         self._line = TrainingLine(display)
         self._loss = Smoothed()
         self._best: float | None = None
+        self._since: tuple[int, float] | None = None  # the first step seen, and when it was done
 
     def __enter__(self) -> "Watcher":
         self._line.__enter__()
@@ -53,6 +54,7 @@ class Watcher:
 
     def _step(self, event: Step) -> None:
         loss = self._loss.add(event.loss)
+        self._since = self._since or (event.step, event.seconds)
         self._line.update(
             TrainingStatus(
                 step=event.step,
@@ -65,6 +67,7 @@ class Watcher:
                 lr=event.lr,
                 tokens_per_second=event.tokens_per_second,
                 best=self._best,
+                since=self._since,
             )
         )
 

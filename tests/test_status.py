@@ -70,6 +70,13 @@ def test_what_is_not_known_is_left_out():
     assert "None" not in training_log(unknown)
 
 
+def test_what_came_before_the_first_step_does_not_slow_what_is_to_come():
+    """Loading, or another session: the pace is that of the steps since."""
+    late = dataclasses.replace(STATUS, step=200, steps=1200, seconds=130.0, since=(100, 120.0))
+    assert late.seconds_left == 100
+    assert dataclasses.replace(late, step=100).seconds_left is None
+
+
 def test_a_finished_run_says_how_long_it_took():
     """At the last step there is nothing left to estimate."""
     assert _line(79, dataclasses.replace(STATUS, step=6400, seconds=80.0)).endswith("in 1 m 20 s")

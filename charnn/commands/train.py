@@ -170,7 +170,10 @@ def _run(session: "Session", display: "Display", *, json: bool) -> int:
     run = session.run.folder
     _tell_notes(session, display)
     result = None
-    with listening() as requests, Watcher(display, session.chars_per_token) as watcher:
+    with (
+        listening() as requests,
+        Watcher(display, session.dataset.chars_per_token("train")) as watcher,
+    ):
         session.validator.check = requests.check
         try:
             if session.config.minutes and session.has_val and not display.quiet:
