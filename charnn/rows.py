@@ -5,7 +5,7 @@ Never knows: models, where the lines come from, or where the rows go.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from charnn import files, heat
 from charnn.display import visible
@@ -13,7 +13,10 @@ from charnn.metrics import NATS_PER_BIT, Score
 from charnn.overlap import TextIndex
 from charnn.scoring import Scored, Scorer
 
-BEGINNING = 256  # characters that stand for a text which came in pieces
+BEGINNING = 256  # characters that stand for a long text scored as a whole
+LONGEST_TEXT = 1 << 20  # bytes of a line that are put out; all of it is scored
+MOST_TOKENS = 1 << 16  # of a line that are put out together
+MORE = "…"  # ends what was cut
 NOTHING = "-"  # in the place of a number that there is none of
 
 
@@ -27,9 +30,10 @@ class Token:
 
 @dataclass(frozen=True)
 class Row:
-    """A line as it was scored. `text` is only the beginning of a line that came in pieces.
+    """A line as it was scored.
 
-    `tokens` are those of `text`, where they are asked for. `overlap` is in characters.
+    `tokens` are there where they are asked for. `overlap` is in characters. `cut` says that `text`
+    is only the beginning of the line, `tokens_cut` that `tokens` are only its first ones.
     """
 
     number: int
@@ -37,6 +41,8 @@ class Row:
     score: Score = field(default_factory=Score)
     tokens: list[Token] = field(default_factory=list)
     overlap: int | None = None
+    cut: bool = False
+    tokens_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,12 @@ class Layout:
 
     def _text(self, row: Row) -> bytes:
         if self.color:
-            return heat.painted((token.text, token.bits) for token in row.tokens).encode()
-        if self.safe or b"\n" in row.text:  # a row is a line
-            return visible(row.text.decode("utf-8", "replace"), one_line=True).encode()
-        return row.text
+            painted = heat.painted((token.text, token.bits) for token in row.tokens)
+            return (painted + MORE * row.tokens_cut).encode()
+        text = row.text
+        if self.safe or b"\n" in text:  # a row is a line
+            text = visible(text.decode("utf-8", "replace"), one_line=True).encode()
+        return text + MORE.encode() * row.cut
 
     @property
     def needs_tokens(self) -> bool:
@@ -82,8 +90,10 @@ def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
         "bits_per_char": score.bits_per_char,
         "tokens": score.tokens,
         "unknown": score.unknown,
-        "text": row.text.decode("utf-8", "replace"),
+        "text": row.text.decode("utf-8", "replace") + MORE * row.cut,
     }
+    if row.cut or (per_token and row.tokens_cut):
+        values["truncated"] = True
     if row.overlap is not None:
         values["overlap"] = row.overlap
     if per_token:
@@ -109,17 +119,33 @@ def beginning(data: bytes) -> bytes:
     return data[: BEGINNING * 4].decode("utf-8", "replace")[:BEGINNING].encode()
 
 
+def shortened(data: bytes) -> bytes:
+    """At most LONGEST_TEXT bytes from the start of a line, no character of it cut in two."""
+    end = min(len(data), LONGEST_TEXT)
+    back = next((n for n in range(4) if end - n >= len(data) or data[end - n] & 0xC0 != 0x80), 0)  # noqa: PLR2004 - UTF-8
+    return data[: end - back]
+
+
 class Assembler:
     """Makes rows of what has been scored, part by part.
 
-    `index` is the text in which overlaps are looked for; across the pieces of a long line they
-    are found up to two pieces long.
+    Of a `whole` text that came in pieces the beginning is kept, of a line as much as the constants
+    above say. `index` is the text in which overlaps are looked for; across the pieces of a long
+    line they are found up to two pieces long.
     """
 
-    def __init__(self, scorer: Scorer, layout: Layout, index: TextIndex | None = None) -> None:
-        self.scorer, self.layout, self.index = scorer, layout, index
+    def __init__(
+        self,
+        scorer: Scorer,
+        layout: Layout,
+        index: TextIndex | None = None,
+        *,
+        whole: bool = False,
+    ) -> None:
+        self.scorer, self.layout, self.index, self.whole = scorer, layout, index, whole
         self.number = 0
-        self.row = Row(0, b"")
+        self.score, self.overlap = Score(), None if index is None else 0
+        self.text, self.tokens = bytearray(), list[Token]()
         self.before = b""  # the piece before, of the same line
 
     def add(self, scored: Scored) -> Iterator[Row]:
@@ -127,33 +153,41 @@ class Assembler:
         part = scored.part
         if part.begins:
             self.number += 1
-            self.row = self._begun(scored)
-        else:
-            score = self.row.score + self.scorer.total(scored)
-            self.row = replace(self.row, score=score, overlap=self._overlap(part.data))
-        self.before = b"" if part.ends else part.data
+            self.score, self.overlap = Score(), None if self.index is None else 0
+            self.text, self.tokens = bytearray(), []
         if self.layout.per_token and not self.layout.json:
             yield Row(self.number, b"", tokens=self._tokens(scored))
-        elif part.ends:
-            yield self.row
+            return
+        self.score += self.scorer.total(scored)
+        if self.index is not None:
+            self.overlap = max(self.overlap or 0, self._longest_copy(part.data, self.index))
+            self.before = b"" if part.ends else part.data
+        if len(self.text) <= LONGEST_TEXT:
+            self.text += part.data
+        if self.layout.needs_tokens and len(self.tokens) <= MOST_TOKENS:
+            self.tokens += self._tokens(scored)
+        if part.ends:
+            yield self._row(is_line=part.is_line)
 
-    def _begun(self, scored: Scored) -> Row:
-        data, tokens = scored.part.data, self._tokens(scored) if self.layout.needs_tokens else []
-        is_long = not scored.part.is_line
+    def _row(self, *, is_line: bool) -> Row:
+        text, most = bytes(self.text), MOST_TOKENS
+        if self.whole and not is_line:
+            kept, most = beginning(text), BEGINNING
+        else:
+            kept = shortened(text)
         return Row(
             self.number,
-            beginning(data) if is_long else data,
-            self.scorer.total(scored),
-            tokens[:BEGINNING] if is_long else tokens,
-            self._overlap(data),
+            kept,
+            self.score,
+            self.tokens[:most],
+            self.overlap,
+            cut=len(kept) < len(text),
+            tokens_cut=len(self.tokens) > most,
         )
 
     def _tokens(self, scored: Scored) -> list[Token]:
         bits = (scored.nats / NATS_PER_BIT).tolist()
         return list(map(Token, self.scorer.spelled(scored), bits))
 
-    def _overlap(self, data: bytes) -> int | None:
-        if self.index is None:
-            return None
-        longest = self.index.longest((self.before + data).decode("utf-8", "replace"))
-        return max(longest, self.row.overlap or 0) if self.before else longest
+    def _longest_copy(self, data: bytes, index: TextIndex) -> int:
+        return index.longest((self.before + data).decode("utf-8", "replace"))

@@ -29,11 +29,15 @@ CUT = re.compile(r"(?<=\S)(?=\s)")
 
 
 class Scored(NamedTuple):
-    """Tokens of a text, (T,), and -ln p of each, (T,); NaN for one outside the vocabulary."""
+    """Tokens of a text, (T,), and -ln p of each, (T,); NaN for one outside the vocabulary.
+
+    `text` is what a long line's part of bytes completed.
+    """
 
     part: Part
     ids: Ids
     nats: Doubles
+    text: str = ""
 
 
 class Reader(Protocol):
@@ -79,24 +83,24 @@ class Passage:
 
     def feed(self, part: Part) -> Scored:
         """The next part of the text, as far as its tokens are sure; all of it once it ends."""
-        ids = self._encode(part)
+        ids, text = self._encode(part)
         nats = np.empty(0)
         if len(ids):
             targets = ids.astype(np.int64)
             inputs = np.concatenate([[self.last], targets[:-1]])
             self.last = int(targets[-1])
             nats = hiding_unknown(-self.reader.log_probs(inputs, targets), targets, self.tokenizer)
-        return Scored(part, ids, nats)
+        return Scored(part, ids, nats, text)
 
-    def _encode(self, part: Part) -> Ids:
+    def _encode(self, part: Part) -> tuple[Ids, str]:
         if self.tokenizer.kind == "byte":
-            return self.tokenizer.encode(part.data)
+            return self.tokenizer.encode(part.data), ""
         text = self.held + self.decoder.decode(part.data, part.ends)
         cut = len(text) if part.ends or self.tokenizer.kind == "char" else last_cut(text)
         if part.ends:
             self.decoder.reset()
         self.held = text[cut:]
-        return self.tokenizer.encode(text[:cut])
+        return self.tokenizer.encode(text[:cut]), text[:cut]
 
 
 class Scorer:
@@ -143,8 +147,10 @@ class Scorer:
 
     def spelled(self, scored: Scored) -> list[bytes]:
         """The text of each token; of one outside the vocabulary too, where that can be told."""
-        if self.tokenizer.kind == "char" and scored.part.is_line:
-            return [char.encode() for char in scored.part.data.decode("utf-8", "replace")]
+        if self.tokenizer.kind == "char":
+            part = scored.part
+            text = part.data.decode("utf-8", "replace") if part.is_line else scored.text
+            return [char.encode() for char in text]
         return [self.tokenizer.pieces[index] for index in scored.ids.tolist()]
 
     def _lines(self, texts: Sequence[Ids]) -> list[Doubles]:

@@ -69,7 +69,11 @@ def score(
     runs_dir: options.RunsDir = None,
     quiet: options.Quiet = False,
 ) -> int:
-    """Say how surprising each line is: bits per character, then the line."""
+    """Say how surprising each line is: bits per character, then the line.
+
+    A line of any length is scored; what is put out of it ends after 1 MiB or 65,536 tokens, with …
+    and, in JSON, "truncated": true. --whole puts out the first 256 characters of a long text.
+    """
     from charnn.threads import core_count, set_up_numpy
 
     set_up_numpy(1)
@@ -90,7 +94,8 @@ def score(
         reader=_learning(loaded, datasets) if adapt else None,
         threads=threads or core_count(),
     )
-    assembler = Assembler(scorer, layout, _index(loaded, datasets) if overlap else None)
+    index = _index(loaded, datasets) if overlap else None
+    assembler = Assembler(scorer, layout, index, whole=not lines)
     for parts in _parts(names or [STDIN], display, lines=lines):
         for scored in scorer.score(parts):
             for row in assembler.add(scored):

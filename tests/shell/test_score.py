@@ -188,15 +188,50 @@ def test_tail_score_awk(trained) -> None:
     pipe.wait(20)
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_long_line_is_one_row_with_its_beginning(trained, whole) -> None:
+def test_a_long_line_is_one_row_with_all_of_its_text(trained) -> None:
+    """It is read in pieces, and passed on; what the model does not know in it too."""
+    text = LINES[0] * 2000 + "§"
+    row = json.loads(trained.run("score", "--json", input=text).stdout)
+
+    assert (row["tokens"], row["unknown"]) == (len(text) - 1, 1)
+    assert row["text"] == text
+    assert "truncated" not in row
+    assert trained.run("score", input=text).stdout.partition("\t")[2] == text + "\n"
+
+
+def test_a_longer_line_is_cut_and_says_so(trained) -> None:
+    """After 1 MiB, between characters, and with a mark; all of it is scored."""
+    text = "é" * ((1 << 19) + 1) + "The"
+    row = json.loads(trained.run("score", "--json", input="a" + text).stdout)
+
+    assert row["tokens"] + row["unknown"] == len(text) + 1
+    assert row["text"] == "a" + "é" * ((1 << 19) - 1) + "…"
+    assert row["truncated"] is True
+    assert trained.run("score", input=text).stdout.endswith("\t" + "é" * (1 << 19) + "…\n")
+
+
+def test_tokens_of_a_long_line_are_kept_up_to_a_limit(trained) -> None:
+    """In colour and in JSON; a symbol that is not known is shown as it is."""
+    text = ("§" + LINES[0]) * 1000
+    painted = trained.run("score", "--color=always", input=text).stdout
+    row = json.loads(trained.run("score", "--json", "--per-token", input=text).stdout)
+    for _, style in (*heat.LEVELS, (0, heat.UNKNOWN), (0, heat.RESET)):
+        painted = painted.replace(style, "") if style else painted
+
+    assert painted.partition("\t")[2] == text[: 1 << 16] + "…\n"
+    assert "".join(token["token"] for token in row["per_token"]) == text[: 1 << 16]
+    assert row["text"] == text
+    assert row["truncated"] is True
+
+
+def test_a_long_text_as_a_whole_is_shown_by_its_beginning(trained) -> None:
     """Of any length: it is read in pieces."""
-    text = LINES[0] * 2000
-    done = trained.run("score", "--json", *(["--whole"] if whole else []), input=text)
-    row = json.loads(done.stdout)
+    text = LAMP * 1000
+    row = json.loads(trained.run("score", "--json", "--whole", input=text).stdout)
 
     assert row["tokens"] == len(text)
-    assert row["text"] == text[:256]
+    assert row["text"] == text[:256] + "…"
+    assert row["truncated"] is True
 
 
 def test_bytes_that_are_no_text_pass_through(trained) -> None:
