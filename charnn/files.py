@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -56,9 +57,14 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
     """Replace `path` by `data` in one step that survives a power cut.
 
     Temp file in the same folder, fsync, rename, fsync of the folder; modes follow the umask, and
-    a symbolic link at `path` is replaced, not followed. Raises StorageError, leaving no temp file.
+    a symbolic link at `path` is replaced, not followed. A device or a pipe cannot be replaced: the
+    bytes are written into it. Raises StorageError, leaving no temp file.
     """
     with storage_errors("write", path):
+        if takes_bytes(path):
+            with path.open("wb", buffering=0) as stream:
+                _write_all(stream.fileno(), data)
+            return
         temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
         temporary.unlink(missing_ok=True)
         try:
@@ -70,16 +76,30 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
         sync_folder(path.parent)
 
 
+def takes_bytes(path: Path) -> bool:
+    """Whether this is a device, a pipe or a socket, or a link to a device such as /dev/stdout."""
+    try:
+        own, mode = path.lstat().st_mode, path.stat().st_mode
+    except OSError:  # nothing is there, or a link to nothing
+        return False
+    ordinary = stat.S_ISREG(own) or stat.S_ISDIR(own) or stat.S_ISLNK(own)
+    return not ordinary or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
 def write_new(path: Path, data: bytes | memoryview) -> None:
     """Write a file that is not there yet, through to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        view = memoryview(data).cast("B")
-        while view:
-            view = view[os.write(descriptor, view[: 1 << 30]) :]
+        _write_all(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(descriptor, view[: 1 << 30]) :]
 
 
 def sync_folder(folder: Path) -> None:

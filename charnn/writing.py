@@ -3,12 +3,14 @@
 Never knows: models, or how a text is drawn.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from charnn.display import visible
+from charnn.errors import CharnnError
 from charnn.files import to_json
 from charnn.generation import Piece, Sample
 from charnn.output import Output
@@ -34,7 +36,10 @@ class Style:
 
 
 def write_text(events: Iterable[Event], style: Style) -> None:
-    """Samples as text, and a newline at the end where one is missing."""
+    """Samples as text, and a newline at the end where one is missing.
+
+    What has been drawn is put out also where drawing, or what follows it, fails.
+    """
     output = Output(unbuffered=style.unbuffered)
     safe = output.is_terminal if style.raw is None else not style.raw
     last = ""
@@ -46,22 +51,31 @@ def write_text(events: Iterable[Event], style: Style) -> None:
         output.write((visible(text) if safe else text).encode("utf-8", "surrogateescape"))
 
     current = None
-    for event in events:
-        if event.index != current:
-            put(style.separator if current is not None and not style.null else "")
-            put(style.prompt)
-            current = event.index
-        if isinstance(event, Piece):
-            put(event.text)
-        elif style.null:
-            put(style.separator)
-        now = time.monotonic()
-        if output.is_terminal or now - flushed > PATIENCE:
-            output.flush()
-            flushed = now
-    if current is not None and not (last.endswith("\n") or style.null or style.raw):
-        put("\n")
-    output.flush()
+
+    def finish() -> None:
+        if current is not None and not (last.endswith("\n") or style.null or style.raw):
+            put("\n")
+        output.flush()
+
+    try:
+        for event in events:
+            if event.index != current:
+                put(style.separator if current is not None and not style.null else "")
+                put(style.prompt)
+                current = event.index
+            if isinstance(event, Piece):
+                put(event.text)
+            elif style.null:
+                put(style.separator)
+            now = time.monotonic()
+            if output.is_terminal or now - flushed > PATIENCE:
+                output.flush()
+                flushed = now
+    except BaseException:
+        with contextlib.suppress(CharnnError):  # what ended the text is what to tell
+            finish()
+        raise
+    finish()
 
 
 def write_json(events: Iterable[Event], prompt: str, seed: int, *, one_object: bool) -> None:

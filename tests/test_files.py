@@ -73,6 +73,29 @@ def test_a_link_at_the_target_is_replaced_not_followed(tmp_path) -> None:
     assert not (tmp_path / "link").is_symlink()
 
 
+def test_a_pipe_gets_the_bytes_and_stays(tmp_path) -> None:
+    """As any tool writes into /dev/null; there is no other file to put in its place."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.write_file(pipe, b"state")
+    received = os.read(reader, 10)
+    os.close(reader)
+
+    assert received == b"state"
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_link_to_a_device_leads_there(tmp_path) -> None:
+    """As /dev/stdout is one."""
+    (tmp_path / "null").symlink_to("/dev/null")
+    files.write_file(tmp_path / "null", b"state")
+
+    assert (tmp_path / "null").is_symlink()
+    assert stat.S_ISCHR((tmp_path / "null").stat().st_mode)
+
+
 def test_a_folder_that_fails_leaves_no_trace(tmp_path) -> None:
     """An exception inside the block: neither the folder nor a temporary one is there."""
 

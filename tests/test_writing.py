@@ -1,7 +1,10 @@
 """Samples on their way out: whole texts, and those that only copy left out."""
 
+import pytest
+
+from charnn.errors import StorageError
 from charnn.generation import Piece, Sample
-from charnn.writing import Novel, whole
+from charnn.writing import Novel, Style, whole, write_text
 
 
 def events(*texts):
@@ -28,3 +31,16 @@ def test_what_copies_too_much_is_dropped_and_counted() -> None:
 
     assert [(text, end.index) for text, end in passed] == [("ab", 0), ("", 2), ("x", 4)]
     assert novel.dropped == 2
+
+
+def test_what_was_drawn_is_put_out_where_the_end_fails(capfd) -> None:
+    """As when the state of the text cannot be saved."""
+
+    def failing():
+        yield Piece(0, "The lamp")
+        raise StorageError("no room")
+
+    with pytest.raises(StorageError, match="no room"):
+        write_text(failing(), Style())
+
+    assert capfd.readouterr().out == "The lamp\n"

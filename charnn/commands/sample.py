@@ -158,6 +158,8 @@ def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: i
         raise UsageError("-n -1 never ends, so --novel cannot judge it", "give -n")
     if save_state and samples > 1:
         raise UsageError(f"--save-state of {samples} samples: which of them?", "one --samples")
+    if save_state and save_state.is_dir():
+        raise StorageError(f"cannot write {save_state}: it is a folder", "name a file in it")
     if save_state and not save_state.parent.is_dir():
         raise StorageError(f"cannot write {save_state}: there is no such folder", "make it first")
 

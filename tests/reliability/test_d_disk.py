@@ -221,6 +221,11 @@ def test_d6_a_run_folder_that_vanishes_is_74_at_the_next_save(new_session, gone)
     assert not folder.exists()
 
 
+def test_d5_a_folder_in_the_place_of_a_state_is_found_before_the_text_is_drawn(trained) -> None:
+    """So that no text is drawn for nothing."""
+    trained.refused("sample", "--save-state", "runs", code=74, said=("runs", "it is a folder"))
+
+
 def test_d7_the_folder_for_temporary_files_plays_no_part(trained, monkeypatch) -> None:
     """TMPDIR may be missing: unfinished files lie beside the finished ones."""
     with monkeypatch.context() as patch:
