@@ -11,7 +11,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from typing import Literal, TextIO
 
 from charnn.errors import CharnnError
 
@@ -163,7 +163,7 @@ def table(
     """Aligned columns as text, numbers to the right, for a note or for stdout.
 
     Cells are wrapped to fit into `width` columns, for a terminal; None wraps nothing. No markup is
-    read from cells, and none is put out.
+    read from headers and cells, and none is put out.
     """
     from rich.console import Console
     from rich.table import Table
@@ -172,7 +172,8 @@ def table(
     plain = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for i, header in enumerate(headers):
         numeric = all(_NUMBER.fullmatch(row[i]) for row in rows)
-        plain.add_column(Text(header), justify="right" if numeric else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        plain.add_column(Text(visible(header, one_line=True)), justify=justify, overflow="fold")
     for row in rows:
         plain.add_row(*(Text(visible(cell, one_line=True)) for cell in row))
     text = io.StringIO()

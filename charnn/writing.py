@@ -50,7 +50,7 @@ def write_text(events: Iterable[Event], style: Style) -> None:
         last = text or last
         output.write((visible(text) if safe else text).encode("utf-8", "surrogateescape"))
 
-    current = None
+    current: int | None = None
 
     def finish() -> None:
         if current is not None and not (last.endswith("\n") or style.null or style.raw):

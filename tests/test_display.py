@@ -231,6 +231,12 @@ def test_a_table_shows_control_characters(monkeypatch):
     assert table(["[red]x"], [["\x1b[31m\n"]]) == "[red]x\n\\x1b[31m\\n"
 
 
+def test_headers_of_a_table_show_control_characters_too():
+    """They may be keys out of a file."""
+    assert "\x1b" not in table(["a\x1b[2J"], [["1"]])
+    assert r"a\x1b[2J" in table(["a\x1b[2J"], [["1"]])
+
+
 def test_a_table_without_rows_is_its_header():
     """An empty list is still a table."""
     assert re.sub(" +", " ", table(["name", "size"], [])) == "name size"

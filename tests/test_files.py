@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from charnn import files
+from charnn.display import visible
 from charnn.errors import DataError, StorageError
 
 
@@ -134,6 +135,22 @@ def test_json_has_null_for_what_is_not_finite() -> None:
     text = files.to_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": "é"})
 
     assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": "é"}
+
+
+def test_json_has_nothing_that_steers_a_terminal() -> None:
+    """Every character that is made visible elsewhere is an escape here, of the same value."""
+    everything = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    text = files.to_json(everything)
+
+    assert visible(text) == text
+    assert json.loads(text) == everything
+    assert files.to_json("\u200d\u200c é") == '"\u200d\u200c é"'
+    assert files.to_json({"\x9b\u202e": 1}) == r'{"\u009b\u202e": 1}'
+
+
+def test_json_can_always_be_encoded() -> None:
+    """Bytes that are no text, as `sample --raw` may have them, are U+FFFD."""
+    assert files.to_json("a\udcff") == '"a\ufffd"'
 
 
 @pytest.mark.parametrize(

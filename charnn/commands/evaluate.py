@@ -151,6 +151,7 @@ def _score_dynamic(
 
 
 def _report(result: dict[str, "str | float"], display: "Display", *, json: bool) -> None:
+    from charnn.display import visible
     from charnn.files import to_json
     from charnn.output import Output
 
@@ -159,8 +160,7 @@ def _report(result: dict[str, "str | float"], display: "Display", *, json: bool)
         output.line(to_json(result))
     else:
         for name, value in result.items():
-            output.line(
-                f"{name:<14} {value:.4f}" if isinstance(value, float) else f"{name:<14} {value}"
-            )
+            figure = f"{value:.4f}" if isinstance(value, float) else str(value)
+            output.line(f"{name:<14} {visible(figure, one_line=True)}")
     output.flush()
     display.hint(f"next: charnn sample {result['model']}")

@@ -219,9 +219,20 @@ def test_c4_what_a_model_file_says_of_itself_is_harmless_too(trained, model, mon
         strings={"metrics": json.dumps({EVIL: EVIL}), "training": json.dumps({"data": EVIL})},
     )
     text = trained.run("info", MODEL).stdout.decode()
+    as_json = trained.run("info", MODEL, "--json").stdout
 
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text if c not in "\n\t")
-    assert json.loads(trained.run("info", MODEL, "--json").stdout)
+    assert json.loads(as_json)["metrics"] == {EVIL: EVIL}
+    assert visible(as_json.decode()) == as_json.decode()
+
+
+def test_c4_eval_shows_names_of_files_escaped(trained) -> None:
+    """A file that somebody sent may be called anything."""
+    trained.write("evil\x1b[2J.txt", LAMP)
+    text = trained.run("eval", MODEL, "evil\x1b[2J.txt").stdout.decode()
+
+    assert "\x1b" not in text
+    assert r"evil\x1b[2J.txt" in text
 
 
 @pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
