@@ -23,6 +23,7 @@ from charnn.workspace import META_FILE
 TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
 OWN = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # names in a folder
+SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # what it says of each source
 COUNTS = ("tokens", "chars", "bytes", "unknown")  # what the manifest counts of each split
 
 Tokens = npt.NDArray[np.integer]
@@ -203,6 +204,8 @@ def open_dataset(folder: Path) -> Dataset:
         raise _damaged(folder / META_FILE, "start_token is not a token")
     if "train" not in splits:
         raise _damaged(folder / META_FILE, "there is no training split")
+    if not _are_sources(meta.get("sources")):
+        raise _damaged(folder / META_FILE, "sources are missing or of the wrong kind")
     return Dataset(
         folder.resolve().name,
         folder,
@@ -212,6 +215,13 @@ def open_dataset(folder: Path) -> Dataset:
         records is True,
         fingerprint(meta),
         meta,
+    )
+
+
+def _are_sources(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(source, dict) and {name: type(item) for name, item in source.items()} == SOURCE
+        for source in value
     )
 
 

@@ -24,6 +24,7 @@ from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 
 FORMAT = "charnn-model"
 FORMAT_VERSION = 1
+MOST_DIGITS = 40  # of an id
 LARGEST = 1e15  # of a weight; products of larger ones leave the range of float32
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
 
@@ -149,7 +150,8 @@ def _tokenizer(header: dict[str, str], config: ModelConfig, path: Path) -> Token
 
 def _start_token(header: dict[str, str], config: ModelConfig, path: Path) -> int:
     text = header.get("start_token", "")
-    if not (text.isascii() and text.isdigit() and int(text) < config.vocab_size):
+    is_short = len(text) <= MOST_DIGITS  # for Python refuses to read thousands of them
+    if not (is_short and text.isascii() and text.isdigit() and int(text) < config.vocab_size):
         raise damaged(path, f"start_token {text[:20]!r} is not a token")
     return int(text)
 

@@ -163,6 +163,13 @@ def test_a17_damage_is_found_before_the_first_step(tmp_path, text, name, damage)
         {"start_token": 10**6},
         {"start_token": "0"},
         {"policies": None},
+        {"policies": ["lines"]},
+        {"sources": None},
+        {"sources": {}},
+        {"sources": [1]},
+        {"sources": [{}]},
+        {"sources": [{"name": "a", "split": "train", "bytes": True, "sha256": ""}]},
+        {"sources": [{"name": "a", "split": "train", "bytes": 1, "sha256": "", "more": 1}]},
     ],
     ids=str,
 )

@@ -144,6 +144,7 @@ LIES = {
     "another vocabulary": {"metadata": {"config": '{"hidden_size": 4, "vocab_size": 10000}'}},
     "no tokenizer": {"metadata": {"tokenizer": "{}"}},
     "start token beyond": {"metadata": {"start_token": "1000"}},
+    "start token of five thousand digits": {"metadata": {"start_token": "1" * 5000}},
     "start token negative": {"metadata": {"start_token": "-1"}},
     "metrics no object": {"metadata": {"metrics": "[]"}},
     "no hash": {"metadata": {"sha256": ""}},
