@@ -7,7 +7,6 @@ Shapes: B samples in flight, V vocab_size.
 
 import codecs
 import math
-import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from charnn.filters import RECENT, chain, draw, filtered
 from charnn.stepper import Ids, Network, State, log_probs
 from charnn.stops import StopMatcher
 from charnn.tokenizer import Tokenizer
+from charnn.uniforms import Uniforms
 
 Finish = Literal["length", "stop", "match"]
 UnknownPolicy = Literal["error", "skip", "replace"]
@@ -161,10 +161,7 @@ class Run:
 
     def __init__(self, request: Request, pieces: Sequence[bytes], index: int, drawn: int) -> None:
         self.index, self.pieces, self.limit = index, pieces, request.config.max_new_tokens
-        self.random = random.Random(f"{request.seed}:{index}").random  # noqa: S311 - no secret
-        self.drawn = drawn
-        for _ in range(drawn):
-            self.random()
+        self.uniforms = Uniforms(request.seed, index, drawn)
         self.tracks, self.state = request.constraint.tracks, 0
         self.stops = StopMatcher(stop.encode("utf-8", "surrogateescape") for stop in request.stop)
         errors = "surrogateescape" if request.raw else "replace"
@@ -175,9 +172,8 @@ class Run:
         self.context: Context | None = None
 
     def uniform(self) -> float:
-        """The next random number in [0, 1); one for nobody, when it has ended, does not count."""
-        self.drawn += self.finish is None
-        return self.random()
+        """The next random number in [0, 1); for nobody, when it has ended, any will do."""
+        return 0.0 if self.finish else self.uniforms.draw()
 
     def take(self, token: int, log_prob: float) -> bool:
         """Take a token that was drawn, perhaps as the last one; False if it is not taken."""
@@ -288,5 +284,5 @@ class Batch:
             self.streams.state,
             recent[recent < self.streams.logits.shape[1]],
             self.request.seed,
-            self.runs[0].drawn,
+            self.runs[0].uniforms.drawn,
         )

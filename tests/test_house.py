@@ -85,6 +85,7 @@ FLOORS = {
     "stepper": 2,
     "filters": 0,
     "stops": 0,
+    "uniforms": 0,
     "expressions": 1,
     "automaton": 2,
     "constraints": 3,

@@ -51,6 +51,15 @@ def test_the_same_state_gives_the_same_bytes(tmp_path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_a_state_may_stand_anywhere_in_its_random_numbers(tmp_path) -> None:
+    """A count of any size is no work to go through, and is counted on from."""
+    start = opening(STEPPER, 0)._replace(seed=7, drawn=10**39)
+    write_state(tmp_path / "s", start, SHA)
+    _, end = sample(read_state(tmp_path / "s", STEPPER, SHA), 5)
+
+    assert end.drawn == 10**39 + 5
+
+
 def test_the_state_of_another_model_is_refused(tmp_path) -> None:
     """Of the same shape, too."""
     write_state(tmp_path / "s", opening(STEPPER, 0), SHA)
