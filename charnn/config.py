@@ -21,6 +21,8 @@ TokenizerName = Literal["char", "byte", "word", "bpe"]
 MAX_WIDTH = 65_536
 MAX_LAYERS = 64
 MAX_COUNT = 10**12
+LONGEST_PATTERN = 1000  # characters of a regular expression
+LONGEST_SHOWN = 80  # characters of a wrong value in a message
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
@@ -205,7 +207,9 @@ class PrepareConfig(Settings):
     )
     min_count: int = Field(1, ge=1, description="Symbols seen less often become <unk>.")
     word_pattern: str | None = Field(
-        None, description="Regular expression that a word matches (tokenizer word)."
+        None,
+        max_length=LONGEST_PATTERN,
+        description="Regular expression that a word matches (tokenizer word).",
     )
     val_frac: Fraction = Field(0.1, description="Share of the text, its tail, for validation.")
     test_frac: Fraction = Field(0.0, description="Share of the text, after that, for testing.")
@@ -251,7 +255,9 @@ def _explained(kind: type[Settings], error: ValidationError, source: str) -> Usa
     if first["type"] == "extra_forbidden":
         return unknown_key(kind, name, source)
     shown = name if source else flag(name)
-    message = f"{where}{shown} is {first['input']!r}: {_lower(first['msg'])}"
+    value = repr(first["input"])
+    value = value[:LONGEST_SHOWN] + "…" * (len(value) > LONGEST_SHOWN)
+    message = f"{where}{shown} is {value}: {_lower(first['msg'])}"
     return UsageError(message, _field_help(kind, name))
 
 

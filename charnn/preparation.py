@@ -14,7 +14,7 @@ from charnn.corpus import write_dataset
 from charnn.decoding import decode, join_bytes
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.sources import STDIN, Source
-from charnn.splits import Text, split_records, split_text
+from charnn.splits import SPLITS, Text, ended, split_records, split_text
 from charnn.tokenizer import Tokenizer, build
 from charnn.tokenizer_file import load_tokenizer
 from charnn.workspace import MODEL_FILE
@@ -44,11 +44,15 @@ def prepare(
 ) -> Prepared:
     """Make the dataset `folder` from sources under "train" and perhaps "val" and "test".
 
-    Where there are sources for "train" alone, its tail becomes the other splits. The vocabulary
-    is that of the training part, or that of `tokenizer`. An existing folder is replaced only with
-    `replace`, and left as it is where nothing would change.
+    A split without sources is cut from the text of "train", by its fraction; the fraction of
+    another is recorded as 0. The vocabulary is that of the training part, or that of `tokenizer`.
+    An existing folder is replaced only with `replace`, and left as it is where nothing would
+    change.
     Raises DataError, UsageError or StorageError; nothing half-written stays.
     """
+    config = config.model_copy(
+        update={f"{split}_frac": 0.0 for split in sources if split != "train"}
+    )
     texts, notes = _read(sources, config)
     splits = _split(texts, config)
     if "train" not in splits:
@@ -105,12 +109,15 @@ def _read(
 
 
 def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
-    if len(texts) > 1:
-        return dict(texts)
-    text = texts["train"]
+    fractions = config.val_frac, config.test_frac
+    given = {name: text for name, text in texts.items() if name != "train"}
     if config.lines:
-        return split_records(text, config.val_frac, config.test_frac, config.seed)
-    return split_text(text, config.val_frac, config.test_frac)
+        given = {name: ended(text) for name, text in given.items()}
+        cut = split_records(texts["train"], *fractions, config.seed)
+    else:
+        cut = split_text(texts["train"], *fractions)
+    splits = given | cut
+    return {name: splits[name] for name in SPLITS if name in splits}
 
 
 def _described(source: Source, split: str) -> dict[str, Any]:

@@ -39,3 +39,10 @@ def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> d
         for name, part in chosen.items()
         if len(part)
     }
+
+
+def ended(text: Text) -> Text:
+    """A text of records whose last one ends in a newline too, as those of `split_records` do."""
+    if isinstance(text, bytes):
+        return text if text.endswith(b"\n") else text + b"\n"
+    return text if text.endswith("\n") else text + "\n"

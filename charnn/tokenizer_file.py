@@ -10,13 +10,13 @@ from typing import Any
 
 from charnn import files
 from charnn.byte_pairs import from_alphabet, to_alphabet
+from charnn.config import LONGEST_PATTERN
 from charnn.errors import DataError, UsageError
 from charnn.tokenizer import BYTES, REPLACEMENT, Tokenizer
 from charnn.words import compiled
 
 NAME = "the tokenizer"
 UNK = "<unk>"
-LONGEST_PATTERN = 1000  # characters of a regular expression
 
 _BYTE_LEVEL = {
     "type": "ByteLevel",

@@ -59,6 +59,8 @@ def evaluate(
     set_up_torch()
     if dynamic and (windows or streams):
         raise UsageError("--dynamic is one carried pass", "leave out --windows and --streams")
+    if windows and streams:
+        raise UsageError("--windows are cold; --streams are of the carried pass", "leave one out")
     if tune and not dynamic:
         raise UsageError("--tune chooses the rates of --dynamic", "add --dynamic")
     display = Display(quiet=quiet)

@@ -1,18 +1,21 @@
 """`charnn prepare`: text → dataset."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charnn.commands import options
 from charnn.commands.options import option
-from charnn.config import PrepareConfig, TokenizerName, validate
+from charnn.config import PrepareConfig, TokenizerName, flag, validate
+from charnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charnn.display import Display
     from charnn.preparation import Prepared
     from charnn.sources import Source
+
+OF_A_VOCABULARY = ("tokenizer", "vocab_size", "min_count", "word_pattern")  # settings
 
 
 def prepare(
@@ -51,7 +54,9 @@ def prepare(
     quiet: options.Quiet = False,
 ) -> int:
     """Turn text into a dataset: decode, split, choose a vocabulary, encode."""
-    config = validate(PrepareConfig, options.given(context, PrepareConfig))
+    asked = options.given(context, PrepareConfig)
+    config = validate(PrepareConfig, asked)
+    _check(asked, val, test, tokenizer_from)
     from charnn import preparation, workspace
     from charnn.catalogue import DEFAULT_CORPUS
     from charnn.display import Display
@@ -71,6 +76,23 @@ def prepare(
         prepared = preparation.prepare(read, folder, config, tokenizer=vocabulary, replace=force)
     _report(prepared, display, json=json)
     return 0
+
+
+def _check(
+    asked: dict[str, Any], val: str | None, test: str | None, tokenizer_from: Path | None
+) -> None:
+    """What does not go together, before anything is read."""
+    for split, file in (("val", val), ("test", test)):
+        if file is not None and f"{split}_frac" in asked:
+            raise UsageError(
+                f"--{split} and --{split}-frac both say what the {split} split is", "leave one out"
+            )
+    clash = [flag(name) for name in OF_A_VOCABULARY if name in asked]
+    if tokenizer_from and clash:
+        raise UsageError(
+            f"--tokenizer-from takes a vocabulary as it is, without {', '.join(clash)}",
+            "leave one of them out",
+        )
 
 
 def _read_all(

@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from charnn.config import TrainConfig
+from charnn.corpus import open_dataset
 from charnn.errors import UsageError
 from charnn.yaml_files import dump_settings, read_settings
+from tests.shell.conftest import LAMP
 
 QUICKLY = 1  # second
 
@@ -189,6 +191,35 @@ def test_b6_extreme_temperatures_are_defined(trained, temperature) -> None:
 def test_b7_what_is_mistyped_is_refused_with_the_nearest(trained, arguments, nearest) -> None:
     """2; commands, options, and names of cells."""
     trained.refused(*arguments, code=2, said=nearest)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("prepare", "lamp.txt", "--val", "v.txt", "--val-frac", "0.1"), "--val-frac"),
+        (("prepare", "lamp.txt", "--test", "v.txt", "--test-frac", "0.1"), "--test-frac"),
+        (("prepare", "lamp.txt", "--tokenizer-from", "x", "--tokenizer", "bpe"), "--tokenizer"),
+        (("prepare", "lamp.txt", "--tokenizer-from", "x", "--vocab-size", "9"), "--vocab-size"),
+        (("prepare", "lamp.txt", "--tokenizer-from", "x", "--min-count", "2"), "--min-count"),
+        (("prepare", "lamp.txt", "--tokenizer-from", "x", "--word-pattern", "a"), "--word-pat"),
+        (("eval", "--windows", "8", "--streams", "2"), "--streams"),
+    ],
+    ids=" ".join,
+)
+def test_b7_flags_of_which_one_would_be_ignored_are_refused(trained, arguments, said) -> None:
+    """2, before anything is read."""
+    trained.refused(*arguments, code=2, said=said)
+
+
+def test_b7_a_pattern_that_could_not_be_read_again_is_refused(charnn) -> None:
+    """2 from prepare, not 65 from train; the message does not repeat all of it."""
+    charnn.write("lamp.txt", LAMP)
+    given = ("prepare", "lamp.txt", "--tokenizer", "word", "--word-pattern")
+    message = charnn.refused(*given, "a" * 1001, code=2, said="--word-pattern")
+    charnn.run(*given, r"\w+|" * 249 + r"\S", "-q")
+
+    assert len(message) < 400
+    assert open_dataset(charnn.folder / "data/lamp").tokenizer.kind == "word"
 
 
 def test_b8_flags_win_over_the_file_and_the_outcome_is_stored(trained) -> None:

@@ -1,0 +1,70 @@
+"""Which text becomes which split: files given, the rest cut by its fractions."""
+
+import json
+
+import pytest
+
+from charnn.config import PrepareConfig
+from charnn.corpus import open_dataset
+from charnn.files import sha256
+from charnn.preparation import prepare
+from charnn.sources import Source
+
+LINES = [f"record {number}\n" for number in range(100)]
+TRAIN = "".join(LINES)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A function: texts by split, and settings → (texts of the splits, recorded policies)."""
+
+    def run(texts, **settings):
+        sources = {
+            split: (Source(split, text.encode(), sha256(text.encode()), split),)
+            for split, text in texts.items()
+        }
+        folder = tmp_path / "d"
+        prepare(sources, folder, PrepareConfig(**settings))
+        dataset = open_dataset(folder)
+        splits = {
+            name: dataset.tokenizer.decode(ids.tolist()).decode()
+            for name, ids in dataset.splits.items()
+        }
+        return splits, json.loads((folder / "meta.json").read_text())["policies"]
+
+    return run
+
+
+def test_what_is_not_given_is_cut_from_the_text(prepared) -> None:
+    """A file for validation leaves the test fraction as it is."""
+    splits, policies = prepared({"train": TRAIN, "val": "record 7"}, test_frac=0.2)
+    end = int(len(TRAIN) * 0.8)
+
+    assert splits == {"train": TRAIN[:end], "val": "record 7", "test": TRAIN[end:]}
+    assert (policies["val_frac"], policies["test_frac"]) == (0, 0.2)
+
+
+def test_a_file_for_the_test_leaves_the_validation_split(prepared) -> None:
+    """By the fraction that is the default."""
+    splits, policies = prepared({"train": TRAIN, "test": "record 7"})
+    end = int(len(TRAIN) * 0.9)
+
+    assert splits == {"train": TRAIN[:end], "val": TRAIN[end:], "test": "record 7"}
+    assert (policies["val_frac"], policies["test_frac"]) == (0.1, 0)
+
+
+def test_with_splits_of_its_own_nothing_is_cut(prepared) -> None:
+    """As the texts of a corpus that brings all three."""
+    texts = {"train": TRAIN, "val": "record 7", "test": "record 8"}
+
+    assert prepared(texts) == (texts, PrepareConfig(val_frac=0).model_dump())
+
+
+def test_records_are_shuffled_beside_a_given_split(prepared) -> None:
+    """The given one keeps its order, and its last record gets its end."""
+    splits, _ = prepared({"train": TRAIN, "val": "record 7\nrecord 1"}, lines=True)
+    records = splits["train"].splitlines(keepends=True)
+
+    assert sorted(records) == sorted(LINES)
+    assert records != LINES
+    assert splits["val"] == "record 7\nrecord 1\n"
