@@ -98,9 +98,11 @@ def _for_the_user(error: Exception) -> CharnnError:
     if isinstance(error, CharnnError):
         return error
     if isinstance(error, typer.TyperException):  # a mistake on the command line
-        told: CharnnError = UsageError(error.format_message(), "charnn --help")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "charnn"
+        told: CharnnError = UsageError(error.format_message(), f"{command} --help")
     elif isinstance(error, MemoryError):
-        told = StorageError("out of memory", "use a smaller --batch-size or a smaller model")
+        told = CharnnError("out of memory", "use a smaller model or a shorter text")
     elif isinstance(error, OSError):
         told = StorageError(str(error))
     else:

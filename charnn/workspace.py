@@ -80,6 +80,13 @@ def model_name(path: Path) -> str:
     return path.parent.resolve().name if path.name == MODEL_FILE else path.stem
 
 
+def model_argument(path: Path, folder: Path) -> str:
+    """What names this model on a command line: its run in the folder of runs, or its file."""
+    name = model_name(path)
+    is_run = (folder / name / MODEL_FILE).resolve() == path.resolve()
+    return name if is_run else str(path)
+
+
 def next_run_name(folder: Path, dataset: str, cell: str) -> str:
     """DATA-CELL-NNN with the first number above those taken."""
     pattern = re.compile(re.escape(f"{dataset}-{cell}-") + r"(\d+)")

@@ -35,6 +35,18 @@ def test_a_model_is_named_by_run_folder_or_file(tmp_path) -> None:
         assert workspace.find_model(argument, tmp_path / "runs") == model
 
 
+def test_what_names_a_model_finds_it(tmp_path) -> None:
+    """The name of a run in the folder of the runs; otherwise the path, as for a mailed file."""
+    runs, file = tmp_path / "runs", workspace.MODEL_FILE
+    for path in (runs / "a" / file, tmp_path / "else" / "a" / file, tmp_path / "m.safetensors"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        argument = workspace.model_argument(path, runs)
+
+        assert workspace.find_model(argument, runs) == path
+        assert (argument == "a") == (path.parent.parent == runs)
+
+
 def test_a_near_miss_gets_a_suggestion(tmp_path) -> None:
     """`shakespere` is close to `shakespeare`."""
     make(tmp_path / "data/shakespeare/meta.json", 1)

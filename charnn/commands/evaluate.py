@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    context: typer.Context,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -82,7 +83,9 @@ def evaluate(
         "protocol": protocol,
         **score.as_dict(),
     }
-    _report(result, display, json=json)
+    _report(result, json=json)
+    name = workspace.model_argument(path, workspace.runs_dir(runs_dir))
+    display.hint(f"next: {options.next_command(context, 'charnn', 'sample', name)}")
     return 0
 
 
@@ -152,7 +155,7 @@ def _score_dynamic(
     return dynamic.evaluate_dynamic(model, tokens, units, start_token, sizes, rates), "dynamic"
 
 
-def _report(result: dict[str, "str | float"], display: "Display", *, json: bool) -> None:
+def _report(result: dict[str, "str | float"], *, json: bool) -> None:
     from charnn.display import visible
     from charnn.files import to_json
     from charnn.output import Output
@@ -165,4 +168,3 @@ def _report(result: dict[str, "str | float"], display: "Display", *, json: bool)
             figure = f"{value:.4f}" if isinstance(value, float) else str(value)
             output.line(f"{name:<14} {visible(figure, one_line=True)}")
     output.flush()
-    display.hint(f"next: charnn sample {result['model']}")

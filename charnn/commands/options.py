@@ -3,6 +3,7 @@
 A field's name, help text and range stand in `config.py` alone. Never knows: what a command does.
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +70,16 @@ def given(context: typer.Context, kind: type[Settings]) -> dict[str, Any]:
         for name, value in context.params.items()
         if name in kind.model_fields and value is not None
     }
+
+
+def next_command(context: typer.Context, *words: str) -> str:
+    """What to type next in a shell; folders that were given as flags are given again."""
+    given: list[str] = []
+    for name in ("data_dir", "runs_dir"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":  # the environment stays as it is
+            given += [flag(name), str(context.params[name])]
+    return shlex.join([*words, *given])
 
 
 def merged(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def prepare(
     with Lock(folder.parent, folder.name):
         prepared = preparation.prepare(read, folder, config, tokenizer=vocabulary, replace=force)
     _report(prepared, display, json=json)
+    display.hint(f"next: {options.next_command(context, 'charnn', 'train')}")
     return 0
 
 
@@ -138,4 +139,3 @@ def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
         output = Output()
         output.line(to_json(result))
         output.flush()
-    display.hint("next: charnn train")

@@ -59,8 +59,12 @@ def resolved(
     from charnn import presets
     from charnn.corpus import open_dataset
 
-    dataset = open_dataset(workspace.find_dataset(given.get("data"), data_dir))
-    settings, why = presets.resolve({**given, "data": dataset.name}, _facts(given, dataset))
+    folder = workspace.find_dataset(given.get("data"), data_dir)
+    dataset = open_dataset(folder)
+    is_there = (data_dir / dataset.name).resolve() == folder.resolve()
+    # --resume looks for it again; what lies elsewhere has no other name than its path.
+    data = dataset.name if is_there else given.get("data") or folder.name
+    settings, why = presets.resolve({**given, "data": data}, _facts(given, dataset))
     display.note(why)
     return dataset, settings
 

@@ -148,7 +148,7 @@ def train(
         elif first is not None:
             session.init_from(first)
         session.record_config()
-        return _run(session, display, json=json)
+        return _run(session, context, display, json=json)
 
 
 def _refuse_ranks() -> None:
@@ -162,7 +162,7 @@ def _refuse_ranks() -> None:
         )
 
 
-def _run(session: "Session", display: "Display", *, json: bool) -> int:
+def _run(session: "Session", context: typer.Context, display: "Display", *, json: bool) -> int:
     """Train until done or told to stop; save, report, and name the next command."""
     from charnn.signals import StopRequestedError, listening
     from charnn.watching import Watcher
@@ -190,10 +190,13 @@ def _run(session: "Session", display: "Display", *, json: bool) -> int:
     if result is None:
         assert requests.stop
         display.note(f"stopped at step {session.training.step:,}; the state is saved")
-        display.hint(f"go on with: charnn train --resume {run}")
+        words = ("charnn", "train", "--resume", str(run))
+        display.hint(f"go on with: {options.next_command(context, *words)}")
         return requests.stop
     _tell_notes(session, display)
     _report(result, session, display, json=json)
+    words = ("charnn", "sample", "--temp", "0.8")
+    display.hint(f"next: {options.next_command(context, *words)}")
     return 0
 
 
@@ -219,7 +222,6 @@ def _report(result: "Result", session: "Session", display: "Display", *, json: b
         output.flush()
     if not display.quiet:
         display.note(_summary(result, session))
-        display.hint("next: charnn sample --temp 0.8")
 
 
 def _summary(result: "Result", session: "Session") -> str:

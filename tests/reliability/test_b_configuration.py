@@ -1,5 +1,7 @@
 """Rows B of the table of faults: settings mean what they say, or are refused with their place."""
 
+import json
+import shlex
 import time
 import tracemalloc
 
@@ -220,6 +222,55 @@ def test_b7_a_pattern_that_could_not_be_read_again_is_refused(charnn) -> None:
 
     assert len(message) < 400
     assert open_dataset(charnn.folder / "data/lamp").tokenizer.kind == "word"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("sample", "--tmp", "1"), "charnn sample --help"),
+        (("lab", "memory", "--tmp", "1"), "charnn lab memory --help"),
+        (("sampel",), "charnn --help"),
+    ],
+    ids=" ".join,
+)
+def test_b7_a_mistake_is_explained_by_the_help_of_its_command(charnn, arguments, hint) -> None:
+    """And not by the list of all commands."""
+    assert charnn.refused(*arguments, code=2).endswith(f"hint: {hint}\n")
+
+
+def test_b8_what_is_hinted_at_can_be_typed(charnn) -> None:
+    """Folders that were given as flags are given again, quoted for a shell."""
+    charnn.write("lamp.txt", LAMP * 10)
+    shape = ("--steps", "2", "--hidden-size", "8", "--embedding-dim", "4", "--name", "first")
+    runs = ("--runs-dir", "my runs")
+
+    def follow(done, *options):
+        hint = done.stderr.splitlines()[-1]
+        return charnn.run(*shlex.split(hint.removeprefix("next: charnn ")), *options)
+
+    trained = follow(charnn.run("prepare", "lamp.txt", "--data-dir", "my data"), *shape, *runs)
+    assert trained.stderr.endswith("--data-dir 'my data' --runs-dir 'my runs'\n")
+    assert follow(trained, "-n", "3").stdout
+    for model in ("first", "my runs/first/model.safetensors"):
+        evaluated = charnn.run("eval", model, "--data-dir", "my data", *runs)
+        assert "charnn sample first --data-dir" in evaluated.stderr
+        assert follow(evaluated, "-n", "3").stdout
+    (charnn.folder / "my runs/first/model.safetensors").rename("mailed.safetensors")
+    evaluated = charnn.run("eval", "mailed.safetensors", "lamp.txt")
+    assert follow(evaluated, "-n", "3").stdout
+
+
+def test_b8_a_run_finds_its_dataset_where_it_lies(charnn) -> None:
+    """The path that was typed is recorded in the run, and only the name in the model."""
+    charnn.write("lamp.txt", LAMP * 10)
+    charnn.run("prepare", "lamp.txt", "--data-dir", "elsewhere", "-q")
+    shape = ("--hidden-size", "8", "--embedding-dim", "4")
+    charnn.run("train", "elsewhere/lamp", "--steps", "2", *shape, "--name", "first", "-q")
+    charnn.run("train", "--resume", "first", "--steps", "3", "-q")
+    told = json.loads(charnn.run("info", "first", "--json").stdout)
+
+    assert told["training"]["data"] == "lamp"
+    assert "data: elsewhere/lamp\n" in (charnn.folder / "runs/first/config.yaml").read_text()
 
 
 def test_b8_flags_win_over_the_file_and_the_outcome_is_stored(trained) -> None:

@@ -250,6 +250,16 @@ def test_g4_a_network_that_does_not_fit_is_told_so(trained, monkeypatch) -> None
     assert [path.name for path in (trained.folder / "runs").iterdir()] == [RUN]
 
 
+def test_g4_a_command_without_batches_names_none(trained, monkeypatch) -> None:
+    """1, with what can be made smaller there."""
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("charnn.generation.opening", fail)
+    assert "--batch-size" not in trained.refused("sample", "-q", code=1, said="out of memory")
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e4, 1e14], ids=str)
 def test_g5_sampling_is_defined_at_every_extreme(charnn, scale) -> None:
     """Temperatures, filters, huge and tiny weights, a vocabulary of one: text comes, no error."""
