@@ -15,6 +15,10 @@ Newlines = Literal["keep", "lf"]
 Errors = Literal["strict", "replace"]
 
 
+class UndecodableError(DataError):
+    """Bytes that are no text in the encoding that they should have."""
+
+
 @dataclass(frozen=True)
 class TextReport:
     """What was met on the way from bytes to text, as counts."""
@@ -109,7 +113,7 @@ def _refuse_blank(text: str | bytes, sources: Sequence[Source]) -> None:
     if text and not text.isspace():
         return
     names = ", ".join(_shown(source.name) for source in sources) or "the input"
-    raise DataError(f"{names}: {'nothing but white space' if text else 'empty'}, no text to learn")
+    raise DataError(f"{names}: {'nothing but white space' if text else 'empty'}, so not a text")
 
 
 def _shown(name: str) -> str:
@@ -141,11 +145,10 @@ def _decode(source: Source, encoding: str, errors: Errors) -> tuple[str, int]:
     return text, text.count("\ufffd") - genuine
 
 
-def _undecodable(source: Source, encoding: str, offset: int) -> DataError:
+def _undecodable(source: Source, encoding: str, offset: int) -> UndecodableError:
     line = source.data[:offset].decode(encoding, "replace").count("\n") + 1
-    return DataError(
+    return UndecodableError(
         f"{_shown(source.name)}: byte 0x{source.data[offset]:02x} at offset {offset:,}, "
         f"line {line:,}, is not valid {encoding.upper()}",
-        "give its --encoding (latin-1, cp1252, gb18030, …), or --errors replace for U+FFFD, "
-        "or --tokenizer byte for the bytes as they are",
+        "give its --encoding (latin-1, cp1252, gb18030, …), or --errors replace for U+FFFD",
     )

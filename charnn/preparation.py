@@ -11,7 +11,7 @@ from typing import Any
 from charnn import corpus, files
 from charnn.config import PrepareConfig
 from charnn.corpus import write_dataset
-from charnn.decoding import decode, join_bytes
+from charnn.decoding import TextReport, UndecodableError, decode, join_bytes
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.sources import STDIN, Source
 from charnn.splits import SPLITS, Text, ended, split_records, split_text
@@ -101,11 +101,19 @@ def _read(
         if config.tokenizer == "byte":
             texts[split], report = join_bytes(some, newlines=config.newlines)
         else:
-            texts[split], report = decode(
-                some, encoding=config.encoding, errors=config.errors, newlines=config.newlines
-            )
+            texts[split], report = _decoded(some, config)
         notes += report.notes
     return texts, notes
+
+
+def _decoded(sources: Sources, config: PrepareConfig) -> tuple[str, TextReport]:
+    try:
+        return decode(
+            sources, encoding=config.encoding, errors=config.errors, newlines=config.newlines
+        )
+    except UndecodableError as error:
+        hint = f"{error.hint}, or --tokenizer byte for the bytes as they are"
+        raise UndecodableError(error.message, hint) from None
 
 
 def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:

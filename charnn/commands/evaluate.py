@@ -6,6 +6,8 @@ import typer
 
 from charnn import workspace
 from charnn.commands import options
+from charnn.commands.options import option
+from charnn.config import PrepareConfig, flag, validate
 from charnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ def evaluate(
     tune: Annotated[
         bool, typer.Option("--tune", help="Choose the two rates of --dynamic on the val split.")
     ] = False,
+    newlines: Annotated[str | None, option(PrepareConfig, "newlines")] = None,
+    encoding: Annotated[str | None, option(PrepareConfig, "encoding")] = None,
+    errors: Annotated[str | None, option(PrepareConfig, "errors")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
     data_dir: options.DataDir = None,
@@ -64,10 +69,14 @@ def evaluate(
         raise UsageError("--windows are cold; --streams are of the carried pass", "leave one out")
     if tune and not dynamic:
         raise UsageError("--tune chooses the rates of --dynamic", "add --dynamic")
+    asked = options.given(context, PrepareConfig)
+    decoding = validate(PrepareConfig, asked)
     display = Display(quiet=quiet)
     path, loaded, names = options.model_and_files(arguments, model, runs_dir)
     if names:
-        label, tokens = ", ".join(names), _tokens_of_files(loaded, names, display)
+        label, tokens = ", ".join(names), _tokens_of_files(loaded, names, decoding, display)
+    elif asked:
+        raise UsageError(f"{', '.join(map(flag, asked))}: only of a text", "name a file too")
     else:
         dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
         label, tokens = split, dataset.split(split)
@@ -89,17 +98,27 @@ def evaluate(
     return 0
 
 
-def _tokens_of_files(model: "ModelFile", names: list[str], display: "Display") -> "Tokens":
+def _tokens_of_files(
+    model: "ModelFile", names: list[str], config: PrepareConfig, display: "Display"
+) -> "Tokens":
     from charnn.decoding import decode, join_bytes
-    from charnn.sources import read_sources
+    from charnn.sources import read_sources, reads_terminal
 
-    sources = read_sources(names).sources
+    if reads_terminal(names):
+        display.hint("reading from the terminal; end with Ctrl-D")
+    reading = read_sources(names)
     if model.tokenizer.kind == "byte":
-        text: str | bytes = join_bytes(sources)[0]
+        text: str | bytes
+        text, report = join_bytes(reading.sources, newlines=config.newlines)
     else:
-        text, report = decode(sources)
-        for note in report.notes:
-            display.note(note)
+        text, report = decode(
+            reading.sources,
+            encoding=config.encoding,
+            errors=config.errors,
+            newlines=config.newlines,
+        )
+    for note in (*reading.notes, *report.notes):
+        display.note(note)
     return model.tokenizer.encode(text)
 
 

@@ -49,6 +49,21 @@ def test_a1_a_byte_that_is_not_utf8_is_named_with_its_place(charnn, kind) -> Non
     charnn.run("prepare", "bad.txt", "--tokenizer", "byte", "--name", "c")
 
 
+def test_a1_eval_takes_what_it_advises(trained) -> None:
+    """A file that is not UTF-8 is scored once its encoding is given, as prepare reads it."""
+    trained.write("latin.txt", "The lamp caf\xe9\r\n".encode("latin-1"))
+    trained.write("same.txt", "The lamp caf\xe9\n")
+    command = ("eval", "-m", "lamp-lstm-001", "latin.txt", "--json")
+    message = trained.refused(*command, code=65, said=("--encoding", "--errors"))
+    read = json.loads(trained.run(*command, "--encoding", "latin-1", "--newlines", "lf").stdout)
+    same = json.loads(trained.run(*command[:3], "same.txt", "--json").stdout)
+
+    assert "--tokenizer" not in message
+    assert {**read, "text": ""} == {**same, "text": ""}
+    trained.run(*command, "--errors", "replace")
+    trained.refused("eval", "--encoding", "latin-1", code=2, said="--encoding")
+
+
 def test_a2_all_bytes_and_random_ones_come_back(charnn) -> None:
     """With the byte tokenizer, whose ids are the bytes."""
     data = bytes(range(256)) * 4 + np.random.default_rng(1).bytes(5000)
@@ -184,6 +199,15 @@ def test_a9_paths_that_lead_nowhere(charnn) -> None:
     assert charnn.datasets() == []
 
 
+def test_a9_eval_says_what_it_passes_over(trained) -> None:
+    """Files of a folder that are no text, as prepare does."""
+    trained.write("texts/a.txt", LAMP)
+    trained.write("texts/b.bin", b"\0\1")
+    done = trained.run("eval", "-m", "lamp-lstm-001", "texts")
+
+    assert "passed over as not text: b.bin" in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a9_a_file_that_may_not_be_read(charnn) -> None:
     """74, naming it."""
@@ -210,6 +234,18 @@ def test_a10_a_pipe_is_read_once_and_a_terminal_gets_a_hint(charnn, monkeypatch)
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(terminal)))
         done = charnn.run("prepare", "-", "--name", "typed")
     os.close(ours)
+    assert "end with Ctrl-D" in done.stderr
+
+
+def test_a10_eval_reading_a_terminal_gives_a_hint(trained, monkeypatch) -> None:
+    """As prepare does."""
+    ours, theirs = pty.openpty()
+    os.write(ours, b"The lamp\n\x04")
+    with os.fdopen(theirs, "rb", buffering=0) as terminal:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(terminal)))
+        done = trained.run("eval", "-m", "lamp-lstm-001", "-")
+    os.close(ours)
+
     assert "end with Ctrl-D" in done.stderr
 
 
