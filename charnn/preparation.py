@@ -13,11 +13,11 @@ from charnn.config import PrepareConfig
 from charnn.corpus import write_dataset
 from charnn.decoding import TextReport, UndecodableError, decode, join_bytes
 from charnn.errors import DataError, StorageError, UsageError
-from charnn.sources import STDIN, Source
+from charnn.sources import STDIN, Source, is_stream
 from charnn.splits import SPLITS, Text, ended, split_records, split_text
 from charnn.tokenizer import Tokenizer, build
 from charnn.tokenizer_file import load_tokenizer
-from charnn.workspace import MODEL_FILE
+from charnn.workspace import MODEL_FILE, fit_name
 
 Sources = Sequence[Source]
 SHOWN_SYMBOLS = 5  # unknown symbols that a note spells out
@@ -170,15 +170,16 @@ SMALL = 2000  # tokens; below this even the smallest settings make a handful of 
 def dataset_name(arguments: Sequence[str], default: str) -> str:
     """The name of a dataset after its first source: tinyshakespeare.txt.gz → tinyshakespeare.
 
+    The pipe of `<(zcat text.gz)` has no name that would mean something later: it is stdin.
     Raises UsageError where none can be made of it.
     """
     if not arguments:
         return default
     first = arguments[0]
-    name = "stdin" if first == STDIN else Path(first).resolve().name
+    name = "stdin" if first == STDIN or is_stream(first) else Path(first).resolve().name
     for suffix in (".gz", ".txt"):
         name = name.removesuffix(suffix)
     name = name.strip(".*?[]")
     if not name:
         raise UsageError(f"no name for the dataset can be made of {first!r}", "give it a --name")
-    return name
+    return fit_name(name)

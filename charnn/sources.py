@@ -10,6 +10,7 @@ import glob
 import gzip
 import io
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +34,7 @@ class Source:
     """Bytes of text (unpacked) and where they came from.
 
     `name` is what is shown and recorded: a base name, a path inside a given folder, the name of a
-    corpus, or "-". It is never an absolute path.
+    corpus, or "-" for standard input and other streams. It is never an absolute path.
     """
 
     name: str
@@ -123,6 +124,16 @@ def _exists(argument: str) -> bool:
     return True
 
 
+def is_stream(argument: str) -> bool:
+    """Whether this is a device, or a pipe without a name of its own, as `<(command)` makes one."""
+    try:
+        mode = Path(argument).stat().st_mode
+    except (OSError, ValueError):
+        return False
+    is_nameless = os.path.realpath(argument).startswith(("/dev/", "/proc/"))
+    return stat.S_ISCHR(mode) or (stat.S_ISFIFO(mode) and is_nameless)
+
+
 def _missing(argument: str, catalogue: Catalogue) -> StorageError:
     path = Path(argument)
     neighbours: list[str] = []
@@ -142,7 +153,7 @@ def _near(name: str, candidates: Iterable[str]) -> list[str]:
 def _find_path(argument: str, notes: list[str]) -> list[_Place]:
     path = Path(argument)
     if not path.is_dir():
-        return [_Place(str(path), path.name, "file")]
+        return [_Place(str(path), STDIN if is_stream(argument) else path.name, "file")]
     found: list[Path] = []
     passed_over: list[str] = []
     for file in _walk(path):

@@ -15,6 +15,7 @@ MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
 DATA_DIR = "data"
 RUNS_DIR = "runs"
+UNFIT = r"[\x00-\x1f\ud800-\udfff]"  # for a name: controls, and bytes that were not UTF-8
 
 
 def data_dir(given: Path | None) -> Path:
@@ -28,10 +29,15 @@ def runs_dir(given: Path | None) -> Path:
 
 
 def check_name(name: str) -> str:
-    """`name` if it can be the name of one folder. Raises UsageError."""
-    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", name) or name.startswith("."):
+    """`name` if it can be the name of one folder, written in UTF-8. Raises UsageError."""
+    if re.search(rf"^$|^\.|[/\\]|{UNFIT}", name):
         raise UsageError(f"--name {name!r} cannot be the name of a folder", "use letters and -")
     return name
+
+
+def fit_name(name: str) -> str:
+    """A name made of another, as of a file: U+FFFD for what `check_name` would refuse."""
+    return re.sub(rf"[/\\]|{UNFIT}", "\ufffd", name).lstrip(".")
 
 
 def find_dataset(argument: str | None, folder: Path) -> Path:
@@ -89,6 +95,7 @@ def model_argument(path: Path, folder: Path) -> str:
 
 def next_run_name(folder: Path, dataset: str, cell: str) -> str:
     """DATA-CELL-NNN with the first number above those taken."""
+    dataset = fit_name(dataset)
     pattern = re.compile(re.escape(f"{dataset}-{cell}-") + r"(\d+)")
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     taken = [int(match[1]) for name in names if (match := pattern.fullmatch(name))]

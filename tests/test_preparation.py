@@ -1,14 +1,16 @@
 """Which text becomes which split: files given, the rest cut by its fractions."""
 
 import json
+import os
 
 import pytest
 
 from charnn.config import PrepareConfig
 from charnn.corpus import open_dataset
 from charnn.files import sha256
-from charnn.preparation import prepare
-from charnn.sources import Source
+from charnn.preparation import dataset_name, prepare
+from charnn.sources import Source, read_sources
+from charnn.workspace import check_name
 
 LINES = [f"record {number}\n" for number in range(100)]
 TRAIN = "".join(LINES)
@@ -68,3 +70,30 @@ def test_records_are_shuffled_beside_a_given_split(prepared) -> None:
     assert sorted(records) == sorted(LINES)
     assert records != LINES
     assert splits["val"] == "record 7\nrecord 1\n"
+
+
+def test_a_pipe_without_a_name_is_standard_input() -> None:
+    """As that of `<(zcat text.gz)`, whose number is another one each time."""
+    reading, writing = os.pipe()
+    os.write(writing, b"text")
+    os.close(writing)
+    source = f"/dev/fd/{reading}"
+
+    assert dataset_name([source], "") == "stdin"
+    assert read_sources([source]).sources[0].name == "-"
+    os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("texts/lamp.txt.gz", "lamp"),
+        ("caf\udce9.txt", "caf\ufffd"),
+        ("a\nb.txt", "a\ufffdb"),
+        ("-", "stdin"),
+        ("/dev/null", "stdin"),
+    ],
+)
+def test_a_dataset_is_named_after_its_source(source, name) -> None:
+    """By a name that can be written and shown, whatever the bytes of the file's name."""
+    assert check_name(dataset_name([source], "")) == name

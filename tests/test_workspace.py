@@ -77,11 +77,20 @@ def test_runs_are_numbered_above_the_highest(tmp_path) -> None:
     assert workspace.next_run_name(tmp_path / "none", "d", "lstm") == "d-lstm-001"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", ".hidden", "a\x1bb", "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "../a", ".hidden", "a\x1bb", "a\nb", "a\udce9"]
+)
 def test_a_name_is_one_plain_folder(name) -> None:
-    """No path, no control characters, nothing hidden."""
+    """No path, no control characters, no bytes that are not UTF-8, nothing hidden."""
     with pytest.raises(UsageError):
         workspace.check_name(name)
+
+
+def test_a_run_of_an_odd_dataset_has_a_name_that_can_be_written(tmp_path) -> None:
+    """Nobody gave a --name that could be blamed."""
+    name = workspace.next_run_name(tmp_path, ".caf\udce9\n", "lstm")
+
+    assert workspace.check_name(name) == "caf\ufffd\ufffd-lstm-001"
 
 
 def test_folders_come_from_flag_environment_default(monkeypatch, tmp_path) -> None:
