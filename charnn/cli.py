@@ -4,6 +4,7 @@ The commands are in `commands/`; each imports what it needs when it runs, so tha
 mistyped flag answer at once. Never knows: what a command does.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -124,4 +125,20 @@ def _fail(error: CharnnError, debug: bool) -> int:
 
 def run() -> None:
     """The console script."""
+    _insist_on_utf8()
     sys.exit(main())
+
+
+def _insist_on_utf8() -> None:
+    """Start again, once, where paths would be looked for in another encoding than UTF-8.
+
+    Python settles that before it runs anything; the variable that asks for it says whether this
+    was tried.
+    """
+    name = "PYTHONUTF8"
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get(name) == "1":
+        return
+    with contextlib.suppress(OSError):
+        os.execve(  # noqa: S606 - the same program and arguments
+            sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, name: "1"}
+        )

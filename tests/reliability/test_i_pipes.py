@@ -6,6 +6,7 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -169,6 +170,24 @@ def test_i5_text_is_utf8_whatever_the_locale(shell, environment) -> None:
     assert done.stdout == prompt.encode() + b"\n"
     missing = shell.run("info", "渡口", code=74, env=environment, text=False)
     assert "渡口".encode() in missing.stderr or b"\\u6e21" in missing.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["-X", "utf8=0"], ["-E"]], ids=" ".join)
+def test_i5_a_path_in_utf8_is_found_whatever_the_locale(shell, arguments) -> None:
+    """By starting Python again in UTF-8; where that does not help, it is tried no second time."""
+    shell.write("café.txt", LAMP * 10)
+    program = [sys.executable, *arguments, "-m", "charnn"]
+    done = subprocess.run(
+        [*program, *("prepare", "café.txt", "-q")],
+        cwd=shell.folder,
+        env=shell.environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert (done.returncode == 0) == (not arguments or arguments == ["-E"]), done.stderr
+    assert (shell.folder / "data/café").is_dir() == (done.returncode == 0)
+    assert b"Traceback" not in done.stderr
 
 
 def test_i6_a_text_that_ends_inside_a_character(charnn) -> None:
