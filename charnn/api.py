@@ -3,7 +3,7 @@
 Never knows: the command line, training.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from charnn.config import ModelConfig, SampleConfig, validate
@@ -45,13 +45,14 @@ class Model:
         top_p: float = 1.0,
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
-        stop: tuple[str, ...] = (),
+        stop: str | Sequence[str] = (),
         match: str | None = None,
         seed: int = 0,
     ) -> Iterator[str]:
         """Pieces of new text after the prompt, as they are drawn; the same seed, the same text.
 
-        The settings mean what the flags of `charnn sample` mean; `max_new_tokens` -1 is endless.
+        The settings mean what the flags of `charnn sample` mean; `max_new_tokens` -1 is endless,
+        and a model of records, one a line, ends its text before the newline.
         Raises UsageError for a setting out of range, or a symbol that the model does not know.
         """
         config = validate(
@@ -67,7 +68,8 @@ class Model:
         )
         tokenizer = self.file.tokenizer
         constraint = constrain(tokenizer.pieces, tokenizer.unk_id, match=match)
-        request = Request(config, constraint, seed, stop=stop)
+        stops = self.file.stops([stop] if isinstance(stop, str) else stop)
+        request = Request(config, constraint, seed, stop=stops)
         context = opening(self._stepper, self.file.start_token)
         if prompt:
             context = read(self._stepper, context, encode_prompt(tokenizer, prompt))

@@ -60,7 +60,7 @@ class Download(_Closed):
 
 
 class Card(_Closed):
-    """What is known of a corpus. `lines`: each line is a record, so prepare it with --lines.
+    """What is known of a corpus. `lines`: each line is a record; it is prepared by lines.
 
     A corpus that is one text is split by the user's fractions, or where `val_bytes` and
     `test_bytes` say, counted from its end.

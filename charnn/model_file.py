@@ -7,7 +7,7 @@ Never knows: torch, the training loop.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,10 @@ class ModelFile:
     def parameters(self) -> int:
         """Number of weights; a tied matrix counts once."""
         return sum(tensor.size for tensor in self.tensors.values())
+
+    def stops(self, given: Sequence[str] = ()) -> tuple[str, ...]:
+        """What ends a text of this model: the strings that are given, and the line of a record."""
+        return (*given, "\n") if self.records else tuple(given)
 
 
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -45,10 +45,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that was read, in sorted order, and what the user should know about it."""
+    """All that was read, in sorted order, and what the user should know about it.
+
+    `records` says that all of it are corpora of which each line is a text of its own.
+    """
 
     sources: tuple[Source, ...]
     notes: tuple[str, ...] = ()
+    records: bool = False
 
     def of(self, split: Split) -> tuple[Source, ...]:
         """The sources of one split; all but those of a corpus with splits of its own are train."""
@@ -99,7 +103,8 @@ def read_sources(
         for place in sorted(once.values())
         for source in _read(place, catalogue, stdin, progress)
     ]
-    return Reading(tuple(sources), tuple(notes))
+    records = all(p.kind == "corpus" and catalogue.cards[p.key].lines for p in once.values())
+    return Reading(tuple(sources), tuple(notes), records)
 
 
 def _find(argument: str, catalogue: Catalogue, notes: list[str]) -> list[_Place]:

@@ -1,5 +1,6 @@
 """The Python interface: load, generate, score."""
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -39,6 +40,30 @@ def test_generate_streams_reproducible_text(path) -> None:
     assert len("".join(one)) == 50
     assert "".join(one) == "".join(model.generate("the ", max_new_tokens=50, seed=4))
     assert "".join(one) != "".join(model.generate("the ", max_new_tokens=50, seed=5))
+
+
+def test_a_text_ends_where_it_is_asked_to(path) -> None:
+    """One string is as good as a tuple of one."""
+    model = charnn.load(path)
+    (stop,) = {"".join(model.generate(max_new_tokens=50, seed=4))[20]}
+    text = "".join(model.generate(max_new_tokens=50, seed=4, stop=stop))
+
+    assert len(text) <= 20
+    assert text == "".join(model.generate(max_new_tokens=50, seed=4, stop=(stop,)))
+
+
+def test_a_model_of_records_writes_one(path, tmp_path) -> None:
+    """As `charnn sample` does: the text ends before the newline."""
+    model = charnn.load(path)
+    write_model(tmp_path / "r.safetensors", dataclasses.replace(model.file, records=True))
+    texts = ["".join(model.generate(max_new_tokens=500, seed=seed)) for seed in range(4)]
+    records = [
+        "".join(charnn.load(tmp_path / "r.safetensors").generate(max_new_tokens=500, seed=seed))
+        for seed in range(4)
+    ]
+
+    assert records == [text.partition("\n")[0] for text in texts]
+    assert records != texts
 
 
 def test_score_is_that_of_an_evaluation_with_torch(path, text) -> None:

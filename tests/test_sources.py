@@ -337,6 +337,17 @@ def test_a_corpus_brings_its_splits(read: Read, monkeypatch: pytest.MonkeyPatch)
     assert [source.data for source in reading.of("test")] == [b"e"]
 
 
+def test_corpora_of_records_are_known_as_such(tmp_path: Path) -> None:
+    """Only where all that is read are such corpora."""
+    (tmp_path / "a.txt").write_text("text")
+    file = str(tmp_path / "a.txt")
+
+    assert read_sources(["places"]).records
+    assert not read_sources(["places", file]).records
+    assert not read_sources([file]).records
+    assert not read_sources([]).records
+
+
 def test_a_file_name_that_is_not_utf8(read: Read) -> None:
     """The file is read; its recorded name can be written as JSON."""
     try:

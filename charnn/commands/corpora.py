@@ -21,6 +21,7 @@ def corpora(json: options.Json = False) -> int:
             "license": card.license,
             "language": card.language,
             "embedded": catalogue.is_local(name),
+            "lines": card.lines,
             "description": card.description,
         }
         for name, card in sorted(catalogue.cards.items())
@@ -35,10 +36,11 @@ def corpora(json: options.Json = False) -> int:
                 "here" if row["embedded"] else "download",
                 f"{row['bytes']:,}" if row["bytes"] else "?",
                 row["license"],
+                "records" if row["lines"] else "text",
                 row["title"],
             )
             for row in rows
         ]
-        output.line(table(["name", "where", "bytes", "licence", "title"], cells))
+        output.line(table(["name", "where", "bytes", "licence", "kind", "title"], cells))
     output.flush()
     return 0

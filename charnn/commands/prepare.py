@@ -64,7 +64,10 @@ def prepare(
     from charnn.locks import Lock
 
     display = Display(quiet=quiet)
-    read = _read_all(sources or [], val, test, display)
+    read, are_records = _read_all(sources or [], val, test, display)
+    if are_records and lines is None:
+        config = config.model_copy(update={"lines": True})
+        display.note("each line of it is a record, as with --lines; --no-lines joins them")
     folder = workspace.data_dir(data_dir) / workspace.check_name(
         name or preparation.dataset_name(sources or [], DEFAULT_CORPUS)
     )
@@ -98,8 +101,11 @@ def _check(
 
 def _read_all(
     arguments: list[str], val: str | None, test: str | None, display: "Display"
-) -> dict[str, tuple["Source", ...]]:
-    """The sources of each split: a corpus may bring its own, --val and --test name theirs."""
+) -> tuple[dict[str, tuple["Source", ...]], bool]:
+    """The sources of each split, and whether their corpora say that each line is a record.
+
+    A corpus may bring splits of its own, --val and --test name theirs.
+    """
     from charnn.catalogue import Catalogue
     from charnn.progress import counted
     from charnn.sources import read_sources, reads_terminal
@@ -115,7 +121,7 @@ def _read_all(
     for split, given in (("val", val), ("test", test)):
         if given is not None:
             read[split] = read_sources([given], catalogue=catalogue).sources
-    return {split: sources for split, sources in read.items() if sources}
+    return {split: sources for split, sources in read.items() if sources}, reading.records
 
 
 def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:

@@ -126,7 +126,7 @@ def sample(
         constraint=constraint,
         seed=opening.seed,
         samples=samples,
-        stop=tuple(stop or ()) + (("\n",) if loaded.records else ()),
+        stop=loaded.stops(stop or ()),
         raw=raw is True,
         loss=json or jsonl,
     )

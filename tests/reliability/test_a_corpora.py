@@ -382,3 +382,16 @@ def test_several_files_are_one_text_in_sorted_order(charnn) -> None:
     reading = read_sources([str(charnn.folder / "texts")])
 
     assert [source.data for source in reading.sources] == [b"aaa", b"bbb", b"ccc"]
+
+
+def test_a_corpus_of_records_is_prepared_by_lines(charnn) -> None:
+    """Without being asked, unless --no-lines asks for running text; a note says so."""
+    by_itself = charnn.run("prepare", "places")
+    charnn.run("prepare", "places", "--lines", "--name", "lines", "-q")
+    charnn.run("prepare", "places", "--no-lines", "--name", "text", "-q")
+    read = {name: open_dataset(charnn.folder / "data" / name) for name in charnn.datasets()}
+
+    assert "--no-lines" in by_itself.stderr
+    assert read["places"].records
+    assert read["places"].fingerprint == read["lines"].fingerprint != read["text"].fingerprint
+    assert not read["text"].records
