@@ -8,9 +8,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from charnn.commands import (
     corpora,
@@ -28,6 +29,7 @@ from charnn.errors import CharnnError, StorageError, UsageError
 from charnn.signals import Terminated, unwinding
 
 INTERRUPTED = 130
+READER_GONE = 141
 DEBUG = "--debug"
 
 app = typer.Typer(
@@ -75,8 +77,7 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code back (docs: errors.py holds those of failures)."""
     given = in_full(_command_line() if arguments is None else list(arguments))
-    debug = DEBUG in given
-    given = [argument for argument in given if argument != DEBUG]
+    given, debug = _without_debug(given)
     try:
         with unwinding():
             code = app(given, prog_name="charnn", standalone_mode=False)
@@ -85,8 +86,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Terminated as terminated:
         return terminated.exit_code
+    except SystemExit:
+        return READER_GONE  # of the help: that alone ends typer in this way
     except Exception as error:
         return _fail(_for_the_user(error), debug)
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without --debug, and whether it was there: before `--`, and as an option.
+
+    It may stand behind the command too, so it is not left to the parser; what follows an option
+    that takes a value is that value.
+    """
+    if DEBUG not in arguments:
+        return arguments, False
+    before = zip(arguments, ["", *arguments], strict=False)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    taking = _options_with_values(typer.main.get_command(app))
+    is_asked = [argument == DEBUG and previous not in taking for argument, previous in before]
+    kept = [a for i, a in enumerate(arguments) if i >= end or not is_asked[i]]
+    return kept, any(is_asked[:end])
+
+
+def _options_with_values(command: Any) -> set[str]:
+    """The spellings of every option that takes a value, of a command and those below it."""
+    names = {
+        name
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.is_flag
+        for name in parameter.opts
+    }
+    return names.union(*map(_options_with_values, getattr(command, "commands", {}).values()))
 
 
 def _command_line() -> list[str]:

@@ -150,7 +150,12 @@ def _is_terminal(stream: TextIO | None) -> bool:
         is_terminal = stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
-    return is_terminal and os.environ.get("TERM") not in ("dumb", "unknown")
+    return is_terminal and obeys_codes()
+
+
+def obeys_codes() -> bool:
+    """Whether a terminal of this kind (TERM) moves its cursor and has colours."""
+    return os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def table(

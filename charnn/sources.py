@@ -208,14 +208,15 @@ def _read(
         return [
             Source(place.name, text, files.sha256(text), split) for split, text in texts.items()
         ]
-    data = _read_stdin(stdin) if place.kind == "stdin" else files.read_bytes(Path(place.key))
+    data = read_stdin(stdin) if place.kind == "stdin" else files.read_bytes(Path(place.key))
     name = os.fsencode(place.name).decode("utf-8", "replace")  # file names are bytes, ours text
     if data.startswith(GZIP_MAGIC) or name.endswith(".gz"):
         data = _gunzip(data, name)
     return [Source(name, data, files.sha256(data))]
 
 
-def _read_stdin(stdin: BinaryIO | None) -> bytes:
+def read_stdin(stdin: BinaryIO | None = None) -> bytes:
+    """All of standard input. Raises StorageError where it is closed or cannot be read."""
     stream = stdin or _standard_input()
     if stream is None:
         raise StorageError("standard input is closed", "give a file, or pipe text into charnn")

@@ -5,7 +5,7 @@ from typing import Any
 from charnn.commands import options
 
 
-def corpora(json: options.Json = False) -> int:
+def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
     """List the corpora that `charnn prepare` knows by name: embedded and downloadable."""
     from charnn.catalogue import Catalogue
     from charnn.display import table

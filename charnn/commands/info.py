@@ -20,6 +20,7 @@ def info(
     data_dir: options.DataDir = None,
     runs_dir: options.RunsDir = None,
     json: options.Json = False,
+    _: options.Quiet = False,
 ) -> int:
     """Say what a dataset, a run or a model file is: sizes, vocabulary, settings, figures."""
     from charnn.files import to_json

@@ -117,7 +117,7 @@ def sample(
     constraint = constrain(tokenizer.pieces, tokenizer.unk_id, ban=ban, allow=allow, match=match)
     stepper = _stepper(loaded, device)
     opening = _opening(loaded, stepper, state, seed, display)
-    text = _prompt(prompt, prompt_file)
+    text = _prompt(prompt, prompt_file, display)
     if text:
         ids = generation.encode_prompt(tokenizer, _for(loaded, text), unk)
         opening = generation.read(stepper, opening, ids)
@@ -220,17 +220,22 @@ def _judge(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
     return Novel(TextIndex(training_text(model.fingerprint, datasets)).longest, novel)
 
 
-def _prompt(prompt: str | None, prompt_file: str | None) -> str:
+def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> str:
     """The prompt as text; bytes that are not UTF-8 become lone surrogates, and are named later."""
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file both give the prompt", "leave one out")
     if prompt_file is None:
         return prompt or ""
-    import sys
+    if prompt_file == "-":
+        from charnn.sources import read_stdin, reads_terminal
 
-    from charnn.files import read_bytes
+        if reads_terminal([prompt_file]):
+            display.hint("reading the prompt from the terminal; end with Ctrl-D")
+        data = read_stdin()
+    else:
+        from charnn.files import read_bytes
 
-    data = sys.stdin.buffer.read() if prompt_file == "-" else read_bytes(Path(prompt_file))
+        data = read_bytes(Path(prompt_file))
     return data.decode("utf-8", "surrogateescape")
 
 

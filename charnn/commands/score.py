@@ -107,8 +107,10 @@ def score(
 def _has_color(color: Color, output: Output) -> bool:
     import os
 
+    from charnn.display import obeys_codes
+
     if color == "auto":
-        return output.is_terminal and not os.environ.get("NO_COLOR")
+        return output.is_terminal and obeys_codes() and not os.environ.get("NO_COLOR")
     return color == "always"
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -99,6 +100,14 @@ def test_i2_lost_output_is_74_with_one_message(runs, command, target) -> None:
     assert done.returncode == 74
     assert done.stderr.count(b"charnn: error:") == 1
     assert b"Traceback" not in done.stderr
+
+
+def test_i1_a_reader_of_the_help_that_goes_away(shell) -> None:
+    """As any other output does."""
+    done = shell.bash("charnn --help | true")
+
+    assert done.returncode in (0, 141)
+    assert done.stderr == b""
 
 
 def test_i2_a_pipe_that_does_not_block_loses_nothing(trained, runs) -> None:
@@ -264,6 +273,17 @@ def test_i9_json_is_json_whatever_is_in_it(charnn) -> None:
     assert all(json.loads(line)["tokens"] == 30 for line in lines)
     empty = json.loads(charnn.run(*given[:2], "-n", "0", "--json", "-q").stdout)
     assert empty["loss"] is None
+
+
+def test_i9_bytes_that_are_no_text_are_marked_in_json(charnn) -> None:
+    """--raw keeps them in text; JSON has U+FFFD, which no symbol of the text is taken for."""
+    byte_model(charnn.folder / "m.safetensors")
+    arguments = ("sample", "m.safetensors", "-n", "60", "--seed", "1", "-q", "--raw")
+    raw = charnn.run(*arguments).stdout.decode("utf-8", "surrogateescape")
+    text = json.loads(charnn.run(*arguments, "--json").stdout)["text"]
+
+    assert any(0xDC80 <= ord(character) <= 0xDCFF for character in raw)
+    assert text == re.sub("[\udc80-\udcff]", "\ufffd", raw)
 
 
 def test_i10_each_token_can_be_seen_at_once(runs) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import select
 import signal
 import subprocess
@@ -110,6 +111,27 @@ def test_colour_only_where_it_is_seen_or_asked_for(trained) -> None:
     for _, style in heat.LEVELS:
         painted = painted.replace(style, "") if style else painted
     assert painted.replace(heat.RESET, "") == trained.run("score", input=LAMP).stdout
+
+
+@pytest.mark.parametrize(("kind", "has_color"), [("xterm-256color", True), ("dumb", False)])
+def test_colour_is_for_terminals_that_have_it(trained, kind, has_color) -> None:
+    """A terminal with TERM=dumb gets the text alone."""
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        trained.command("score", "--color"),
+        cwd=trained.folder,
+        env=trained.environment(TERM=kind),
+        input=b"qqqqzzzz jjjj\n",
+        stdout=theirs,
+        check=False,
+        timeout=60,
+    )
+    shown = os.read(ours, 10_000)
+    os.close(ours)
+    os.close(theirs)
+
+    assert done.returncode == 0
+    assert (b"\x1b" in shown) == has_color
 
 
 def test_overlap_is_the_longest_copy(trained) -> None:

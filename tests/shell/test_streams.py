@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import subprocess
 
 
 def test_json_has_the_keys_of_the_contract(trained) -> None:
@@ -29,6 +31,51 @@ def test_a_prompt_from_stdin_is_read_when_asked_for(trained) -> None:
     done = trained.run("sample", "--prompt-file", "-", "-n", "5", "--seed", "1", input="The lamp")
 
     assert done.stdout.startswith("The lamp")
+
+
+def test_a_prompt_from_a_closed_stdin_is_refused(trained) -> None:
+    """With 74, not with a traceback."""
+    done = trained.bash("charnn sample --prompt-file - -n 3 <&-")
+
+    assert done.returncode == 74
+    assert b"standard input is closed" in done.stderr
+
+
+def test_a_prompt_from_a_terminal_is_waited_for_with_a_hint(trained) -> None:
+    """How it ends is not known to everybody."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        trained.command("sample", "--prompt-file", "-", "-n", "3"),
+        cwd=trained.folder,
+        env=trained.environment(),
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    os.write(ours, b"The lamp\n\x04")
+    _, said = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+
+    assert process.returncode == 0
+    assert b"Ctrl-D" in said
+
+
+def test_debug_may_be_the_value_of_an_option(trained) -> None:
+    """Or stand behind `--`; anywhere else it is an option."""
+    prompt = trained.run("sample", "-n", "0", "-q", "--unk", "skip", "--json", "-p", "--debug")
+    behind = trained.run("sample", "--", "--debug", code=74).stderr
+
+    assert json.loads(prompt.stdout)["text"] == "--debug"
+    assert "'--debug'" in behind
+    assert "Traceback" not in behind
+    assert "Traceback" in trained.run("--debug", "sample", "nothing", code=74).stderr
+
+
+def test_quiet_is_taken_everywhere(trained) -> None:
+    """So that a script can give it to each command."""
+    for command in (("info", "lamp"), ("corpora",)):
+        assert trained.run(*command, "-q").stdout == trained.run(*command).stdout
 
 
 def test_version_and_module_start(shell) -> None:
