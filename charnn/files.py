@@ -17,22 +17,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from charnn import escapes
 from charnn.errors import DataError, StorageError
 
 TEMPORARY = ".tmp-"  # prefix of everything unfinished; ignored by readers, removed by writers
 OUTGOING = ".old-"  # prefix of a folder that makes way; it comes back if its successor never does
 CHUNK = 1 << 20
 SHOWN_NAMES = 5  # of what is in the way, in a message
-
-_SURROGATES = frozenset(map(chr, range(0xD800, 0xE000)))
-# What `display.visible` escapes and `json` does not: DEL, C1, format characters but for the two
-# joiners, line separators; as ranges, for to ask Unicode about each character takes too long.
-_STEERING = re.compile(
-    "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f"
-    "\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
-    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
-    "\U000e0020-\U000e007f]"
-)
 
 
 @contextlib.contextmanager
@@ -253,12 +244,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
     are escaped, whose value stays the same.
     """
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    return _STEERING.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    character = match[0]
-    return "\N{REPLACEMENT CHARACTER}" if character in _SURROGATES else json.dumps(character)[1:-1]
+    return escapes.escaped(text)
 
 
 def _finite(value: Any) -> Any:

@@ -31,6 +31,7 @@ FLOORS = {
     "errors": 0,
     "config": 1,
     "yaml_files": 2,
+    "escapes": 0,
     "files": 1,
     "locks": 2,
     "workspace": 1,
