@@ -66,8 +66,9 @@ def bash(folder, commands):
 
 EXPECTED = {
     "Names for a game": lambda out: len(out.splitlines()) == 10,
-    "A thousand different lines": "lines.txt",
+    "Lines that differ": "lines.txt",
     "Names that are new": "new.txt",
+    "Text that is new": "unheard.txt",
     "The strangest lines of a log": lambda out: out.splitlines()[0].endswith("%$&/(&%$)"),
     "The same as the log is written": lambda out: out.endswith("%$&/(&%$)\n"),
     "Which language is it?": lambda out: (
@@ -98,6 +99,8 @@ def test_recipe(title, kitchen) -> None:
         bash(kitchen, blocks()["Names for a game"].replace("--name names", "--name names --force"))
     out = bash(kitchen, blocks()[title])
     expected = EXPECTED[title]
+    if title == "Names that are new":
+        assert not {*(kitchen / "new.txt").read_text().splitlines()} & {*NAMES.splitlines()}
     if isinstance(expected, str):
         assert (kitchen / expected).stat().st_size > 0
     else:
