@@ -71,8 +71,9 @@ def score(
 ) -> int:
     """Say how surprising each line is: bits per character, then the line.
 
-    A line of any length is scored; what is put out of it ends after 1 MiB or 65,536 tokens, with …
-    and, in JSON, "truncated": true. --whole puts out the first 256 characters of a long text.
+    A line of any length is scored, and put out up to 1 MiB or 65,536 tokens.
+    What is cut ends with …, and has "truncated": true in JSON.
+    With --whole a long text is put out as its first 256 characters.
     """
     from charnn.threads import core_count, set_up_numpy
 
