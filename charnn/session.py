@@ -22,7 +22,7 @@ from charnn.inheritance import inherit
 from charnn.metrics import Score
 from charnn.metrics_file import cut_back
 from charnn.model import Dropouts, LanguageModel
-from charnn.model_file import read_model
+from charnn.model_file import ModelFile, read_model
 from charnn.presets import TOKENS_A_MINUTE
 from charnn.runs import Run
 from charnn.samplers import SAMPLERS, fitting_batch_size
@@ -32,7 +32,8 @@ from charnn.validation import Validator
 
 ROLL_BACKS = 3  # times that a run may diverge before it is given up
 GOOD_EVERY = 200  # steps after which a state counts as good though it was not validated
-SAMPLE_TOKENS = 200  # in a sample shown while training
+SAMPLE_TOKENS = 200  # in a sample shown while training,
+SAMPLE_RECORDS = 3  # or, where a model writes one record at a time, so many of these
 
 
 class Session:
@@ -179,7 +180,6 @@ class Session:
 
     @property
     def _closing(self) -> float:
-        """What the scoring at the end takes, in units of one validation."""
         return self.validator.validations_at_end(self.training.validation_share)
 
     def _go_back_to(self, state: TrainingState) -> None:
@@ -208,8 +208,7 @@ class Session:
 
     def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
         """What the network writes as it is now; touches nothing that training depends on."""
-        model = Model(self.run.model_of(self.training, {}))
-        return "".join(model.generate(max_new_tokens=tokens, seed=self.training.step))
+        return _written(self.run.model_of(self.training, {}), tokens, self.training.step)
 
     def record_config(self) -> None:
         """Record the configuration that repeats this run: minutes become steps once known."""
@@ -269,8 +268,7 @@ class Session:
 
     def best_sample(self, tokens: int = SAMPLE_TOKENS) -> str:
         """What the kept model writes."""
-        model = Model(read_model(self.run.model_path))
-        return "".join(model.generate(max_new_tokens=tokens, seed=self.config.seed))
+        return _written(read_model(self.run.model_path), tokens, self.config.seed)
 
     @cached_property
     def ladder(self) -> dict[str, float]:
@@ -294,3 +292,9 @@ class Session:
             val=scores.get("val"),
             best_step=training.best_step,
         )
+
+
+def _written(file: ModelFile, tokens: int, seed: int) -> str:
+    """So many tokens of a text, or a few records."""
+    model, seeds = Model(file), range(seed, seed + (SAMPLE_RECORDS if file.records else 1))
+    return "\n".join("".join(model.generate(max_new_tokens=tokens, seed=s)) for s in seeds)

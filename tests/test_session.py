@@ -132,3 +132,12 @@ def test_the_result_is_the_best_model_on_the_whole_split(session) -> None:
     assert kept.metrics["step"] == result.best_step
     assert result.val.tokens == len(session.dataset.split("val"))
     assert set(session.ladder) == {"unigram", "5-gram", "xz"}
+
+
+def test_a_model_of_records_shows_three_of_them(dataset, tmp_path, session) -> None:
+    """Each ends at its newline; one alone would say little of what was learnt."""
+    records = dataclasses.replace(dataset, records=True)
+    listed = Session(records, session.config, tmp_path / "listed")
+
+    assert len(listed.sample(tokens=5).split("\n")) == 3
+    assert len(session.sample(tokens=5)) >= 5
