@@ -62,7 +62,7 @@ def prepared(text: Path, tokenizer: str, folder: str) -> str:
 
 def trained(minutes: float, seed: int, folder: str) -> dict:
     name = f"seed-{seed}"
-    arguments = ["--minutes", str(minutes), "--seed", str(seed), "--name", name, "-q", "--json"]
+    arguments = ["--minutes", str(minutes), "--seed", str(seed), "--name", name, "--json"]
     run = json.loads(charnn(folder, "train", *arguments))
     print(f"{minutes:g} minutes, seed {seed}: {run['val']['loss']:.4f}", file=sys.stderr)
     return run

@@ -17,7 +17,8 @@ from charnn.metrics import bits
 
 ORDER = 5
 LEARNT = 2_000_000  # tokens that the ladder learns from; bounds its time to a few seconds,
-JUDGED = 500_000  # as does how many it predicts
+JUDGED = 500_000  # as does how many it predicts,
+PACKED = 4_000_000  # and how many bytes of the text before these xz packs
 
 Tokens = npt.NDArray[np.integer]
 Ids = npt.NDArray[np.int64]
@@ -108,7 +109,9 @@ def xz_bits(train: bytes, held_out: bytes) -> float:
     def size(data: bytes) -> int:
         return len(lzma.compress(data, lzma.FORMAT_RAW, filters=filters))
 
-    return 8.0 * (size(train + held_out) - size(train))
+    with ThreadPoolExecutor() as threads:
+        both, alone = threads.map(size, (train + held_out, train))
+    return 8.0 * (both - alone)
 
 
 def ladder(
@@ -124,7 +127,7 @@ def ladder(
     known = held_out != (-1 if unk_id is None else unk_id)
     text = b"".join([pieces[index] for index in held_out[known]])
     characters = sum(byte & 0xC0 != 0x80 for byte in text)  # noqa: PLR2004 - not a continuation
-    before = b"".join([pieces[index] for index in train])
+    before = b"".join([pieces[index] for index in train])[-PACKED:]
     with ThreadPoolExecutor() as threads:  # xz and what NumPy sorts do not keep each other waiting
         xz = threads.submit(xz_bits, before, text)
         nats = {

@@ -86,8 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Terminated as terminated:
         return terminated.exit_code
-    except SystemExit:
-        return READER_GONE  # of the help: that alone ends typer in this way
+    except SystemExit as ended:  # typer's own: shell completion, or help that nobody reads
+        if isinstance(ended.__context__, BrokenPipeError):
+            return READER_GONE
+        return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:
         return _fail(_for_the_user(error), debug)
 

@@ -76,7 +76,8 @@ class Result:
 
     `val` is the score of the best model on the whole validation split, `train` that on the last
     part of the training split, as long as the other at most. `seconds` are those of all its
-    sessions from their start to here, `tokens_per_second` those of training and validating.
+    sessions from their start to here, `tokens_per_second` those of training and validating in
+    the last one; `share` is how much of the split `val` is about.
     """
 
     run: str
@@ -89,3 +90,4 @@ class Result:
     train: Score | None
     val: Score | None
     best_step: int
+    share: float = 1.0

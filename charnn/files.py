@@ -78,7 +78,9 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
 
 
 def takes_bytes(path: Path) -> bool:
-    """Whether this is a device, a pipe or a socket, or a link to a device such as /dev/stdout."""
+    """Whether this is a device, a pipe or a socket, or a link to one, as /dev/stdout may be."""
+    if path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc"):
+        return path.exists()  # whatever it stands for, the name is the system's
     try:
         own, mode = path.lstat().st_mode, path.stat().st_mode
     except OSError:  # nothing is there, or a link to nothing

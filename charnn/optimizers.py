@@ -139,6 +139,11 @@ def build_optimizers(model: LanguageModel, config: TrainConfig) -> list[Optimize
     return OPTIMIZERS[config.optimizer](model, config)
 
 
+def rate_names(config: TrainConfig) -> set[str]:
+    """The settings that are learning rates of the optimizer asked for."""
+    return {"lr", "matrix_lr"} if config.optimizer == "muon" else {"lr"}
+
+
 def lr_factor(step: int, steps: int | None, config: TrainConfig) -> float:
     """Share of the peak learning rate for step number `step` (from 0) of `steps`.
 

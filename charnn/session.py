@@ -5,16 +5,15 @@ Never knows: the command line, what a person sees.
 
 import time
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from charnn import devices
 from charnn.api import Model
-from charnn.baselines import ladder, unigram
+from charnn.baselines import unigram
 from charnn.checkpoint import load_newest
-from charnn.config import TrainConfig
+from charnn.config import TrainConfig, flag
 from charnn.corpus import Dataset, symbol_counts
 from charnn.errors import DivergedError
 from charnn.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
@@ -23,6 +22,7 @@ from charnn.metrics import Score
 from charnn.metrics_file import cut_back
 from charnn.model import Dropouts, LanguageModel
 from charnn.model_file import ModelFile, read_model
+from charnn.optimizers import rate_names
 from charnn.presets import TOKENS_A_MINUTE
 from charnn.runs import Run
 from charnn.samplers import SAMPLERS, fitting_batch_size
@@ -48,7 +48,7 @@ class Session:
         self, dataset: Dataset, config: TrainConfig, folder: Path, began: float | None = None
     ) -> None:
         self._began = time.perf_counter() if began is None else began
-        self._set_up = 0.0  # seconds from there to the first step
+        self._first = (0, 0.0)  # tokens and seconds of the run when this session began to train
         self.dataset = dataset
         self.notes: list[str] = []
         devices.configure(config.threads, deterministic=config.deterministic)
@@ -104,7 +104,9 @@ class Session:
         return (self.training.steps or 0) * self.config.batch_size * self.config.bptt
 
     def resume(self, *, new_rates: bool = False) -> None:
-        """Go on from the run's newest whole checkpoint; with `new_rates` none of them is halved.
+        """Go on from the run's newest whole checkpoint.
+
+        With `new_rates` those of the optimizer are as given, and no longer halved.
 
         Raises DataError where there is none, UsageError where dataset or shape differ.
         """
@@ -117,10 +119,12 @@ class Session:
                 "their last digits from those of a run that was never stopped"
             )
         self._go_back_to(state)
+        training = self.training
         if new_rates:
-            self.training.lr_scale = 1.0
-        if self.config.minutes is not None:  # a new budget: how many steps it is remains to be seen
-            self.training.steps = None
+            training.lr_scale = 1.0
+        if self.config.minutes is not None and training.step:  # a new budget, at the pace so far
+            fitting = training.step * training.budget_seconds / max(training.seconds, 1e-3)
+            training.steps = max(training.step + 1, int(fitting))
 
     def init_from(self, path: Path) -> None:
         """Begin with the weights of a model. Raises DataError where the shapes differ."""
@@ -136,8 +140,8 @@ class Session:
         A divergence leads back to the last good state, with half the learning rate; raises
         DivergedError when that has been tried ROLL_BACKS times.
         """
-        self._set_up = time.perf_counter() - self._began
-        self.training.seconds += self._set_up
+        self.training.seconds += time.perf_counter() - self._began
+        self._first = (self.training.tokens, self.training.seconds)
         good = capture(self.training, self.dataset.fingerprint)
         while True:
             try:
@@ -153,10 +157,8 @@ class Session:
 
     def _is_good(self, event: Event, last: TrainingState) -> bool:
         """Whether to go back to here should the run diverge: it was validated, or nothing is."""
-        if isinstance(event, Evaluation):
-            return True
-        if self.has_val and not self.config.eval_every:
-            return False
+        if self.has_val:
+            return isinstance(event, Evaluation)
         return self.training.step - last.counters.step >= GOOD_EVERY
 
     def _events(self) -> Iterator[Event]:
@@ -200,10 +202,11 @@ class Session:
         self._go_back_to(good)
         self.training.lr_scale = scale
         self.save()
+        rates = " ".join(f"{flag(name)} …" for name in sorted(rate_names(self.config)))
         return DivergedError(
             error.message,
             f"{error.hint}; step {self.training.step:,} was good: "
-            f"charnn train --resume {self.run.folder} --lr … --matrix-lr …",
+            f"charnn train --resume {self.run.folder} {rates}",
         )
 
     def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
@@ -261,7 +264,8 @@ class Session:
         try:
             model.load_tensors({name: torch.from_numpy(t) for name, t in best.tensors.items()})
             scores = self.validator.at_end(model, share)
-            self.run.write_model(self.training, {**best.metrics, "val": scores["val"].as_dict()})
+            scored = {"val": scores["val"].as_dict()} | ({"share": share} if share < 1 else {})
+            self.run.write_model(self.training, {**best.metrics, **scored})
         finally:
             model.load_tensors(own)
         return scores
@@ -270,27 +274,21 @@ class Session:
         """What the kept model writes."""
         return _written(read_model(self.run.model_path), tokens, self.config.seed)
 
-    @cached_property
-    def ladder(self) -> dict[str, float]:
-        """Bits per character of the validation text without a network."""
-        tokenizer = self.dataset.tokenizer
-        train, val = self.dataset.split("train"), self.dataset.split("val")
-        return ladder(train, val, tokenizer.pieces, tokenizer.unk_id)
-
     def _result(self, scores: dict[str, Score], closing_seconds: float) -> Result:
         training = self.training
-        trained = training.seconds - self._set_up
+        tokens, seconds = training.tokens - self._first[0], training.seconds - self._first[1]
         return Result(
             run=self.run.folder.name,
             steps=training.step,
             epochs=training.epoch,
             tokens=training.tokens,
             seconds=training.seconds + closing_seconds,
-            tokens_per_second=training.tokens / trained if trained else 0.0,
+            tokens_per_second=tokens / seconds if seconds else 0.0,
             parameters=sum(t.numel() for t in training.model.named_tensors().values()),
             train=scores.get("train"),
             val=scores.get("val"),
             best_step=training.best_step,
+            share=training.closing_share(self._closing),
         )
 
 

@@ -29,7 +29,7 @@ from charnn.samplers import IGNORE, Batch, Sampler
 
 AVERAGE_FROM = 0.5  # share of the steps after which the weights are averaged
 AVERAGE_OVER = 0.1  # share of the steps that the average looks back over
-MOST_CLOSING = 0.2  # share of a budget in minutes that the scoring at its end may take
+MOST_CLOSING = 0.3  # share of a budget in minutes that the scoring at its end may take
 MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
 Validate = Callable[[LanguageModel], Score]
 
@@ -228,6 +228,8 @@ def train(
             yield _evaluated(training, validate, pace)
         if pace.calibrated or first_plan:
             _plan(training, pace, final_evaluation)
+    if validate and training.evaluated_at != training.step:  # the plan may have ended here
+        yield _evaluated(training, validate, pace)
 
 
 def _stepped(training: Training, loss: float, norm: float, lr: float, pace: Pace) -> Step:

@@ -5,7 +5,9 @@ Never knows: how training goes, or what is kept of a run.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
+from charnn.baselines import ladder
 from charnn.corpus import Dataset, Tokens
 from charnn.devices import Arithmetic
 from charnn.evaluation import WARM_UP, default_streams, evaluate_carried
@@ -54,6 +56,12 @@ class Validator:
             "val": self._score(model, self._val, streams, WARM_UP, share),
             "train": self._score(model, self._train, streams, WARM_UP, share),
         }
+
+    @cached_property
+    def ladder(self) -> dict[str, float]:
+        """Bits per character of the validation text without a network."""
+        tokenizer = self.dataset.tokenizer
+        return ladder(self.dataset.split("train"), self._val, tokenizer.pieces, tokenizer.unk_id)
 
     def _score(
         self, model: LanguageModel, tokens: Tokens, streams: int, warm_up: int, share: float

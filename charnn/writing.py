@@ -71,7 +71,7 @@ def write_text(events: Iterable[Event], style: Style) -> None:
             if output.is_terminal or now - flushed > PATIENCE:
                 output.flush()
                 flushed = now
-    except BaseException:
+    except CharnnError:  # not what asks to stop: the reader may be stuck
         with contextlib.suppress(CharnnError):  # what ended the text is what to tell
             finish()
         raise

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -168,3 +169,10 @@ def test_a_torn_last_line_is_left_out(tmp_path) -> None:
     path.write_text('{"step":1}\n{"step":2}\n{"st')
 
     assert files.read_json_lines(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_names_of_the_system_are_never_replaced() -> None:
+    """Whatever /dev/stdout leads to at the moment: a file, where the output was redirected."""
+    assert files.takes_bytes(Path("/dev/null"))
+    assert files.takes_bytes(Path("/dev/stdout")) or not Path("/dev/stdout").exists()
+    assert not files.takes_bytes(Path("/dev/no-such-thing"))

@@ -5,8 +5,10 @@ import os
 
 import pytest
 
+from charnn.commands.prepare import _refuse_own_splits
 from charnn.config import PrepareConfig
 from charnn.corpus import open_dataset
+from charnn.errors import UsageError
 from charnn.files import sha256
 from charnn.preparation import dataset_name, prepare
 from charnn.sources import Source, read_sources
@@ -97,3 +99,10 @@ def test_a_pipe_without_a_name_is_standard_input() -> None:
 def test_a_dataset_is_named_after_its_source(source, name) -> None:
     """By a name that can be written and shown, whatever the bytes of the file's name."""
     assert check_name(dataset_name([source], "")) == name
+
+
+def test_a_fraction_of_what_a_corpus_brings_is_refused() -> None:
+    """Its split stays as it is, so the fraction would do nothing."""
+    with pytest.raises(UsageError, match="a val split of its own"):
+        _refuse_own_splits({"val_frac": 0.2}, {"train": (), "val": ()})
+    _refuse_own_splits({"val_frac": 0.2}, {"train": ()})

@@ -196,7 +196,7 @@ def test_minutes_become_steps_and_are_kept(make_model, ids, steady_machine) -> N
     assert 29.5 < training.seconds < 30.5
 
 
-@pytest.mark.parametrize("final", [2, 40])
+@pytest.mark.parametrize("final", [2, 30, 60])
 def test_minutes_hold_the_validations_and_the_scoring_at_the_end(
     make_model, ids, steady_machine, final
 ) -> None:
@@ -211,7 +211,7 @@ def test_minutes_hold_the_validations_and_the_scoring_at_the_end(
         pass
     closing = final * 0.5 * training.closing_share(final)
 
-    assert closing == pytest.approx(min(final * 0.5, 12))
+    assert closing == pytest.approx(min(final * 0.5, 18))
     assert 57 < training.seconds + closing < 61.5
 
 
@@ -241,3 +241,19 @@ def test_a_source_of_known_entropy_is_learnt_to_its_entropy(make_model, cell) ->
 
     score = evaluate_carried(model, tokens[40_000:], UNITS, 0, streams=8)
     assert abs(score.perplexity / math.exp(entropy) - 1) < 0.01
+
+
+def test_a_run_whose_plan_ends_early_validates_its_last_weights(
+    make_model, ids, monkeypatch
+) -> None:
+    """As when a machine was suspended: what was learnt last is scored, and may be the best."""
+    training = start(make_model(), ids, minutes=1)
+
+    def end_at_23(training, pace, final):
+        training.steps = 23 if training.step >= 23 else 1000
+
+    monkeypatch.setattr("charnn.training._plan", end_at_23)
+    *_, last = train(training, lambda _: Score(5.0, 0.0, 5, 5, 5))
+
+    assert isinstance(last, Evaluation)
+    assert last.step == training.step == 23

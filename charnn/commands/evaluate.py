@@ -73,6 +73,8 @@ def evaluate(
     decoding = validate(PrepareConfig, asked)
     display = Display(quiet=quiet)
     path, loaded, names = options.model_and_files(arguments, model, runs_dir)
+    if loaded.tokenizer.kind == "byte" and asked.keys() & {"encoding", "errors"}:
+        raise UsageError("a model of bytes decodes nothing", "leave out --encoding and --errors")
     if names:
         label, tokens = ", ".join(names), _tokens_of_files(loaded, names, decoding, display)
     elif asked:

@@ -65,6 +65,7 @@ def prepare(
 
     display = Display(quiet=quiet)
     read, are_records = _read_all(sources or [], val, test, display)
+    _refuse_own_splits(asked, read)
     if are_records and lines is None:
         config = config.model_copy(update={"lines": True})
         display.note("each line of it is a record, as with --lines; --no-lines joins them")
@@ -122,6 +123,15 @@ def _read_all(
         if given is not None:
             read[split] = read_sources([given], catalogue=catalogue).sources
     return {split: sources for split, sources in read.items() if sources}, reading.records
+
+
+def _refuse_own_splits(asked: dict[str, Any], read: dict[str, tuple["Source", ...]]) -> None:
+    """Raises UsageError where a fraction is asked for of what the corpus brings itself."""
+    for split in ("val", "test"):
+        if split in read and f"{split}_frac" in asked:
+            raise UsageError(
+                f"the corpus has a {split} split of its own", f"leave out --{split}-frac"
+            )
 
 
 def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:

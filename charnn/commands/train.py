@@ -136,6 +136,7 @@ def train(
         return 0
     from charnn.devices import memory_explained
     from charnn.locks import Lock
+    from charnn.optimizers import rate_names
     from charnn.session import Session
 
     with memory_explained(chosen.batch_size):
@@ -144,7 +145,7 @@ def train(
         session.run.create(force=force)
     with Lock(folder), memory_explained(session.config.batch_size):
         if resume is not None:
-            session.resume(new_rates=bool({"lr", "matrix_lr"} & asked.keys()))
+            session.resume(new_rates=rate_names(chosen) <= asked.keys())
         elif first is not None:
             session.init_from(first)
         session.record_config()
@@ -177,7 +178,9 @@ def _run(session: "Session", context: typer.Context, display: "Display", *, json
         session.validator.check = requests.check
         try:
             if session.config.minutes and session.has_val and not display.quiet:
-                _ = session.ladder  # what comes after the training would not be in the minutes
+                # What comes after the training would not be in the minutes.
+                _ = session.validator.ladder
+                requests.check()
             for event in session.events():
                 watcher.show(event)
                 if requests.save:
@@ -213,10 +216,12 @@ def _report(result: "Result", session: "Session", display: "Display", *, json: b
 
     if json:
         values = dataclasses.asdict(result)
-        del values["train"]
+        del values["train"], values["share"]
         if result.val is not None:
             named = {"model": result.run, "text": "val", "protocol": "carried"}
             values["val"] = {**named, **result.val.as_dict()}
+            if result.share < 1:
+                values["val"]["share"] = result.share
         output = Output()
         output.line(to_json(values))
         output.flush()
@@ -238,7 +243,7 @@ def _summary(result: "Result", session: "Session") -> str:
             for name, s in scores.items()
         ]
         parts.append(table(headers, figures))
-        rungs = {**session.ladder, "this model": result.val.bits_per_char}
+        rungs = {**session.validator.ladder, "this model": result.val.bits_per_char}
         rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in rungs.items()]
         parts.append(table([f"bits/char of {_judged(session)}", ""], rows))
     sample = session.best_sample().strip("\n").splitlines()[:SAMPLE_LINES]

@@ -303,18 +303,19 @@ def test_e6_a_run_goes_on_in_another_precision(new_session, one, cell) -> None:
     assert resumed.training.step == resumed.training.steps == 30
 
 
-def test_e6_minutes_given_anew_are_a_new_budget(new_session, monkeypatch) -> None:
+def test_e6_minutes_given_anew_are_a_new_budget(new_session) -> None:
     """A run that is done goes on for the minutes that it has not had; its schedule follows."""
-    done = whole_run(new_session)
-    monkeypatch.setattr("charnn.pace.CALIBRATION_SECONDS", 0.0)
-    longer = new_session("whole", create=False, steps=None, minutes=0.02)
+    done = whole_run(new_session, warmup_steps=0)
+    seconds = done.training.seconds
+    longer = new_session(
+        "whole", create=False, warmup_steps=0, steps=None, minutes=3 * seconds / 60
+    )
     longer.resume()
-    longer.training.seconds = 0.0
-    for _ in longer.events():
-        pass
+    steps = [event for event in longer.events() if isinstance(event, Step)]
 
-    assert longer.training.steps > done.training.steps
-    assert longer.training.step == longer.training.steps
+    assert steps[0].lr == pytest.approx(0.755 * longer.config.lr, rel=0.05)  # a third of the way
+    assert longer.training.step == longer.training.steps > done.training.steps
+    assert longer.training.seconds == pytest.approx(3 * seconds, rel=0.3)
 
 
 def test_e6_a_resumed_run_validates_on_the_same_text(new_session) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import subprocess
+import time
 
 
 def test_json_has_the_keys_of_the_contract(trained) -> None:
@@ -83,3 +84,34 @@ def test_version_and_module_start(shell) -> None:
     assert shell.run("--version").stdout.startswith("charnn ")
     assert "Usage" in shell.run("--help").stdout
     assert os.linesep in shell.run("sample", "--help").stdout
+
+
+def test_shell_completion_can_be_had(trained) -> None:
+    """As `charnn --install-completion` puts it into a shell, and as the shell asks for it."""
+    environment = {**trained.environment(), "_CHARNN_COMPLETE": "source_bash"}
+    script = subprocess.run(
+        trained.command(), env=environment, capture_output=True, timeout=60, check=False
+    )
+    assert script.returncode == 0
+    assert b"complete" in script.stdout
+
+
+def test_a_reader_that_is_stuck_does_not_keep_a_sample_from_ending(trained) -> None:
+    """The first SIGTERM ends it, though nobody takes what it would write."""
+    process = subprocess.Popen(
+        trained.command("sample", "-n", "-1", "-q"),
+        cwd=trained.folder,
+        env=trained.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout
+    process.stdout.read(1)
+    time.sleep(2)  # the pipe is full by then
+    process.terminate()
+    try:
+        assert process.wait(timeout=10) == 143
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
