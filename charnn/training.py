@@ -29,7 +29,7 @@ from charnn.samplers import IGNORE, Batch, Sampler
 
 AVERAGE_FROM = 0.5  # share of the steps after which the weights are averaged
 AVERAGE_OVER = 0.1  # share of the steps that the average looks back over
-MOST_CLOSING = 0.3  # share of a budget in minutes that the scoring at its end may take
+MOST_CLOSING = 0.5  # share of a budget in minutes that the scoring at its end may take
 MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
 Validate = Callable[[LanguageModel], Score]
 

@@ -108,7 +108,7 @@ def test_of_a_long_validation_split_as_much_is_scored_as_its_minutes_allow(sessi
     list(session.events())
     closing = session.validator.validations_at_end(session.training.validation_share)
     session.training.config = session.config.model_copy(update={"steps": None, "minutes": 1.0})
-    session.training.validation_seconds = 180 / closing  # so that a tenth fits into 18 seconds
+    session.training.validation_seconds = 300 / closing  # so that a tenth fits into 30 seconds
     result = session.finish()
     tokens = len(session.dataset.split("val"))
 
