@@ -31,6 +31,7 @@ from charnn.training_state import TrainingState, capture, restore
 from charnn.validation import Validator
 
 ROLL_BACKS = 3  # times that a run may diverge before it is given up
+AROUND = 1.0  # seconds of a budget for what no clock here sees: Python starts, text is written
 GOOD_EVERY = 200  # steps after which a state counts as good though it was not validated
 SAMPLE_TOKENS = 200  # in a sample shown while training,
 SAMPLE_RECORDS = 3  # or, where a model writes one record at a time, so many of these
@@ -70,6 +71,7 @@ class Session:
         arithmetic = devices.Arithmetic(device, precision)
         self.training = self._build(arithmetic)
         self.validator = Validator(dataset, arithmetic)
+        self.training.budget_seconds -= AROUND
         self.training.validation_share = self.validator.share(self._planned_tokens())
 
     def _fitting_batch_size(self, config: TrainConfig) -> int:

@@ -34,6 +34,7 @@ class Validator:
         self.dataset, self.arithmetic, self.check = dataset, arithmetic, check
         train = dataset.split("train")
         self._val = dataset.splits.get("val", train[:0])
+        self._streams = max(1, min(STREAMS, len(self._val) // SHORT_WARM_UP))
         self._train = train[max(0, len(train) - min(len(self._val), TRAIN_SCORED)) :]
 
     def share(self, planned: float) -> float:
@@ -41,13 +42,17 @@ class Validator:
         return min(1.0, max(LEAST, SHARE * planned) / max(1, len(self._val)))
 
     def validations_at_end(self, share: float) -> float:
-        """What the scoring at the end takes, in units of one validation that reads this share."""
-        return (len(self._val) + len(self._train)) / max(1.0, share * len(self._val))
+        """What the scoring at the end takes, in units of one validation that reads this share.
+
+        By the tokens that are read, those that streams are warmed up on included.
+        """
+        streams = default_streams(len(self._val))
+        at_end = len(self._val) + len(self._train) + 2 * streams * WARM_UP
+        return at_end / (share * len(self._val) + self._streams * SHORT_WARM_UP)
 
     def on_the_way(self, model: LanguageModel, share: float) -> Score:
         """The score on so much of the validation split, taken from all over it."""
-        streams = max(1, min(STREAMS, len(self._val) // SHORT_WARM_UP))
-        return self._score(model, self._val, streams, SHORT_WARM_UP, share)
+        return self._score(model, self._val, self._streams, SHORT_WARM_UP, share)
 
     def at_end(self, model: LanguageModel, share: float = 1.0) -> dict[str, Score]:
         """Scores on the validation split, and on the end of the training split for comparison."""

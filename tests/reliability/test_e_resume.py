@@ -17,6 +17,7 @@ from charnn.events import Evaluation, Step
 from charnn.model_file import read_model
 from charnn.optimizers import OPTIMIZERS
 from charnn.runs import LOG_EVERY
+from charnn.session import AROUND
 from tests.reliability.conftest import same, weights
 
 TIMES = ("seconds", "tokens_per_second")
@@ -307,9 +308,8 @@ def test_e6_minutes_given_anew_are_a_new_budget(new_session) -> None:
     """A run that is done goes on for the minutes that it has not had; its schedule follows."""
     done = whole_run(new_session, warmup_steps=0)
     seconds = done.training.seconds
-    longer = new_session(
-        "whole", create=False, warmup_steps=0, steps=None, minutes=3 * seconds / 60
-    )
+    minutes = (3 * seconds + AROUND) / 60
+    longer = new_session("whole", create=False, warmup_steps=0, steps=None, minutes=minutes)
     longer.resume()
     steps = [event for event in longer.events() if isinstance(event, Step)]
 
