@@ -29,6 +29,7 @@ from charnn.samplers import IGNORE, Batch, Sampler
 
 AVERAGE_FROM = 0.5  # share of the steps after which the weights are averaged
 AVERAGE_OVER = 0.1  # share of the steps that the average looks back over
+LATEST = 0.3  # weight of the latest validation in what one takes: it may have been disturbed
 MOST_CLOSING = 0.5  # share of a budget in minutes that the scoring at its end may take
 MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
 Validate = Callable[[LanguageModel], Score]
@@ -62,7 +63,7 @@ class Training:
         self.steps = planned_steps(config, sampler)  # None until a time budget is calibrated
         self.budget_seconds = 60 * (config.minutes or math.inf)
         self.validation_share = 1.0  # of the validation split, read at each validation
-        self.validation_seconds = 0.0  # that the last one took, for one set of weights
+        self.validation_seconds = 0.0  # that one takes, for one set of weights
         self.step = 0
         self.tokens = 0
         self.seconds = 0.0
@@ -251,15 +252,14 @@ def _evaluated(training: Training, validate: Validate, pace: Pace) -> Evaluation
     with pace.evaluating():
         evaluation = training.evaluate(validate)
     training.seconds = pace.elapsed
-    training.validation_seconds = pace.evaluation_seconds / (1 + bool(training.average.updates))
+    seconds = pace.evaluation_seconds / (1 + bool(training.average.updates))
+    before = training.validation_seconds or seconds
+    training.validation_seconds = before + LATEST * (seconds - before)
     return evaluation
 
 
 def _calibrated(training: Training, pace: Pace) -> bool:
-    """Whether this is the moment for the first plan of a budget in minutes.
-
-    Up to here the learning rate is that of a run without end.
-    """
+    """Whether to plan a budget in minutes now; up to here the rate is that of a run without end."""
     if training.steps is not None:
         return False
     return pace.calibrated or pace.elapsed >= training.budget_seconds
