@@ -90,8 +90,8 @@ class Run:
         if event.step % LOG_EVERY and event.step != event.steps:
             return None
         loss = training.take_mean_loss()
-        train = self.dataset.meta["splits"]["train"]
-        return _metrics_row(event, "train", loss, bits(loss * train["tokens"], train["chars"]))
+        bits_per_char = bits(loss, self.dataset.chars_per_token("train"))
+        return _metrics_row(event, "train", loss, bits_per_char)
 
     def keep_model(self, training: Training, event: Evaluation) -> None:
         """Write the network as the best model so far."""
