@@ -14,8 +14,8 @@ from charnn.metrics import Score
 from charnn.model_file import ModelFile, read_model
 from charnn.scoring import Passage, StepperReader
 from charnn.stepper import Stepper
+from charnn.storage.workspace import find_model, runs_dir
 from charnn.units import Units
-from charnn.workspace import find_model, runs_dir
 
 
 class Model:

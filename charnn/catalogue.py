@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from charnn import files
 from charnn.downloads import download, safe_url
 from charnn.errors import DataError, StorageError
+from charnn.storage import files
 
 DEFAULT_CORPUS = "lamplighter"
 CACHE_VARIABLE = "CHARNN_CACHE_DIR"

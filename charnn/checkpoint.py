@@ -7,8 +7,8 @@ Never knows: the loop, the terminal.
 
 from pathlib import Path
 
-from charnn import files
 from charnn.errors import DataError
+from charnn.storage import files
 from charnn.training import Training
 from charnn.training_state import TrainingState, capture, read_counters, refuse_diverged
 

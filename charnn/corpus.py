@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn import files
 from charnn.config import PrepareConfig
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.splits import SPLITS, Text
+from charnn.storage import files
+from charnn.storage.workspace import META_FILE
 from charnn.tokenizer import Tokenizer
 from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
-from charnn.workspace import META_FILE
 
 TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1

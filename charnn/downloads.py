@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from charnn import files
 from charnn.errors import StorageError
+from charnn.storage import files
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16

@@ -7,8 +7,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from charnn import files
 from charnn.errors import DataError, StorageError
+from charnn.storage import files
 
 METRICS_FILE = "metrics.jsonl"
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn import files, tensor_files
 from charnn.config import ModelConfig, validate
 from charnn.errors import DataError, UsageError
-from charnn.tensor_files import Packed, damaged
+from charnn.storage import files, safetensors_file
+from charnn.storage.safetensors_file import Packed, damaged
 from charnn.tokenizer import Tokenizer
 from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 
@@ -94,8 +94,8 @@ def write_model(path: Path, model: ModelFile) -> None:
 def model_bytes(model: ModelFile) -> bytes:
     """The bytes of the model's file."""
     strings = {
-        tensor_files.FORMAT: FORMAT,
-        tensor_files.FORMAT_VERSION: str(FORMAT_VERSION),
+        safetensors_file.FORMAT: FORMAT,
+        safetensors_file.FORMAT_VERSION: str(FORMAT_VERSION),
         "config": model.config.model_dump_json(),
         "tokenizer": dump_tokenizer(model.tokenizer),
         "start_token": str(model.start_token),
@@ -104,7 +104,7 @@ def model_bytes(model: ModelFile) -> bytes:
         "metrics": files.to_json(dict(model.metrics)),
         "training": files.to_json(dict(model.training)),
     }
-    return tensor_files.pack(model.tensors, strings)
+    return safetensors_file.pack(model.tensors, strings)
 
 
 def read_model(path: Path) -> ModelFile:
@@ -112,7 +112,7 @@ def read_model(path: Path) -> ModelFile:
 
     Raises DataError for a file that is damaged or no model, StorageError if it cannot be read.
     """
-    packed = tensor_files.unpack(path, FORMAT, FORMAT_VERSION, "charnn train")
+    packed = safetensors_file.unpack(path, FORMAT, FORMAT_VERSION, "charnn train")
     header = packed.strings
     config = _config(header, path)
     tokenizer = _tokenizer(header, config, path)

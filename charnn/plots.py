@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charnn import files, formats
+from charnn import formats
 from charnn.curves import Curve, Line, XName, finite, x_limits, x_unit, y_limits
 from charnn.display import visible
 from charnn.errors import UsageError
+from charnn.storage import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

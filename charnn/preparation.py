@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charnn import corpus, files
+from charnn import corpus
 from charnn.config import PrepareConfig
 from charnn.corpus import write_dataset
 from charnn.decoding import TextReport, UndecodableError, decode, join_bytes
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.sources import STDIN, Source, is_stream
 from charnn.splits import SPLITS, Text, ended, split_records, split_text
+from charnn.storage import files
+from charnn.storage.workspace import MODEL_FILE, fit_name
 from charnn.tokenizer import Tokenizer, build
 from charnn.tokenizer_file import load_tokenizer
-from charnn.workspace import MODEL_FILE, fit_name
 
 Sources = Sequence[Source]
 SHOWN_SYMBOLS = 5  # unknown symbols that a note spells out

@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from charnn import files, heat
+from charnn import heat
 from charnn.display import visible
 from charnn.metrics import NATS_PER_BIT, Score
 from charnn.overlap import TextIndex
 from charnn.scoring import Scored, Scorer
+from charnn.storage import files
 
 BEGINNING = 256  # characters that stand for a long text scored as a whole
 LONGEST_TEXT = 1 << 20  # bytes of a line that are put out; all of it is scored

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from charnn import files
 from charnn.catalogue import DEFAULT_CORPUS, Catalogue, Progress, Split
 from charnn.errors import DataError, StorageError
+from charnn.storage import files
 
 STDIN = "-"
 MAX_UNPACKED = 1 << 30  # bytes that a gzip file may grow to

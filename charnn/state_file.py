@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from charnn import tensor_files
 from charnn.cells import Floats
 from charnn.errors import DataError
-from charnn.files import write_file
 from charnn.filters import RECENT
 from charnn.generation import Context
 from charnn.stepper import Network, State
-from charnn.tensor_files import Packed, damaged
+from charnn.storage import safetensors_file
+from charnn.storage.files import write_file
+from charnn.storage.safetensors_file import Packed, damaged
 
 FORMAT = "charnn-state"
 FORMAT_VERSION = 1
@@ -28,13 +28,13 @@ def write_state(path: Path, context: Context, model_sha256: str) -> None:
     """Write the context of a model's text to `path` in one step. Raises StorageError."""
     tensors = dict(_named(context.state)) | {RECENT_IDS: context.recent}
     strings = {
-        tensor_files.FORMAT: FORMAT,
-        tensor_files.FORMAT_VERSION: str(FORMAT_VERSION),
+        safetensors_file.FORMAT: FORMAT,
+        safetensors_file.FORMAT_VERSION: str(FORMAT_VERSION),
         "model_sha256": model_sha256,
         "seed": str(context.seed),
         "drawn": str(context.drawn),
     }
-    write_file(path, tensor_files.pack(tensors, strings))
+    write_file(path, safetensors_file.pack(tensors, strings))
 
 
 def read_state(path: Path, stepper: Network, model_sha256: str) -> Context:
@@ -43,7 +43,7 @@ def read_state(path: Path, stepper: Network, model_sha256: str) -> Context:
     Raises DataError for a file that is damaged, no state, or that of another model, StorageError
     if it cannot be read.
     """
-    packed = tensor_files.unpack(path, FORMAT, FORMAT_VERSION, "charnn sample --save-state")
+    packed = safetensors_file.unpack(path, FORMAT, FORMAT_VERSION, "charnn sample --save-state")
     if packed.strings.get("model_sha256") != model_sha256:
         raise DataError(
             f"{path} is the state of another model",

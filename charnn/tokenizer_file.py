@@ -8,10 +8,10 @@ Never knows: texts, ids of texts.
 import json
 from typing import Any
 
-from charnn import files
 from charnn.byte_pairs import from_alphabet, to_alphabet
 from charnn.config import LONGEST_PATTERN
 from charnn.errors import DataError, UsageError
+from charnn.storage import files
 from charnn.tokenizer import BYTES, REPLACEMENT, Tokenizer
 from charnn.words import compiled
 

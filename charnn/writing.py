@@ -11,9 +11,9 @@ from typing import Any
 
 from charnn.display import visible
 from charnn.errors import CharnnError
-from charnn.files import to_json
 from charnn.generation import Piece, Sample
 from charnn.output import Output
+from charnn.storage.files import to_json
 
 PATIENCE = 0.2  # seconds that text waits for more, where nobody looks at every token
 

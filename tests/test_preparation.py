@@ -9,10 +9,10 @@ from charnn.commands.prepare import _refuse_own_splits
 from charnn.config import PrepareConfig
 from charnn.corpus import open_dataset
 from charnn.errors import UsageError
-from charnn.files import sha256
 from charnn.preparation import dataset_name, prepare
 from charnn.sources import Source, read_sources
-from charnn.workspace import check_name
+from charnn.storage.files import sha256
+from charnn.storage.workspace import check_name
 
 LINES = [f"record {number}\n" for number in range(100)]
 TRAIN = "".join(LINES)

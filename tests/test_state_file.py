@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from charnn import tensor_files
 from charnn.config import SampleConfig
 from charnn.constraints import constrain
 from charnn.errors import DataError
 from charnn.generation import Context, Piece, Request, Sample, generate, opening
 from charnn.state_file import FORMAT, read_state, write_state
+from charnn.storage import safetensors_file
 from charnn.tokenizer import build
 from tests.tiny import tiny_stepper
 
@@ -107,5 +107,5 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
             read_state(path, STEPPER, SHA)
         except DataError:
             continue
-        strings = tensor_files.unpack(path, FORMAT, 1, "charnn").strings
+        strings = safetensors_file.unpack(path, FORMAT, 1, "charnn").strings
         assert strings["seed"] != "0" or strings["drawn"] != "0" or data[place] == 32

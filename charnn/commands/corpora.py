@@ -9,8 +9,8 @@ def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
     """List the corpora that `charnn prepare` knows by name: embedded and downloadable."""
     from charnn.catalogue import Catalogue
     from charnn.display import table
-    from charnn.files import to_json
     from charnn.output import Output
+    from charnn.storage.files import to_json
 
     catalogue = Catalogue()
     rows: list[dict[str, Any]] = [

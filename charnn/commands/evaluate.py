@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from charnn import workspace
 from charnn.commands import options
 from charnn.commands.options import option
 from charnn.config import PrepareConfig, flag, validate
 from charnn.errors import UsageError
+from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.corpus import Dataset, Tokens
@@ -178,8 +178,8 @@ def _score_dynamic(
 
 def _report(result: dict[str, "str | float"], *, json: bool) -> None:
     from charnn.display import visible
-    from charnn.files import to_json
     from charnn.output import Output
+    from charnn.storage.files import to_json
 
     output = Output()
     if json:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from charnn import workspace
 from charnn.commands import options
 from charnn.errors import StorageError
+from charnn.storage import workspace
 
 
 def info(
@@ -23,8 +23,8 @@ def info(
     _: options.Quiet = False,
 ) -> int:
     """Say what a dataset, a run or a model file is: sizes, vocabulary, settings, figures."""
-    from charnn.files import to_json
     from charnn.output import Output
+    from charnn.storage.files import to_json
 
     found = _find(path, workspace.data_dir(data_dir), workspace.runs_dir(runs_dir))
     description = _describe_dataset(found) if found.is_dir() else _describe_model(found)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charnn import workspace
 from charnn.commands import options
+from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.corpus import Dataset
@@ -138,9 +138,9 @@ def _conduct(name: str, manner: Manner, subject: Callable[[], Sequence[Any]] = t
 def _report(name: str, finding: "Finding", path: Path, manner: Manner) -> None:
     import shutil
 
-    from charnn.files import to_json
     from charnn.lab.experiment import as_text
     from charnn.output import Output
+    from charnn.storage.files import to_json
 
     output = Output()
     if manner.json:

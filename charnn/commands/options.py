@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charnn import workspace
 from charnn.config import BUDGETS, Settings, flag
 from charnn.errors import DataError
+from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.model_file import ModelFile

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from charnn import workspace
 from charnn.commands import options
+from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.curves import Curve

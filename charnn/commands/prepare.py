@@ -57,11 +57,12 @@ def prepare(
     asked = options.given(context, PrepareConfig)
     config = validate(PrepareConfig, asked)
     _check(asked, val, test, tokenizer_from)
-    from charnn import preparation, workspace
+    from charnn import preparation
     from charnn.catalogue import DEFAULT_CORPUS
     from charnn.display import Display
-    from charnn.files import make_folder
-    from charnn.locks import Lock
+    from charnn.storage import workspace
+    from charnn.storage.files import make_folder
+    from charnn.storage.lock import Lock
 
     display = Display(quiet=quiet)
     read, are_records = _read_all(sources or [], val, test, display)
@@ -148,8 +149,8 @@ def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
         f"tokens: {sizes}; {state}"
     )
     if json:
-        from charnn.files import to_json
         from charnn.output import Output
+        from charnn.storage.files import to_json
 
         result = {"dataset": prepared.folder.name, "folder": str(prepared.folder), **meta}
         output = Output()

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from charnn import workspace
 from charnn.commands import options
 from charnn.commands.options import option
 from charnn.config import SampleConfig, validate
 from charnn.errors import StorageError, UsageError
+from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.display import Display
@@ -233,7 +233,7 @@ def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> 
             display.hint("reading the prompt from the terminal; end with Ctrl-D")
         data = read_stdin()
     else:
-        from charnn.files import read_bytes
+        from charnn.storage.files import read_bytes
 
         data = read_bytes(Path(prompt_file))
     return data.decode("utf-8", "surrogateescape")

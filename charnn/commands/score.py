@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from charnn import workspace
 from charnn.commands import options
 from charnn.output import Output
+from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.display import Display
@@ -131,7 +131,7 @@ def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[lis
 @contextlib.contextmanager
 def _opened(name: str, display: "Display") -> Iterator[int]:
     from charnn.errors import StorageError
-    from charnn.files import storage_errors
+    from charnn.storage.files import storage_errors
 
     if name == STDIN:
         if sys.stdin is None:

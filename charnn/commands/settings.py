@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charnn import workspace
 from charnn.commands import options
 from charnn.config import NetworkConfig, TrainConfig, validate
 from charnn.errors import UsageError
+from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.corpus import Dataset
@@ -33,7 +33,7 @@ def asked(context: typer.Context, config: Path | None) -> dict[str, Any]:
     flags = options.given(context, TrainConfig)
     if config is None:
         return flags
-    from charnn.yaml_files import read_settings
+    from charnn.storage.settings_file import read_settings
 
     return options.merged(read_settings(config, TrainConfig), flags)
 
@@ -92,7 +92,7 @@ def resumed(
 ) -> tuple["Dataset", TrainConfig]:
     """The settings of the run to go on with, changed where that is harmless."""
     from charnn.corpus import open_dataset
-    from charnn.yaml_files import read_settings
+    from charnn.storage.settings_file import read_settings
 
     recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
     settings = validate(TrainConfig, options.merged(recorded, given))
@@ -124,7 +124,7 @@ def refuse_with_resume(name: str | None, init_from: str | None, given: dict[str,
 def print_settings(settings: TrainConfig) -> None:
     """As YAML, on stdout; `charnn train --config` reads it."""
     from charnn.output import Output
-    from charnn.yaml_files import dump_settings
+    from charnn.storage.settings_file import dump_settings
 
     output = Output()
     output.write(dump_settings(settings))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charnn import workspace
 from charnn.commands import options, settings
 from charnn.commands.options import option
 from charnn.config import (
@@ -21,6 +20,7 @@ from charnn.config import (
     TrainConfig,
 )
 from charnn.errors import UsageError
+from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.display import Display
@@ -135,9 +135,9 @@ def train(
         settings.print_settings(chosen)
         return 0
     from charnn.devices import memory_explained
-    from charnn.locks import Lock
     from charnn.optimizers import rate_names
     from charnn.session import Session
+    from charnn.storage.lock import Lock
 
     with memory_explained(chosen.batch_size):
         session = Session(dataset, chosen, folder, began)
@@ -211,8 +211,8 @@ def _tell_notes(session: "Session", display: "Display") -> None:
 
 def _report(result: "Result", session: "Session", display: "Display", *, json: bool) -> None:
     """The outcome: figures, what they are worth, and a taste of the text."""
-    from charnn.files import to_json
     from charnn.output import Output
+    from charnn.storage.files import to_json
 
     if json:
         values = dataclasses.asdict(result)

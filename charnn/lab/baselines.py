@@ -35,8 +35,8 @@ from charnn.lab import hidden_markov
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.model import with_weights
 from charnn.model_file import ModelFile, read_model
+from charnn.storage.workspace import MODEL_FILE
 from charnn.units import Units
-from charnn.workspace import MODEL_FILE
 
 MOST_SCORED = 300_000  # tokens of the val split; bounds the time
 MOST_ORDER = 12

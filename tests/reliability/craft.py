@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from charnn import files
+from charnn.storage import files
 
 
 class Bomb:

@@ -34,7 +34,6 @@ from charnn.corpus import open_dataset, write_dataset
 from charnn.curves import Curve
 from charnn.drawing import terminal_curves
 from charnn.errors import CharnnError
-from charnn.files import to_json
 from charnn.metrics_file import cut_back, read_metrics
 from charnn.model_file import read_model
 from charnn.preparation import prepare
@@ -43,10 +42,11 @@ from charnn.sources import read_sources
 from charnn.splits import split_text
 from charnn.state_file import read_state, write_state
 from charnn.stepper import Stepper
+from charnn.storage.files import to_json
+from charnn.storage.settings_file import dump_settings, read_settings
 from charnn.tokenizer import TOKENIZERS, build
 from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 from charnn.training_state import restore
-from charnn.yaml_files import dump_settings, read_settings
 from tests.reliability import craft
 from tests.reliability.conftest import TINY
 from tests.shell.conftest import LAMP

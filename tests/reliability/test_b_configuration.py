@@ -11,7 +11,7 @@ import yaml
 from charnn.config import TrainConfig
 from charnn.corpus import open_dataset
 from charnn.errors import UsageError
-from charnn.yaml_files import dump_settings, read_settings
+from charnn.storage.settings_file import dump_settings, read_settings
 from tests.shell.conftest import LAMP
 
 QUICKLY = 5.0  # seconds; what explodes takes minutes, and a busy machine is no fault

@@ -17,7 +17,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from charnn import catalogue, files, sources
+from charnn import catalogue, sources
 from charnn.checkpoint import load_newest
 from charnn.config import ModelConfig
 from charnn.display import visible
@@ -25,7 +25,8 @@ from charnn.downloads import download
 from charnn.errors import DataError, StorageError
 from charnn.model import LanguageModel
 from charnn.model_file import ModelFile, read_model, write_model
-from charnn.tensor_files import MAX_HEADER
+from charnn.storage import files
+from charnn.storage.safetensors_file import MAX_HEADER
 from charnn.tokenizer import build
 from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
 from tests.loopback import loopback

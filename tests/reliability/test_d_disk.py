@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from charnn import files
 from charnn.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
 from charnn.config import PrepareConfig, TrainConfig
 from charnn.corpus import open_dataset, write_dataset
@@ -27,8 +26,9 @@ from charnn.model_file import read_model
 from charnn.presets import PRESETS
 from charnn.runs import SAVE_SECONDS
 from charnn.splits import split_text
+from charnn.storage import files
+from charnn.storage.settings_file import read_settings
 from charnn.tokenizer import build
-from charnn.yaml_files import read_settings
 from tests.reliability.faults import CALLS, MODES, exit_codes
 from tests.shell.conftest import LAMP
 
@@ -191,7 +191,7 @@ def test_d5_folders_that_cannot_be_written_are_found_before_the_first_step(
         assert not (trained.folder / "runs/lamp-lstm-002").exists()
     else:
         read_only = OSError(errno.EROFS, os.strerror(errno.EROFS))
-        monkeypatch.setattr("charnn.locks._flock", _raise(read_only))
+        monkeypatch.setattr("charnn.storage.lock._flock", _raise(read_only))
         said = ("Read-only file system", "lamp-lstm-001")
         trained.refused("train", "--resume", "lamp-lstm-001", code=74, said=said)
 

@@ -221,7 +221,7 @@ def test_e7_a_checkpoint_of_another_format_version_is_refused(new_session) -> No
 
 def rewrite(folder, state):
     """Another state.json, with a manifest that vouches for it."""
-    from charnn import files
+    from charnn.storage import files
 
     data = files.to_json(state).encode()
     (folder / "state.json").write_bytes(data)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from charnn.config import TrainConfig
 from charnn.errors import CharnnError
-from charnn.files import parse_json_object, to_json
+from charnn.storage.files import parse_json_object, to_json
+from charnn.storage.settings_file import read_settings
 from charnn.tokenizer_file import load_tokenizer
 from charnn.training_state import read_counters
-from charnn.yaml_files import read_settings
 from tests.reliability.fuzz import NAMES, Targets, finding, mutated, mutated_json
 
 INPUTS = 25  # of each kind

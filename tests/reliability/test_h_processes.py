@@ -7,8 +7,8 @@ import warnings
 import pytest
 
 from charnn.errors import BusyError
-from charnn.locks import Lock
 from charnn.model_file import model_bytes, read_model, write_model
+from charnn.storage.lock import Lock
 
 RUN = "lamp-lstm-001"
 

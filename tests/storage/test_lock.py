@@ -6,13 +6,13 @@ import sys
 import pytest
 
 from charnn.errors import BusyError
-from charnn.locks import Lock
+from charnn.storage.lock import Lock
 
 
 def test_a_lock_names_its_owner_and_is_freed_by_a_kill(tmp_path) -> None:
     """The second process gets BusyError with the PID of the first; a kill frees the lock."""
     script = (
-        "import sys, time, pathlib; from charnn.locks import Lock\n"
+        "import sys, time, pathlib; from charnn.storage.lock import Lock\n"
         "with Lock(pathlib.Path(sys.argv[1])):\n"
         "    print('locked', flush=True); time.sleep(60)"
     )

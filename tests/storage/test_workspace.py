@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from charnn import workspace
 from charnn.errors import StorageError, UsageError
+from charnn.storage import workspace
 
 
 def make(path, seconds):

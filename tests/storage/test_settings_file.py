@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charnn.config import TrainConfig
 from charnn.errors import UsageError
-from charnn.yaml_files import dump_settings, read_settings
+from charnn.storage.settings_file import dump_settings, read_settings
 
 
 def read(tmp_path, text):

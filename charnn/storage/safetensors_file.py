@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn import files
 from charnn.errors import DataError
+from charnn.storage import files
 
 MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
 LENGTH_PREFIX = 8  # bytes of little-endian header length at the start of the file

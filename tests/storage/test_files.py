@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from charnn import files
 from charnn.display import visible
 from charnn.errors import DataError, StorageError
+from charnn.storage import files
 
 
 def test_write_file_replaces_and_leaves_nothing_else(tmp_path) -> None:
