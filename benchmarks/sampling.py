@@ -143,7 +143,7 @@ def network(width: int, cell: str = "lstm"):
 
 
 def tokenizer():
-    from charnn.tokenizer import Tokenizer
+    from charnn.tokenizers.tokenizer import Tokenizer
 
     pieces = [chr(32 + token).encode() for token in range(VOCABULARY - 1)]
     return Tokenizer("char", [*pieces, b"\xef\xbf\xbd"], unk_id=VOCABULARY - 1)

@@ -59,7 +59,7 @@ def write_model(path: Path) -> None:
 
     from charnn.config import ModelConfig
     from charnn.model_file import ModelFile, tensor_shapes, write_model
-    from charnn.tokenizer import build
+    from charnn.tokenizers.tokenizer import build
 
     tokenizer = build("char", "".join(chr(32 + code) for code in range(VOCABULARY - 1)))
     config = ModelConfig(vocab_size=tokenizer.vocab_size)

@@ -17,8 +17,8 @@ from charnn.errors import DataError, StorageError, UsageError
 from charnn.splits import SPLITS, Text
 from charnn.storage import files
 from charnn.storage.workspace import META_FILE
-from charnn.tokenizer import Tokenizer
-from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
+from charnn.tokenizers.tokenizer import Tokenizer
+from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1

@@ -22,7 +22,7 @@ from charnn.errors import UsageError
 from charnn.filters import RECENT, chain, draw, filtered
 from charnn.stepper import Ids, Network, State, log_probs
 from charnn.stops import StopMatcher
-from charnn.tokenizer import Tokenizer
+from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.uniforms import Uniforms
 
 Finish = Literal["length", "stop", "match"]

@@ -10,7 +10,7 @@ import torch
 from charnn.errors import DataError
 from charnn.model import LanguageModel
 from charnn.model_file import read_model
-from charnn.tokenizer import Tokenizer
+from charnn.tokenizers.tokenizer import Tokenizer
 
 
 def inherit(model: LanguageModel, tokenizer: Tokenizer, path: Path) -> int:

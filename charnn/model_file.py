@@ -19,8 +19,8 @@ from charnn.config import ModelConfig, validate
 from charnn.errors import DataError, UsageError
 from charnn.storage import files, safetensors_file
 from charnn.storage.safetensors_file import Packed, damaged
-from charnn.tokenizer import Tokenizer
-from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
+from charnn.tokenizers.tokenizer import Tokenizer
+from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 FORMAT = "charnn-model"
 FORMAT_VERSION = 1

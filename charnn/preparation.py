@@ -17,8 +17,8 @@ from charnn.sources import STDIN, Source, is_stream
 from charnn.splits import SPLITS, Text, ended, split_records, split_text
 from charnn.storage import files
 from charnn.storage.workspace import MODEL_FILE, fit_name
-from charnn.tokenizer import Tokenizer, build
-from charnn.tokenizer_file import load_tokenizer
+from charnn.tokenizers.tokenizer import Tokenizer, build
+from charnn.tokenizers.tokenizer_json import load_tokenizer
 
 Sources = Sequence[Source]
 SHOWN_SYMBOLS = 5  # unknown symbols that a note spells out

@@ -18,7 +18,7 @@ import numpy as np
 from charnn.lines import Part
 from charnn.metrics import Score
 from charnn.stepper import Doubles, Ids, Stepper
-from charnn.tokenizer import Tokenizer
+from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.units import Units
 
 # Lines side by side in one product. Wider ones save little, a line that comes alone would wait

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.metrics import Score
-from charnn.tokenizer import Tokenizer
+from charnn.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

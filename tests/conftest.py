@@ -15,7 +15,7 @@ from charnn.config import ModelConfig, PrepareConfig  # noqa: E402
 from charnn.corpus import open_dataset, write_dataset  # noqa: E402
 from charnn.model import Dropouts, LanguageModel  # noqa: E402
 from charnn.splits import split_text  # noqa: E402
-from charnn.tokenizer import build  # noqa: E402
+from charnn.tokenizers.tokenizer import build  # noqa: E402
 
 TEXT = (
     "the lamp on the stair will not stay lit, said the keeper of the light.\n"

@@ -15,7 +15,7 @@ from charnn.errors import UsageError
 from charnn.evaluation import evaluate_carried
 from charnn.model import LanguageModel
 from charnn.model_file import ModelFile, write_model
-from charnn.tokenizer import build
+from charnn.tokenizers.tokenizer import build
 from charnn.units import Units
 
 

@@ -19,7 +19,7 @@ from charnn.corpus import (
 )
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.splits import split_records, split_text
-from charnn.tokenizer import build
+from charnn.tokenizers.tokenizer import build
 
 CONFIG = PrepareConfig()
 

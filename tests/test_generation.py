@@ -16,7 +16,7 @@ from charnn.constraints import constrain
 from charnn.errors import UsageError
 from charnn.generation import Request, Sample, encode_prompt, generate, opening, read
 from charnn.stepper import Stepper, log_probs
-from charnn.tokenizer import Tokenizer
+from charnn.tokenizers.tokenizer import Tokenizer
 from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_stepper
 
 SYMBOLS = "abcde .\né"

@@ -16,9 +16,9 @@ import pytest
 import typer.main
 
 from charnn import cells, cli, config, filters, layers, model_file, optimizers, presets, samplers
-from charnn import tokenizer as tokenizers
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, flag
 from charnn.metrics_file import METRICS_FILE
+from charnn.tokenizers import tokenizer as tokenizers
 from tests.tiny import random_tensors, tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from charnn import cli, tokenizer
+from charnn import cli
 from charnn.config import PrepareConfig
 from charnn.corpus import open_dataset, write_dataset
 from charnn.errors import DataError
@@ -17,6 +17,7 @@ from charnn.lab.baselines import Effort, Rung, Texts
 from charnn.model import with_weights
 from charnn.model_file import ModelFile, write_model
 from charnn.splits import split_text
+from charnn.tokenizers import tokenizer
 from charnn.units import Units
 from tests.tiny import random_tensors, tiny_config
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charnn import cli, tokenizer
+from charnn import cli
 from charnn.config import PrepareConfig
 from charnn.corpus import open_dataset, write_dataset
 from charnn.errors import DataError
@@ -22,6 +22,7 @@ from charnn.lab.trained_gradients import Subject
 from charnn.lab.trials import embedded_book
 from charnn.model_file import ModelFile, write_model
 from charnn.splits import split_text
+from charnn.tokenizers import tokenizer
 from tests.tiny import random_tensors, tiny_config
 
 TINY = Effort(hidden_size=48, rows=8, reach=32, steps=3)

@@ -18,7 +18,7 @@ from charnn.model_file import (
     textbook_names,
     write_model,
 )
-from charnn.tokenizer import build
+from charnn.tokenizers.tokenizer import build
 
 
 def small_model(*, tie=False, cell="lstm", **changes):

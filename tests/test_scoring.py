@@ -11,7 +11,7 @@ from charnn import lines as streams
 from charnn.lines import Part
 from charnn.scoring import Passage, Scorer, StepperReader, encoded, last_cut
 from charnn.stepper import log_probs
-from charnn.tokenizer import build
+from charnn.tokenizers.tokenizer import build
 from tests.tiny import tiny_stepper
 
 TEXT = "the quick brown fox jumps over the lazy dog, or: 狐狸 跳过 了 é\n" * 4

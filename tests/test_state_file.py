@@ -9,7 +9,7 @@ from charnn.errors import DataError
 from charnn.generation import Context, Piece, Request, Sample, generate, opening
 from charnn.state_file import FORMAT, read_state, write_state
 from charnn.storage import safetensors_file
-from charnn.tokenizer import build
+from charnn.tokenizers.tokenizer import build
 from tests.tiny import tiny_stepper
 
 LETTERS = build("char", "abcdefgh .\n")

@@ -8,7 +8,7 @@ from charnn.config import SampleConfig
 from charnn.constraints import constrain
 from charnn.generation import Piece, Request, generate, opening, read
 from charnn.stepper import Stepper
-from charnn.tokenizer import build
+from charnn.tokenizers.tokenizer import build
 from charnn.torch_stepper import TorchStepper
 from tests.tiny import random_tensors, tiny_config
 

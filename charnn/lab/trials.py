@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charnn import tokenizer
 from charnn.catalogue import Catalogue
 from charnn.config import ModelConfig, NetworkConfig, TrainConfig, validate
 from charnn.corpus import Tokens
@@ -19,6 +18,7 @@ from charnn.devices import Arithmetic
 from charnn.model import LanguageModel
 from charnn.samplers import SAMPLERS
 from charnn.splits import split_text
+from charnn.tokenizers import tokenizer
 from charnn.training import Training
 from charnn.units import Units
 

@@ -14,7 +14,7 @@ from charnn.config import PrepareConfig, TrainConfig
 from charnn.corpus import Dataset, open_dataset, write_dataset
 from charnn.session import Session
 from charnn.splits import split_text
-from charnn.tokenizer import build
+from charnn.tokenizers.tokenizer import build
 from tests.shell.conftest import LAMP, Shell
 
 TINY = {

@@ -44,8 +44,8 @@ from charnn.state_file import read_state, write_state
 from charnn.stepper import Stepper
 from charnn.storage.files import to_json
 from charnn.storage.settings_file import dump_settings, read_settings
-from charnn.tokenizer import TOKENIZERS, build
-from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
+from charnn.tokenizers.tokenizer import TOKENIZERS, build
+from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 from charnn.training_state import restore
 from tests.reliability import craft
 from tests.reliability.conftest import TINY

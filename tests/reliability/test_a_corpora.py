@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from charnn.byte_pairs import BytePairs, cut_safely
 from charnn.config import PrepareConfig
 from charnn.corpus import open_dataset, write_dataset
 from charnn.sources import read_sources
-from charnn.tokenizer import TOKENIZERS, build
+from charnn.tokenizers.bpe import BytePairs, cut_safely
+from charnn.tokenizers.tokenizer import TOKENIZERS, build
 from tests.reliability.craft import reseal_dataset
 from tests.shell.conftest import LAMP
 

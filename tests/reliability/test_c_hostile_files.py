@@ -27,8 +27,8 @@ from charnn.model import LanguageModel
 from charnn.model_file import ModelFile, read_model, write_model
 from charnn.storage import files
 from charnn.storage.safetensors_file import MAX_HEADER
-from charnn.tokenizer import build
-from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
+from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 from tests.loopback import loopback
 from tests.reliability.craft import (
     Bomb,

@@ -28,7 +28,7 @@ from charnn.runs import SAVE_SECONDS
 from charnn.splits import split_text
 from charnn.storage import files
 from charnn.storage.settings_file import read_settings
-from charnn.tokenizer import build
+from charnn.tokenizers.tokenizer import build
 from tests.reliability.faults import CALLS, MODES, exit_codes
 from tests.shell.conftest import LAMP
 

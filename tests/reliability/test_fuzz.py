@@ -17,7 +17,7 @@ from charnn.config import TrainConfig
 from charnn.errors import CharnnError
 from charnn.storage.files import parse_json_object, to_json
 from charnn.storage.settings_file import read_settings
-from charnn.tokenizer_file import load_tokenizer
+from charnn.tokenizers.tokenizer_json import load_tokenizer
 from charnn.training_state import read_counters
 from tests.reliability.fuzz import NAMES, Targets, finding, mutated, mutated_json
 

@@ -16,7 +16,7 @@ from charnn.errors import CharnnError, DivergedError
 from charnn.events import Step, Warned
 from charnn.model_file import ModelFile, read_model, write_model
 from charnn.session import ROLL_BACKS, Session
-from charnn.tokenizer import build
+from charnn.tokenizers.tokenizer import build
 from charnn.training import MAX_SKIPPED, Training
 from charnn.training_state import capture, restore
 from tests.reliability.conftest import same, weights

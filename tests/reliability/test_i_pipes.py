@@ -15,7 +15,7 @@ import pytest
 
 from charnn.config import ModelConfig
 from charnn.model_file import ModelFile, read_model, write_model
-from charnn.tokenizer import TOKENIZERS, Tokenizer, build
+from charnn.tokenizers.tokenizer import TOKENIZERS, Tokenizer, build
 from tests.shell.conftest import LAMP, Shell
 from tests.tiny import random_tensors
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.errors import UsageError
-from charnn.words import WORD_PATTERN, compiled, words
+from charnn.tokenizers.words import WORD_PATTERN, compiled, words
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 

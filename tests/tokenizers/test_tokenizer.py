@@ -12,10 +12,10 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charnn import tokenizer as module
 from charnn.errors import UsageError
-from charnn.tokenizer import TOKENIZERS, build, narrowest_dtype
-from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
+from charnn.tokenizers import tokenizer as module
+from charnn.tokenizers.tokenizer import TOKENIZERS, build, narrowest_dtype
+from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 KINDS = sorted(TOKENIZERS)
 HARD = (
@@ -214,8 +214,8 @@ def test_char_and_byte_work_without_the_library() -> None:
     """Loading, encoding and decoding import no `tokenizers`, so that `sample` starts at once."""
     script = (
         "import sys\n"
-        "from charnn.tokenizer import build\n"
-        "from charnn.tokenizer_file import dump_tokenizer, load_tokenizer\n"
+        "from charnn.tokenizers.tokenizer import build\n"
+        "from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer\n"
         "for kind in ('char', 'byte', 'word'):\n"
         "    t = load_tokenizer(dump_tokenizer(build(kind, 'some text')))\n"
         "    assert t.decode(t.encode('some text')) == b'some text'\n"

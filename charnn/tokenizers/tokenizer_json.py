@@ -8,12 +8,12 @@ Never knows: texts, ids of texts.
 import json
 from typing import Any
 
-from charnn.byte_pairs import from_alphabet, to_alphabet
 from charnn.config import LONGEST_PATTERN
 from charnn.errors import DataError, UsageError
 from charnn.storage import files
-from charnn.tokenizer import BYTES, REPLACEMENT, Tokenizer
-from charnn.words import compiled
+from charnn.tokenizers.bpe import from_alphabet, to_alphabet
+from charnn.tokenizers.tokenizer import BYTES, REPLACEMENT, Tokenizer
+from charnn.tokenizers.words import compiled
 
 NAME = "the tokenizer"
 UNK = "<unk>"

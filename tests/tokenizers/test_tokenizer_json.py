@@ -6,8 +6,8 @@ import time
 import pytest
 
 from charnn.errors import DataError
-from charnn.tokenizer import build
-from charnn.tokenizer_file import dump_tokenizer, load_tokenizer
+from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 
 def document(kind="char", **changes):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn.byte_pairs import BytePairs, cut_safely, learn
 from charnn.errors import UsageError
-from charnn.words import WORD_PATTERN, compiled, words
+from charnn.tokenizers.bpe import BytePairs, cut_safely, learn
+from charnn.tokenizers.words import WORD_PATTERN, compiled, words
 
 SLICE = 1 << 20  # characters encoded at once; bounds the memory for their code points
 CODE_POINTS = 0x110000
