@@ -22,7 +22,7 @@ import sys, time, numpy as np, torch
 from charnn.config import ModelConfig, TrainConfig
 from charnn.devices import Arithmetic
 from charnn.model import LanguageModel
-from charnn.samplers import SequentialSampler
+from charnn.data.samplers import SequentialSampler
 from charnn.training import Training
 tokens = np.random.default_rng(1).integers(66, size=300_000).astype(np.uint8)
 config = TrainConfig(optimizer="adamw", steps=1000)

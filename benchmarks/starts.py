@@ -17,7 +17,7 @@ import torch
 from machine import print_table, spread, title
 from quality import prepared
 
-from charnn.corpus import Dataset, open_dataset
+from charnn.data.dataset import Dataset, open_dataset
 from charnn.lab.reach import hold_open
 from charnn.layers import LONGEST_KEPT
 from charnn.model import LanguageModel

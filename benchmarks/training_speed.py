@@ -27,10 +27,10 @@ from torch import nn  # noqa: E402
 
 from charnn import devices  # noqa: E402
 from charnn.config import ModelConfig, TrainConfig  # noqa: E402
+from charnn.data.samplers import SequentialSampler  # noqa: E402
 from charnn.errors import UsageError  # noqa: E402
 from charnn.model import LanguageModel  # noqa: E402
 from charnn.optimizers import BETAS  # noqa: E402
-from charnn.samplers import SequentialSampler  # noqa: E402
 from charnn.training import Training  # noqa: E402
 
 VOCABULARY = 65

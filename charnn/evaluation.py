@@ -17,9 +17,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from charnn.data.samplers import IGNORE
 from charnn.metrics import Score
 from charnn.model import LanguageModel
-from charnn.samplers import IGNORE
 from charnn.units import Units
 
 WARM_UP = 1024  # tokens read before each stream's share, not counted

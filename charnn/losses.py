@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from charnn.samplers import IGNORE
+from charnn.data.samplers import IGNORE
 
 
 def mean_nats(logits: Tensor, targets: Tensor, unk_id: int | None) -> Tensor:

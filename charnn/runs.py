@@ -11,7 +11,7 @@ from typing import Any
 
 from charnn.checkpoint import CHECKPOINTS, save_checkpoint
 from charnn.config import TrainConfig
-from charnn.corpus import Dataset
+from charnn.data.dataset import Dataset
 from charnn.errors import UsageError
 from charnn.events import Evaluation, Saved, Step, Warned
 from charnn.metrics import bits, perplexity

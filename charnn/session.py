@@ -14,7 +14,8 @@ from charnn.api import Model
 from charnn.baselines import unigram
 from charnn.checkpoint import load_newest
 from charnn.config import TrainConfig, flag
-from charnn.corpus import Dataset, symbol_counts
+from charnn.data.dataset import Dataset, symbol_counts
+from charnn.data.samplers import SAMPLERS, fitting_batch_size
 from charnn.errors import DivergedError
 from charnn.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
 from charnn.inheritance import inherit
@@ -25,7 +26,6 @@ from charnn.model_file import ModelFile, read_model
 from charnn.optimizers import rate_names
 from charnn.presets import TOKENS_A_MINUTE
 from charnn.runs import Run
-from charnn.samplers import SAMPLERS, fitting_batch_size
 from charnn.training import Training, train
 from charnn.training_state import TrainingState, capture, restore
 from charnn.validation import Validator

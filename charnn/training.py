@@ -16,6 +16,7 @@ from torch import Tensor
 
 from charnn.averaging import WeightAverage
 from charnn.config import TrainConfig
+from charnn.data.samplers import IGNORE, Batch, Sampler
 from charnn.devices import Arithmetic
 from charnn.errors import DivergedError
 from charnn.events import Evaluation, Step
@@ -25,7 +26,6 @@ from charnn.metrics import Score
 from charnn.model import LanguageModel, detach, start_afresh
 from charnn.optimizers import build_optimizers, lr_factor, set_lr
 from charnn.pace import Pace, plan_holds
-from charnn.samplers import IGNORE, Batch, Sampler
 
 AVERAGE_FROM = 0.5  # share of the steps after which the weights are averaged
 AVERAGE_OVER = 0.1  # share of the steps that the average looks back over

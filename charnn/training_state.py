@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from charnn.config import MAX_COUNT, Settings, validate
+from charnn.data.samplers import Position
 from charnn.errors import DataError, DivergedError, UsageError
 from charnn.layers import State
 from charnn.optimizers import STATE_NAMES
-from charnn.samplers import Position
 from charnn.training import Training
 
 SHOWN_DIGITS = 8  # of a fingerprint

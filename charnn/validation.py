@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from charnn.baselines import ladder
-from charnn.corpus import Dataset, Tokens
+from charnn.data.dataset import Dataset, Tokens
 from charnn.devices import Arithmetic
 from charnn.evaluation import WARM_UP, default_streams, evaluate_carried
 from charnn.metrics import Score

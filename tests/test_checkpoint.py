@@ -15,11 +15,11 @@ from charnn.checkpoint import (
     save_checkpoint,
 )
 from charnn.config import TrainConfig
+from charnn.data.samplers import SAMPLERS
 from charnn.devices import Arithmetic
 from charnn.errors import DataError, UsageError
 from charnn.events import Step
 from charnn.optimizers import OPTIMIZERS
-from charnn.samplers import SAMPLERS
 from charnn.training import Training, train
 from charnn.training_state import restore
 

@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from charnn.config import ModelConfig, TrainConfig
+from charnn.data.samplers import IGNORE, SequentialSampler
 from charnn.devices import Arithmetic
 from charnn.evaluation import default_streams, evaluate_carried, evaluate_windows
 from charnn.model import LanguageModel
-from charnn.samplers import IGNORE, SequentialSampler
 from charnn.training import Training, train
 from charnn.units import Units
 

@@ -15,8 +15,9 @@ from typing import get_args
 import pytest
 import typer.main
 
-from charnn import cells, cli, config, filters, layers, model_file, optimizers, presets, samplers
+from charnn import cells, cli, config, filters, layers, model_file, optimizers, presets
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, flag
+from charnn.data import samplers
 from charnn.metrics_file import METRICS_FILE
 from charnn.tokenizers import tokenizer as tokenizers
 from tests.tiny import random_tensors, tiny_config

@@ -9,14 +9,14 @@ import pytest
 
 from charnn import cli
 from charnn.config import PrepareConfig
-from charnn.corpus import open_dataset, write_dataset
+from charnn.data.dataset import open_dataset, write_dataset
+from charnn.data.splits import split_text
 from charnn.errors import DataError
 from charnn.evaluation import evaluate_carried
 from charnn.lab import baselines
 from charnn.lab.baselines import Effort, Rung, Texts
 from charnn.model import with_weights
 from charnn.model_file import ModelFile, write_model
-from charnn.splits import split_text
 from charnn.tokenizers import tokenizer
 from charnn.units import Units
 from tests.tiny import random_tensors, tiny_config

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from charnn import cli
 from charnn.config import PrepareConfig
-from charnn.corpus import open_dataset, write_dataset
+from charnn.data.dataset import open_dataset, write_dataset
+from charnn.data.splits import split_text
 from charnn.errors import DataError
 from charnn.lab import clipping, gradients, reach, trained_gradients
 from charnn.lab.agreement import Agreement
@@ -21,7 +22,6 @@ from charnn.lab.gradients import GAINS, WAYS, Effort, Reach
 from charnn.lab.trained_gradients import Subject
 from charnn.lab.trials import embedded_book
 from charnn.model_file import ModelFile, write_model
-from charnn.splits import split_text
 from charnn.tokenizers import tokenizer
 from tests.tiny import random_tensors, tiny_config
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from charnn.data.samplers import IGNORE
 from charnn.lab import memory
 from charnn.lab.memory import LEVELS, Task, Trial
-from charnn.samplers import IGNORE
 
 SHORT = Task(100_000, 50, ("rnn",), lengths=(3, 5))
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charnn.data.samplers import IGNORE
 from charnn.lab import samplers, trials
 from charnn.lab.samplers import RANDOM, SEQUENTIAL, SHUFFLED, Effort, Trial
-from charnn.samplers import IGNORE
 
 TINY = Effort(hidden_size=16, epochs=1.0)
 

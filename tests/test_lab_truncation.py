@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from charnn.data.samplers import SequentialSampler
 from charnn.lab import truncation
 from charnn.lab.graphs import Held, operations
 from charnn.lab.truncation import Cost, Effort, Likeness
 from charnn.losses import mean_nats
-from charnn.samplers import SequentialSampler
 
 CELLS = ["rnn", "lstm", "gru"]
 EFFORT = Effort(most_bytes=10**6, steps=1)

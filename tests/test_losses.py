@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from charnn.data.samplers import IGNORE
 from charnn.losses import mean_nats, sampled_nats
-from charnn.samplers import IGNORE
 
 VOCABULARY, WIDTH, UNK = 50, 6, 49
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from charnn.config import TrainConfig
+from charnn.data.samplers import IGNORE, RandomSampler, SequentialSampler
 from charnn.devices import Arithmetic
 from charnn.errors import DivergedError
 from charnn.evaluation import evaluate_carried
@@ -15,7 +16,6 @@ from charnn.events import Evaluation, Step
 from charnn.losses import mean_nats
 from charnn.metrics import Score
 from charnn.pace import Pace
-from charnn.samplers import IGNORE, RandomSampler, SequentialSampler
 from charnn.training import Training, planned_steps, train
 from charnn.units import Units
 

@@ -7,7 +7,7 @@ from charnn.commands import options
 
 def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
     """List the corpora that `charnn prepare` knows by name: embedded and downloadable."""
-    from charnn.catalogue import Catalogue
+    from charnn.data.corpora import Catalogue
     from charnn.display import table
     from charnn.output import Output
     from charnn.storage.files import to_json

@@ -11,7 +11,7 @@ from charnn.errors import UsageError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.corpus import Dataset, Tokens
+    from charnn.data.dataset import Dataset, Tokens
     from charnn.devices import Arithmetic
     from charnn.display import Display
     from charnn.metrics import Score
@@ -58,7 +58,7 @@ def evaluate(
     quiet: options.Quiet = False,
 ) -> int:
     """Measure loss, perplexity and bits per character and byte of a split or of any text."""
-    from charnn import corpus
+    from charnn.data import dataset as corpus
     from charnn.display import Display
     from charnn.threads import set_up_torch
 
@@ -103,8 +103,8 @@ def evaluate(
 def _tokens_of_files(
     model: "ModelFile", names: list[str], config: PrepareConfig, display: "Display"
 ) -> "Tokens":
-    from charnn.decoding import decode, join_bytes
-    from charnn.sources import read_sources, reads_terminal
+    from charnn.data.charset import decode, join_bytes
+    from charnn.data.sources import read_sources, reads_terminal
 
     if reads_terminal(names):
         display.hint("reading from the terminal; end with Ctrl-D")

@@ -52,7 +52,7 @@ def _find(path: str | None, data_dir: Path, runs_dir: Path) -> Path:
 
 
 def _describe_dataset(folder: Path) -> dict[str, Any]:
-    from charnn.corpus import open_dataset
+    from charnn.data.dataset import open_dataset
 
     dataset = open_dataset(folder)
     return {

@@ -11,7 +11,7 @@ from charnn.commands import options
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.corpus import Dataset
+    from charnn.data.dataset import Dataset
     from charnn.lab.experiment import Finding
     from charnn.lab.trained_gradients import Subject
 
@@ -53,7 +53,7 @@ def gradients(
     def subject() -> "tuple[Subject | None]":
         if model is None:
             return (None,)
-        from charnn import corpus
+        from charnn.data import dataset as corpus
         from charnn.lab.trained_gradients import Subject
         from charnn.model_file import read_model
 
@@ -83,7 +83,7 @@ def baselines(
     """Bits per character of a dataset: by frequency, n-grams, hidden states, xz and its runs."""
 
     def subject() -> "tuple[Dataset, Path]":
-        from charnn.corpus import open_dataset
+        from charnn.data.dataset import open_dataset
 
         dataset = open_dataset(workspace.find_dataset(data, workspace.data_dir(data_dir)))
         return dataset, workspace.runs_dir(runs_dir)

@@ -11,9 +11,9 @@ from charnn.config import PrepareConfig, TokenizerName, flag, validate
 from charnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from charnn.data.prepare import Prepared
+    from charnn.data.sources import Source
     from charnn.display import Display
-    from charnn.preparation import Prepared
-    from charnn.sources import Source
 
 OF_A_VOCABULARY = ("tokenizer", "vocab_size", "min_count", "word_pattern")  # settings
 
@@ -57,8 +57,8 @@ def prepare(
     asked = options.given(context, PrepareConfig)
     config = validate(PrepareConfig, asked)
     _check(asked, val, test, tokenizer_from)
-    from charnn import preparation
-    from charnn.catalogue import DEFAULT_CORPUS
+    from charnn.data import prepare as preparation
+    from charnn.data.corpora import DEFAULT_CORPUS
     from charnn.display import Display
     from charnn.storage import workspace
     from charnn.storage.files import make_folder
@@ -108,9 +108,9 @@ def _read_all(
 
     A corpus may bring splits of its own, --val and --test name theirs.
     """
-    from charnn.catalogue import Catalogue
+    from charnn.data.corpora import Catalogue
+    from charnn.data.sources import read_sources, reads_terminal
     from charnn.progress import counted
-    from charnn.sources import read_sources, reads_terminal
 
     if reads_terminal(arguments):
         display.hint("reading from the terminal; end with Ctrl-D")

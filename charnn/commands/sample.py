@@ -213,7 +213,7 @@ def _saving(events: Iterable["Event"], path: Path, sha256: str) -> Iterator["Eve
 
 
 def _judge(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
-    from charnn.corpus import training_text
+    from charnn.data.dataset import training_text
     from charnn.overlap import TextIndex
     from charnn.writing import Novel
 
@@ -227,7 +227,7 @@ def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> 
     if prompt_file is None:
         return prompt or ""
     if prompt_file == "-":
-        from charnn.sources import read_stdin, reads_terminal
+        from charnn.data.sources import read_stdin, reads_terminal
 
         if reads_terminal([prompt_file]):
             display.hint("reading the prompt from the terminal; end with Ctrl-D")

@@ -146,7 +146,7 @@ def _opened(name: str, display: "Display") -> Iterator[int]:
 
 def _index(model: "ModelFile", datasets: Path) -> "TextIndex":
     """The text that the model was trained on, ready to be searched."""
-    from charnn.corpus import training_text
+    from charnn.data.dataset import training_text
     from charnn.overlap import TextIndex
 
     return TextIndex(training_text(model.fingerprint, datasets))
@@ -155,7 +155,7 @@ def _index(model: "ModelFile", datasets: Path) -> "TextIndex":
 def _learning(model: "ModelFile", datasets: Path) -> "Reader":
     """The network as one that learns from what it reads."""
     from charnn import dynamic
-    from charnn.corpus import find_dataset_of
+    from charnn.data.dataset import find_dataset_of
     from charnn.model import with_weights
 
     train = find_dataset_of(model.fingerprint, datasets).split("train")

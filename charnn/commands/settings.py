@@ -15,7 +15,7 @@ from charnn.errors import UsageError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.corpus import Dataset
+    from charnn.data.dataset import Dataset
     from charnn.display import Display
     from charnn.presets import Facts
 
@@ -57,7 +57,7 @@ def resolved(
     Raises UsageError where the settings make no sense, and what opening a dataset raises.
     """
     from charnn import presets
-    from charnn.corpus import open_dataset
+    from charnn.data.dataset import open_dataset
 
     folder = workspace.find_dataset(given.get("data"), data_dir)
     dataset = open_dataset(folder)
@@ -91,7 +91,7 @@ def resumed(
     folder: Path, given: dict[str, Any], data_dir: Path, display: "Display"
 ) -> tuple["Dataset", TrainConfig]:
     """The settings of the run to go on with, changed where that is harmless."""
-    from charnn.corpus import open_dataset
+    from charnn.data.dataset import open_dataset
     from charnn.storage.settings_file import read_settings
 
     recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)

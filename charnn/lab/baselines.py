@@ -28,7 +28,7 @@ import numpy.typing as npt
 from charnn import formats
 from charnn.baselines import LEARNT, kneser_ney_nats, unigram_nats, xz_bits
 from charnn.charts import Bars, Lines
-from charnn.corpus import Dataset, Tokens
+from charnn.data.dataset import Dataset, Tokens
 from charnn.errors import CharnnError, DataError
 from charnn.evaluation import default_streams, evaluate_carried
 from charnn.lab import hidden_markov

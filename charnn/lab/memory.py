@@ -23,10 +23,10 @@ import numpy as np
 
 from charnn.charts import Lines
 from charnn.config import CellName, SamplerName
+from charnn.data.samplers import IGNORE
 from charnn.evaluation import Ids, evaluate_carried, evaluate_windows
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.trials import new_training
-from charnn.samplers import IGNORE
 from charnn.training import train
 from charnn.units import Units
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from charnn.charts import Lines
-from charnn.corpus import Tokens
 from charnn.curves import Line
+from charnn.data.dataset import Tokens
 from charnn.errors import DataError
 from charnn.lab import agreement
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charnn.catalogue import Catalogue
 from charnn.config import ModelConfig, NetworkConfig, TrainConfig, validate
-from charnn.corpus import Tokens
+from charnn.data.corpora import Catalogue
+from charnn.data.dataset import Tokens
+from charnn.data.samplers import SAMPLERS
+from charnn.data.splits import split_text
 from charnn.devices import Arithmetic
 from charnn.model import LanguageModel
-from charnn.samplers import SAMPLERS
-from charnn.splits import split_text
 from charnn.tokenizers import tokenizer
 from charnn.training import Training
 from charnn.units import Units

@@ -11,9 +11,9 @@ import torch
 
 from charnn import cli
 from charnn.config import PrepareConfig, TrainConfig
-from charnn.corpus import Dataset, open_dataset, write_dataset
+from charnn.data.dataset import Dataset, open_dataset, write_dataset
+from charnn.data.splits import split_text
 from charnn.session import Session
-from charnn.splits import split_text
 from charnn.tokenizers.tokenizer import build
 from tests.shell.conftest import LAMP, Shell
 

@@ -25,21 +25,21 @@ from typing import Any
 import numpy as np
 
 from charnn import generation
-from charnn.catalogue import Catalogue
 from charnn.checkpoint import load_newest
 from charnn.commands.info import _as_text, _describe_dataset, _describe_model
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, validate
 from charnn.constraints import constrain
-from charnn.corpus import open_dataset, write_dataset
 from charnn.curves import Curve
+from charnn.data.corpora import Catalogue
+from charnn.data.dataset import open_dataset, write_dataset
+from charnn.data.prepare import prepare
+from charnn.data.sources import read_sources
+from charnn.data.splits import split_text
 from charnn.drawing import terminal_curves
 from charnn.errors import CharnnError
 from charnn.metrics_file import cut_back, read_metrics
 from charnn.model_file import read_model
-from charnn.preparation import prepare
 from charnn.session import Session
-from charnn.sources import read_sources
-from charnn.splits import split_text
 from charnn.state_file import read_state, write_state
 from charnn.stepper import Stepper
 from charnn.storage.files import to_json

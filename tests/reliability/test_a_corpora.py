@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from charnn.config import PrepareConfig
-from charnn.corpus import open_dataset, write_dataset
-from charnn.sources import read_sources
+from charnn.data.dataset import open_dataset, write_dataset
+from charnn.data.sources import read_sources
 from charnn.tokenizers.bpe import BytePairs, cut_safely
 from charnn.tokenizers.tokenizer import TOKENIZERS, build
 from tests.reliability.craft import reseal_dataset

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from charnn.config import TrainConfig
-from charnn.corpus import open_dataset
+from charnn.data.dataset import open_dataset
 from charnn.errors import UsageError
 from charnn.storage.settings_file import dump_settings, read_settings
 from tests.shell.conftest import LAMP

@@ -17,11 +17,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from charnn import catalogue, sources
 from charnn.checkpoint import load_newest
 from charnn.config import ModelConfig
+from charnn.data import corpora, sources
+from charnn.data.download import download
 from charnn.display import visible
-from charnn.downloads import download
 from charnn.errors import DataError, StorageError
 from charnn.model import LanguageModel
 from charnn.model_file import ModelFile, read_model, write_model
@@ -556,19 +556,19 @@ def test_c13_a_model_with_numbers_that_are_not_finite_has_diverged(trained, mode
 def test_c14_a_bomb_is_unpacked_no_further_than_a_cap(trained, monkeypatch) -> None:
     """Counted while reading; and nothing of an archive is ever written under its own names."""
     monkeypatch.setattr(sources, "MAX_UNPACKED", 1_000_000)
-    monkeypatch.setattr(catalogue, "MAX_MEMBER", 1_000_000)
+    monkeypatch.setattr(corpora, "MAX_MEMBER", 1_000_000)
     trained.write("bomb.gz", gzip.compress(b"\0" * 50_000_000))
     trained.refused("prepare", "bomb.gz", code=65, said="unpacks to more than")
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr("../../outside", "x")
         zipped.writestr("bomb", b"\0" * 50_000_000)
-    item = catalogue.Download(urls=["https://x/y.zip"], members={"train": "bomb"})
+    item = corpora.Download(urls=["https://x/y.zip"], members={"train": "bomb"})
 
     with pytest.raises(DataError, match="more than"):
-        catalogue._texts(archive.getvalue(), item)
-    item = catalogue.Download(urls=["https://x/y.zip"], members={"train": "../../outside"})
-    assert catalogue._texts(archive.getvalue(), item) == {"train": b"x"}
+        corpora._texts(archive.getvalue(), item)
+    item = corpora.Download(urls=["https://x/y.zip"], members={"train": "../../outside"})
+    assert corpora._texts(archive.getvalue(), item) == {"train": b"x"}
     assert not (trained.folder.parent / "outside").exists()
 
 

@@ -18,14 +18,14 @@ import pytest
 
 from charnn.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
 from charnn.config import PrepareConfig, TrainConfig
-from charnn.corpus import open_dataset, write_dataset
+from charnn.data.dataset import open_dataset, write_dataset
+from charnn.data.splits import split_text
 from charnn.errors import StorageError
 from charnn.events import Warned
 from charnn.metrics_file import METRICS_FILE
 from charnn.model_file import read_model
 from charnn.presets import PRESETS
 from charnn.runs import SAVE_SECONDS
-from charnn.splits import split_text
 from charnn.storage import files
 from charnn.storage.settings_file import read_settings
 from charnn.tokenizers.tokenizer import build
@@ -178,7 +178,7 @@ def test_d5_folders_that_cannot_be_written_are_found_before_the_first_step(
     from charnn.training import Training
 
     monkeypatch.setattr(Training, "update", None)  # whoever takes a step, fails
-    monkeypatch.setattr("charnn.preparation.prepare", None)
+    monkeypatch.setattr("charnn.data.prepare.prepare", None)
     trained.write("file", "")
     if command == "prepare":
         trained.refused("prepare", "lamp.txt", "--data-dir", "file", code=74, said="file")

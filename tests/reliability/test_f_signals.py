@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from charnn import preparation
 from charnn.checkpoint import load_newest
+from charnn.data import prepare as preparation
 from charnn.metrics import Score
 from charnn.pace import Pace
 from charnn.session import Session

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.config import PrepareConfig
-from charnn.corpus import (
+from charnn.data.dataset import (
     find_dataset_of,
     fingerprint,
     open_dataset,
@@ -17,8 +17,8 @@ from charnn.corpus import (
     symbol_counts,
     write_dataset,
 )
+from charnn.data.splits import split_records, split_text
 from charnn.errors import DataError, StorageError, UsageError
-from charnn.splits import split_records, split_text
 from charnn.tokenizers.tokenizer import build
 
 CONFIG = PrepareConfig()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from charnn import downloads
-from charnn.downloads import download, safe_url
+from charnn.data import download
+from charnn.data.download import download, safe_url
 from charnn.errors import StorageError
 from tests.loopback import Handler, Loopback, loopback
 
@@ -142,7 +142,7 @@ def test_no_server(web: Loopback) -> None:
 
 def test_a_silent_server(web: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up after a time."""
-    monkeypatch.setattr(downloads, "TIMEOUT", 0.1)
+    monkeypatch.setattr(download, "TIMEOUT", 0.1)
     message = refused(web.answer("/file", lambda _: time.sleep(0.5))).message
     assert message.endswith("timed out")
 

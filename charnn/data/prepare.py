@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charnn import corpus
 from charnn.config import PrepareConfig
-from charnn.corpus import write_dataset
-from charnn.decoding import TextReport, UndecodableError, decode, join_bytes
+from charnn.data import dataset as corpus
+from charnn.data.charset import TextReport, UndecodableError, decode, join_bytes
+from charnn.data.dataset import write_dataset
+from charnn.data.sources import STDIN, Source, is_stream
+from charnn.data.splits import SPLITS, Text, ended, split_records, split_text
 from charnn.errors import DataError, StorageError, UsageError
-from charnn.sources import STDIN, Source, is_stream
-from charnn.splits import SPLITS, Text, ended, split_records, split_text
 from charnn.storage import files
 from charnn.storage.workspace import MODEL_FILE, fit_name
 from charnn.tokenizers.tokenizer import Tokenizer, build

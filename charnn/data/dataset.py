@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import PrepareConfig
+from charnn.data.splits import SPLITS, Text
 from charnn.errors import DataError, StorageError, UsageError
-from charnn.splits import SPLITS, Text
 from charnn.storage import files
 from charnn.storage.workspace import META_FILE
 from charnn.tokenizers.tokenizer import Tokenizer

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from charnn.catalogue import DEFAULT_CORPUS, Catalogue, Progress, Split
+from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress, Split
 from charnn.errors import DataError, StorageError
 from charnn.storage import files
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from charnn.downloads import download, safe_url
+from charnn.data.download import download, safe_url
 from charnn.errors import DataError, StorageError
 from charnn.storage import files
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import AnyStr, Literal
 
+from charnn.data.sources import STDIN, UTF16_MARKS, Source
 from charnn.errors import DataError, UsageError
-from charnn.sources import STDIN, UTF16_MARKS, Source
 
 Newlines = Literal["keep", "lf"]
 Errors = Literal["strict", "replace"]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.decoding import TextReport, decode, join_bytes
+from charnn.data.charset import TextReport, decode, join_bytes
+from charnn.data.sources import Source
 from charnn.errors import DataError, UsageError
-from charnn.sources import Source
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff")
 TEXTS = st.text(CHARACTERS, min_size=1).filter(lambda text: not text.isspace())

@@ -7,10 +7,10 @@ import pytest
 
 from charnn.commands.prepare import _refuse_own_splits
 from charnn.config import PrepareConfig
-from charnn.corpus import open_dataset
+from charnn.data.dataset import open_dataset
+from charnn.data.prepare import dataset_name, prepare
+from charnn.data.sources import Source, read_sources
 from charnn.errors import UsageError
-from charnn.preparation import dataset_name, prepare
-from charnn.sources import Source, read_sources
 from charnn.storage.files import sha256
 from charnn.storage.workspace import check_name
 

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.errors import DataError
-from charnn.samplers import (
+from charnn.data.samplers import (
     IGNORE,
     SAMPLERS,
     Position,
@@ -14,6 +13,7 @@ from charnn.samplers import (
     SequentialSampler,
     fitting_batch_size,
 )
+from charnn.errors import DataError
 
 SHAPES = st.tuples(st.integers(2, 400), st.integers(1, 9), st.integers(1, 40))
 

@@ -13,10 +13,10 @@ from typing import BinaryIO
 
 import pytest
 
-from charnn import sources
-from charnn.catalogue import Catalogue
+from charnn.data import sources
+from charnn.data.corpora import Catalogue
+from charnn.data.sources import read_sources, reads_terminal
 from charnn.errors import DataError, StorageError
-from charnn.sources import read_sources, reads_terminal
 
 Read = Callable[..., sources.Reading]
 

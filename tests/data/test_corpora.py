@@ -11,8 +11,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from charnn import catalogue as room
-from charnn.catalogue import DEFAULT_CORPUS, Card, Catalogue, cache_folder, corpora_folder
+from charnn.data import corpora as room
+from charnn.data.corpora import DEFAULT_CORPUS, Card, Catalogue, cache_folder, corpora_folder
 from charnn.errors import DataError, StorageError
 from tests.loopback import Loopback, loopback
 
