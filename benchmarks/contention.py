@@ -20,8 +20,8 @@ SETTINGS = {
 STEPS = """
 import sys, time, numpy as np, torch
 from charnn.config import ModelConfig, TrainConfig
-from charnn.devices import Arithmetic
-from charnn.model import LanguageModel
+from charnn.model.device import Arithmetic
+from charnn.model.language_model import LanguageModel
 from charnn.data.samplers import SequentialSampler
 from charnn.training import Training
 tokens = np.random.default_rng(1).integers(66, size=300_000).astype(np.uint8)

@@ -130,7 +130,7 @@ def network(width: int, cell: str = "lstm"):
     import numpy as np
 
     from charnn.config import ModelConfig
-    from charnn.model_file import tensor_shapes
+    from charnn.model.model_file import tensor_shapes
 
     config = ModelConfig(
         cell=cell, hidden_size=width, num_layers=LAYERS, embedding_dim=width, vocab_size=VOCABULARY
@@ -154,7 +154,7 @@ def tokens(width: int, samples: int, limit: int, cell: str = "lstm") -> Iterator
     from charnn.config import SampleConfig
     from charnn.constraints import constrain
     from charnn.generation import Request, Sample, generate, opening
-    from charnn.stepper import Stepper
+    from charnn.model.numpy_model import Stepper
 
     stepper, vocabulary = Stepper(*network(width, cell)), tokenizer()
     constraint = constrain(vocabulary.pieces, vocabulary.unk_id)
@@ -176,8 +176,8 @@ def scoring_rate(width: int, threads: int) -> float:
     import numpy as np
 
     from charnn.lines import Part
+    from charnn.model.numpy_model import Stepper
     from charnn.scoring import Scorer
-    from charnn.stepper import Stepper
 
     scorer = Scorer(Stepper(*network(width)), tokenizer(), 0, threads=threads)
     symbols = np.random.default_rng(2).integers(32, 32 + VOCABULARY - 1, (256, 50))
@@ -189,7 +189,7 @@ def weight_bandwidth(width: int) -> float:
     """Gigabytes of weights a second that a step of one stream reads."""
     import numpy as np
 
-    from charnn.stepper import Stepper
+    from charnn.model.numpy_model import Stepper
 
     stepper = Stepper(*network(width))
     streams, ids = stepper.streams(stepper.initial_state()), np.array([3])
@@ -251,8 +251,8 @@ def growth() -> float:
 def scoring_memory() -> float:
     """Megabytes at the peak after 16 MB of lines, of which one is half of it."""
     from charnn.lines import BLOCK, lines
+    from charnn.model.numpy_model import Stepper
     from charnn.scoring import Scorer
-    from charnn.stepper import Stepper
 
     scorer = Scorer(Stepper(*network(16, "rnn")), tokenizer(), 0)
     short = b"a line of some length, as in a log\n" * (BLOCK // 35)

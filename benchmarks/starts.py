@@ -19,8 +19,8 @@ from quality import prepared
 
 from charnn.data.dataset import Dataset, open_dataset
 from charnn.lab.reach import hold_open
-from charnn.layers import LONGEST_KEPT
-from charnn.model import LanguageModel
+from charnn.model.language_model import LanguageModel
+from charnn.model.layers import LONGEST_KEPT
 from charnn.presets import Facts, resolve
 from charnn.session import Session
 

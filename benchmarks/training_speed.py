@@ -25,11 +25,11 @@ set_up_torch()  # as `charnn train` does, before torch is loaded
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from charnn import devices  # noqa: E402
 from charnn.config import ModelConfig, TrainConfig  # noqa: E402
 from charnn.data.samplers import SequentialSampler  # noqa: E402
 from charnn.errors import UsageError  # noqa: E402
-from charnn.model import LanguageModel  # noqa: E402
+from charnn.model import device as devices  # noqa: E402
+from charnn.model.language_model import LanguageModel  # noqa: E402
 from charnn.optimizers import BETAS  # noqa: E402
 from charnn.training import Training  # noqa: E402
 

@@ -11,9 +11,9 @@ from charnn.constraints import constrain
 from charnn.generation import Piece, Request, encode_prompt, generate, opening, read
 from charnn.lines import pieces
 from charnn.metrics import Score
-from charnn.model_file import ModelFile, read_model
+from charnn.model.model_file import ModelFile, read_model
+from charnn.model.numpy_model import Stepper
 from charnn.scoring import Passage, StepperReader
-from charnn.stepper import Stepper
 from charnn.storage.workspace import find_model, runs_dir
 from charnn.units import Units
 

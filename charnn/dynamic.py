@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from charnn.data.samplers import SequentialSampler
-from charnn.losses import mean_nats
 from charnn.metrics import Score
-from charnn.model import LanguageModel, detach
+from charnn.model.language_model import LanguageModel, detach
+from charnn.model.loss import mean_nats
 from charnn.units import Units
 
 EPSILON = 1e-5  # keeps weights that hardly ever had a gradient from running away

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from charnn.data.samplers import IGNORE
 from charnn.metrics import Score
-from charnn.model import LanguageModel
+from charnn.model.language_model import LanguageModel
 from charnn.units import Units
 
 WARM_UP = 1024  # tokens read before each stream's share, not counted

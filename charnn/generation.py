@@ -20,7 +20,7 @@ from charnn.config import SampleConfig
 from charnn.constraints import Constraint
 from charnn.errors import UsageError
 from charnn.filters import RECENT, chain, draw, filtered
-from charnn.stepper import Ids, Network, State, log_probs
+from charnn.model.numpy_model import Ids, Network, State, log_probs
 from charnn.stops import StopMatcher
 from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.uniforms import Uniforms

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from charnn.errors import DataError
-from charnn.model import LanguageModel
-from charnn.model_file import read_model
+from charnn.model.language_model import LanguageModel
+from charnn.model.model_file import read_model
 from charnn.tokenizers.tokenizer import Tokenizer
 
 

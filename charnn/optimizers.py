@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from charnn.config import TrainConfig
-from charnn.model import LanguageModel
+from charnn.model.language_model import LanguageModel
 
 MUON_MOMENTUM = 0.95
 # Of each step of the iteration, the odd quintic that brings [low, high] nearest to 1 (Amsel and

@@ -16,7 +16,7 @@ from charnn.errors import UsageError
 from charnn.events import Evaluation, Saved, Step, Warned
 from charnn.metrics import bits, perplexity
 from charnn.metrics_file import METRICS_FILE, append_row
-from charnn.model_file import ModelFile, write_model
+from charnn.model.model_file import ModelFile, write_model
 from charnn.storage import files
 from charnn.storage.lock import LOCK_FILE, Lock
 from charnn.storage.settings_file import dump_settings

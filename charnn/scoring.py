@@ -17,7 +17,7 @@ import numpy as np
 
 from charnn.lines import Part
 from charnn.metrics import Score
-from charnn.stepper import Doubles, Ids, Stepper
+from charnn.model.numpy_model import Doubles, Ids, Stepper
 from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.units import Units
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from charnn import devices
 from charnn.api import Model
 from charnn.baselines import unigram
 from charnn.checkpoint import load_newest
@@ -21,8 +20,9 @@ from charnn.events import Evaluation, Event, Result, Sampled, Saved, Step, Warne
 from charnn.inheritance import inherit
 from charnn.metrics import Score
 from charnn.metrics_file import cut_back
-from charnn.model import Dropouts, LanguageModel
-from charnn.model_file import ModelFile, read_model
+from charnn.model import device as devices
+from charnn.model.language_model import Dropouts, LanguageModel
+from charnn.model.model_file import ModelFile, read_model
 from charnn.optimizers import rate_names
 from charnn.presets import TOKENS_A_MINUTE
 from charnn.runs import Run

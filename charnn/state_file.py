@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from charnn.cells import Floats
 from charnn.errors import DataError
 from charnn.filters import RECENT
 from charnn.generation import Context
-from charnn.stepper import Network, State
+from charnn.model.numpy_cells import Floats
+from charnn.model.numpy_model import Network, State
 from charnn.storage import safetensors_file
 from charnn.storage.files import write_file
 from charnn.storage.safetensors_file import Packed, damaged

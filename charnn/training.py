@@ -17,13 +17,13 @@ from torch import Tensor
 from charnn.averaging import WeightAverage
 from charnn.config import TrainConfig
 from charnn.data.samplers import IGNORE, Batch, Sampler
-from charnn.devices import Arithmetic
 from charnn.errors import DivergedError
 from charnn.events import Evaluation, Step
-from charnn.layers import State
-from charnn.losses import mean_nats, sampled_nats
 from charnn.metrics import Score
-from charnn.model import LanguageModel, detach, start_afresh
+from charnn.model.device import Arithmetic
+from charnn.model.language_model import LanguageModel, detach, start_afresh
+from charnn.model.layers import State
+from charnn.model.loss import mean_nats, sampled_nats
 from charnn.optimizers import build_optimizers, lr_factor, set_lr
 from charnn.pace import Pace, plan_holds
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from charnn.config import MAX_COUNT, Settings, validate
 from charnn.data.samplers import Position
 from charnn.errors import DataError, DivergedError, UsageError
-from charnn.layers import State
+from charnn.model.layers import State
 from charnn.optimizers import STATE_NAMES
 from charnn.training import Training
 

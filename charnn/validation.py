@@ -9,10 +9,10 @@ from functools import cached_property
 
 from charnn.baselines import ladder
 from charnn.data.dataset import Dataset, Tokens
-from charnn.devices import Arithmetic
 from charnn.evaluation import WARM_UP, default_streams, evaluate_carried
 from charnn.metrics import Score
-from charnn.model import LanguageModel
+from charnn.model.device import Arithmetic
+from charnn.model.language_model import LanguageModel
 from charnn.units import Units
 
 SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from charnn.config import ModelConfig, PrepareConfig  # noqa: E402
 from charnn.data.dataset import open_dataset, write_dataset  # noqa: E402
 from charnn.data.splits import split_text  # noqa: E402
-from charnn.model import Dropouts, LanguageModel  # noqa: E402
+from charnn.model.language_model import Dropouts, LanguageModel  # noqa: E402
 from charnn.tokenizers.tokenizer import build  # noqa: E402
 
 TEXT = (

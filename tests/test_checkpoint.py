@@ -16,9 +16,9 @@ from charnn.checkpoint import (
 )
 from charnn.config import TrainConfig
 from charnn.data.samplers import SAMPLERS
-from charnn.devices import Arithmetic
 from charnn.errors import DataError, UsageError
 from charnn.events import Step
+from charnn.model.device import Arithmetic
 from charnn.optimizers import OPTIMIZERS
 from charnn.training import Training, train
 from charnn.training_state import restore

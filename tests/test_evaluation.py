@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from charnn.config import ModelConfig, TrainConfig
 from charnn.data.samplers import IGNORE, SequentialSampler
-from charnn.devices import Arithmetic
 from charnn.evaluation import default_streams, evaluate_carried, evaluate_windows
-from charnn.model import LanguageModel
+from charnn.model.device import Arithmetic
+from charnn.model.language_model import LanguageModel
 from charnn.training import Training, train
 from charnn.units import Units
 

@@ -15,7 +15,7 @@ from charnn.config import SampleConfig
 from charnn.constraints import constrain
 from charnn.errors import UsageError
 from charnn.generation import Request, Sample, encode_prompt, generate, opening, read
-from charnn.stepper import Stepper, log_probs
+from charnn.model.numpy_model import Stepper, log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_stepper
 

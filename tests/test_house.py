@@ -15,10 +15,11 @@ from typing import get_args
 import pytest
 import typer.main
 
-from charnn import cells, cli, config, filters, layers, model_file, optimizers, presets
+from charnn import cli, config, filters, optimizers, presets
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, flag
 from charnn.data import samplers
 from charnn.metrics_file import METRICS_FILE
+from charnn.model import layers, model_file, numpy_cells
 from charnn.tokenizers import tokenizer as tokenizers
 from tests.tiny import random_tensors, tiny_config
 
@@ -357,7 +358,7 @@ def test_what_is_public_has_a_docstring(name) -> None:
     ("registry", "names"),
     [
         (layers.CELLS, config.CellName),
-        (cells.CELLS, config.CellName),
+        (numpy_cells.CELLS, config.CellName),
         (model_file.GATES, config.CellName),
         (tokenizers.TOKENIZERS, config.TokenizerName),
         (samplers.SAMPLERS, config.SamplerName),
@@ -376,7 +377,7 @@ def test_the_gates_of_a_cell_agree_everywhere() -> None:
     """In training, in the model file, and one token at a time."""
     for name, gates in model_file.GATES.items():
         assert layers.CELLS[name].gates == gates
-        assert sorted(cells.CELLS[name].order) == list(range(len(gates)))
+        assert sorted(numpy_cells.CELLS[name].order) == list(range(len(gates)))
 
 
 def test_every_filter_has_a_field() -> None:

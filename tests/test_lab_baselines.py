@@ -15,8 +15,8 @@ from charnn.errors import DataError
 from charnn.evaluation import evaluate_carried
 from charnn.lab import baselines
 from charnn.lab.baselines import Effort, Rung, Texts
-from charnn.model import with_weights
-from charnn.model_file import ModelFile, write_model
+from charnn.model.language_model import with_weights
+from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers import tokenizer
 from charnn.units import Units
 from tests.tiny import random_tensors, tiny_config

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from charnn.config import ModelConfig
 from charnn.lab import agreement, by_hand, four_steps
 from charnn.lab.agreement import Agreement
-from charnn.model import LanguageModel
+from charnn.model.language_model import LanguageModel
 
 SEEDS = st.integers(0, 10_000)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charnn.lab import cells
 from charnn.lab.cells import Effort, Trial, shape_of, weights_of
-from charnn.model import LanguageModel
+from charnn.model.language_model import LanguageModel
 from charnn.training import train
 
 TINY = Effort(hidden_size=16, steps=20)

@@ -21,7 +21,7 @@ from charnn.lab.clipping import Clipped
 from charnn.lab.gradients import GAINS, WAYS, Effort, Reach
 from charnn.lab.trained_gradients import Subject
 from charnn.lab.trials import embedded_book
-from charnn.model_file import ModelFile, write_model
+from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers import tokenizer
 from tests.tiny import random_tensors, tiny_config
 

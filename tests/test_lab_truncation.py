@@ -12,7 +12,7 @@ from charnn.data.samplers import SequentialSampler
 from charnn.lab import truncation
 from charnn.lab.graphs import Held, operations
 from charnn.lab.truncation import Cost, Effort, Likeness
-from charnn.losses import mean_nats
+from charnn.model.loss import mean_nats
 
 CELLS = ["rnn", "lstm", "gru"]
 EFFORT = Effort(most_bytes=10**6, steps=1)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from charnn.averaging import WeightAverage
-from charnn.layers import CELLS
+from charnn.model.layers import CELLS
 from charnn.optimizers import orthogonalised
 from tests.test_training import start
 

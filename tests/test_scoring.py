@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from charnn import lines as streams
 from charnn.lines import Part
+from charnn.model.numpy_model import log_probs
 from charnn.scoring import Passage, Scorer, StepperReader, encoded, last_cut
-from charnn.stepper import log_probs
 from charnn.tokenizers.tokenizer import build
 from tests.tiny import tiny_stepper
 

@@ -10,7 +10,7 @@ import torch
 from charnn.config import TrainConfig
 from charnn.errors import DivergedError
 from charnn.events import Step, Warned
-from charnn.model_file import read_model
+from charnn.model.model_file import read_model
 from charnn.session import ROLL_BACKS, Session
 from charnn.training import Training
 

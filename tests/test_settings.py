@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from charnn import devices
 from charnn.commands import settings
 from charnn.display import Display
+from charnn.model import device as devices
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import torch
 
 from charnn.config import TrainConfig
 from charnn.data.samplers import IGNORE, RandomSampler, SequentialSampler
-from charnn.devices import Arithmetic
 from charnn.errors import DivergedError
 from charnn.evaluation import evaluate_carried
 from charnn.events import Evaluation, Step
-from charnn.losses import mean_nats
 from charnn.metrics import Score
+from charnn.model.device import Arithmetic
+from charnn.model.loss import mean_nats
 from charnn.pace import Pace
 from charnn.training import Training, planned_steps, train
 from charnn.units import Units

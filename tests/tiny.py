@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charnn.config import ModelConfig
-from charnn.model_file import tensor_shapes
-from charnn.stepper import Stepper
+from charnn.model.model_file import tensor_shapes
+from charnn.model.numpy_model import Stepper
 
 
 def tiny_config(cell="lstm", num_layers=1, *, tie=False, vocab_size=11, hidden_size=7):

@@ -12,10 +12,10 @@ from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset, Tokens
-    from charnn.devices import Arithmetic
     from charnn.display import Display
     from charnn.metrics import Score
-    from charnn.model_file import ModelFile
+    from charnn.model.device import Arithmetic
+    from charnn.model.model_file import ModelFile
 
 
 def evaluate(
@@ -125,7 +125,7 @@ def _tokens_of_files(
 
 
 def _arithmetic(device: str, threads: int | None) -> "Arithmetic":
-    from charnn import devices
+    from charnn.model import device as devices
 
     devices.configure(threads, deterministic=False)
     return devices.Arithmetic(devices.choose_device(device), "float32")
@@ -139,7 +139,7 @@ def _score(
     arithmetic: "Arithmetic",
 ) -> tuple["Score", str]:
     from charnn.evaluation import default_streams, evaluate_carried, evaluate_windows
-    from charnn.model import with_weights
+    from charnn.model.language_model import with_weights
     from charnn.units import Units
 
     model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
@@ -160,7 +160,7 @@ def _score_dynamic(
     tune: bool,
 ) -> tuple["Score", str]:
     from charnn import dynamic
-    from charnn.model import with_weights
+    from charnn.model.language_model import with_weights
     from charnn.units import Units
 
     model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)

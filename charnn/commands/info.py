@@ -70,7 +70,7 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
-    from charnn.model_file import read_model, textbook_names
+    from charnn.model.model_file import read_model, textbook_names
 
     model = read_model(path)
     return {

@@ -55,7 +55,7 @@ def gradients(
             return (None,)
         from charnn.data import dataset as corpus
         from charnn.lab.trained_gradients import Subject
-        from charnn.model_file import read_model
+        from charnn.model.model_file import read_model
 
         path = workspace.find_model(model, workspace.runs_dir(runs_dir))
         loaded = read_model(path)
@@ -121,7 +121,7 @@ def _conduct(name: str, manner: Manner, subject: Callable[[], Sequence[Any]] = t
     check_suffix(path)
     set_up_torch()
     set_up_numpy(manner.threads)
-    from charnn import devices  # loads torch
+    from charnn.model import device as devices  # loads torch
 
     devices.configure(manner.threads, deterministic=False)
     experiment = import_module(f"charnn.lab.{name}")

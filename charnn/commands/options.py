@@ -14,7 +14,7 @@ from charnn.errors import DataError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.model_file import ModelFile
+    from charnn.model.model_file import ModelFile
 
 ALIASES = {  # what users of the older tools type
     "--layers": "--num-layers",
@@ -111,7 +111,7 @@ def model_and_files(
 
     Raises StorageError where there is no such model, DataError where it is none.
     """
-    from charnn.model_file import read_model
+    from charnn.model.model_file import read_model
 
     names = list(arguments or [])
     chosen = model if model is not None else (names.pop(0) if names else None)

@@ -16,8 +16,8 @@ from charnn.storage import workspace
 if TYPE_CHECKING:
     from charnn.display import Display
     from charnn.generation import Context
-    from charnn.model_file import ModelFile
-    from charnn.stepper import Network
+    from charnn.model.model_file import ModelFile
+    from charnn.model.numpy_model import Network
     from charnn.writing import Event, Novel
 
 Unknown = Literal["error", "skip", "replace"]
@@ -109,7 +109,7 @@ def sample(
     from charnn import generation, writing
     from charnn.constraints import constrain
     from charnn.display import Display
-    from charnn.model_file import read_model
+    from charnn.model.model_file import read_model
 
     display = Display(quiet=quiet)
     loaded = read_model(workspace.find_model(model, workspace.runs_dir(runs_dir)))
@@ -166,11 +166,11 @@ def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: i
 
 def _stepper(model: "ModelFile", device: str) -> "Network":
     if device == "cpu":
-        from charnn.stepper import Stepper
+        from charnn.model.numpy_model import Stepper
 
         return Stepper(model.config, model.tensors)
-    from charnn.devices import choose_device
-    from charnn.torch_stepper import TorchStepper
+    from charnn.model.device import choose_device
+    from charnn.model.torch_backend import TorchStepper
 
     return TorchStepper(model.config, model.tensors, choose_device(device))
 

@@ -15,7 +15,7 @@ from charnn.storage import workspace
 if TYPE_CHECKING:
     from charnn.display import Display
     from charnn.lines import Part
-    from charnn.model_file import ModelFile
+    from charnn.model.model_file import ModelFile
     from charnn.overlap import TextIndex
     from charnn.scoring import Reader
 
@@ -79,9 +79,9 @@ def score(
 
     set_up_numpy(1)
     from charnn.display import Display
+    from charnn.model.numpy_model import Stepper
     from charnn.rows import Assembler, Layout
     from charnn.scoring import Scorer
-    from charnn.stepper import Stepper
 
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
     datasets = workspace.data_dir(data_dir)
@@ -156,7 +156,7 @@ def _learning(model: "ModelFile", datasets: Path) -> "Reader":
     """The network as one that learns from what it reads."""
     from charnn import dynamic
     from charnn.data.dataset import find_dataset_of
-    from charnn.model import with_weights
+    from charnn.model.language_model import with_weights
 
     train = find_dataset_of(model.fingerprint, datasets).split("train")
     network, rates = with_weights(model.config, model.tensors), dynamic.Rates()

@@ -43,7 +43,7 @@ def inherited(model: Path) -> dict[str, Any]:
 
     Raises DataError where the file is no model.
     """
-    from charnn.model_file import read_model
+    from charnn.model.model_file import read_model
 
     shape = read_model(model).config
     return {name: getattr(shape, name) for name in NetworkConfig.model_fields}
@@ -76,7 +76,7 @@ def _facts(given: dict[str, Any], dataset: "Dataset") -> "Facts":
     facts = presets.Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size)
     if given.get("minutes") is None:
         return facts
-    from charnn import devices
+    from charnn.model import device as devices
 
     machine = validate(TrainConfig, {name: given[name] for name in MACHINE if name in given})
     devices.configure(machine.threads, deterministic=False)  # which minutes never are

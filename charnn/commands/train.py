@@ -134,7 +134,7 @@ def train(
     if print_config:
         settings.print_settings(chosen)
         return 0
-    from charnn.devices import memory_explained
+    from charnn.model.device import memory_explained
     from charnn.optimizers import rate_names
     from charnn.session import Session
     from charnn.storage.lock import Lock

@@ -84,7 +84,7 @@ def tokenizer_from(path: Path) -> Tokenizer:
 
 def _read_tokenizer(path: Path) -> Tokenizer:
     if path.suffix == ".safetensors":
-        from charnn.model_file import read_model
+        from charnn.model.model_file import read_model
 
         return read_model(path).tokenizer
     try:

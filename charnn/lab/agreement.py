@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from charnn.lab import by_hand, four_steps
 from charnn.lab.experiment import Check, Table
-from charnn.model import LanguageModel
+from charnn.model.language_model import LanguageModel
 
 NUDGE = 1e-5  # half the distance of two losses; their difference is then good to nine digits
 LARGEST_ERROR = 1e-5

@@ -33,8 +33,8 @@ from charnn.errors import CharnnError, DataError
 from charnn.evaluation import default_streams, evaluate_carried
 from charnn.lab import hidden_markov
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.model import with_weights
-from charnn.model_file import ModelFile, read_model
+from charnn.model.language_model import with_weights
+from charnn.model.model_file import ModelFile, read_model
 from charnn.storage.workspace import MODEL_FILE
 from charnn.units import Units
 

@@ -15,7 +15,7 @@ from charnn.events import Step
 from charnn.lab.experiment import Check, Table
 from charnn.lab.reach import scale_recurrent
 from charnn.lab.trials import Book, new_training
-from charnn.model import LanguageModel
+from charnn.model.language_model import LanguageModel
 from charnn.training import train
 
 LIMIT, LR, GAIN = 1.0, 0.1, 2.0

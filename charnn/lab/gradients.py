@@ -35,7 +35,7 @@ from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.reach import NORM, factor, gradient_norms, hold_open, scale_recurrent, silence
 from charnn.lab.trained_gradients import Subject, examined
 from charnn.lab.trials import embedded_book
-from charnn.model import LanguageModel
+from charnn.model.language_model import LanguageModel
 
 GAINS = (0.5, 0.9, 1.1, 1.5, 2.0)
 VOCAB_SIZE, EMBEDDING_DIM = 32, 32

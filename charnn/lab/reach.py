@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charnn.model import LanguageModel
+from charnn.model.language_model import LanguageModel
 
 NORM = "‖∂E_t/∂h_{t−k}‖"
 

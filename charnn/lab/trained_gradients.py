@@ -19,8 +19,8 @@ from charnn.errors import DataError
 from charnn.lab import agreement
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.reach import NORM, factor, gradient_norms, spectral_norms
-from charnn.model import with_weights
-from charnn.model_file import ModelFile
+from charnn.model.language_model import with_weights
+from charnn.model.model_file import ModelFile
 
 REACH, ROWS = 64, 32  # tokens back, and places in the text to go back from
 READ = 16  # tokens of a gradient by hand

@@ -33,8 +33,8 @@ from charnn.data.samplers import Sampler
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.graphs import Held, operations
 from charnn.lab.trials import Book, embedded_book, new_training
-from charnn.losses import mean_nats
-from charnn.model import LanguageModel, detach
+from charnn.model.language_model import LanguageModel, detach
+from charnn.model.loss import mean_nats
 from charnn.training import Training, train
 
 CELLS: tuple[CellName, ...] = ("rnn", "lstm", "gru")

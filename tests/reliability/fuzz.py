@@ -38,10 +38,10 @@ from charnn.data.splits import split_text
 from charnn.drawing import terminal_curves
 from charnn.errors import CharnnError
 from charnn.metrics_file import cut_back, read_metrics
-from charnn.model_file import read_model
+from charnn.model.model_file import read_model
+from charnn.model.numpy_model import Stepper
 from charnn.session import Session
 from charnn.state_file import read_state, write_state
-from charnn.stepper import Stepper
 from charnn.storage.files import to_json
 from charnn.storage.settings_file import dump_settings, read_settings
 from charnn.tokenizers.tokenizer import TOKENIZERS, build

@@ -20,7 +20,7 @@ from charnn.threads import set_up_torch
 set_up_torch()
 
 from charnn import cli  # noqa: E402
-from charnn.model_file import read_model  # noqa: E402
+from charnn.model.model_file import read_model  # noqa: E402
 from tests.shell.conftest import LAMP  # noqa: E402
 
 STEPS_A_KILL = 40

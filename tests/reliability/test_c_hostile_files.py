@@ -23,8 +23,8 @@ from charnn.data import corpora, sources
 from charnn.data.download import download
 from charnn.display import visible
 from charnn.errors import DataError, StorageError
-from charnn.model import LanguageModel
-from charnn.model_file import ModelFile, read_model, write_model
+from charnn.model.language_model import LanguageModel
+from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.storage import files
 from charnn.storage.safetensors_file import MAX_HEADER
 from charnn.tokenizers.tokenizer import build

@@ -23,7 +23,7 @@ from charnn.data.splits import split_text
 from charnn.errors import StorageError
 from charnn.events import Warned
 from charnn.metrics_file import METRICS_FILE
-from charnn.model_file import read_model
+from charnn.model.model_file import read_model
 from charnn.presets import PRESETS
 from charnn.runs import SAVE_SECONDS
 from charnn.storage import files

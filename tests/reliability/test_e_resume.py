@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from charnn import devices
 from charnn.checkpoint import load_newest
 from charnn.errors import DataError, UsageError
 from charnn.events import Evaluation, Step
-from charnn.model_file import read_model
+from charnn.model import device as devices
+from charnn.model.model_file import read_model
 from charnn.optimizers import OPTIMIZERS
 from charnn.runs import LOG_EVERY
 from charnn.session import AROUND

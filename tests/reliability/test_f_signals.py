@@ -198,7 +198,7 @@ def start(trained, *arguments, **options):
 def test_f2_a_signal_in_any_other_command_unwinds_it(trained, monkeypatch, command, number) -> None:
     """130 or 143, no traceback, and nothing that it had not finished."""
     from charnn import evaluation
-    from charnn.stepper import Streams
+    from charnn.model.numpy_model import Streams
 
     arguments = {"eval": (), "lab": ("memory", "--quick"), "sample": ("-n", "-1", "--seed", "1")}
     place = {"eval": (evaluation, "score_of"), "lab": (Training, "update")}

@@ -11,10 +11,10 @@ import torch
 from charnn import training as training_module
 from charnn.checkpoint import checkpoint_folders, load_newest
 from charnn.config import ModelConfig
-from charnn.devices import memory_explained
 from charnn.errors import CharnnError, DivergedError
 from charnn.events import Step, Warned
-from charnn.model_file import ModelFile, read_model, write_model
+from charnn.model.device import memory_explained
+from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.session import ROLL_BACKS, Session
 from charnn.tokenizers.tokenizer import build
 from charnn.training import MAX_SKIPPED, Training

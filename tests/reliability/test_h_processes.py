@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from charnn.errors import BusyError
-from charnn.model_file import model_bytes, read_model, write_model
+from charnn.model.model_file import model_bytes, read_model, write_model
 from charnn.storage.lock import Lock
 
 RUN = "lamp-lstm-001"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from charnn.config import ModelConfig
-from charnn.model_file import ModelFile, read_model, write_model
+from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.tokenizers.tokenizer import TOKENIZERS, Tokenizer, build
 from tests.shell.conftest import LAMP, Shell
 from tests.tiny import random_tensors

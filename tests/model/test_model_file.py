@@ -8,8 +8,8 @@ import pytest
 
 from charnn.config import ModelConfig
 from charnn.errors import DataError, StorageError
-from charnn.layers import CELLS
-from charnn.model_file import (
+from charnn.model.layers import CELLS
+from charnn.model.model_file import (
     GATES,
     ModelFile,
     model_bytes,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from charnn import stepper as stepper_module
-from charnn.cells import CELLS
 from charnn.config import ModelConfig
-from charnn.stepper import Stepper, log_probs
+from charnn.model import numpy_model as stepper_module
+from charnn.model.numpy_cells import CELLS
+from charnn.model.numpy_model import Stepper, log_probs
 from tests.tiny import random_tensors, tiny_config, tiny_stepper
 
 EVERY_CELL = pytest.mark.parametrize("cell", sorted(CELLS))

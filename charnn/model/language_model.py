@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from charnn.config import ModelConfig
-from charnn.layers import CELLS, RecurrentLayer, SequenceDropout, State
+from charnn.model.layers import CELLS, RecurrentLayer, SequenceDropout, State
 
 
 @dataclass(frozen=True)

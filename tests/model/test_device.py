@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from charnn import devices
-from charnn.devices import Arithmetic
 from charnn.errors import UsageError
+from charnn.model import device as devices
+from charnn.model.device import Arithmetic
 
 CPU = torch.device("cpu")
 FLOAT32 = Arithmetic(CPU, "float32")

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charnn.cells import Floats
 from charnn.config import ModelConfig
-from charnn.model import with_weights
-from charnn.stepper import Ids, State
+from charnn.model.language_model import with_weights
+from charnn.model.numpy_cells import Floats
+from charnn.model.numpy_model import Ids, State
 
 
 class TorchStepper:

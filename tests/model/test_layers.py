@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from charnn.layers import CELLS, SequenceDropout
+from charnn.model.layers import CELLS, SequenceDropout
 
 EVERY_CELL = pytest.mark.parametrize("name", sorted(CELLS))
 

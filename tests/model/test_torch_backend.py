@@ -7,9 +7,9 @@ import torch
 from charnn.config import SampleConfig
 from charnn.constraints import constrain
 from charnn.generation import Piece, Request, generate, opening, read
-from charnn.stepper import Stepper
+from charnn.model.numpy_model import Stepper
+from charnn.model.torch_backend import TorchStepper
 from charnn.tokenizers.tokenizer import build
-from charnn.torch_stepper import TorchStepper
 from tests.tiny import random_tensors, tiny_config
 
 LETTERS = build("char", "abcdefgh .\n")

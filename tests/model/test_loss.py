@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from charnn.data.samplers import IGNORE
-from charnn.losses import mean_nats, sampled_nats
+from charnn.model.loss import mean_nats, sampled_nats
 
 VOCABULARY, WIDTH, UNK = 50, 6, 49
 

@@ -5,8 +5,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from charnn.cells import CELLS, HALF
 from charnn.config import CellName
+from charnn.model.numpy_cells import CELLS, HALF
 
 H, D, B = 3, 2, 4
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from charnn.cells import CELLS, Floats, Layer, across
 from charnn.config import ModelConfig
+from charnn.model.numpy_cells import CELLS, Floats, Layer, across
 
 Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.integer]

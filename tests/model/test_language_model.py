@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from charnn.layers import CELLS
-from charnn.model import detach, start_afresh
-from charnn.model_file import tensor_shapes
+from charnn.model.language_model import detach, start_afresh
+from charnn.model.layers import CELLS
+from charnn.model.model_file import tensor_shapes
 
 SHAPES = pytest.mark.parametrize("num_layers", [1, 3])
 TYING = pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from charnn.errors import CharnnError, UsageError
-from charnn.layers import LSTM
+from charnn.model.layers import LSTM
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WORTH_IT = 1.2  # reduced precision must be at least this much faster to be chosen
