@@ -152,8 +152,8 @@ def tokenizer():
 def tokens(width: int, samples: int, limit: int, cell: str = "lstm") -> Iterator[int]:
     """Samples drawn as `charnn sample` draws them; yields 1 for a piece of the first."""
     from charnn.config import SampleConfig
-    from charnn.constraints import constrain
-    from charnn.generation import Request, Sample, generate, opening
+    from charnn.generation.constraints import constrain
+    from charnn.generation.generate import Request, Sample, generate, opening
     from charnn.model.numpy_model import Stepper
 
     stepper, vocabulary = Stepper(*network(width, cell)), tokenizer()

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from charnn.config import ModelConfig, SampleConfig, validate
-from charnn.constraints import constrain
-from charnn.generation import Piece, Request, encode_prompt, generate, opening, read
+from charnn.generation.constraints import constrain
+from charnn.generation.generate import Piece, Request, encode_prompt, generate, opening, read
 from charnn.lines import pieces
 from charnn.metrics import Score
 from charnn.model.model_file import ModelFile, read_model

@@ -11,7 +11,7 @@ from typing import Any
 
 from charnn.display import visible
 from charnn.errors import CharnnError
-from charnn.generation import Piece, Sample
+from charnn.generation.generate import Piece, Sample
 from charnn.output import Output
 from charnn.storage.files import to_json
 

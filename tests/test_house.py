@@ -15,9 +15,10 @@ from typing import get_args
 import pytest
 import typer.main
 
-from charnn import cli, config, filters, optimizers, presets
+from charnn import cli, config, optimizers, presets
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, flag
 from charnn.data import samplers
+from charnn.generation import logit_filters
 from charnn.metrics_file import METRICS_FILE
 from charnn.model import layers, model_file, numpy_cells
 from charnn.tokenizers import tokenizer as tokenizers
@@ -382,7 +383,7 @@ def test_the_gates_of_a_cell_agree_everywhere() -> None:
 
 def test_every_filter_has_a_field() -> None:
     """The settings of sampling are the filters and the length."""
-    assert {*filters.FILTERS, "max_new_tokens"} == set(SampleConfig.model_fields)
+    assert {*logit_filters.FILTERS, "max_new_tokens"} == set(SampleConfig.model_fields)
 
 
 COMMANDS = {

@@ -3,7 +3,7 @@
 import pytest
 
 from charnn.errors import StorageError
-from charnn.generation import Piece, Sample
+from charnn.generation.generate import Piece, Sample
 from charnn.writing import Novel, Style, whole, write_text
 
 

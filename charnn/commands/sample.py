@@ -15,7 +15,7 @@ from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.display import Display
-    from charnn.generation import Context
+    from charnn.generation.generate import Context
     from charnn.model.model_file import ModelFile
     from charnn.model.numpy_model import Network
     from charnn.writing import Event, Novel
@@ -106,9 +106,10 @@ def sample(
     from charnn.threads import set_up_numpy
 
     set_up_numpy(threads)
-    from charnn import generation, writing
-    from charnn.constraints import constrain
+    from charnn import writing
     from charnn.display import Display
+    from charnn.generation import generate as generation
+    from charnn.generation.constraints import constrain
     from charnn.model.model_file import read_model
 
     display = Display(quiet=quiet)
@@ -187,10 +188,10 @@ def _opening(
     A seed that is given begins new ones. One that is made up is told, so that the text can be had
     again.
     """
-    from charnn import generation
+    from charnn.generation import generate as generation
 
     if state:
-        from charnn.state_file import read_state
+        from charnn.generation.state_file import read_state
 
         context = read_state(state, stepper, model.sha256)
         return context if seed is None else context._replace(seed=seed, drawn=0)
@@ -202,8 +203,8 @@ def _opening(
 
 def _saving(events: Iterable["Event"], path: Path, sha256: str) -> Iterator["Event"]:
     """The events of a single sample, whose end is saved before it is told."""
-    from charnn.generation import Sample
-    from charnn.state_file import write_state
+    from charnn.generation.generate import Sample
+    from charnn.generation.state_file import write_state
 
     for event in events:
         if isinstance(event, Sample):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from charnn.config import SampleConfig
-from charnn.constraints import constrain
-from charnn.generation import Piece, Request, generate, opening, read
+from charnn.generation.constraints import constrain
+from charnn.generation.generate import Piece, Request, generate, opening, read
 from charnn.model.numpy_model import Stepper
 from charnn.model.torch_backend import TorchStepper
 from charnn.tokenizers.tokenizer import build

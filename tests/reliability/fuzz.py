@@ -24,11 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from charnn import generation
 from charnn.checkpoint import load_newest
 from charnn.commands.info import _as_text, _describe_dataset, _describe_model
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, validate
-from charnn.constraints import constrain
 from charnn.curves import Curve
 from charnn.data.corpora import Catalogue
 from charnn.data.dataset import open_dataset, write_dataset
@@ -37,11 +35,13 @@ from charnn.data.sources import read_sources
 from charnn.data.splits import split_text
 from charnn.drawing import terminal_curves
 from charnn.errors import CharnnError
+from charnn.generation import generate as generation
+from charnn.generation.constraints import constrain
+from charnn.generation.state_file import read_state, write_state
 from charnn.metrics_file import cut_back, read_metrics
 from charnn.model.model_file import read_model
 from charnn.model.numpy_model import Stepper
 from charnn.session import Session
-from charnn.state_file import read_state, write_state
 from charnn.storage.files import to_json
 from charnn.storage.settings_file import dump_settings, read_settings
 from charnn.tokenizers.tokenizer import TOKENIZERS, build

@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import SampleConfig
-from charnn.constraints import Constraint
 from charnn.errors import UsageError
-from charnn.filters import RECENT, chain, draw, filtered
+from charnn.generation.constraints import Constraint
+from charnn.generation.logit_filters import RECENT, chain, draw, filtered
+from charnn.generation.rng import Uniforms
+from charnn.generation.stop_strings import StopMatcher
 from charnn.model.numpy_model import Ids, Network, State, log_probs
-from charnn.stops import StopMatcher
 from charnn.tokenizers.tokenizer import Tokenizer
-from charnn.uniforms import Uniforms
 
 Finish = Literal["length", "stop", "match"]
 UnknownPolicy = Literal["error", "skip", "replace"]

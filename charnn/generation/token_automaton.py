@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.errors import UsageError
-from charnn.expressions import Characters, Choice, Node, Repeat, parse
+from charnn.generation.regex_parser import Characters, Choice, Node, Repeat, parse
 
 Table = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]

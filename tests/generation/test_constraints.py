@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from charnn.constraints import constrain
 from charnn.errors import UsageError
+from charnn.generation.constraints import constrain
 
 WORDS = [b"the", b" the", b" sea", b"\n", "é".encode(), b"\xef\xbf\xbd"]
 UNK = 5

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from charnn.config import SampleConfig
-from charnn.filters import FILTERS, RECENT, chain, draw, filtered
+from charnn.generation.logit_filters import FILTERS, RECENT, chain, draw, filtered
 
 NONE_YET = 10**6
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.automaton import byte_sequences, compiled
 from charnn.errors import UsageError
+from charnn.generation.token_automaton import byte_sequences, compiled
 
 CHARACTERS = "abé€😀\n"
 ALPHABET = ["\n", "ab", "é", "€", "😀"]

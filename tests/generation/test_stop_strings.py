@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.stops import StopMatcher
+from charnn.generation.stop_strings import StopMatcher
 
 
 def reference(text, stops):

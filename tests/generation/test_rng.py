@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from charnn.uniforms import BLOCK, Uniforms
+from charnn.generation.rng import BLOCK, Uniforms
 
 
 def numbers(uniforms, count):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from charnn.config import SampleConfig
-from charnn.constraints import constrain
 from charnn.errors import DataError
-from charnn.generation import Context, Piece, Request, Sample, generate, opening
-from charnn.state_file import FORMAT, read_state, write_state
+from charnn.generation.constraints import constrain
+from charnn.generation.generate import Context, Piece, Request, Sample, generate, opening
+from charnn.generation.state_file import FORMAT, read_state, write_state
 from charnn.storage import safetensors_file
 from charnn.tokenizers.tokenizer import build
 from tests.tiny import tiny_stepper

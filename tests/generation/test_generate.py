@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn import generation
 from charnn.config import SampleConfig
-from charnn.constraints import constrain
 from charnn.errors import UsageError
-from charnn.generation import Request, Sample, encode_prompt, generate, opening, read
+from charnn.generation import generate as generation
+from charnn.generation.constraints import constrain
+from charnn.generation.generate import Request, Sample, encode_prompt, generate, opening, read
 from charnn.model.numpy_model import Stepper, log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_stepper

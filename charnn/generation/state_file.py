@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from charnn.errors import DataError
-from charnn.filters import RECENT
-from charnn.generation import Context
+from charnn.generation.generate import Context
+from charnn.generation.logit_filters import RECENT
 from charnn.model.numpy_cells import Floats
 from charnn.model.numpy_model import Network, State
 from charnn.storage import safetensors_file

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charnn.automaton import Bools, Table, compiled
 from charnn.errors import UsageError
+from charnn.generation.token_automaton import Bools, Table, compiled
 
 ANY_TEXT = r"[\s\S]*"
 SURROGATES = np.arange(0xD800, 0xE000)  # code points that are no characters

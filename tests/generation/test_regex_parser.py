@@ -5,7 +5,7 @@ import re
 import pytest
 
 from charnn.errors import UsageError
-from charnn.expressions import Chain, Characters, Choice, Repeat, parse
+from charnn.generation.regex_parser import Chain, Characters, Choice, Repeat, parse
 
 ASCII = ["".join(map(chr, range(128)))]
 
