@@ -175,9 +175,9 @@ def scoring_rate(width: int, threads: int) -> float:
     """As `charnn score` reads lines: groups side by side, each product on one thread."""
     import numpy as np
 
-    from charnn.lines import Part
+    from charnn.evaluation.line_reader import Part
+    from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import Stepper
-    from charnn.scoring import Scorer
 
     scorer = Scorer(Stepper(*network(width)), tokenizer(), 0, threads=threads)
     symbols = np.random.default_rng(2).integers(32, 32 + VOCABULARY - 1, (256, 50))
@@ -250,9 +250,9 @@ def growth() -> float:
 
 def scoring_memory() -> float:
     """Megabytes at the peak after 16 MB of lines, of which one is half of it."""
-    from charnn.lines import BLOCK, lines
+    from charnn.evaluation.line_reader import BLOCK, lines
+    from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import Stepper
-    from charnn.scoring import Scorer
 
     scorer = Scorer(Stepper(*network(16, "rnn")), tokenizer(), 0)
     short = b"a line of some length, as in a log\n" * (BLOCK // 35)

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from charnn.config import ModelConfig, SampleConfig, validate
+from charnn.evaluation.line_reader import pieces
+from charnn.evaluation.metrics import Score
+from charnn.evaluation.surprisal import Passage, StepperReader
+from charnn.evaluation.units import Units
 from charnn.generation.constraints import constrain
 from charnn.generation.generate import Piece, Request, encode_prompt, generate, opening, read
-from charnn.lines import pieces
-from charnn.metrics import Score
 from charnn.model.model_file import ModelFile, read_model
 from charnn.model.numpy_model import Stepper
-from charnn.scoring import Passage, StepperReader
 from charnn.storage.workspace import find_model, runs_dir
-from charnn.units import Units
 
 
 class Model:

@@ -6,7 +6,7 @@ Never knows: how it came about, how it is shown.
 from dataclasses import dataclass
 from pathlib import Path
 
-from charnn.metrics import Score
+from charnn.evaluation.metrics import Score
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from charnn import heat
 from charnn.display import visible
-from charnn.metrics import NATS_PER_BIT, Score
-from charnn.overlap import TextIndex
-from charnn.scoring import Scored, Scorer
+from charnn.evaluation.metrics import NATS_PER_BIT, Score
+from charnn.evaluation.suffix_array import TextIndex
+from charnn.evaluation.surprisal import Scored, Scorer
 from charnn.storage import files
 
 BEGINNING = 256  # characters that stand for a long text scored as a whole

@@ -13,8 +13,8 @@ from charnn.checkpoint import CHECKPOINTS, save_checkpoint
 from charnn.config import TrainConfig
 from charnn.data.dataset import Dataset
 from charnn.errors import UsageError
+from charnn.evaluation.metrics import bits, perplexity
 from charnn.events import Evaluation, Saved, Step, Warned
-from charnn.metrics import bits, perplexity
 from charnn.metrics_file import METRICS_FILE, append_row
 from charnn.model.model_file import ModelFile, write_model
 from charnn.storage import files

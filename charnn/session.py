@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 
 from charnn.api import Model
-from charnn.baselines import unigram
 from charnn.checkpoint import load_newest
 from charnn.config import TrainConfig, flag
 from charnn.data.dataset import Dataset, symbol_counts
 from charnn.data.samplers import SAMPLERS, fitting_batch_size
 from charnn.errors import DivergedError
+from charnn.evaluation.baselines import unigram
+from charnn.evaluation.metrics import Score
 from charnn.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
 from charnn.inheritance import inherit
-from charnn.metrics import Score
 from charnn.metrics_file import cut_back
 from charnn.model import device as devices
 from charnn.model.language_model import Dropouts, LanguageModel

@@ -18,8 +18,8 @@ from charnn.averaging import WeightAverage
 from charnn.config import TrainConfig
 from charnn.data.samplers import IGNORE, Batch, Sampler
 from charnn.errors import DivergedError
+from charnn.evaluation.metrics import Score
 from charnn.events import Evaluation, Step
-from charnn.metrics import Score
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel, detach, start_afresh
 from charnn.model.layers import State

@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
-from charnn.baselines import ladder
 from charnn.data.dataset import Dataset, Tokens
-from charnn.evaluation import WARM_UP, default_streams, evaluate_carried
-from charnn.metrics import Score
+from charnn.evaluation.baselines import ladder
+from charnn.evaluation.evaluate import WARM_UP, default_streams, evaluate_carried
+from charnn.evaluation.metrics import Score
+from charnn.evaluation.units import Units
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
-from charnn.units import Units
 
 SHARE = 0.0075  # of the tokens trained on: what each of 20 validations may read
 LEAST = 8192  # tokens

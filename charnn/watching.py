@@ -6,8 +6,8 @@ Never knows: how training works, terminals.
 from types import TracebackType
 
 from charnn.display import Display
+from charnn.evaluation.metrics import bits, perplexity
 from charnn.events import Evaluation, Event, Sampled, Saved, Step, Warned
-from charnn.metrics import bits, perplexity
 from charnn.progress import Smoothed, TrainingLine
 from charnn.status import TrainingStatus, ValidationStatus
 

@@ -12,11 +12,11 @@ import torch
 import charnn
 from charnn.config import ModelConfig
 from charnn.errors import UsageError
-from charnn.evaluation import evaluate_carried
+from charnn.evaluation.evaluate import evaluate_carried
+from charnn.evaluation.units import Units
 from charnn.model.language_model import LanguageModel
 from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers.tokenizer import build
-from charnn.units import Units
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from charnn.config import PrepareConfig
 from charnn.data.dataset import open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.errors import DataError
-from charnn.evaluation import evaluate_carried
+from charnn.evaluation.evaluate import evaluate_carried
+from charnn.evaluation.units import Units
 from charnn.lab import baselines
 from charnn.lab.baselines import Effort, Rung, Texts
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers import tokenizer
-from charnn.units import Units
 from tests.tiny import random_tensors, tiny_config
 
 TINY = Effort(learnt=5000, states=(2, 4), blocks=40)

@@ -87,7 +87,7 @@ def test_muon_bears_gradients_of_any_size() -> None:
 
 def test_patience_ends_a_run_that_does_not_improve(make_model, ids) -> None:
     """Three validations without a better one, and no step more."""
-    from charnn.metrics import Score
+    from charnn.evaluation.metrics import Score
     from charnn.training import train
 
     training = start(make_model(), ids, steps=100, eval_every=2, patience=3)

@@ -10,14 +10,14 @@ import torch
 from charnn.config import TrainConfig
 from charnn.data.samplers import IGNORE, RandomSampler, SequentialSampler
 from charnn.errors import DivergedError
-from charnn.evaluation import evaluate_carried
+from charnn.evaluation.evaluate import evaluate_carried
+from charnn.evaluation.metrics import Score
+from charnn.evaluation.units import Units
 from charnn.events import Evaluation, Step
-from charnn.metrics import Score
 from charnn.model.device import Arithmetic
 from charnn.model.loss import mean_nats
 from charnn.pace import Pace
 from charnn.training import Training, planned_steps, train
-from charnn.units import Units
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 UNITS = Units(np.ones(11, np.int64), np.ones(11, np.int64), None)

@@ -13,7 +13,7 @@ from charnn.storage import workspace
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset, Tokens
     from charnn.display import Display
-    from charnn.metrics import Score
+    from charnn.evaluation.metrics import Score
     from charnn.model.device import Arithmetic
     from charnn.model.model_file import ModelFile
 
@@ -138,9 +138,9 @@ def _score(
     streams: int | None,
     arithmetic: "Arithmetic",
 ) -> tuple["Score", str]:
-    from charnn.evaluation import default_streams, evaluate_carried, evaluate_windows
+    from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
+    from charnn.evaluation.units import Units
     from charnn.model.language_model import with_weights
-    from charnn.units import Units
 
     model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
     units = Units.of(loaded.tokenizer)
@@ -159,21 +159,27 @@ def _score_dynamic(
     *,
     tune: bool,
 ) -> tuple["Score", str]:
-    from charnn import dynamic
+    from charnn.evaluation import dynamic_evaluation
+    from charnn.evaluation.units import Units
     from charnn.model.language_model import with_weights
-    from charnn.units import Units
 
     model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
     units, start_token = Units.of(loaded.tokenizer), loaded.start_token
-    rates = dynamic.Rates()
-    sizes = dynamic.gradient_sizes(model, dataset.split("train"), units.unk_id, rates.segment)
+    rates = dynamic_evaluation.Rates()
+    sizes = dynamic_evaluation.gradient_sizes(
+        model, dataset.split("train"), units.unk_id, rates.segment
+    )
     if tune:
-        part = dataset.split("val")[: dynamic.TUNED_ON]
-        rates = dynamic.tune(
-            lambda tried: dynamic.evaluate_dynamic(model, part, units, start_token, sizes, tried)
+        part = dataset.split("val")[: dynamic_evaluation.TUNED_ON]
+        rates = dynamic_evaluation.tune(
+            lambda tried: dynamic_evaluation.evaluate_dynamic(
+                model, part, units, start_token, sizes, tried
+            )
         )
         display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
-    return dynamic.evaluate_dynamic(model, tokens, units, start_token, sizes, rates), "dynamic"
+    return dynamic_evaluation.evaluate_dynamic(
+        model, tokens, units, start_token, sizes, rates
+    ), "dynamic"
 
 
 def _report(result: dict[str, "str | float"], *, json: bool) -> None:

@@ -215,7 +215,7 @@ def _saving(events: Iterable["Event"], path: Path, sha256: str) -> Iterator["Eve
 
 def _judge(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
     from charnn.data.dataset import training_text
-    from charnn.overlap import TextIndex
+    from charnn.evaluation.suffix_array import TextIndex
     from charnn.writing import Novel
 
     return Novel(TextIndex(training_text(model.fingerprint, datasets)).longest, novel)

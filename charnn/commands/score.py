@@ -14,10 +14,10 @@ from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.display import Display
-    from charnn.lines import Part
+    from charnn.evaluation.line_reader import Part
+    from charnn.evaluation.suffix_array import TextIndex
+    from charnn.evaluation.surprisal import Reader
     from charnn.model.model_file import ModelFile
-    from charnn.overlap import TextIndex
-    from charnn.scoring import Reader
 
 STDIN = "-"
 Color = Literal["auto", "always", "never"]
@@ -79,9 +79,9 @@ def score(
 
     set_up_numpy(1)
     from charnn.display import Display
+    from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import Stepper
     from charnn.rows import Assembler, Layout
-    from charnn.scoring import Scorer
 
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
     datasets = workspace.data_dir(data_dir)
@@ -117,7 +117,7 @@ def _has_color(color: Color, output: Output) -> bool:
 
 def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[list["Part"]]:
     """The text of each file, in lines or as a whole, as it comes."""
-    from charnn import lines as streams
+    from charnn.evaluation import line_reader as streams
 
     for name in names:
         with _opened(name, display) as descriptor:
@@ -147,19 +147,19 @@ def _opened(name: str, display: "Display") -> Iterator[int]:
 def _index(model: "ModelFile", datasets: Path) -> "TextIndex":
     """The text that the model was trained on, ready to be searched."""
     from charnn.data.dataset import training_text
-    from charnn.overlap import TextIndex
+    from charnn.evaluation.suffix_array import TextIndex
 
     return TextIndex(training_text(model.fingerprint, datasets))
 
 
 def _learning(model: "ModelFile", datasets: Path) -> "Reader":
     """The network as one that learns from what it reads."""
-    from charnn import dynamic
     from charnn.data.dataset import find_dataset_of
+    from charnn.evaluation import dynamic_evaluation
     from charnn.model.language_model import with_weights
 
     train = find_dataset_of(model.fingerprint, datasets).split("train")
-    network, rates = with_weights(model.config, model.tensors), dynamic.Rates()
+    network, rates = with_weights(model.config, model.tensors), dynamic_evaluation.Rates()
     unk_id = model.tokenizer.unk_id
-    sizes = dynamic.gradient_sizes(network, train, unk_id, rates.segment)
-    return dynamic.LearningReader(network, sizes, unk_id, rates)
+    sizes = dynamic_evaluation.gradient_sizes(network, train, unk_id, rates.segment)
+    return dynamic_evaluation.LearningReader(network, sizes, unk_id, rates)

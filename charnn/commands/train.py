@@ -254,7 +254,7 @@ def _summary(result: "Result", session: "Session") -> str:
 
 def _judged(session: "Session") -> str:
     """The text that the rungs of the ladder are about."""
-    from charnn.baselines import JUDGED
+    from charnn.evaluation.baselines import JUDGED
 
     if len(session.dataset.split("val")) <= JUDGED:
         return "the validation text"

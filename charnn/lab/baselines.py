@@ -26,17 +26,17 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn import formats
-from charnn.baselines import LEARNT, kneser_ney_nats, unigram_nats, xz_bits
 from charnn.charts import Bars, Lines
 from charnn.data.dataset import Dataset, Tokens
 from charnn.errors import CharnnError, DataError
-from charnn.evaluation import default_streams, evaluate_carried
+from charnn.evaluation.baselines import LEARNT, kneser_ney_nats, unigram_nats, xz_bits
+from charnn.evaluation.evaluate import default_streams, evaluate_carried
+from charnn.evaluation.units import Units
 from charnn.lab import hidden_markov
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, read_model
 from charnn.storage.workspace import MODEL_FILE
-from charnn.units import Units
 
 MOST_SCORED = 300_000  # tokens of the val split; bounds the time
 MOST_ORDER = 12

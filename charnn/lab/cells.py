@@ -26,7 +26,7 @@ import numpy as np
 
 from charnn.charts import Lines
 from charnn.config import CellName, ModelConfig
-from charnn.evaluation import evaluate_carried
+from charnn.evaluation.evaluate import evaluate_carried
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.trials import Book, embedded_book, new_training
 from charnn.model.model_file import tensor_shapes

@@ -27,7 +27,7 @@ from charnn.charts import Lines
 from charnn.config import SamplerName
 from charnn.curves import Line
 from charnn.data.samplers import IGNORE
-from charnn.evaluation import Ids, default_streams, evaluate_carried, evaluate_windows
+from charnn.evaluation.evaluate import Ids, default_streams, evaluate_carried, evaluate_windows
 from charnn.events import Step
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.trials import Book, embedded_book, new_training

@@ -16,11 +16,11 @@ from charnn.data.corpora import Catalogue
 from charnn.data.dataset import Tokens
 from charnn.data.samplers import SAMPLERS
 from charnn.data.splits import split_text
+from charnn.evaluation.units import Units
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.tokenizers import tokenizer
 from charnn.training import Training
-from charnn.units import Units
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 BOOK = "lamplighter"  # the longest text that needs no download

@@ -16,7 +16,7 @@ import pytest
 
 from charnn.checkpoint import load_newest
 from charnn.data import prepare as preparation
-from charnn.metrics import Score
+from charnn.evaluation.metrics import Score
 from charnn.pace import Pace
 from charnn.session import Session
 from charnn.signals import listening
@@ -92,7 +92,7 @@ def test_f2_a_signal_in_a_validation_does_not_wait_for_its_end(
     trained, monkeypatch, number
 ) -> None:
     """It is broken off between two passes, the state is saved, and it is made anew on resuming."""
-    from charnn import evaluation
+    from charnn.evaluation import evaluate as evaluation
 
     before_call(monkeypatch, evaluation, "score_of", 1, send(number))
     monkeypatch.setattr(evaluation, "CHUNK", 4)  # tokens a pass
@@ -197,7 +197,7 @@ def start(trained, *arguments, **options):
 @pytest.mark.parametrize("command", ["eval", "lab", "sample"])
 def test_f2_a_signal_in_any_other_command_unwinds_it(trained, monkeypatch, command, number) -> None:
     """130 or 143, no traceback, and nothing that it had not finished."""
-    from charnn import evaluation
+    from charnn.evaluation import evaluate as evaluation
     from charnn.model.numpy_model import Streams
 
     arguments = {"eval": (), "lab": ("memory", "--quick"), "sample": ("-n", "-1", "--seed", "1")}

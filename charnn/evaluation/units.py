@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charnn.metrics import Score
+from charnn.evaluation.metrics import Score
 from charnn.tokenizers.tokenizer import Tokenizer
 
 

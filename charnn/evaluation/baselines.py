@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from charnn.metrics import bits
+from charnn.evaluation.metrics import bits
 
 ORDER = 5
 LEARNT = 2_000_000  # tokens that the ladder learns from; bounds its time to a few seconds,

@@ -18,9 +18,9 @@ import torch
 from torch.nn import functional as F
 
 from charnn.data.samplers import IGNORE
-from charnn.metrics import Score
+from charnn.evaluation.metrics import Score
+from charnn.evaluation.units import Units
 from charnn.model.language_model import LanguageModel
-from charnn.units import Units
 
 WARM_UP = 1024  # tokens read before each stream's share, not counted
 TOKENS_PER_STREAM = 4096  # below this share of the text a stream is mostly warm-up

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from charnn.data.samplers import SequentialSampler
-from charnn.metrics import Score
+from charnn.evaluation.metrics import Score
+from charnn.evaluation.units import Units
 from charnn.model.language_model import LanguageModel, detach
 from charnn.model.loss import mean_nats
-from charnn.units import Units
 
 EPSILON = 1e-5  # keeps weights that hardly ever had a gradient from running away
 STATISTICS_BATCH, STATISTICS_BATCHES = 64, 64  # of the training text, for the size of gradients

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn import lines as streams
-from charnn.lines import Part
+from charnn.evaluation import line_reader as streams
+from charnn.evaluation.line_reader import Part
+from charnn.evaluation.surprisal import Passage, Scorer, StepperReader, encoded, last_cut
 from charnn.model.numpy_model import log_probs
-from charnn.scoring import Passage, Scorer, StepperReader, encoded, last_cut
 from charnn.tokenizers.tokenizer import build
 from tests.tiny import tiny_stepper
 

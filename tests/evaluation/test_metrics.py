@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.metrics import Score, bits, perplexity
+from charnn.evaluation.metrics import Score, bits, perplexity
 
 COUNTS = st.integers(1, 10**6)
 

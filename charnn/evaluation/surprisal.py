@@ -15,11 +15,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from charnn.lines import Part
-from charnn.metrics import Score
+from charnn.evaluation.line_reader import Part
+from charnn.evaluation.metrics import Score
+from charnn.evaluation.units import Units
 from charnn.model.numpy_model import Doubles, Ids, Stepper
 from charnn.tokenizers.tokenizer import Tokenizer
-from charnn.units import Units
 
 # Lines side by side in one product. Wider ones save little, a line that comes alone would wait
 # longer, and from 24 on OpenBLAS rounds some columns otherwise than others.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charnn.baselines import kneser_ney_nats, ladder, unigram, unigram_nats, xz_bits
+from charnn.evaluation.baselines import kneser_ney_nats, ladder, unigram, unigram_nats, xz_bits
 
 
 def brute_force(train, held_out, vocab_size, order):
@@ -103,8 +103,8 @@ def test_xz_pays_nothing_for_what_it_has_seen_and_eight_bits_for_noise() -> None
 
 def test_the_ladder_takes_no_longer_for_a_longer_text(monkeypatch) -> None:
     """It learns from the end of the one text and is judged on the beginning of the other."""
-    monkeypatch.setattr("charnn.baselines.LEARNT", 1000)
-    monkeypatch.setattr("charnn.baselines.JUDGED", 200)
+    monkeypatch.setattr("charnn.evaluation.baselines.LEARNT", 1000)
+    monkeypatch.setattr("charnn.evaluation.baselines.JUDGED", 200)
     text = np.random.default_rng(1).integers(4, size=5000)
     pieces = [b"a", b"b", b"c", b"d"]
 

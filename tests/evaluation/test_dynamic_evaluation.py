@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from charnn.dynamic import Rates, evaluate_dynamic, gradient_sizes, tune
-from charnn.evaluation import evaluate_carried
-from charnn.metrics import Score
-from charnn.units import Units
+from charnn.evaluation.dynamic_evaluation import Rates, evaluate_dynamic, gradient_sizes, tune
+from charnn.evaluation.evaluate import evaluate_carried
+from charnn.evaluation.metrics import Score
+from charnn.evaluation.units import Units
 
 UNITS = Units(np.ones(11, np.int64), np.ones(11, np.int64), None)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn import lines as streams
-from charnn.lines import LONG_LINE, Part, pieces
+from charnn.evaluation import line_reader as streams
+from charnn.evaluation.line_reader import LONG_LINE, Part, pieces
 
 CHUNKS = st.lists(st.binary(max_size=12) | st.just(b"\n") | st.just(b"a\nb"), max_size=12)
 

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from charnn.config import ModelConfig, TrainConfig
 from charnn.data.samplers import IGNORE, SequentialSampler
-from charnn.evaluation import default_streams, evaluate_carried, evaluate_windows
+from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
+from charnn.evaluation.units import Units
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.training import Training, train
-from charnn.units import Units
 
 BFLOAT16 = Arithmetic(torch.device("cpu"), "bfloat16")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.overlap import TextIndex, code_points, numbered, suffix_order
+from charnn.evaluation.suffix_array import TextIndex, code_points, numbered, suffix_order
 
 FEW = st.text(alphabet="ab", max_size=80) | st.text(alphabet="abcé\n河😀", max_size=80)
 
