@@ -23,7 +23,7 @@ from charnn.config import ModelConfig, TrainConfig
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.data.samplers import SequentialSampler
-from charnn.training import Training
+from charnn.training.loop import Training
 tokens = np.random.default_rng(1).integers(66, size=300_000).astype(np.uint8)
 config = TrainConfig(optimizer="adamw", steps=1000)
 model = LanguageModel(ModelConfig(vocab_size=66))

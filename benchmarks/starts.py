@@ -21,8 +21,8 @@ from charnn.data.dataset import Dataset, open_dataset
 from charnn.lab.reach import hold_open
 from charnn.model.language_model import LanguageModel
 from charnn.model.layers import LONGEST_KEPT
-from charnn.presets import Facts, resolve
-from charnn.session import Session
+from charnn.training.presets import Facts, resolve
+from charnn.training.trainer import Session
 
 WARMUP_SHARE = 0.1
 

@@ -30,8 +30,8 @@ from charnn.data.samplers import SequentialSampler  # noqa: E402
 from charnn.errors import UsageError  # noqa: E402
 from charnn.model import device as devices  # noqa: E402
 from charnn.model.language_model import LanguageModel  # noqa: E402
-from charnn.optimizers import BETAS  # noqa: E402
-from charnn.training import Training  # noqa: E402
+from charnn.training.loop import Training  # noqa: E402
+from charnn.training.optimizers import BETAS  # noqa: E402
 
 VOCABULARY = 65
 AIM = 0.97

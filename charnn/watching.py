@@ -7,9 +7,9 @@ from types import TracebackType
 
 from charnn.display import Display
 from charnn.evaluation.metrics import bits, perplexity
-from charnn.events import Evaluation, Event, Sampled, Saved, Step, Warned
 from charnn.progress import Smoothed, TrainingLine
 from charnn.status import TrainingStatus, ValidationStatus
+from charnn.training.events import Evaluation, Event, Sampled, Saved, Step, Warned
 
 
 class Watcher:

@@ -15,13 +15,14 @@ from typing import get_args
 import pytest
 import typer.main
 
-from charnn import cli, config, optimizers, presets
+from charnn import cli, config
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, flag
 from charnn.data import samplers
 from charnn.generation import logit_filters
-from charnn.metrics_file import METRICS_FILE
 from charnn.model import layers, model_file, numpy_cells
 from charnn.tokenizers import tokenizer as tokenizers
+from charnn.training import optimizers, presets
+from charnn.training.metrics_log import METRICS_FILE
 from tests.tiny import random_tensors, tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent

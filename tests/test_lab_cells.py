@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from charnn.lab import cells
 from charnn.lab.cells import Effort, Trial, shape_of, weights_of
 from charnn.model.language_model import LanguageModel
-from charnn.training import train
+from charnn.training.loop import train
 
 TINY = Effort(hidden_size=16, steps=20)
 

@@ -34,7 +34,7 @@ def plot(
     """Draw the learning curves of runs."""
     from charnn.curves import Curve
     from charnn.display import Display
-    from charnn.metrics_file import read_metrics
+    from charnn.training.metrics_log import read_metrics
 
     folder = workspace.runs_dir(runs_dir)
     found = [workspace.find_run(name, folder) for name in (runs or NEWEST)]

@@ -17,7 +17,7 @@ from charnn.storage import workspace
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset
     from charnn.display import Display
-    from charnn.presets import Facts
+    from charnn.training.presets import Facts
 
 # What a resumed run keeps.
 LASTING = (
@@ -56,8 +56,8 @@ def resolved(
 
     Raises UsageError where the settings make no sense, and what opening a dataset raises.
     """
-    from charnn import presets
     from charnn.data.dataset import open_dataset
+    from charnn.training import presets
 
     folder = workspace.find_dataset(given.get("data"), data_dir)
     dataset = open_dataset(folder)
@@ -71,7 +71,7 @@ def resolved(
 
 def _facts(given: dict[str, Any], dataset: "Dataset") -> "Facts":
     """What the presets may look at; how fast training is here only where minutes are given."""
-    from charnn import presets
+    from charnn.training import presets
 
     facts = presets.Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size)
     if given.get("minutes") is None:

@@ -24,8 +24,8 @@ from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.display import Display
-    from charnn.events import Result
-    from charnn.session import Session
+    from charnn.training.events import Result
+    from charnn.training.trainer import Session
 
 BY_PRESET = "by the preset"
 SAMPLE_LINES = 3  # of text that the best model writes at the end
@@ -135,9 +135,9 @@ def train(
         settings.print_settings(chosen)
         return 0
     from charnn.model.device import memory_explained
-    from charnn.optimizers import rate_names
-    from charnn.session import Session
     from charnn.storage.lock import Lock
+    from charnn.training.optimizers import rate_names
+    from charnn.training.trainer import Session
 
     with memory_explained(chosen.batch_size):
         session = Session(dataset, chosen, folder, began)

@@ -31,7 +31,7 @@ from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.trials import Book, embedded_book, new_training
 from charnn.model.model_file import tensor_shapes
 from charnn.model.numpy_model import Stepper
-from charnn.training import Training, train
+from charnn.training.loop import Training, train
 
 REFERENCE: CellName = "lstm"  # whose width and number of weights the others are given
 OTHERS: tuple[CellName, ...] = ("gru", "rnn")

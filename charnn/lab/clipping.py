@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from charnn.errors import DivergedError
-from charnn.events import Step
 from charnn.lab.experiment import Check, Table
 from charnn.lab.reach import scale_recurrent
 from charnn.lab.trials import Book, new_training
 from charnn.model.language_model import LanguageModel
-from charnn.training import train
+from charnn.training.events import Step
+from charnn.training.loop import train
 
 LIMIT, LR, GAIN = 1.0, 0.1, 2.0
 ROUNDING = 1e-3  # of a step in float32

@@ -28,10 +28,10 @@ from charnn.config import SamplerName
 from charnn.curves import Line
 from charnn.data.samplers import IGNORE
 from charnn.evaluation.evaluate import Ids, default_streams, evaluate_carried, evaluate_windows
-from charnn.events import Step
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.trials import Book, embedded_book, new_training
-from charnn.training import train
+from charnn.training.events import Step
+from charnn.training.loop import train
 
 LENGTHS = (4, 16, 64)  # n
 TOKENS = 2048  # in a step, whatever n is

@@ -20,7 +20,7 @@ from charnn.evaluation.units import Units
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.tokenizers import tokenizer
-from charnn.training import Training
+from charnn.training.loop import Training
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 BOOK = "lamplighter"  # the longest text that needs no download

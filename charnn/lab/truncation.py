@@ -35,7 +35,7 @@ from charnn.lab.graphs import Held, operations
 from charnn.lab.trials import Book, embedded_book, new_training
 from charnn.model.language_model import LanguageModel, detach
 from charnn.model.loss import mean_nats
-from charnn.training import Training, train
+from charnn.training.loop import Training, train
 
 CELLS: tuple[CellName, ...] = ("rnn", "lstm", "gru")
 BATCH_SIZE, BPTT = 16, 20  # of the batches whose cost is measured

@@ -13,7 +13,7 @@ from charnn.evaluation.evaluate import default_streams, evaluate_carried, evalua
 from charnn.evaluation.units import Units
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
-from charnn.training import Training, train
+from charnn.training.loop import Training, train
 
 BFLOAT16 = Arithmetic(torch.device("cpu"), "bfloat16")
 

@@ -13,8 +13,8 @@ from charnn import cli
 from charnn.config import PrepareConfig, TrainConfig
 from charnn.data.dataset import Dataset, open_dataset, write_dataset
 from charnn.data.splits import split_text
-from charnn.session import Session
 from charnn.tokenizers.tokenizer import build
+from charnn.training.trainer import Session
 from tests.shell.conftest import LAMP, Shell
 
 TINY = {

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from charnn.checkpoint import load_newest
 from charnn.commands.info import _as_text, _describe_dataset, _describe_model
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, validate
 from charnn.curves import Curve
@@ -38,15 +37,16 @@ from charnn.errors import CharnnError
 from charnn.generation import generate as generation
 from charnn.generation.constraints import constrain
 from charnn.generation.state_file import read_state, write_state
-from charnn.metrics_file import cut_back, read_metrics
 from charnn.model.model_file import read_model
 from charnn.model.numpy_model import Stepper
-from charnn.session import Session
 from charnn.storage.files import to_json
 from charnn.storage.settings_file import dump_settings, read_settings
 from charnn.tokenizers.tokenizer import TOKENIZERS, build
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
-from charnn.training_state import restore
+from charnn.training.checkpoint import load_newest
+from charnn.training.metrics_log import cut_back, read_metrics
+from charnn.training.snapshot import restore
+from charnn.training.trainer import Session
 from tests.reliability import craft
 from tests.reliability.conftest import TINY
 from tests.shell.conftest import LAMP

@@ -17,7 +17,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from charnn.checkpoint import load_newest
 from charnn.config import ModelConfig
 from charnn.data import corpora, sources
 from charnn.data.download import download
@@ -29,6 +28,7 @@ from charnn.storage import files
 from charnn.storage.safetensors_file import MAX_HEADER
 from charnn.tokenizers.tokenizer import build
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
+from charnn.training.checkpoint import load_newest
 from tests.loopback import loopback
 from tests.reliability.craft import (
     Bomb,

@@ -16,19 +16,19 @@ from pathlib import Path
 
 import pytest
 
-from charnn.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
 from charnn.config import PrepareConfig, TrainConfig
 from charnn.data.dataset import open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.errors import StorageError
-from charnn.events import Warned
-from charnn.metrics_file import METRICS_FILE
 from charnn.model.model_file import read_model
-from charnn.presets import PRESETS
-from charnn.runs import SAVE_SECONDS
 from charnn.storage import files
 from charnn.storage.settings_file import read_settings
 from charnn.tokenizers.tokenizer import build
+from charnn.training.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
+from charnn.training.events import Warned
+from charnn.training.metrics_log import METRICS_FILE
+from charnn.training.presets import PRESETS
+from charnn.training.run_folder import SAVE_SECONDS
 from tests.reliability.faults import CALLS, MODES, exit_codes
 from tests.shell.conftest import LAMP
 
@@ -175,7 +175,7 @@ def test_d5_folders_that_cannot_be_written_are_found_before_the_first_step(
     trained, command, monkeypatch
 ) -> None:
     """A file where the folder should be, or a read-only disk: 74 with the path; nothing is run."""
-    from charnn.training import Training
+    from charnn.training.loop import Training
 
     monkeypatch.setattr(Training, "update", None)  # whoever takes a step, fails
     monkeypatch.setattr("charnn.data.prepare.prepare", None)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from charnn.checkpoint import load_newest
 from charnn.errors import DataError, UsageError
-from charnn.events import Evaluation, Step
 from charnn.model import device as devices
 from charnn.model.model_file import read_model
-from charnn.optimizers import OPTIMIZERS
-from charnn.runs import LOG_EVERY
-from charnn.session import AROUND
+from charnn.training.checkpoint import load_newest
+from charnn.training.events import Evaluation, Step
+from charnn.training.optimizers import OPTIMIZERS
+from charnn.training.run_folder import LOG_EVERY
+from charnn.training.trainer import AROUND
 from tests.reliability.conftest import same, weights
 
 TIMES = ("seconds", "tokens_per_second")

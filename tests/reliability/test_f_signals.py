@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from charnn.checkpoint import load_newest
 from charnn.data import prepare as preparation
 from charnn.evaluation.metrics import Score
-from charnn.pace import Pace
-from charnn.session import Session
 from charnn.signals import listening
-from charnn.training import Training
+from charnn.training.checkpoint import load_newest
+from charnn.training.loop import Training
+from charnn.training.time_budget import Pace
+from charnn.training.trainer import Session
 from tests.reliability.conftest import Commands
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}

@@ -18,7 +18,7 @@ from charnn.errors import CharnnError
 from charnn.storage.files import parse_json_object, to_json
 from charnn.storage.settings_file import read_settings
 from charnn.tokenizers.tokenizer_json import load_tokenizer
-from charnn.training_state import read_counters
+from charnn.training.snapshot import read_counters
 from tests.reliability.fuzz import NAMES, Targets, finding, mutated, mutated_json
 
 INPUTS = 25  # of each kind

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from charnn import training as training_module
-from charnn.checkpoint import checkpoint_folders, load_newest
 from charnn.config import ModelConfig
 from charnn.errors import CharnnError, DivergedError
-from charnn.events import Step, Warned
 from charnn.model.device import memory_explained
 from charnn.model.model_file import ModelFile, read_model, write_model
-from charnn.session import ROLL_BACKS, Session
 from charnn.tokenizers.tokenizer import build
-from charnn.training import MAX_SKIPPED, Training
-from charnn.training_state import capture, restore
+from charnn.training import loop as training_module
+from charnn.training.checkpoint import checkpoint_folders, load_newest
+from charnn.training.events import Step, Warned
+from charnn.training.loop import MAX_SKIPPED, Training
+from charnn.training.snapshot import capture, restore
+from charnn.training.trainer import ROLL_BACKS, Session
 from tests.reliability.conftest import same, weights
 from tests.tiny import random_tensors
 
@@ -192,7 +192,7 @@ def test_g1_without_validation_a_divergence_goes_back_a_little_and_keeps_checkpo
     new_session, dataset, monkeypatch
 ) -> None:
     """Not to the beginning: every so many steps are good enough to go back to."""
-    monkeypatch.setattr("charnn.session.GOOD_EVERY", 5)
+    monkeypatch.setattr("charnn.training.trainer.GOOD_EVERY", 5)
     monkeypatch.setattr(
         "tests.reliability.conftest.Session",
         functools.partial(_without_val, Session),
@@ -245,7 +245,7 @@ def test_g4_a_network_that_does_not_fit_is_told_so(trained, monkeypatch) -> None
     def fail(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
 
-    monkeypatch.setattr("charnn.session.LanguageModel", fail)
+    monkeypatch.setattr("charnn.training.trainer.LanguageModel", fail)
     trained.refused("train", "--steps", "1", code=1, said=("out of memory", "a smaller model"))
     assert [path.name for path in (trained.folder / "runs").iterdir()] == [RUN]
 

@@ -18,8 +18,8 @@ from charnn.config import MAX_COUNT, Settings, validate
 from charnn.data.samplers import Position
 from charnn.errors import DataError, DivergedError, UsageError
 from charnn.model.layers import State
-from charnn.optimizers import STATE_NAMES
-from charnn.training import Training
+from charnn.training.loop import Training
+from charnn.training.optimizers import STATE_NAMES
 
 SHOWN_DIGITS = 8  # of a fingerprint
 KEPT = ("batch_size", "bptt", "sampler", "random_bptt", "seed", "optimizer")  # for a whole run

@@ -1,6 +1,6 @@
 """How much time is left for steps, on machines with a clock of their own."""
 
-from charnn.pace import MOST_RESERVED, Pace, plan_holds
+from charnn.training.time_budget import MOST_RESERVED, Pace, plan_holds
 
 
 class Machine:

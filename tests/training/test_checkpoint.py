@@ -5,7 +5,11 @@ import json
 import pytest
 import torch
 
-from charnn.checkpoint import (
+from charnn.config import TrainConfig
+from charnn.data.samplers import SAMPLERS
+from charnn.errors import DataError, UsageError
+from charnn.model.device import Arithmetic
+from charnn.training.checkpoint import (
     KEEP,
     MANIFEST_FILE,
     STATE_FILE,
@@ -14,14 +18,10 @@ from charnn.checkpoint import (
     load_newest,
     save_checkpoint,
 )
-from charnn.config import TrainConfig
-from charnn.data.samplers import SAMPLERS
-from charnn.errors import DataError, UsageError
-from charnn.events import Step
-from charnn.model.device import Arithmetic
-from charnn.optimizers import OPTIMIZERS
-from charnn.training import Training, train
-from charnn.training_state import restore
+from charnn.training.events import Step
+from charnn.training.loop import Training, train
+from charnn.training.optimizers import OPTIMIZERS
+from charnn.training.snapshot import restore
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 FINGERPRINT = "f" * 64

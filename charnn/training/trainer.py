@@ -10,25 +10,25 @@ from pathlib import Path
 import torch
 
 from charnn.api import Model
-from charnn.checkpoint import load_newest
 from charnn.config import TrainConfig, flag
 from charnn.data.dataset import Dataset, symbol_counts
 from charnn.data.samplers import SAMPLERS, fitting_batch_size
 from charnn.errors import DivergedError
 from charnn.evaluation.baselines import unigram
 from charnn.evaluation.metrics import Score
-from charnn.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
-from charnn.inheritance import inherit
-from charnn.metrics_file import cut_back
 from charnn.model import device as devices
 from charnn.model.language_model import Dropouts, LanguageModel
 from charnn.model.model_file import ModelFile, read_model
-from charnn.optimizers import rate_names
-from charnn.presets import TOKENS_A_MINUTE
-from charnn.runs import Run
-from charnn.training import Training, train
-from charnn.training_state import TrainingState, capture, restore
-from charnn.validation import Validator
+from charnn.training.checkpoint import load_newest
+from charnn.training.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
+from charnn.training.init_from import inherit
+from charnn.training.loop import Training, train
+from charnn.training.metrics_log import cut_back
+from charnn.training.optimizers import rate_names
+from charnn.training.presets import TOKENS_A_MINUTE
+from charnn.training.run_folder import Run
+from charnn.training.snapshot import TrainingState, capture, restore
+from charnn.training.validation import Validator
 
 ROLL_BACKS = 3  # times that a run may diverge before it is given up
 AROUND = 1.0  # seconds of a budget for what no clock here sees: Python starts, text is written

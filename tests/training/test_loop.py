@@ -13,11 +13,11 @@ from charnn.errors import DivergedError
 from charnn.evaluation.evaluate import evaluate_carried
 from charnn.evaluation.metrics import Score
 from charnn.evaluation.units import Units
-from charnn.events import Evaluation, Step
 from charnn.model.device import Arithmetic
 from charnn.model.loss import mean_nats
-from charnn.pace import Pace
-from charnn.training import Training, planned_steps, train
+from charnn.training.events import Evaluation, Step
+from charnn.training.loop import Training, planned_steps, train
+from charnn.training.time_budget import Pace
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 UNITS = Units(np.ones(11, np.int64), np.ones(11, np.int64), None)
@@ -183,7 +183,7 @@ def steady_machine(monkeypatch):
         return update(training)
 
     monkeypatch.setattr(Training, "update", timed_update)
-    monkeypatch.setattr("charnn.training.Pace", functools.partial(Pace, clock=lambda: now[0]))
+    monkeypatch.setattr("charnn.training.loop.Pace", functools.partial(Pace, clock=lambda: now[0]))
     return now
 
 
@@ -252,7 +252,7 @@ def test_a_run_whose_plan_ends_early_validates_its_last_weights(
     def end_at_23(training, pace, final):
         training.steps = 23 if training.step >= 23 else 1000
 
-    monkeypatch.setattr("charnn.training._plan", end_at_23)
+    monkeypatch.setattr("charnn.training.loop._plan", end_at_23)
     *_, last = train(training, lambda _: Score(5.0, 0.0, 5, 5, 5))
 
     assert isinstance(last, Evaluation)

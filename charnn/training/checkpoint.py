@@ -9,8 +9,8 @@ from pathlib import Path
 
 from charnn.errors import DataError
 from charnn.storage import files
-from charnn.training import Training
-from charnn.training_state import TrainingState, capture, read_counters, refuse_diverged
+from charnn.training.loop import Training
+from charnn.training.snapshot import TrainingState, capture, read_counters, refuse_diverged
 
 CHECKPOINTS = "checkpoints"
 TENSORS_FILE = "state.safetensors"

@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charnn.averaging import WeightAverage
 from charnn.config import TrainConfig
 from charnn.data.samplers import IGNORE, Batch, Sampler
 from charnn.errors import DivergedError
 from charnn.evaluation.metrics import Score
-from charnn.events import Evaluation, Step
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel, detach, start_afresh
 from charnn.model.layers import State
 from charnn.model.loss import mean_nats, sampled_nats
-from charnn.optimizers import build_optimizers, lr_factor, set_lr
-from charnn.pace import Pace, plan_holds
+from charnn.training.events import Evaluation, Step
+from charnn.training.optimizers import build_optimizers, lr_factor, set_lr
+from charnn.training.time_budget import Pace, plan_holds
+from charnn.training.weight_average import WeightAverage
 
 AVERAGE_FROM = 0.5  # share of the steps after which the weights are averaged
 AVERAGE_OVER = 0.1  # share of the steps that the average looks back over

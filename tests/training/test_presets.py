@@ -8,7 +8,7 @@ import pytest
 from charnn.commands.train import BY_PRESET, train
 from charnn.config import BUDGETS, TrainConfig
 from charnn.errors import UsageError
-from charnn.presets import PRESETS, SGD_LR, Facts, resolve
+from charnn.training.presets import PRESETS, SGD_LR, Facts, resolve
 
 FACTS = Facts(tokens=1_000_000, vocab_size=66)
 

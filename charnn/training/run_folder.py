@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from charnn.checkpoint import CHECKPOINTS, save_checkpoint
 from charnn.config import TrainConfig
 from charnn.data.dataset import Dataset
 from charnn.errors import UsageError
 from charnn.evaluation.metrics import bits, perplexity
-from charnn.events import Evaluation, Saved, Step, Warned
-from charnn.metrics_file import METRICS_FILE, append_row
 from charnn.model.model_file import ModelFile, write_model
 from charnn.storage import files
 from charnn.storage.lock import LOCK_FILE, Lock
 from charnn.storage.settings_file import dump_settings
 from charnn.storage.workspace import CONFIG_FILE, MODEL_FILE
-from charnn.training import Training
+from charnn.training.checkpoint import CHECKPOINTS, save_checkpoint
+from charnn.training.events import Evaluation, Saved, Step, Warned
+from charnn.training.loop import Training
+from charnn.training.metrics_log import METRICS_FILE, append_row
 
 LOG_EVERY = 10  # steps between two training lines in metrics.jsonl
 SAVE_SECONDS = 300.0  # between checkpoints, where save_every is not given

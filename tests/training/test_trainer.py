@@ -9,10 +9,10 @@ import torch
 
 from charnn.config import TrainConfig
 from charnn.errors import DivergedError
-from charnn.events import Step, Warned
 from charnn.model.model_file import read_model
-from charnn.session import ROLL_BACKS, Session
-from charnn.training import Training
+from charnn.training.events import Step, Warned
+from charnn.training.loop import Training
+from charnn.training.trainer import ROLL_BACKS, Session
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from charnn.averaging import WeightAverage
 from charnn.model.layers import CELLS
-from charnn.optimizers import orthogonalised
+from charnn.training.optimizers import orthogonalised
+from charnn.training.weight_average import WeightAverage
 from tests.test_training import start
 
 
@@ -88,7 +88,7 @@ def test_muon_bears_gradients_of_any_size() -> None:
 def test_patience_ends_a_run_that_does_not_improve(make_model, ids) -> None:
     """Three validations without a better one, and no step more."""
     from charnn.evaluation.metrics import Score
-    from charnn.training import train
+    from charnn.training.loop import train
 
     training = start(make_model(), ids, steps=100, eval_every=2, patience=3)
     list(train(training, lambda _: Score(nats=1.0, tokens=1)))
