@@ -148,7 +148,7 @@ def _for_the_user(error: Exception) -> CharnnError:
 
 
 def _fail(error: CharnnError, debug: bool) -> int:
-    from charnn.display import Display
+    from charnn.display.messages import Display
 
     if error.message:
         Display().error(error, debug=debug)

@@ -5,10 +5,10 @@ Never knows: how training works, terminals.
 
 from types import TracebackType
 
-from charnn.display import Display
+from charnn.display.messages import Display
+from charnn.display.progress import Smoothed, TrainingLine
+from charnn.display.status import TrainingStatus, ValidationStatus
 from charnn.evaluation.metrics import bits, perplexity
-from charnn.progress import Smoothed, TrainingLine
-from charnn.status import TrainingStatus, ValidationStatus
 from charnn.training.events import Evaluation, Event, Sampled, Saved, Step, Warned
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charnn.display import visible
+from charnn.display.messages import visible
+from charnn.display.stdout import Output
 from charnn.errors import CharnnError
 from charnn.generation.generate import Piece, Sample
-from charnn.output import Output
 from charnn.storage.files import to_json
 
 PATIENCE = 0.2  # seconds that text waits for more, where nobody looks at every token

@@ -13,7 +13,7 @@ import typer.main
 
 import charnn.lab
 from charnn import cli
-from charnn.charts import Lines
+from charnn.display.charts import Lines
 from charnn.lab import memory
 from charnn.lab.experiment import Check, Finding, Table, as_text, verdict_of
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from charnn.commands import settings
-from charnn.display import Display
+from charnn.display.messages import Display
 from charnn.model import device as devices
 
 

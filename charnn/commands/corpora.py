@@ -8,8 +8,8 @@ from charnn.commands import options
 def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
     """List the corpora that `charnn prepare` knows by name: embedded and downloadable."""
     from charnn.data.corpora import Catalogue
-    from charnn.display import table
-    from charnn.output import Output
+    from charnn.display.messages import table
+    from charnn.display.stdout import Output
     from charnn.storage.files import to_json
 
     catalogue = Catalogue()

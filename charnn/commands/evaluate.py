@@ -12,7 +12,7 @@ from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset, Tokens
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.evaluation.metrics import Score
     from charnn.model.device import Arithmetic
     from charnn.model.model_file import ModelFile
@@ -59,7 +59,7 @@ def evaluate(
 ) -> int:
     """Measure loss, perplexity and bits per character and byte of a split or of any text."""
     from charnn.data import dataset as corpus
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.threads import set_up_torch
 
     set_up_torch()
@@ -183,8 +183,8 @@ def _score_dynamic(
 
 
 def _report(result: dict[str, "str | float"], *, json: bool) -> None:
-    from charnn.display import visible
-    from charnn.output import Output
+    from charnn.display.messages import visible
+    from charnn.display.stdout import Output
     from charnn.storage.files import to_json
 
     output = Output()

@@ -23,7 +23,7 @@ def info(
     _: options.Quiet = False,
 ) -> int:
     """Say what a dataset, a run or a model file is: sizes, vocabulary, settings, figures."""
-    from charnn.output import Output
+    from charnn.display.stdout import Output
     from charnn.storage.files import to_json
 
     found = _find(path, workspace.data_dir(data_dir), workspace.runs_dir(runs_dir))
@@ -108,7 +108,7 @@ def _vocabulary(pieces: list[bytes]) -> list[str]:
 
 def _as_text(description: dict[str, Any]) -> str:
     """The description for a person: plain values first, then what has parts."""
-    from charnn.display import table
+    from charnn.display.messages import table
 
     plain, parts = [], []
     for name, value in description.items():
@@ -127,7 +127,7 @@ def _as_text(description: dict[str, Any]) -> str:
 
 
 def _mapping(value: dict[str, Any]) -> str:
-    from charnn.display import table
+    from charnn.display.messages import table
 
     if value and all(isinstance(item, dict) for item in value.values()):
         keys = list(next(iter(value.values())))

@@ -111,10 +111,10 @@ def _conduct(name: str, manner: Manner, subject: Callable[[], Sequence[Any]] = t
     """
     from importlib import import_module
 
-    from charnn.charts import draw
-    from charnn.display import Display
-    from charnn.plots import check_suffix
-    from charnn.progress import told
+    from charnn.display.charts import draw
+    from charnn.display.figure import check_suffix
+    from charnn.display.messages import Display
+    from charnn.display.progress import told
     from charnn.threads import set_up_numpy, set_up_torch
 
     path = manner.output or FOLDER / f"{name}.png"
@@ -138,8 +138,8 @@ def _conduct(name: str, manner: Manner, subject: Callable[[], Sequence[Any]] = t
 def _report(name: str, finding: "Finding", path: Path, manner: Manner) -> None:
     import shutil
 
+    from charnn.display.stdout import Output
     from charnn.lab.experiment import as_text
-    from charnn.output import Output
     from charnn.storage.files import to_json
 
     output = Output()

@@ -9,7 +9,7 @@ from charnn.commands import options
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.curves import Curve
+    from charnn.display.learning_curves import Curve
 
 NEWEST = (None,)
 
@@ -32,15 +32,15 @@ def plot(
     quiet: options.Quiet = False,
 ) -> int:
     """Draw the learning curves of runs."""
-    from charnn.curves import Curve
-    from charnn.display import Display
+    from charnn.display.learning_curves import Curve
+    from charnn.display.messages import Display
     from charnn.training.metrics_log import read_metrics
 
     folder = workspace.runs_dir(runs_dir)
     found = [workspace.find_run(name, folder) for name in (runs or NEWEST)]
     curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
     if output is not None:
-        from charnn.plots import learning_curves
+        from charnn.display.figure import learning_curves
 
         learning_curves(curves, x, output)
         Display(quiet=quiet).note(f"wrote {output}")
@@ -53,8 +53,8 @@ def _draw(curves: "list[Curve]", x: Literal["step", "tokens", "seconds"]) -> Non
     """Curves as characters on stdout, as wide as the terminal."""
     import shutil
 
-    from charnn.drawing import terminal_curves
-    from charnn.output import Output
+    from charnn.display.stdout import Output
+    from charnn.display.terminal_plot import terminal_curves
 
     output = Output()
     output.line(terminal_curves(curves, x, width=shutil.get_terminal_size().columns))

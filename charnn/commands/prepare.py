@@ -13,7 +13,7 @@ from charnn.errors import UsageError
 if TYPE_CHECKING:
     from charnn.data.prepare import Prepared
     from charnn.data.sources import Source
-    from charnn.display import Display
+    from charnn.display.messages import Display
 
 OF_A_VOCABULARY = ("tokenizer", "vocab_size", "min_count", "word_pattern")  # settings
 
@@ -59,7 +59,7 @@ def prepare(
     _check(asked, val, test, tokenizer_from)
     from charnn.data import prepare as preparation
     from charnn.data.corpora import DEFAULT_CORPUS
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.storage import workspace
     from charnn.storage.files import make_folder
     from charnn.storage.lock import Lock
@@ -110,7 +110,7 @@ def _read_all(
     """
     from charnn.data.corpora import Catalogue
     from charnn.data.sources import read_sources, reads_terminal
-    from charnn.progress import counted
+    from charnn.display.progress import counted
 
     if reads_terminal(arguments):
         display.hint("reading from the terminal; end with Ctrl-D")
@@ -149,7 +149,7 @@ def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
         f"tokens: {sizes}; {state}"
     )
     if json:
-        from charnn.output import Output
+        from charnn.display.stdout import Output
         from charnn.storage.files import to_json
 
         result = {"dataset": prepared.folder.name, "folder": str(prepared.folder), **meta}

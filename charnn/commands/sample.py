@@ -14,7 +14,7 @@ from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.generation.generate import Context
     from charnn.model.model_file import ModelFile
     from charnn.model.numpy_model import Network
@@ -107,7 +107,7 @@ def sample(
 
     set_up_numpy(threads)
     from charnn import writing
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.generation import generate as generation
     from charnn.generation.constraints import constrain
     from charnn.model.model_file import read_model

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from charnn.commands import options
-from charnn.output import Output
+from charnn.display.stdout import Output
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.evaluation.line_reader import Part
     from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Reader
@@ -78,7 +78,7 @@ def score(
     from charnn.threads import core_count, set_up_numpy
 
     set_up_numpy(1)
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import Stepper
     from charnn.rows import Assembler, Layout
@@ -108,7 +108,7 @@ def score(
 def _has_color(color: Color, output: Output) -> bool:
     import os
 
-    from charnn.display import obeys_codes
+    from charnn.display.messages import obeys_codes
 
     if color == "auto":
         return output.is_terminal and obeys_codes() and not os.environ.get("NO_COLOR")

@@ -16,7 +16,7 @@ from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.training.presets import Facts
 
 # What a resumed run keeps.
@@ -123,7 +123,7 @@ def refuse_with_resume(name: str | None, init_from: str | None, given: dict[str,
 
 def print_settings(settings: TrainConfig) -> None:
     """As YAML, on stdout; `charnn train --config` reads it."""
-    from charnn.output import Output
+    from charnn.display.stdout import Output
     from charnn.storage.settings_file import dump_settings
 
     output = Output()

@@ -23,7 +23,7 @@ from charnn.errors import UsageError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.training.events import Result
     from charnn.training.trainer import Session
 
@@ -110,7 +110,7 @@ def train(
 ) -> int:
     """Train a recurrent language model on a dataset."""
     began = time.perf_counter()
-    from charnn.display import Display
+    from charnn.display.messages import Display
     from charnn.threads import set_up_torch
 
     _refuse_ranks()
@@ -211,7 +211,7 @@ def _tell_notes(session: "Session", display: "Display") -> None:
 
 def _report(result: "Result", session: "Session", display: "Display", *, json: bool) -> None:
     """The outcome: figures, what they are worth, and a taste of the text."""
-    from charnn.output import Output
+    from charnn.display.stdout import Output
     from charnn.storage.files import to_json
 
     if json:
@@ -230,7 +230,7 @@ def _report(result: "Result", session: "Session", display: "Display", *, json: b
 
 
 def _summary(result: "Result", session: "Session") -> str:
-    from charnn.display import table
+    from charnn.display.messages import table
     from charnn.watching import quoted
 
     parts = []

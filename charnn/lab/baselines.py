@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from charnn import formats
-from charnn.charts import Bars, Lines
 from charnn.data.dataset import Dataset, Tokens
+from charnn.display import humanize
+from charnn.display.charts import Bars, Lines
 from charnn.errors import CharnnError, DataError
 from charnn.evaluation.baselines import LEARNT, kneser_ney_nats, unigram_nats, xz_bits
 from charnn.evaluation.evaluate import default_streams, evaluate_carried
@@ -173,7 +173,7 @@ def run_rungs(texts: Texts, models: Iterable[tuple[str, ModelFile]], tell: Tell)
     rungs = []
     for name, model in models:
         tell(f"run {name}")
-        shape, weights = model.config, formats.compact(model.parameters)
+        shape, weights = model.config, humanize.compact(model.parameters)
         parts = 2 if shape.cell == "lstm" else 1
         numbers = parts * shape.num_layers * shape.hidden_size
         keeps = f"a vector of {numbers:,} ({shape.cell}, {weights} weights)"

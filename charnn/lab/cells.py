@@ -24,8 +24,8 @@ from statistics import median
 
 import numpy as np
 
-from charnn.charts import Lines
 from charnn.config import CellName, ModelConfig
+from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import evaluate_carried
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.trials import Book, embedded_book, new_training

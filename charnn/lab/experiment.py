@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charnn.charts import Chart
-from charnn.display import table
+from charnn.display.charts import Chart
+from charnn.display.messages import table
 
 LINE = 100  # columns of prose, where there is no terminal
 Tell = Callable[[str], None]  # takes a line about how far an experiment has got

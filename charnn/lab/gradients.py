@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from charnn.charts import Lines
 from charnn.config import CellName, ModelConfig
-from charnn.curves import Line
+from charnn.display.charts import Lines
+from charnn.display.learning_curves import Line
 from charnn.lab import agreement, clipping, four_steps
 from charnn.lab.agreement import Agreement, of_four_steps, of_model
 from charnn.lab.clipping import Clipped

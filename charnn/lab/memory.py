@@ -21,9 +21,9 @@ from statistics import mean
 
 import numpy as np
 
-from charnn.charts import Lines
 from charnn.config import CellName, SamplerName
 from charnn.data.samplers import IGNORE
+from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import Ids, evaluate_carried, evaluate_windows
 from charnn.evaluation.units import Units
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of

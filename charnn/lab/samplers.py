@@ -23,10 +23,10 @@ from statistics import mean
 import numpy as np
 import numpy.typing as npt
 
-from charnn.charts import Lines
 from charnn.config import SamplerName
-from charnn.curves import Line
 from charnn.data.samplers import IGNORE
+from charnn.display.charts import Lines
+from charnn.display.learning_curves import Line
 from charnn.evaluation.evaluate import Ids, default_streams, evaluate_carried, evaluate_windows
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.trials import Book, embedded_book, new_training

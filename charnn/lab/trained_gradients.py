@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charnn.charts import Lines
-from charnn.curves import Line
 from charnn.data.dataset import Tokens
+from charnn.display.charts import Lines
+from charnn.display.learning_curves import Line
 from charnn.errors import DataError
 from charnn.lab import agreement
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of

@@ -25,11 +25,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charnn import formats
-from charnn.charts import Lines
 from charnn.config import CellName
-from charnn.curves import Line
 from charnn.data.samplers import Sampler
+from charnn.display import humanize
+from charnn.display.charts import Lines
+from charnn.display.learning_curves import Line
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.graphs import Held, operations
 from charnn.lab.trials import Book, embedded_book, new_training
@@ -213,7 +213,7 @@ def _table_of_costs(kept: Sequence[Cost], cut: Sequence[Cost], effort: Effort) -
         [
             f"{i + 1}",
             *(f"{cost.operations:,}" for cost in (kept[i], cut[i])),
-            *(formats.size(cost.bytes) for cost in (kept[i], cut[i])),
+            *(humanize.size(cost.bytes) for cost in (kept[i], cut[i])),
             *(f"{1000 * cost.seconds:.1f} ms" for cost in (kept[i], cut[i])),
         ]
         for i in shown
@@ -225,7 +225,7 @@ def _table_of_costs(kept: Sequence[Cost], cut: Sequence[Cost], effort: Effort) -
     ]
     title = (
         f"state attached or detached, RNN, {BATCH_SIZE} × {BPTT} tokens a batch, "
-        f"until one graph holds {formats.size(effort.most_bytes)}"
+        f"until one graph holds {humanize.size(effort.most_bytes)}"
     )
     return Table(title, header, rows)
 
@@ -236,7 +236,7 @@ def _table_of_gradients(found: Sequence[Likeness]) -> Table:
         [
             str(bptt),
             *(f"{by_place[bptt, cell].cosine:.4f}" for cell in CELLS),
-            *(formats.size(by_place[bptt, cell].bytes) for cell in CELLS),
+            *(humanize.size(by_place[bptt, cell].bytes) for cell in CELLS),
         ]
         for bptt in dict.fromkeys(f.bptt for f in found)
     ]
@@ -250,15 +250,15 @@ def _checks_of_costs(kept: Sequence[Cost], cut: Sequence[Cost]) -> list[Check]:
     return [
         Check(
             f"attached for {len(kept)} batches the graph grows from {first.operations:,} to "
-            f"{last.operations:,} operations and from {formats.size(first.bytes)} to "
-            f"{formats.size(last.bytes)}, and a batch becomes {slower:.1f} times as slow",
+            f"{last.operations:,} operations and from {humanize.size(first.bytes)} to "
+            f"{humanize.size(last.bytes)}, and a batch becomes {slower:.1f} times as slow",
             last.operations > len(kept) / 2 * first.operations
             and last.bytes > len(kept) / 2 * first.bytes
             and slower > SLOWER,
         ),
         Check(
             f"detached it stays at {cut[-1].operations:,} operations and "
-            f"{formats.size(cut[-1].bytes)}",
+            f"{humanize.size(cut[-1].bytes)}",
             len({(cost.operations, cost.bytes) for cost in cut}) == 1,
         ),
     ]

@@ -26,13 +26,13 @@ import numpy as np
 
 from charnn.commands.info import _as_text, _describe_dataset, _describe_model
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, validate
-from charnn.curves import Curve
 from charnn.data.corpora import Catalogue
 from charnn.data.dataset import open_dataset, write_dataset
 from charnn.data.prepare import prepare
 from charnn.data.sources import read_sources
 from charnn.data.splits import split_text
-from charnn.drawing import terminal_curves
+from charnn.display.learning_curves import Curve
+from charnn.display.terminal_plot import terminal_curves
 from charnn.errors import CharnnError
 from charnn.generation import generate as generation
 from charnn.generation.constraints import constrain

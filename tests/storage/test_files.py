@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charnn.display import visible
+from charnn.display.messages import visible
 from charnn.errors import DataError, StorageError
 from charnn.storage import files
 

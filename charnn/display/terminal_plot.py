@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.cells import set_cell_size
 
-from charnn import formats
-from charnn.curves import (
+from charnn.display import humanize
+from charnn.display.learning_curves import (
     Curve,
     Line,
     Point,
@@ -22,7 +22,7 @@ from charnn.curves import (
     x_unit,
     y_limits,
 )
-from charnn.display import visible
+from charnn.display.messages import visible
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 COLORS = ("36", "33", "32", "35", "31", "34")  # SGR codes of the curves, in turn
@@ -176,7 +176,7 @@ def _chosen(runs: Sequence[Curve], x: XName) -> tuple[list[str], list[Line]]:
 def _tick_labels(ticks: Sequence[float]) -> list[str]:
     """The ticks with as many decimals as the one that needs most."""
     if any(abs(tick) >= 1000 for tick in ticks):  # noqa: PLR2004
-        return [formats.compact(tick) for tick in ticks]
+        return [humanize.compact(tick) for tick in ticks]
     decimals = max((len(f"{tick:.6g}".partition(".")[2]) for tick in ticks), default=0)
     return [f"{tick:.{decimals}f}" for tick in ticks]
 
@@ -232,5 +232,5 @@ def _x_axis(x_range: Point, canvas: Canvas) -> tuple[str, str]:
 def _summary(name: str, line: Line, x_label: str) -> str:
     points = finite(line)
     x, lowest = min(points, key=lambda point: point[1])
-    where = f"{formats.compact(x)} {x_label}" if x_label != "step" else f"step {x:,.0f}"
-    return f"{name}  {formats.figure(points[-1][1])}, lowest {formats.figure(lowest)} at {where}"
+    where = f"{humanize.compact(x)} {x_label}" if x_label != "step" else f"step {x:,.0f}"
+    return f"{name}  {humanize.figure(points[-1][1])}, lowest {humanize.figure(lowest)} at {where}"

@@ -4,8 +4,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from charnn.curves import Curve
-from charnn.drawing import BLOCKS, LEAST_WIDTH, sparkline, terminal_curves
+from charnn.display.learning_curves import Curve
+from charnn.display.terminal_plot import BLOCKS, LEAST_WIDTH, sparkline, terminal_curves
 
 
 def _curve(name="run", steps=100, split="val", loss=lambda step: 2.0 - step / 100):

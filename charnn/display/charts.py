@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charnn import formats
-from charnn.curves import Line
-from charnn.plots import COLORS, GREY, SIZE, columns, literal, picture
+from charnn.display import humanize
+from charnn.display.figure import COLORS, GREY, SIZE, columns, literal, picture
+from charnn.display.learning_curves import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def _draw_lines(axes: "Axes", chart: Lines) -> None:
     axes.set_xscale("log" if chart.log_x else "linear")
     places = sorted({x for line in chart.series.values() for x, _ in line if x > 0})
     if chart.log_x and len(places) <= FEW_TICKS:
-        axes.set_xticks(places, [formats.compact(x) for x in places])
+        axes.set_xticks(places, [humanize.compact(x) for x in places])
         axes.set_xticks([], minor=True)
     axes.set_yscale("log" if chart.log_y else "linear")
     for name, level in chart.levels.items():
@@ -95,7 +95,7 @@ def _draw_bars(axes: "Axes", chart: Bars) -> None:
     places = range(len(chart.values))
     axes.grid(visible=False, axis="y")
     drawn = axes.barh(places, list(chart.values.values()), color=COLORS[0], height=0.65)
-    axes.bar_label(drawn, [formats.figure(value) for value in chart.values.values()], padding=3)
+    axes.bar_label(drawn, [humanize.figure(value) for value in chart.values.values()], padding=3)
     axes.set_yticks(places, [literal(name) for name in chart.values])
     axes.invert_yaxis()
     axes.set(xlabel=literal(chart.x_label))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-from charnn import formats
-from charnn.drawing import sparkline
+from charnn.display import humanize
+from charnn.display.terminal_plot import sparkline
 
 NARROW, WIDE = 6, 24  # columns of the bar, and of the curve
 SEPARATOR = "  "
@@ -76,13 +76,13 @@ def training_fields(
         "bar": " " * NARROW if status.steps else "",
         "step": f"{status.step:,}{steps}",
         "epoch": f"epoch {status.epoch:.2f}",
-        "loss": f"loss {formats.figure(status.loss)}",
+        "loss": f"loss {humanize.figure(status.loss)}",
         "curve": " " * NARROW if unicode else "",
-        "perplexity": f"ppl {formats.figure(status.perplexity)}",
+        "perplexity": f"ppl {humanize.figure(status.perplexity)}",
         "bits": _unless_none("{} bits/char", status.bits_per_char),
         "best": _unless_none("val {}", status.best),
         "lr": f"lr {status.lr:.3g}",
-        "rate": formats.rate(status.tokens_per_second, "tok"),
+        "rate": humanize.rate(status.tokens_per_second, "tok"),
         "left": _eta(status.seconds_left) if status.step != status.steps else _took(status.seconds),
     }
     fields, spare = _fitted(fields, _TRAINING_DROPPED, width)
@@ -105,7 +105,7 @@ def counted_fields(
         "label": label,
         "bar": " " * NARROW,
         "done": how_much(done, total),
-        "rate": f"{formats.size(per_second)}/s",
+        "rate": f"{humanize.size(per_second)}/s",
         "left": _eta((total - done) / per_second if per_second else None),
     }
     fields, spare = _fitted(fields, _COUNTED_DROPPED, width)
@@ -130,15 +130,15 @@ def _columns(fields: Fields) -> int:
 
 
 def _unless_none(pattern: str, value: float | None) -> str:
-    return "" if value is None else pattern.format(formats.figure(value))
+    return "" if value is None else pattern.format(humanize.figure(value))
 
 
 def _eta(seconds: float | None) -> str:
-    return "" if seconds is None else f"ETA {formats.duration(seconds)}"
+    return "" if seconds is None else f"ETA {humanize.duration(seconds)}"
 
 
 def _took(seconds: float) -> str:
-    return f"in {formats.duration(seconds)}"
+    return f"in {humanize.duration(seconds)}"
 
 
 def bar(share: float, columns: int, *, unicode: bool) -> str:
@@ -151,7 +151,7 @@ def bar(share: float, columns: int, *, unicode: bool) -> str:
 def how_much(done: int, total: int) -> str:
     """12300000 of 27000000 bytes → "12.3 MB of 27.0 MB (46 %)"."""
     percent = 100 * done // total if total else 100
-    return f"{formats.size(done)} of {formats.size(total)} ({percent} %)"
+    return f"{humanize.size(done)} of {humanize.size(total)} ({percent} %)"
 
 
 def training_log(status: TrainingStatus) -> str:
@@ -196,7 +196,7 @@ def validation_text(found: ValidationStatus) -> str:
         f"step {found.step:,}",
         f"epoch {found.epoch:.2f}",
         f"val loss {found.loss:.4f}",
-        f"perplexity {formats.figure(found.perplexity)}",
+        f"perplexity {humanize.figure(found.perplexity)}",
         _unless_none("{} bits/char", found.bits_per_char),
         "best" if found.best else "",
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charnn.display import Display, table, visible
+from charnn.display.messages import Display, table, visible
 from charnn.errors import DataError, StorageError, UsageError
 
 TEXTS = st.text(st.characters(exclude_categories=()))  # lone surrogates too
@@ -192,7 +192,7 @@ def test_a_stream_that_fails_stops_nobody():
 
 def test_a_closed_stderr_is_no_reason_to_fail():
     """`2>&-` silences, no more."""
-    code = "from charnn.display import Display; Display().warning('x'); print('on')"
+    code = "from charnn.display.messages import Display; Display().warning('x'); print('on')"
     command = f'"{sys.executable}" -c "{code}" 2>&-'
     ended = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "on\n")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from charnn.charts import Bars, Lines, draw
+from charnn.display.charts import Bars, Lines, draw
 from charnn.errors import UsageError
 
 

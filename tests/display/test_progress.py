@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from charnn.display import Display
-from charnn.progress import HISTORY, History, Smoothed, TrainingLine, counted, told
-from charnn.status import TrainingStatus, ValidationStatus
+from charnn.display.messages import Display
+from charnn.display.progress import HISTORY, History, Smoothed, TrainingLine, counted, told
+from charnn.display.status import TrainingStatus, ValidationStatus
 
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
 FOUND = ValidationStatus(50, 0.5, 1.5, 4.5, 2.2, best=True)

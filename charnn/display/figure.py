@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charnn import formats
-from charnn.curves import Curve, Line, XName, finite, x_limits, x_unit, y_limits
-from charnn.display import visible
+from charnn.display import humanize
+from charnn.display.learning_curves import Curve, Line, XName, finite, x_limits, x_unit, y_limits
+from charnn.display.messages import visible
 from charnn.errors import UsageError
 from charnn.storage import files
 
@@ -85,7 +85,7 @@ def learning_curves(runs: Sequence[Curve], x: XName, path: Path) -> None:
         low, high = y_limits(drawn)
         axes.set(xlim=(0, 1.01 * last / unit), ylim=(low, high))
         axes.set(xlabel=x_label, ylabel="loss (nats per token)")
-        axes.xaxis.set_major_formatter(lambda value, _: formats.compact(value))
+        axes.xaxis.set_major_formatter(lambda value, _: humanize.compact(value))
         axes.set_title("dots: validation, lowest ringed   thin: training, smoothed", **_SUBTITLE)
         _add_second_scale(axes, runs, high)
         axes.legend(title="lowest validation loss", alignment="left", loc="upper right")
@@ -98,7 +98,7 @@ def _draw_run(axes: "Axes", run: Curve, x: XName, unit: float, color: str) -> li
     )
     thin = smoothed(train)
     best = min(finite(val), key=lambda point: point[1], default=(math.nan, math.nan))
-    label = f"{formats.figure(best[1])}  {literal(run.name)}"
+    label = f"{humanize.figure(best[1])}  {literal(run.name)}"
     axes.plot(*columns(train), color=color, linewidth=0.8, alpha=0.18)
     axes.plot(*columns(thin), color=color, linewidth=0.9)
     axes.plot(*columns(val), color=color, linewidth=1.8, marker="o", markersize=3.5, label=label)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from charnn.status import (
+from charnn.display.status import (
     SEPARATOR,
     TrainingStatus,
     ValidationStatus,

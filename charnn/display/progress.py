@@ -10,9 +10,9 @@ from types import TracebackType
 
 from rich.cells import cell_len, set_cell_size
 
-from charnn.curves import mean
-from charnn.display import BOLD, CYAN, DIM, GREEN, Display, visible
-from charnn.status import (
+from charnn.display.learning_curves import mean
+from charnn.display.messages import BOLD, CYAN, DIM, GREEN, Display, visible
+from charnn.display.status import (
     SEPARATOR,
     Fields,
     TrainingStatus,

@@ -3,7 +3,15 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.curves import Curve, finite, mean, nice_ticks, x_limits, x_unit, y_limits
+from charnn.display.learning_curves import (
+    Curve,
+    finite,
+    mean,
+    nice_ticks,
+    x_limits,
+    x_unit,
+    y_limits,
+)
 
 FINITE = st.floats(-1e12, 1e12)
 

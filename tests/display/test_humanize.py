@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn import formats
+from charnn.display import humanize
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from charnn import formats
 )
 def test_sizes_are_in_powers_of_a_thousand(bytes_, text):
     """A size has one decimal, and never four digits before it."""
-    assert formats.size(bytes_) == text
+    assert humanize.size(bytes_) == text
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_sizes_are_in_powers_of_a_thousand(bytes_, text):
 )
 def test_durations_have_two_units_at_most(seconds, text):
     """A duration is as precise as its size deserves."""
-    assert formats.duration(seconds) == text
+    assert humanize.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_durations_have_two_units_at_most(seconds, text):
 )
 def test_compact_numbers_drop_an_empty_decimal(number, text):
     """A number in little room keeps a decimal only if there is one."""
-    assert formats.compact(number) == text
+    assert humanize.compact(number) == text
 
 
 @pytest.mark.parametrize(
@@ -66,17 +66,17 @@ def test_compact_numbers_drop_an_empty_decimal(number, text):
 )
 def test_figures_are_as_precise_as_their_size_deserves(value, text):
     """A figure never fills more than eight columns or so, and what is missing is a dash."""
-    assert formats.figure(value) == text
+    assert humanize.figure(value) == text
 
 
 @given(st.floats())
 def test_every_number_has_a_short_text(number):
     """No number, however odd, is refused or long."""
-    assert len(formats.figure(number)) <= 10
-    assert len(formats.compact(number)) <= 24 or abs(number) > 1e18
+    assert len(humanize.figure(number)) <= 10
+    assert len(humanize.compact(number)) <= 24 or abs(number) > 1e18
 
 
 def test_counts_and_rates_read_as_in_a_sentence():
     """Thousands are separated; a rate names its unit."""
-    assert formats.count(1_003_854) == "1,003,854"
-    assert formats.rate(58_900, "tok") == "58.9k tok/s"
+    assert humanize.count(1_003_854) == "1,003,854"
+    assert humanize.rate(58_900, "tok") == "58.9k tok/s"
