@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from machine import print_table, spread, title
 
-from charnn.threads import set_up_torch
+from charnn.commands.threads import set_up_torch
 
 set_up_torch()  # as `charnn train` does, before torch is loaded
 

@@ -25,8 +25,8 @@ from charnn.commands import (
     train,
 )
 from charnn.commands.options import in_full
+from charnn.commands.signals import Terminated, unwinding
 from charnn.errors import CharnnError, StorageError, UsageError
-from charnn.signals import Terminated, unwinding
 
 INTERRUPTED = 130
 READER_GONE = 141

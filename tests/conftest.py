@@ -2,7 +2,7 @@
 
 import signal
 
-from charnn.threads import set_up_torch
+from charnn.commands.threads import set_up_torch
 
 set_up_torch()  # before torch is loaded: tests share the machine with others
 

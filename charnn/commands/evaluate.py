@@ -58,9 +58,9 @@ def evaluate(
     quiet: options.Quiet = False,
 ) -> int:
     """Measure loss, perplexity and bits per character and byte of a split or of any text."""
+    from charnn.commands.threads import set_up_torch
     from charnn.data import dataset as corpus
     from charnn.display.messages import Display
-    from charnn.threads import set_up_torch
 
     set_up_torch()
     if dynamic and (windows or streams):

@@ -111,11 +111,11 @@ def _conduct(name: str, manner: Manner, subject: Callable[[], Sequence[Any]] = t
     """
     from importlib import import_module
 
+    from charnn.commands.threads import set_up_numpy, set_up_torch
     from charnn.display.charts import draw
     from charnn.display.figure import check_suffix
     from charnn.display.messages import Display
     from charnn.display.progress import told
-    from charnn.threads import set_up_numpy, set_up_torch
 
     path = manner.output or FOLDER / f"{name}.png"
     check_suffix(path)

@@ -14,11 +14,11 @@ from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
+    from charnn.commands.sample_output import Event, Novel
     from charnn.display.messages import Display
     from charnn.generation.generate import Context
     from charnn.model.model_file import ModelFile
     from charnn.model.numpy_model import Network
-    from charnn.writing import Event, Novel
 
 Unknown = Literal["error", "skip", "replace"]
 
@@ -103,10 +103,10 @@ def sample(
     """Stream text from a model."""
     config = validate(SampleConfig, options.given(context, SampleConfig))
     _check(config, samples, save_state, novel)
-    from charnn.threads import set_up_numpy
+    from charnn.commands.threads import set_up_numpy
 
     set_up_numpy(threads)
-    from charnn import writing
+    from charnn.commands import sample_output
     from charnn.display.messages import Display
     from charnn.generation import generate as generation
     from charnn.generation.constraints import constrain
@@ -139,10 +139,10 @@ def sample(
     events = judge.among(events) if judge else events
     shown = text if echo else ""
     if json or jsonl:
-        writing.write_json(events, shown, request.seed, one_object=json and samples > 1)
+        sample_output.write_json(events, shown, request.seed, one_object=json and samples > 1)
     else:
-        style = writing.Style(shown, "\0" if null else sep, raw, null, unbuffered)
-        writing.write_text(events, style)
+        style = sample_output.Style(shown, "\0" if null else sep, raw, null, unbuffered)
+        sample_output.write_text(events, style)
     if judge and judge.dropped:
         display.note(
             f"{judge.dropped} of {samples} samples dropped: not new for {novel} characters"
@@ -214,9 +214,9 @@ def _saving(events: Iterable["Event"], path: Path, sha256: str) -> Iterator["Eve
 
 
 def _judge(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
+    from charnn.commands.sample_output import Novel
     from charnn.data.dataset import training_text
     from charnn.evaluation.suffix_array import TextIndex
-    from charnn.writing import Novel
 
     return Novel(TextIndex(training_text(model.fingerprint, datasets)).longest, novel)
 

@@ -75,13 +75,13 @@ def score(
     What is cut ends with …, and has "truncated": true in JSON.
     With --whole a long text is put out as its first 256 characters.
     """
-    from charnn.threads import core_count, set_up_numpy
+    from charnn.commands.threads import core_count, set_up_numpy
 
     set_up_numpy(1)
+    from charnn.commands.score_output import Assembler, Layout
     from charnn.display.messages import Display
     from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import Stepper
-    from charnn.rows import Assembler, Layout
 
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
     datasets = workspace.data_dir(data_dir)

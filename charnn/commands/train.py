@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charnn.commands import options, settings
+from charnn.commands import options, train_settings
 from charnn.commands.options import option
 from charnn.config import (
     CellName,
@@ -110,29 +110,29 @@ def train(
 ) -> int:
     """Train a recurrent language model on a dataset."""
     began = time.perf_counter()
+    from charnn.commands.threads import set_up_torch
     from charnn.display.messages import Display
-    from charnn.threads import set_up_torch
 
     _refuse_ranks()
     set_up_torch()
     display = Display(quiet=quiet)
-    asked = settings.asked(context, config)
+    asked = train_settings.asked(context, config)
     data_dir, runs_dir = workspace.data_dir(data_dir), workspace.runs_dir(runs_dir)
     first = None  # the model that it begins with
     if resume is not None:
-        settings.refuse_with_resume(name, init_from, asked)
+        train_settings.refuse_with_resume(name, init_from, asked)
         folder = workspace.find_run(resume, runs_dir)
-        dataset, chosen = settings.resumed(folder, asked, data_dir, display)
+        dataset, chosen = train_settings.resumed(folder, asked, data_dir, display)
     else:
         if init_from is not None:
             first = workspace.find_model(init_from, runs_dir)
-            asked = {**settings.inherited(first), **asked}
-        dataset, chosen = settings.resolved(asked, data_dir, display)
+            asked = {**train_settings.inherited(first), **asked}
+        dataset, chosen = train_settings.resolved(asked, data_dir, display)
         folder = runs_dir / workspace.check_name(
             name or workspace.next_run_name(runs_dir, dataset.name, chosen.cell)
         )
     if print_config:
-        settings.print_settings(chosen)
+        train_settings.print_settings(chosen)
         return 0
     from charnn.model.device import memory_explained
     from charnn.storage.lock import Lock
@@ -165,8 +165,8 @@ def _refuse_ranks() -> None:
 
 def _run(session: "Session", context: typer.Context, display: "Display", *, json: bool) -> int:
     """Train until done or told to stop; save, report, and name the next command."""
-    from charnn.signals import StopRequestedError, listening
-    from charnn.watching import Watcher
+    from charnn.commands.signals import StopRequestedError, listening
+    from charnn.commands.train_progress import Watcher
 
     run = session.run.folder
     _tell_notes(session, display)
@@ -230,8 +230,8 @@ def _report(result: "Result", session: "Session", display: "Display", *, json: b
 
 
 def _summary(result: "Result", session: "Session") -> str:
+    from charnn.commands.train_progress import quoted
     from charnn.display.messages import table
-    from charnn.watching import quoted
 
     parts = []
     if result.train is not None and result.val is not None:

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from charnn.threads import set_up_torch
+from charnn.commands.threads import set_up_torch
 
 set_up_torch()
 

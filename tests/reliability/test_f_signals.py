@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from charnn.commands.signals import listening
 from charnn.data import prepare as preparation
 from charnn.evaluation.metrics import Score
-from charnn.signals import listening
 from charnn.training.checkpoint import load_newest
 from charnn.training.loop import Training
 from charnn.training.time_budget import Pace

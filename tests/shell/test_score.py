@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from charnn import heat
+from charnn.commands import heat
 from tests.shell.conftest import LAMP
 
 LINES = LAMP.splitlines()

@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charnn.commands.heat import LEVELS, UNKNOWN, painted, style_of
 from charnn.display.messages import visible
-from charnn.heat import LEVELS, UNKNOWN, painted, style_of
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
 

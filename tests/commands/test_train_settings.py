@@ -14,7 +14,7 @@ def choose(tmp_path, dataset):
 
     def resolve(given):
         asked = {"data": str(tmp_path / "d"), **given}
-        return settings.resolved(asked, tmp_path, Display(quiet=True))[1]
+        return train_settings.resolved(asked, tmp_path, Display(quiet=True))[1]
 
     return resolve
 

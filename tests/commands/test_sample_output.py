@@ -2,9 +2,9 @@
 
 import pytest
 
+from charnn.commands.sample_output import Novel, Style, whole, write_text
 from charnn.errors import StorageError
 from charnn.generation.generate import Piece, Sample
-from charnn.writing import Novel, Style, whole, write_text
 
 
 def events(*texts):
