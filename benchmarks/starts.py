@@ -18,7 +18,7 @@ from machine import print_table, spread, title
 from quality import prepared
 
 from charnn.data.dataset import Dataset, open_dataset
-from charnn.lab.reach import hold_open
+from charnn.lab.gradient_flow import hold_open
 from charnn.model.language_model import LanguageModel
 from charnn.model.layers import LONGEST_KEPT
 from charnn.training.presets import Facts, resolve

@@ -32,7 +32,7 @@ from charnn.errors import CharnnError, DataError
 from charnn.evaluation.baselines import LEARNT, kneser_ney_nats, unigram_nats, xz_bits
 from charnn.evaluation.evaluate import default_streams, evaluate_carried
 from charnn.evaluation.units import Units
-from charnn.lab import hidden_markov
+from charnn.lab import hmm
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, read_model
@@ -149,12 +149,12 @@ def n_gram_rungs(texts: Texts, tell: Tell) -> Iterator[Rung]:
 def hidden_rungs(texts: Texts, effort: Effort, seed: int, tell: Tell) -> Iterator[Rung]:
     """Hidden Markov models of several sizes."""
     for states in effort.states:
-        model = hidden_markov.random_model(states, texts.vocab_size, seed)
-        learning = hidden_markov.learnt(model, texts.train, seed)
+        model = hmm.random_model(states, texts.vocab_size, seed)
+        learning = hmm.learnt(model, texts.train, seed)
         for block, learner in enumerate(itertools.islice(learning, effort.blocks), 1):
             model = learner
             tell(f"hidden Markov model of {states} states: block {block} of {effort.blocks}")
-        cost = texts.bits_per_char(hidden_markov.nats(model, texts.train, texts.val))
+        cost = texts.bits_per_char(hmm.nats(model, texts.train, texts.val))
         keeps = f"one of {states} learnt states, {math.log2(states):.0f} bits"
         yield Rung("hmm", f"HMM of {states}", cost, keeps, states)
 

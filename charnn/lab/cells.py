@@ -28,7 +28,7 @@ from charnn.config import CellName, ModelConfig
 from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import evaluate_carried
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.trials import Book, embedded_book, new_training
+from charnn.lab.small_models import Book, embedded_book, new_training
 from charnn.model.model_file import tensor_shapes
 from charnn.model.numpy_model import Stepper
 from charnn.training.loop import Training, train

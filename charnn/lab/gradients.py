@@ -28,13 +28,20 @@ import torch
 from charnn.config import CellName, ModelConfig
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
-from charnn.lab import agreement, clipping, four_steps
-from charnn.lab.agreement import Agreement, of_four_steps, of_model
-from charnn.lab.clipping import Clipped
+from charnn.lab import gradient_check, gradient_clipping, worked_example
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.reach import NORM, factor, gradient_norms, hold_open, scale_recurrent, silence
+from charnn.lab.gradient_check import Agreement, of_four_steps, of_model
+from charnn.lab.gradient_clipping import Clipped
+from charnn.lab.gradient_flow import (
+    NORM,
+    factor,
+    gradient_norms,
+    hold_open,
+    scale_recurrent,
+    silence,
+)
+from charnn.lab.small_models import embedded_book
 from charnn.lab.trained_gradients import Subject, examined
-from charnn.lab.trials import embedded_book
 from charnn.model.language_model import LanguageModel
 
 GAINS = (0.5, 0.9, 1.1, 1.5, 2.0)
@@ -109,7 +116,10 @@ def run(subject: Subject | None, *, seed: int, quick: bool, tell: Tell) -> Findi
             reaches.append(reach_of(way, gain, effort, seed))
     tell(f"{effort.steps} steps with clipping, {effort.steps} without")
     book, width, count = embedded_book(), effort.hidden_size, effort.steps
-    clipped = [clipping.steps_of(book, limit, width, count, seed) for limit in (clipping.LIMIT, 0)]
+    clipped = [
+        gradient_clipping.steps_of(book, limit, width, count, seed)
+        for limit in (gradient_clipping.LIMIT, 0)
+    ]
     return judged(agreements, reaches, clipped)
 
 
@@ -122,7 +132,7 @@ def agreements_of(seed: int) -> list[Agreement]:
         of_model(f"{cell}, {layers} × {SMALL}", new_model(cell, SMALL, seed, layers), tokens, seed)
         for cell, layers in networks
     ]
-    case = four_steps.random_case(3, SQUARE, SQUARE, seed)
+    case = worked_example.random_case(3, SQUARE, SQUARE, seed)
     return [
         *found,
         of_four_steps("four steps, sigmoid outputs", case, seed),
@@ -161,10 +171,10 @@ def judged(
 ) -> Finding:
     """Tables, charts and verdict of what was measured."""
     checks = [
-        agreement.check_of(agreements[:-1]),
+        gradient_check.check_of(agreements[:-1]),
         _check_of_slip(agreements[-1]),
         *_checks_of_reaches({(r.way, r.gain): r.factor for r in reaches}),
-        clipping.check_of(*clipped),
+        gradient_clipping.check_of(*clipped),
     ]
     drawn = [("rnn", gain) for gain in GAINS] + [("lstm", GAINS[0]), ("lstm", GAINS[-1])]
     back: dict[str, Line] = {
@@ -177,9 +187,9 @@ def judged(
     }
     return Finding(
         tables=[
-            agreement.table_of(agreements),
+            gradient_check.table_of(agreements),
             _table_of_reaches(reaches),
-            clipping.table_of(clipped),
+            gradient_clipping.table_of(clipped),
         ],
         verdict=verdict_of(checks),
         held=all(check.held for check in checks),

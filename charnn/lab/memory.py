@@ -27,7 +27,7 @@ from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import Ids, evaluate_carried, evaluate_windows
 from charnn.evaluation.units import Units
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.trials import new_training
+from charnn.lab.small_models import new_training
 from charnn.training.loop import train
 
 BASE = 0.5  # P(Y_t = 1) where every X is 0

@@ -29,7 +29,7 @@ from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.evaluation.evaluate import Ids, default_streams, evaluate_carried, evaluate_windows
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.trials import Book, embedded_book, new_training
+from charnn.lab.small_models import Book, embedded_book, new_training
 from charnn.training.events import Step
 from charnn.training.loop import train
 

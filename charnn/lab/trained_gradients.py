@@ -16,9 +16,9 @@ from charnn.data.dataset import Tokens
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.errors import DataError
-from charnn.lab import agreement
+from charnn.lab import gradient_check
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.reach import NORM, factor, gradient_norms, spectral_norms
+from charnn.lab.gradient_flow import NORM, factor, gradient_norms, spectral_norms
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile
 
@@ -50,14 +50,18 @@ def examined(subject: Subject, seed: int, tell: Tell) -> Finding:
     model = with_weights(subject.model.config, subject.model.tensors).double()
     tell("gradients by hand, by autograd and by differences")
     read = pieces(subject.tokens, 2, min(READ, 2 * reach))
-    agreements = [agreement.of_model(subject.name, model, read, seed)]
+    agreements = [gradient_check.of_model(subject.name, model, read, seed)]
     tell(f"gradients back through {reach} tokens at {ROWS} places")
     norms = gradient_norms(model, pieces(subject.tokens, ROWS, 2 * reach), reach)
     gains = spectral_norms(model)
-    checks = [agreement.check_of(agreements), _check_of_norms(norms, gains)]
+    checks = [gradient_check.check_of(agreements), _check_of_norms(norms, gains)]
     lines: dict[str, Line] = {name: list(enumerate(some, 1)) for name, some in norms.items()}
     return Finding(
-        tables=[agreement.table_of(agreements), _table_of_gains(gains), _table_of_norms(norms)],
+        tables=[
+            gradient_check.table_of(agreements),
+            _table_of_gains(gains),
+            _table_of_norms(norms),
+        ],
         verdict=verdict_of(checks),
         held=all(check.held for check in checks),
         charts=[Lines(lines, subject.name, "k, tokens back", NORM, log_y=True)],

@@ -30,9 +30,9 @@ from charnn.data.samplers import Sampler
 from charnn.display import humanize
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
+from charnn.lab.autograd_graph import Held, operations
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.graphs import Held, operations
-from charnn.lab.trials import Book, embedded_book, new_training
+from charnn.lab.small_models import Book, embedded_book, new_training
 from charnn.model.language_model import LanguageModel, detach
 from charnn.model.loss import mean_nats
 from charnn.training.loop import Training, train

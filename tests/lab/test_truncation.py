@@ -10,7 +10,7 @@ import torch
 
 from charnn.data.samplers import SequentialSampler
 from charnn.lab import truncation
-from charnn.lab.graphs import Held, operations
+from charnn.lab.autograd_graph import Held, operations
 from charnn.lab.truncation import Cost, Effort, Likeness
 from charnn.model.loss import mean_nats
 

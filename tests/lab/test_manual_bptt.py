@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from charnn.config import ModelConfig
-from charnn.lab import agreement, by_hand, four_steps
-from charnn.lab.agreement import Agreement
+from charnn.lab import gradient_check, manual_bptt, worked_example
+from charnn.lab.gradient_check import Agreement
 from charnn.model.language_model import LanguageModel
 
 SEEDS = st.integers(0, 10_000)
@@ -59,7 +59,7 @@ def test_gradients_by_hand_are_those_of_autograd(case, seed) -> None:
     tensors = model.named_tensors()
     expected = torch.autograd.grad(loss, list(tensors.values()))
     with torch.no_grad():
-        found = by_hand.gradients(model.config.cell, tensors, ids, targets, state)
+        found = manual_bptt.gradients(model.config.cell, tensors, ids, targets, state)
 
     assert found.keys() == tensors.keys()
     for name, true in zip(tensors, expected, strict=True):
@@ -76,7 +76,7 @@ def test_they_are_those_of_small_differences_too(case, seed) -> None:
     model, tokens = case
     assume(smallest_gradient(model, tokens) > 1e-4)
     before = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
-    found = agreement.of_model("network", model, tokens, seed, places=60)
+    found = gradient_check.of_model("network", model, tokens, seed, places=60)
 
     assert found.autograd < 1e-10
     assert found.differences < 1e-5
@@ -89,8 +89,8 @@ def test_they_are_those_of_small_differences_too(case, seed) -> None:
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), SEEDS)
 def test_the_worked_case_is_right_for_all_dimensions(inputs, hidden, outputs, seed) -> None:
     """Four steps, term by term: where nothing is square, nothing but transposes fits."""
-    found = agreement.of_four_steps(
-        "case", four_steps.random_case(inputs, hidden, outputs, seed), 1
+    found = gradient_check.of_four_steps(
+        "case", worked_example.random_case(inputs, hidden, outputs, seed), 1
     )
 
     assert found.autograd < 1e-10
@@ -100,21 +100,21 @@ def test_the_worked_case_is_right_for_all_dimensions(inputs, hidden, outputs, se
 def test_the_slip_goes_unnoticed_with_numbers_alone() -> None:
     """It fails where outputs and state differ in number, and is wrong where they do not."""
     single, square, oblong = (
-        four_steps.random_case(2, hidden, outputs, seed=1)
+        worked_example.random_case(2, hidden, outputs, seed=1)
         for hidden, outputs in [(1, 1), (3, 3), (3, 2)]
     )
-    assert agreement.of_four_steps("numbers", single, 1, slipped=True).differences < 1e-5
-    found = agreement.of_four_steps("square", square, 1, slipped=True)
+    assert gradient_check.of_four_steps("numbers", single, 1, slipped=True).differences < 1e-5
+    found = gradient_check.of_four_steps("square", square, 1, slipped=True)
     assert min(found.autograd, found.differences) > 0.1
     with pytest.raises(RuntimeError, match="size"):
-        four_steps.gradients(oblong, slipped=True)
+        worked_example.gradients(oblong, slipped=True)
 
 
 @pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_a_gradient_that_is_wrong_is_found_out(make_model, monkeypatch, cell, name) -> None:
     """By both of the others: a hundredth too much in one tensor shows in the error."""
-    right = by_hand.backward
+    right = manual_bptt.backward
 
     def wrong(*arguments):
         gradients, inputs = right(*arguments)
@@ -122,19 +122,19 @@ def test_a_gradient_that_is_wrong_is_found_out(make_model, monkeypatch, cell, na
 
     monkeypatch.setattr(by_hand, "backward", wrong)
     tokens = torch.randint(11, (2, 6), generator=torch.Generator().manual_seed(1))
-    found = agreement.of_model("wrong", make_model(cell).double(), tokens, seed=1)
+    found = gradient_check.of_model("wrong", make_model(cell).double(), tokens, seed=1)
     assert found.autograd == pytest.approx(0.01)
     assert found.differences == pytest.approx(0.01, rel=1e-3)
-    assert not agreement.check_of([found]).held
+    assert not gradient_check.check_of([found]).held
 
 
 def test_the_check_takes_the_worst_of_all() -> None:
     """One error above the limit, in either column, and gradients by hand are not right."""
     good = Agreement("good", 10, 1e-15, 1e-8)
-    assert agreement.check_of([good, good]).held
+    assert gradient_check.check_of([good, good]).held
     for name in ("autograd", "differences"):
         bad = dataclasses.replace(good, **{name: 2e-5})
-        check = agreement.check_of([good, bad])
+        check = gradient_check.check_of([good, bad])
         assert not check.held
         assert "2e-05" in check.clause
-    assert agreement.table_of([good]).rows == [["good", "10", "1.0e-15", "1.0e-08"]]
+    assert gradient_check.table_of([good]).rows == [["good", "10", "1.0e-15", "1.0e-08"]]

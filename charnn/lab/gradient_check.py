@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charnn.lab import by_hand, four_steps
+from charnn.lab import manual_bptt, worked_example
 from charnn.lab.experiment import Check, Table
 from charnn.model.language_model import LanguageModel
 
@@ -45,24 +45,24 @@ def of_model(
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     with torch.no_grad():
-        found = by_hand.gradients(model.config.cell, tensors, ids, targets, state)
+        found = manual_bptt.gradients(model.config.cell, tensors, ids, targets, state)
     return _agreement(name, found, tensors, loss, seed, places)
 
 
 def of_four_steps(
-    name: str, case: four_steps.Case, seed: int, places: int = PLACES, *, slipped: bool = False
+    name: str, case: worked_example.Case, seed: int, places: int = PLACES, *, slipped: bool = False
 ) -> Agreement:
     """Of the worked case."""
     own = replace(case, **{n: getattr(case, n).clone().requires_grad_() for n in ("u", "w", "v")})
     weights = {"u": own.u, "w": own.w, "v": own.v}
     with torch.no_grad():
-        found = four_steps.gradients(own, slipped=slipped)
-    return _agreement(name, found, weights, lambda: four_steps.loss(own), seed, places)
+        found = worked_example.gradients(own, slipped=slipped)
+    return _agreement(name, found, weights, lambda: worked_example.loss(own), seed, places)
 
 
 def _agreement(
     name: str,
-    found: by_hand.Gradients,
+    found: manual_bptt.Gradients,
     tensors: Mapping[str, Tensor],
     loss: Callable[[], Tensor],
     seed: int,

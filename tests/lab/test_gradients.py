@@ -15,12 +15,12 @@ from charnn.config import PrepareConfig
 from charnn.data.dataset import open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.errors import DataError
-from charnn.lab import clipping, gradients, reach, trained_gradients
-from charnn.lab.agreement import Agreement
-from charnn.lab.clipping import Clipped
+from charnn.lab import gradient_clipping, gradient_flow, gradients, trained_gradients
+from charnn.lab.gradient_check import Agreement
+from charnn.lab.gradient_clipping import Clipped
 from charnn.lab.gradients import GAINS, WAYS, Effort, Reach
+from charnn.lab.small_models import embedded_book
 from charnn.lab.trained_gradients import Subject
-from charnn.lab.trials import embedded_book
 from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers import tokenizer
 from tests.tiny import random_tensors, tiny_config
@@ -38,12 +38,12 @@ def silent(line) -> None:
 def test_at_rest_a_gradient_is_multiplied_by_the_spectral_norm(gain, width, tokens, seed) -> None:
     """With every token: below 1 it vanishes, above 1 it explodes."""
     model = gradients.new_model("rnn", width, seed)
-    reach.scale_recurrent(model, gain)
-    reach.silence(model)
+    gradient_flow.scale_recurrent(model, gain)
+    gradient_flow.silence(model)
     text = torch.zeros(2, 2 * tokens + 1, dtype=torch.long)
-    norms = reach.gradient_norms(model, text, tokens)["h_0"]
+    norms = gradient_flow.gradient_norms(model, text, tokens)["h_0"]
 
-    assert reach.spectral_norms(model)["W_hh_0"] == pytest.approx(gain)
+    assert gradient_flow.spectral_norms(model)["W_hh_0"] == pytest.approx(gain)
     np.testing.assert_allclose(norms, norms[0] * gain ** np.arange(tokens), rtol=1e-5)
 
 
@@ -52,9 +52,9 @@ def test_at_rest_a_gradient_is_multiplied_by_the_spectral_norm(gain, width, toke
 def test_below_a_spectral_norm_of_1_it_vanishes_whatever_is_read(gain, width, seed) -> None:
     """No token further back is worth more than `gain` times the one after it, in no text."""
     model = gradients.new_model("rnn", width, seed)
-    reach.scale_recurrent(model, gain)
+    gradient_flow.scale_recurrent(model, gain)
     text = torch.randint(32, (1, 21))
-    norms = reach.gradient_norms(model, text, 10)["h_0"]
+    norms = gradient_flow.gradient_norms(model, text, 10)["h_0"]
     for after, before in itertools.pairwise(norms):
         assert before <= gain * after * (1 + 1e-6)  # orthogonal in float32
 
@@ -66,8 +66,8 @@ def test_norms_are_those_of_autograd_one_state_at_a_time(make_model, cell, layer
     model = make_model(cell, layers).double()
     tokens = torch.randint(11, (3, 10), generator=torch.Generator().manual_seed(4))
     inputs, last = tokens[:, :-1], tokens[:, -1]
-    found = reach.gradient_norms(model, tokens, 4)
-    assert list(found) == reach.state_names(model)
+    found = gradient_flow.gradient_norms(model, tokens, 4)
+    assert list(found) == gradient_flow.state_names(model)
     for k in (1, 2, 4):
         with torch.no_grad():
             _, state = model(inputs[:, : 9 - k], model.initial_state(3))
@@ -81,10 +81,10 @@ def test_norms_are_those_of_autograd_one_state_at_a_time(make_model, cell, layer
 
 def test_the_factor_is_that_of_the_second_half() -> None:
     """The mean multiplier; none where a gradient is gone altogether."""
-    assert reach.factor([9.0, 7.0, 8.0, 4.0, 2.0, 1.0]) == pytest.approx(0.5)
-    assert reach.factor([4.0, 2.0]) == pytest.approx(0.5)
-    assert reach.factor([1.0, 0.5, 0.0]) == 0
-    assert reach.factor([1.0]) == 0
+    assert gradient_flow.factor([9.0, 7.0, 8.0, 4.0, 2.0, 1.0]) == pytest.approx(0.5)
+    assert gradient_flow.factor([4.0, 2.0]) == pytest.approx(0.5)
+    assert gradient_flow.factor([1.0, 0.5, 0.0]) == 0
+    assert gradient_flow.factor([1.0]) == 0
 
 
 @pytest.mark.parametrize(("cell", "gains"), [("lstm", (0.0,)), ("gru", (0.5, 2.0))])
@@ -92,21 +92,23 @@ def test_gates_held_open_hand_a_gradient_on(cell, gains) -> None:
     """All of it: c of an LSTM, but for what passes through W_hh beside it, and h of a GRU."""
     for gain in gains:
         model = gradients.new_model(cell, 16, seed=1)
-        reach.scale_recurrent(model, gain)
-        reach.hold_open(model, 20.0)
-        reach.silence(model)
-        norms = reach.gradient_norms(model, torch.zeros(1, 41, dtype=torch.long), 20)
-        assert reach.factor(norms["c_0" if cell == "lstm" else "h_0"]) == pytest.approx(1, abs=1e-6)
+        gradient_flow.scale_recurrent(model, gain)
+        gradient_flow.hold_open(model, 20.0)
+        gradient_flow.silence(model)
+        norms = gradient_flow.gradient_norms(model, torch.zeros(1, 41, dtype=torch.long), 20)
+        assert gradient_flow.factor(norms["c_0" if cell == "lstm" else "h_0"]) == pytest.approx(
+            1, abs=1e-6
+        )
 
 
 def test_clipping_bounds_a_step() -> None:
     """By lr · limit; without it a step is lr times a gradient that is large."""
     book = embedded_book()
-    clipped, free = (clipping.steps_of(book, limit, 24, 3, seed=1) for limit in (1.0, 0.0))
-    assert clipped.step <= clipping.LR * 1.001
+    clipped, free = (gradient_clipping.steps_of(book, limit, 24, 3, seed=1) for limit in (1.0, 0.0))
+    assert clipped.step <= gradient_clipping.LR * 1.001
     assert clipped.norm > 1
-    assert free.step == pytest.approx(clipping.LR * free.norm, rel=1e-3)
-    assert free.step > clipping.LR
+    assert free.step == pytest.approx(gradient_clipping.LR * free.norm, rel=1e-3)
+    assert free.step > gradient_clipping.LR
 
 
 def measured(**changes):

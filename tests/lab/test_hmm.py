@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charnn.lab import hidden_markov
-from charnn.lab.hidden_markov import HiddenMarkov, expected_counts, forward, learnt, likeliest, nats
+from charnn.lab import hmm
+from charnn.lab.hmm import HiddenMarkov, expected_counts, forward, learnt, likeliest, nats
 
 SIZES = st.tuples(st.integers(1, 3), st.integers(2, 4), st.integers(1, 4), st.integers(1, 5))
 SEEDS = st.integers(0, 10_000)
@@ -19,7 +19,7 @@ def case(sizes, seed):
     """A random model, and random texts (B, T)."""
     states, vocab_size, texts, length = sizes
     ids = np.random.default_rng(seed).integers(vocab_size, size=(texts, length))
-    return hidden_markov.random_model(states, vocab_size, seed), ids
+    return hmm.random_model(states, vocab_size, seed), ids
 
 
 def paths(model, text):
@@ -102,7 +102,7 @@ def test_what_a_hidden_markov_model_wrote_is_learnt() -> None:
     train, held_out = text[:24_000], text[24_000:]
 
     def cost(states) -> float:
-        start = hidden_markov.random_model(states, 3, seed=1)
+        start = hmm.random_model(states, 3, seed=1)
         *_, model = itertools.islice(learnt(start, train, seed=1), 150)
         return nats(model, train, held_out).mean()
 
@@ -113,7 +113,7 @@ def test_what_a_hidden_markov_model_wrote_is_learnt() -> None:
 
 def test_parallel_streams_cost_what_a_single_one_does() -> None:
     """A state is soon known from what was read; every token is scored once, in order."""
-    model = hidden_markov.random_model(4, 5, seed=2)
+    model = hmm.random_model(4, 5, seed=2)
     text = sampled(model, 3001, seed=4)
     single = nats(model, text[:500], text[500:], streams=1)
     assert len(single) == 2501
@@ -126,7 +126,7 @@ def test_parallel_streams_cost_what_a_single_one_does() -> None:
 def test_short_texts_are_learnt_as_well(length) -> None:
     """Shorter than a piece, or just longer; tokens that were never seen remain possible."""
     text = np.zeros(length, np.uint8)
-    *_, model = itertools.islice(learnt(hidden_markov.random_model(3, 4, 1), text, seed=1), 5)
+    *_, model = itertools.islice(learnt(hmm.random_model(3, 4, 1), text, seed=1), 5)
     cost = nats(model, text, np.array([0, 3]))
     assert cost[0] < cost[1] < math.inf
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.data.samplers import IGNORE
-from charnn.lab import samplers, trials
+from charnn.lab import samplers, small_models
 from charnn.lab.samplers import RANDOM, SEQUENTIAL, SHUFFLED, Effort, Trial
 
 TINY = Effort(hidden_size=16, epochs=1.0)
@@ -31,15 +31,15 @@ def test_a_shuffled_text_has_all_windows_and_what_follows_each_token(count, wind
     assert (np.diff(inputs[:-1])[inside] == 1).all()
 
 
-def small_book() -> trials.Book:
+def small_book() -> small_models.Book:
     """The beginning of the embedded book."""
-    book = trials.embedded_book()
+    book = small_models.embedded_book()
     return dataclasses.replace(book, train=book.train[:30_000], val=book.val[:3000])
 
 
 def test_the_embedded_book_is_split_without_a_gap() -> None:
     """Nine tenths to learn from; every token has a worth, and the start token is a newline."""
-    book = trials.embedded_book()
+    book = small_models.embedded_book()
     assert len(book.val) == pytest.approx(len(book.train) / 9, rel=0.01)
     assert book.train.max() < book.vocab_size == len(book.units.chars)
     assert book.units.bytes[book.start_token] == 1

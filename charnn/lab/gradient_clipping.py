@@ -12,8 +12,8 @@ from torch import Tensor
 
 from charnn.errors import DivergedError
 from charnn.lab.experiment import Check, Table
-from charnn.lab.reach import scale_recurrent
-from charnn.lab.trials import Book, new_training
+from charnn.lab.gradient_flow import scale_recurrent
+from charnn.lab.small_models import Book, new_training
 from charnn.model.language_model import LanguageModel
 from charnn.training.events import Step
 from charnn.training.loop import train
