@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from charnn import escapes
+from charnn import escape
 from charnn.errors import DataError, StorageError
 
 TEMPORARY = ".tmp-"  # prefix of everything unfinished; ignored by readers, removed by writers
@@ -246,7 +246,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
     are escaped, whose value stays the same.
     """
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    return escapes.escaped(text)
+    return escape.escaped(text)
 
 
 def _finite(value: Any) -> Any:
