@@ -90,7 +90,7 @@ class Card(_Closed):
 
 def corpora_folder() -> Path:
     """Where the cards are: inside the package in a wheel, beside it in a source checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).resolve().parents[1]
     inside = package / "corpora"
     return inside if inside.is_dir() else package.parent / "corpora"
 

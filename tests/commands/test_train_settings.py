@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from charnn.commands import settings
+from charnn.commands import train_settings
 from charnn.display.messages import Display
 from charnn.model import device as devices
 

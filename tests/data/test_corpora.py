@@ -102,7 +102,7 @@ def test_corpora_are_found_in_a_checkout_and_in_a_wheel(
     """Beside the package in a checkout, inside it where it was installed."""
     assert (corpora_folder() / f"{DEFAULT_CORPUS}.yaml").is_file()
     (tmp_path / "charnn").mkdir()
-    monkeypatch.setattr(room, "__file__", str(tmp_path / "charnn" / "catalogue.py"))
+    monkeypatch.setattr(room, "__file__", str(tmp_path / "charnn" / "data" / "corpora.py"))
     assert corpora_folder() == tmp_path / "corpora"
     (tmp_path / "charnn" / "corpora").mkdir()
     assert corpora_folder() == tmp_path / "charnn" / "corpora"

@@ -24,7 +24,7 @@ FINDING = Finding(
     charts=[Lines({"a": [(1, 2.0), (2, 1.0)]})],
     data={"losses": [2.0, float("nan")]},
 )
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = typer.main.get_command(cli.app).commands["lab"].commands
 
 

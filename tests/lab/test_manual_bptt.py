@@ -120,7 +120,7 @@ def test_a_gradient_that_is_wrong_is_found_out(make_model, monkeypatch, cell, na
         gradients, inputs = right(*arguments)
         return {**gradients, name: gradients[name] * 1.01}, inputs
 
-    monkeypatch.setattr(by_hand, "backward", wrong)
+    monkeypatch.setattr(manual_bptt, "backward", wrong)
     tokens = torch.randint(11, (2, 6), generator=torch.Generator().manual_seed(1))
     found = gradient_check.of_model("wrong", make_model(cell).double(), tokens, seed=1)
     assert found.autograd == pytest.approx(0.01)
