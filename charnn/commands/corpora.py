@@ -10,7 +10,7 @@ def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
     from charnn.data.corpora import Catalogue
     from charnn.display.messages import table
     from charnn.display.stdout import Output
-    from charnn.storage.files import to_json
+    from charnn.storage.jsonio import to_json
 
     catalogue = Catalogue()
     rows: list[dict[str, Any]] = [

@@ -185,7 +185,7 @@ def _score_dynamic(
 def _report(result: dict[str, "str | float"], *, json: bool) -> None:
     from charnn.display.messages import visible
     from charnn.display.stdout import Output
-    from charnn.storage.files import to_json
+    from charnn.storage.jsonio import to_json
 
     output = Output()
     if json:

@@ -24,7 +24,7 @@ def info(
 ) -> int:
     """Say what a dataset, a run or a model file is: sizes, vocabulary, settings, figures."""
     from charnn.display.stdout import Output
-    from charnn.storage.files import to_json
+    from charnn.storage.jsonio import to_json
 
     found = _find(path, workspace.data_dir(data_dir), workspace.runs_dir(runs_dir))
     description = _describe_dataset(found) if found.is_dir() else _describe_model(found)

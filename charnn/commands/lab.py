@@ -140,7 +140,7 @@ def _report(name: str, finding: "Finding", path: Path, manner: Manner) -> None:
 
     from charnn.display.stdout import Output
     from charnn.lab.experiment import as_text
-    from charnn.storage.files import to_json
+    from charnn.storage.jsonio import to_json
 
     output = Output()
     if manner.json:

@@ -61,7 +61,7 @@ def prepare(
     from charnn.data.corpora import DEFAULT_CORPUS
     from charnn.display.messages import Display
     from charnn.storage import workspace
-    from charnn.storage.files import make_folder
+    from charnn.storage.atomic import make_folder
     from charnn.storage.lock import Lock
 
     display = Display(quiet=quiet)
@@ -150,7 +150,7 @@ def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
     )
     if json:
         from charnn.display.stdout import Output
-        from charnn.storage.files import to_json
+        from charnn.storage.jsonio import to_json
 
         result = {"dataset": prepared.folder.name, "folder": str(prepared.folder), **meta}
         output = Output()

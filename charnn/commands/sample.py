@@ -234,7 +234,7 @@ def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> 
             display.hint("reading the prompt from the terminal; end with Ctrl-D")
         data = read_stdin()
     else:
-        from charnn.storage.files import read_bytes
+        from charnn.storage.atomic import read_bytes
 
         data = read_bytes(Path(prompt_file))
     return data.decode("utf-8", "surrogateescape")

@@ -13,7 +13,7 @@ from charnn.display.messages import visible
 from charnn.display.stdout import Output
 from charnn.errors import CharnnError
 from charnn.generation.generate import Piece, Sample
-from charnn.storage.files import to_json
+from charnn.storage.jsonio import to_json
 
 PATIENCE = 0.2  # seconds that text waits for more, where nobody looks at every token
 

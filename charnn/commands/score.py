@@ -131,7 +131,7 @@ def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[lis
 @contextlib.contextmanager
 def _opened(name: str, display: "Display") -> Iterator[int]:
     from charnn.errors import StorageError
-    from charnn.storage.files import storage_errors
+    from charnn.storage.atomic import storage_errors
 
     if name == STDIN:
         if sys.stdin is None:

@@ -12,7 +12,7 @@ from charnn.display.messages import visible
 from charnn.evaluation.metrics import NATS_PER_BIT, Score
 from charnn.evaluation.suffix_array import TextIndex
 from charnn.evaluation.surprisal import Scored, Scorer
-from charnn.storage import files
+from charnn.storage import jsonio
 
 BEGINNING = 256  # characters that stand for a long text scored as a whole
 LONGEST_TEXT = 1 << 20  # bytes of a line that are put out; all of it is scored
@@ -58,7 +58,7 @@ class Layout:
     def rendered(self, row: Row) -> bytes:
         """The output for a row, line ends and all."""
         if self.json:
-            return f"{files.to_json(as_dict(row, per_token=self.per_token))}\n".encode()
+            return f"{jsonio.to_json(as_dict(row, per_token=self.per_token))}\n".encode()
         if self.per_token:
             return "".join(
                 f"{row.number}\t{number(token.bits)}\t{shown(token.text)}\n" for token in row.tokens

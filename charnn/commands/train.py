@@ -212,7 +212,7 @@ def _tell_notes(session: "Session", display: "Display") -> None:
 def _report(result: "Result", session: "Session", display: "Display", *, json: bool) -> None:
     """The outcome: figures, what they are worth, and a taste of the text."""
     from charnn.display.stdout import Output
-    from charnn.storage.files import to_json
+    from charnn.storage.jsonio import to_json
 
     if json:
         values = dataclasses.asdict(result)

@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from charnn.data.download import download, safe_url
 from charnn.errors import DataError, StorageError
-from charnn.storage import files
+from charnn.storage import atomic
 
 DEFAULT_CORPUS = "lamplighter"
 CACHE_VARIABLE = "CHARNN_CACHE_DIR"
@@ -122,7 +122,7 @@ class Catalogue:
         """Bytes of an embedded text, or of what is downloaded; None where the card is silent."""
         card = self.cards[name]
         if card.file is not None:
-            with files.storage_errors("read", self.folder / card.file):
+            with atomic.storage_errors("read", self.folder / card.file):
                 return (self.folder / card.file).stat().st_size
         total = 0
         for item in card.downloads:
@@ -145,7 +145,7 @@ class Catalogue:
         """
         card = self.cards[name]
         if card.file is not None:
-            return {"train": files.read_bytes(self.folder / card.file)}
+            return {"train": atomic.read_bytes(self.folder / card.file)}
         texts: dict[Split, bytes] = {}
         total = self.size(name) or 0
         done = 0
@@ -180,7 +180,7 @@ def _kept(path: Path, item: Download) -> bytes | None:
     with contextlib.suppress(OSError):
         if path.stat().st_size == item.bytes:
             data = path.read_bytes()
-            if files.sha256(data) == item.sha256:
+            if atomic.sha256(data) == item.sha256:
                 return data
     return None
 
@@ -192,7 +192,7 @@ def _report(progress: Progress | None, before: int, total: int, done: int) -> No
 
 def _read_card(path: Path) -> Card:
     try:
-        card = Card.model_validate(yaml.safe_load(files.read_bytes(path)))
+        card = Card.model_validate(yaml.safe_load(atomic.read_bytes(path)))
     except (yaml.YAMLError, ValidationError) as error:
         raise DataError(f"{path} is not a corpus card: {error}") from None
     if card.name != path.stem:
@@ -251,9 +251,9 @@ def _unpinned(card: Card, item: Download, file: str) -> StorageError:
 
 def _save(path: Path, data: bytes) -> None:
     try:
-        with files.storage_errors("create", path.parent):
+        with atomic.storage_errors("create", path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_file(path, data)
+        atomic.write_file(path, data)
     except StorageError as error:
         hint = f"set {CACHE_VARIABLE} to a folder that can be written and has room"
         raise StorageError(error.message, hint) from error

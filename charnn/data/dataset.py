@@ -15,7 +15,7 @@ import numpy.typing as npt
 from charnn.config import PrepareConfig
 from charnn.data.splits import SPLITS, Text
 from charnn.errors import DataError, StorageError, UsageError
-from charnn.storage import files
+from charnn.storage import atomic, jsonio
 from charnn.storage.workspace import META_FILE
 from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
@@ -81,14 +81,14 @@ def write_dataset(
         "tokenizer": {
             "kind": tokenizer.kind,
             "vocab_size": tokenizer.vocab_size,
-            "sha256": files.sha256(tokenizer_json),
+            "sha256": atomic.sha256(tokenizer_json),
         },
         "start_token": _start_token(ids["train"], tokenizer),
         "splits": {name: _described(splits[name], ids[name], tokenizer) for name in splits},
         "sources": sources,
         "policies": config.model_dump(mode="json"),
     }
-    manifest = (files.to_json(meta, indent=2) + "\n").encode()
+    manifest = (jsonio.to_json(meta, indent=2) + "\n").encode()
     if folder.exists() and _is_same(folder, manifest):
         return meta, True
     _refuse_foreign(folder)
@@ -96,12 +96,12 @@ def write_dataset(
         raise UsageError(
             f"{folder} exists already and would change", "give another --name, or --force"
         )
-    files.make_folder(folder.parent)
-    with files.new_folder(folder, replace=replace) as new:
+    atomic.make_folder(folder.parent)
+    with atomic.new_folder(folder, replace=replace) as new:
         for name, tokens in ids.items():
-            files.write_new(new / f"{name}.bin", tokens.data)
-        files.write_new(new / TOKENIZER_FILE, tokenizer_json)
-        files.write_new(new / META_FILE, manifest)
+            atomic.write_new(new / f"{name}.bin", tokens.data)
+        atomic.write_new(new / TOKENIZER_FILE, tokenizer_json)
+        atomic.write_new(new / META_FILE, manifest)
     return meta, False
 
 
@@ -122,7 +122,7 @@ def _refuse_foreign(folder: Path) -> None:
     """Nothing makes way for a dataset but another: a folder of that name may hold the texts."""
     hint = "give another --name"
     if folder.is_dir():
-        files.refuse_foreign(folder, OWN, hint)
+        atomic.refuse_foreign(folder, OWN, hint)
     elif folder.exists():
         raise StorageError(f"{folder} is a file, not a dataset", hint)
 
@@ -132,7 +132,7 @@ def _described(text: Text, ids: Tokens, tokenizer: Tokenizer) -> dict[str, Any]:
         "tokens": len(ids),
         "chars": _count_chars(text),
         "bytes": len(text) if isinstance(text, bytes) or text.isascii() else len(_utf8(text)),
-        "sha256": files.sha256(ids.data.cast("B")),
+        "sha256": atomic.sha256(ids.data.cast("B")),
         "unknown": _count_unknown(ids, tokenizer.unk_id),
     }
 
@@ -156,8 +156,8 @@ def _count_unknown(ids: Tokens, unk_id: int | None) -> int:
 
 def _in_parts(array: Tokens) -> Iterator[Tokens]:
     """An array a part at a time, so that what is computed from it takes little memory."""
-    for start in range(0, len(array), files.CHUNK):
-        yield array[start : start + files.CHUNK]
+    for start in range(0, len(array), atomic.CHUNK):
+        yield array[start : start + atomic.CHUNK]
 
 
 def _start_token(train: Tokens, tokenizer: Tokenizer) -> int:
@@ -187,7 +187,7 @@ def open_dataset(folder: Path) -> Dataset:
     Raises StorageError if it cannot be read, DataError if it is damaged.
     """
     meta = read_meta(folder)
-    tokenizer_json = files.read_bytes(folder / TOKENIZER_FILE)
+    tokenizer_json = atomic.read_bytes(folder / TOKENIZER_FILE)
     try:
         _check_hash(folder / TOKENIZER_FILE, tokenizer_json, meta["tokenizer"]["sha256"])
         tokenizer = load_tokenizer(tokenizer_json.decode("utf-8", "replace"))
@@ -251,7 +251,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     path = folder / META_FILE
     if not path.is_file():
         raise StorageError(f"{folder} is not a dataset: it has no {META_FILE}", "charnn prepare")
-    meta = files.parse_json_object(files.read_bytes(path), str(path))
+    meta = jsonio.parse_json_object(atomic.read_bytes(path), str(path))
     if meta.get("format_version") != FORMAT_VERSION:
         raise DataError(
             f"{path} has format version {meta.get('format_version')!r}; "
@@ -267,14 +267,14 @@ def fingerprint(meta: Mapping[str, Any]) -> str:
     parts += [
         f"{name}:{meta['splits'][name]['sha256']}" for name in SPLITS if name in meta["splits"]
     ]
-    return files.sha256("\n".join(parts).encode())
+    return atomic.sha256("\n".join(parts).encode())
 
 
 def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) -> Tokens:
     for count in COUNTS:
         if type(described[count]) is not int or described[count] < 0:
             raise _damaged(path.with_name(META_FILE), f"{count} of {path.stem} is no count")
-    data = files.read_bytes(path)
+    data = atomic.read_bytes(path)
     expected = described["tokens"] * tokenizer.dtype.itemsize
     if len(data) != expected:
         raise _damaged(path, f"it has {len(data):,} bytes, the manifest says {expected:,}")
@@ -286,7 +286,7 @@ def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) 
 
 
 def _check_hash(path: Path, data: bytes, expected: str) -> None:
-    if files.sha256(data) != expected:
+    if atomic.sha256(data) != expected:
         raise _damaged(path, "it is not what was prepared (SHA-256 differs)")
 
 

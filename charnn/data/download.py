@@ -13,7 +13,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from charnn.errors import StorageError
-from charnn.storage import files
+from charnn.storage import atomic
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16
@@ -62,7 +62,7 @@ def _download_from(url: str, size: int, sha256: str, report: Callable[[int], Non
         data = _read_at_most(response, size, report)
     if len(data) != size:
         raise ValueError(f"it ended after {len(data):,} of {size:,} bytes")
-    if files.sha256(data) != sha256:
+    if atomic.sha256(data) != sha256:
         raise ValueError("it is not the file that was expected (SHA-256 differs)")
     return data
 

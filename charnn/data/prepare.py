@@ -15,7 +15,7 @@ from charnn.data.dataset import write_dataset
 from charnn.data.sources import STDIN, Source, is_stream
 from charnn.data.splits import SPLITS, Text, ended, split_records, split_text
 from charnn.errors import DataError, StorageError, UsageError
-from charnn.storage import files
+from charnn.storage import atomic
 from charnn.storage.workspace import MODEL_FILE, fit_name
 from charnn.tokenizers.tokenizer import Tokenizer, build
 from charnn.tokenizers.tokenizer_json import load_tokenizer
@@ -88,7 +88,7 @@ def _read_tokenizer(path: Path) -> Tokenizer:
 
         return read_model(path).tokenizer
     try:
-        return load_tokenizer(files.read_bytes(path).decode("utf-8", "replace"))
+        return load_tokenizer(atomic.read_bytes(path).decode("utf-8", "replace"))
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from None
 

@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal
 
 from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress, Split
 from charnn.errors import DataError, StorageError
-from charnn.storage import files
+from charnn.storage import atomic
 
 STDIN = "-"
 MAX_UNPACKED = 1 << 30  # bytes that a gzip file may grow to
@@ -95,7 +95,7 @@ def read_sources(
     notes: list[str] = []
     places = [] if arguments else [_Place(DEFAULT_CORPUS, DEFAULT_CORPUS, "corpus")]
     for argument in arguments:
-        with files.storage_errors("read", Path(argument)):
+        with atomic.storage_errors("read", Path(argument)):
             places += _find(argument, catalogue, notes)
     once = {place.identity: place for place in sorted(places, reverse=True)}  # the first name stays
     sources = [
@@ -190,7 +190,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _looks_like_text(path: Path) -> bool:
-    with files.storage_errors("read", path), path.open("rb") as file:
+    with atomic.storage_errors("read", path), path.open("rb") as file:
         head = file.read(SNIFFED)
     if head.startswith(GZIP_MAGIC):
         try:
@@ -206,13 +206,13 @@ def _read(
     if place.kind == "corpus":
         texts = catalogue.fetch(place.key, progress)
         return [
-            Source(place.name, text, files.sha256(text), split) for split, text in texts.items()
+            Source(place.name, text, atomic.sha256(text), split) for split, text in texts.items()
         ]
-    data = read_stdin(stdin) if place.kind == "stdin" else files.read_bytes(Path(place.key))
+    data = read_stdin(stdin) if place.kind == "stdin" else atomic.read_bytes(Path(place.key))
     name = os.fsencode(place.name).decode("utf-8", "replace")  # file names are bytes, ours text
     if data.startswith(GZIP_MAGIC) or name.endswith(".gz"):
         data = _gunzip(data, name)
-    return [Source(name, data, files.sha256(data))]
+    return [Source(name, data, atomic.sha256(data))]
 
 
 def read_stdin(stdin: BinaryIO | None = None) -> bytes:
@@ -220,7 +220,7 @@ def read_stdin(stdin: BinaryIO | None = None) -> bytes:
     stream = stdin or _standard_input()
     if stream is None:
         raise StorageError("standard input is closed", "give a file, or pipe text into charnn")
-    with files.storage_errors("read", Path("standard input")):
+    with atomic.storage_errors("read", Path("standard input")):
         return stream.read()
 
 
@@ -232,7 +232,7 @@ def _gunzip(packed: bytes, name: str) -> bytes:
     unpacked = io.BytesIO()
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-            while chunk := file.read(files.CHUNK):
+            while chunk := file.read(atomic.CHUNK):
                 unpacked.write(chunk)
                 if unpacked.tell() > MAX_UNPACKED:
                     raise DataError(

@@ -17,7 +17,7 @@ from charnn.display import humanize
 from charnn.display.learning_curves import Curve, Line, XName, finite, x_limits, x_unit, y_limits
 from charnn.display.messages import visible
 from charnn.errors import UsageError
-from charnn.storage import files
+from charnn.storage import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -217,7 +217,7 @@ def picture(path: Path, size: tuple[float, float] = SIZE) -> Iterator["Figure"]:
         format_name = path.suffix.lower().removeprefix(".")
         metadata: dict[str, Any] = {"Date": None} if format_name == "svg" else {"Software": None}
         figure.savefig(picture, format=format_name, metadata=metadata)
-    files.write_file(path, picture.getbuffer())
+    atomic.write_file(path, picture.getbuffer())
 
 
 def _fonts() -> list[str]:

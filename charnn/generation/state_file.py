@@ -15,7 +15,7 @@ from charnn.generation.logit_filters import RECENT
 from charnn.model.numpy_cells import Floats
 from charnn.model.numpy_model import Network, State
 from charnn.storage import safetensors_file
-from charnn.storage.files import write_file
+from charnn.storage.atomic import write_file
 from charnn.storage.safetensors_file import Packed, damaged
 
 FORMAT = "charnn-state"

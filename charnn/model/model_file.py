@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from charnn.config import ModelConfig, validate
 from charnn.errors import DataError, UsageError
-from charnn.storage import files, safetensors_file
+from charnn.storage import atomic, jsonio, safetensors_file
 from charnn.storage.safetensors_file import Packed, damaged
 from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
@@ -88,7 +88,7 @@ def textbook_names(name: str, cell: str) -> str:
 
 def write_model(path: Path, model: ModelFile) -> None:
     """Write the model to `path` in one step. Raises StorageError."""
-    files.write_file(path, model_bytes(model))
+    atomic.write_file(path, model_bytes(model))
 
 
 def model_bytes(model: ModelFile) -> bytes:
@@ -101,8 +101,8 @@ def model_bytes(model: ModelFile) -> bytes:
         "start_token": str(model.start_token),
         "records": json.dumps(model.records),
         "fingerprint": model.fingerprint,
-        "metrics": files.to_json(dict(model.metrics)),
-        "training": files.to_json(dict(model.training)),
+        "metrics": jsonio.to_json(dict(model.metrics)),
+        "training": jsonio.to_json(dict(model.training)),
     }
     return safetensors_file.pack(model.tensors, strings)
 
@@ -124,14 +124,14 @@ def read_model(path: Path) -> ModelFile:
         tensors=_tensors(packed),
         fingerprint=header.get("fingerprint", ""),
         records=header.get("records") == "true",
-        metrics=files.parse_json_object(header.get("metrics", "{}"), f"{path}: metrics"),
-        training=files.parse_json_object(header.get("training", "{}"), f"{path}: training"),
+        metrics=jsonio.parse_json_object(header.get("metrics", "{}"), f"{path}: metrics"),
+        training=jsonio.parse_json_object(header.get("training", "{}"), f"{path}: training"),
         sha256=packed.digest,
     )
 
 
 def _config(header: dict[str, str], path: Path) -> ModelConfig:
-    values = files.parse_json_object(header.get("config", ""), f"{path}: config")
+    values = jsonio.parse_json_object(header.get("config", ""), f"{path}: config")
     try:
         return validate(ModelConfig, values, f"{path}: config")
     except UsageError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from charnn.errors import BusyError
-from charnn.storage.files import storage_errors, unless_unsupported
+from charnn.storage.atomic import storage_errors, unless_unsupported
 
 LOCK_FILE = ".lock"
 

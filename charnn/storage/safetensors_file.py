@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.errors import DataError
-from charnn.storage import files
+from charnn.storage import atomic, jsonio
 
 MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
 LENGTH_PREFIX = 8  # bytes of little-endian header length at the start of the file
@@ -34,7 +34,7 @@ def pack(tensors: Mapping[str, Array], strings: Mapping[str, str]) -> bytes:
 
     body = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     start = data_start(body)
-    all_strings = {**strings, "sha256": files.sha256(memoryview(body)[start:])}
+    all_strings = {**strings, "sha256": atomic.sha256(memoryview(body)[start:])}
     # The library would write these strings in a random order.
     header = {"__metadata__": all_strings, **json.loads(body[LENGTH_PREFIX:start])}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
@@ -81,7 +81,7 @@ class Packed:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all bytes behind the header."""
-        return files.sha256(memoryview(self.data)[data_start(self.data) :])
+        return atomic.sha256(memoryview(self.data)[data_start(self.data) :])
 
 
 def unpack(path: Path, kind: str, version: int, writer: str) -> Packed:
@@ -90,12 +90,12 @@ def unpack(path: Path, kind: str, version: int, writer: str) -> Packed:
     Raises DataError for a file that is damaged or of another kind, StorageError if it cannot be
     read.
     """
-    data = files.read_bytes(path)
+    data = atomic.read_bytes(path)
     _refuse_pickle(data, path)
     length = int.from_bytes(data[:LENGTH_PREFIX], "little")
     if len(data) < LENGTH_PREFIX or length > min(len(data) - LENGTH_PREFIX, MAX_HEADER):
         raise damaged(path, "its header is cut short or it is no safetensors file")
-    entries = files.parse_json_object(data[LENGTH_PREFIX : LENGTH_PREFIX + length], str(path))
+    entries = jsonio.parse_json_object(data[LENGTH_PREFIX : LENGTH_PREFIX + length], str(path))
     strings = entries.pop("__metadata__", None)
     if not isinstance(strings, dict) or strings.get(FORMAT) != kind:
         raise DataError(f"{path} was not written by {writer}", f"give a file that {writer} wrote")

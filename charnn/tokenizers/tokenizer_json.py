@@ -10,7 +10,7 @@ from typing import Any
 
 from charnn.config import LONGEST_PATTERN
 from charnn.errors import DataError, UsageError
-from charnn.storage import files
+from charnn.storage import jsonio
 from charnn.tokenizers.bpe import from_alphabet, to_alphabet
 from charnn.tokenizers.tokenizer import BYTES, REPLACEMENT, Tokenizer
 from charnn.tokenizers.words import compiled
@@ -56,7 +56,7 @@ def dump_tokenizer(tokenizer: Tokenizer) -> str:
 
 def load_tokenizer(text: str) -> Tokenizer:
     """The tokenizer in a JSON text. Raises DataError for what `dump_tokenizer` never writes."""
-    document = files.parse_json_object(text, NAME)
+    document = jsonio.parse_json_object(text, NAME)
     kind = _kind(document)
     pattern = _pattern(document) if kind == "word" else ""
     model = document["model"]

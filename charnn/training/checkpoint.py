@@ -8,7 +8,7 @@ Never knows: the loop, the terminal.
 from pathlib import Path
 
 from charnn.errors import DataError
-from charnn.storage import files
+from charnn.storage import atomic, jsonio
 from charnn.training.loop import Training
 from charnn.training.snapshot import TrainingState, capture, read_counters, refuse_diverged
 
@@ -31,19 +31,19 @@ def save_checkpoint(training: Training, run: Path, fingerprint: str) -> Path:
     refuse_diverged(state)
     contents = {
         TENSORS_FILE: save(dict(state.tensors)),
-        STATE_FILE: files.to_json(state.counters.model_dump(mode="json"), indent=2).encode(),
+        STATE_FILE: jsonio.to_json(state.counters.model_dump(mode="json"), indent=2).encode(),
     }
     manifest = {
-        name: {"bytes": len(data), "sha256": files.sha256(data)} for name, data in contents.items()
+        name: {"bytes": len(data), "sha256": atomic.sha256(data)} for name, data in contents.items()
     }
-    contents[MANIFEST_FILE] = files.to_json(manifest, indent=2).encode()
+    contents[MANIFEST_FILE] = jsonio.to_json(manifest, indent=2).encode()
     folder = run / CHECKPOINTS / f"step-{training.step:08d}"
-    with files.storage_errors("write", folder):
+    with atomic.storage_errors("write", folder):
         folder.parent.mkdir(exist_ok=True)  # but not the run, should that have been moved away
-        files.clean_up(folder.parent)
-        with files.new_folder(folder, replace=True) as new:
+        atomic.clean_up(folder.parent)
+        with atomic.new_folder(folder, replace=True) as new:
             for name, data in contents.items():
-                files.write_new(new / name, data)
+                atomic.write_new(new / name, data)
     _remove_others(run, folder)
     return folder
 
@@ -54,7 +54,7 @@ def _remove_others(run: Path, newest: Path) -> None:
     kept = folders[: folders.index(newest) + 1][-KEEP:]
     for folder in folders:
         if folder not in kept:
-            files.discard(folder)
+            atomic.discard(folder)
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
@@ -68,7 +68,7 @@ def load_newest(run: Path) -> tuple[TrainingState, list[DataError]]:
     Only for whoever holds the run: leftovers of a killed process are put in order first.
     Raises DataError where there is none.
     """
-    files.clean_up(run / CHECKPOINTS)
+    atomic.clean_up(run / CHECKPOINTS)
     faults: list[DataError] = []
     for folder in reversed(checkpoint_folders(run)):
         try:
@@ -90,15 +90,15 @@ def _load(folder: Path) -> TrainingState:
         }
     except OSError as error:
         raise DataError(f"{folder} is damaged: {error.strerror}: {error.filename}") from None
-    manifest = files.parse_json_object(contents[MANIFEST_FILE], str(folder / MANIFEST_FILE))
+    manifest = jsonio.parse_json_object(contents[MANIFEST_FILE], str(folder / MANIFEST_FILE))
     for name in (STATE_FILE, TENSORS_FILE):
         if manifest.get(name) != {
             "bytes": len(contents[name]),
-            "sha256": files.sha256(contents[name]),
+            "sha256": atomic.sha256(contents[name]),
         }:
             raise DataError(f"{folder / name} is damaged: it does not match its manifest")
     source = str(folder / STATE_FILE)
-    counters = read_counters(files.parse_json_object(contents[STATE_FILE], source), source)
+    counters = read_counters(jsonio.parse_json_object(contents[STATE_FILE], source), source)
     try:
         return TrainingState(load(contents[TENSORS_FILE]), counters, str(folder))
     except (SafetensorError, ValueError, KeyError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charnn.errors import DataError, StorageError
-from charnn.storage import files
+from charnn.storage import atomic, jsonio
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -16,7 +16,7 @@ METRICS_FILE = "metrics.jsonl"
 def append_row(folder: Path, row: dict[str, Any]) -> None:
     """Add one object. Raises OSError."""
     with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
-        file.write(files.to_json(row) + "\n")
+        file.write(jsonio.to_json(row) + "\n")
 
 
 def cut_back(folder: Path, step: int, evaluated_at: int) -> None:
@@ -29,13 +29,13 @@ def cut_back(folder: Path, step: int, evaluated_at: int) -> None:
         return
     last = {"train": step, "val": evaluated_at}
     kept = []
-    for line in files.read_bytes(path).split(b"\n")[:-1]:
+    for line in atomic.read_bytes(path).split(b"\n")[:-1]:
         with contextlib.suppress(DataError):
-            row = files.parse_json_object(line, METRICS_FILE)
+            row = jsonio.parse_json_object(line, METRICS_FILE)
             at, split = row.get("step"), row.get("split")
             if isinstance(at, int) and isinstance(split, str) and at <= last.get(split, -1):
-                kept.append(files.to_json(row) + "\n")
-    files.write_file(path, "".join(kept).encode())
+                kept.append(jsonio.to_json(row) + "\n")
+    atomic.write_file(path, "".join(kept).encode())
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -43,4 +43,4 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     path = folder / METRICS_FILE
     if not path.is_file():
         raise StorageError(f"{folder} is not a run: it has no {METRICS_FILE}", "charnn train")
-    return files.read_json_lines(path)
+    return jsonio.read_json_lines(path)

@@ -14,7 +14,7 @@ from charnn.data.dataset import Dataset
 from charnn.errors import UsageError
 from charnn.evaluation.metrics import bits, perplexity
 from charnn.model.model_file import ModelFile, write_model
-from charnn.storage import files
+from charnn.storage import atomic
 from charnn.storage.lock import LOCK_FILE, Lock
 from charnn.storage.settings_file import dump_settings
 from charnn.storage.workspace import CONFIG_FILE, MODEL_FILE
@@ -48,10 +48,10 @@ class Run:
         Raises UsageError where the name is taken, StorageError where it cannot be made.
         """
         if force and self.folder.is_dir():
-            with files.storage_errors("replace", self.folder):
+            with atomic.storage_errors("replace", self.folder):
                 remove_run(self.folder)
-        files.make_folder(self.folder.parent)
-        with files.storage_errors("make", self.folder):
+        atomic.make_folder(self.folder.parent)
+        with atomic.storage_errors("make", self.folder):
             try:
                 self.folder.mkdir()
             except FileExistsError:
@@ -64,13 +64,13 @@ class Run:
 
     def clean_up(self) -> None:
         """Remove what a killed process left unfinished here. Raises StorageError."""
-        with files.storage_errors("clean up", self.folder):
-            files.clean_up(self.folder)
+        with atomic.storage_errors("clean up", self.folder):
+            atomic.clean_up(self.folder)
 
     def write_config(self, config: TrainConfig) -> None:
         """Record the configuration as resolved so far."""
         self.config = config
-        files.write_file(self.folder / CONFIG_FILE, dump_settings(config).encode())
+        atomic.write_file(self.folder / CONFIG_FILE, dump_settings(config).encode())
 
     def log(self, training: Training, event: Step | Evaluation) -> Warned | None:
         """Append an event to metrics.jsonl; a log that fails is reported once, then given up."""
@@ -178,6 +178,6 @@ def remove_run(folder: Path) -> None:
     Raises BusyError where another process is writing the run, StorageError where it cannot go.
     """
     with Lock(folder):
-        files.clean_up(folder)
-        files.refuse_foreign(folder, OWN, "move it away first, or give another --name")
+        atomic.clean_up(folder)
+        atomic.refuse_foreign(folder, OWN, "move it away first, or give another --name")
         shutil.rmtree(folder)

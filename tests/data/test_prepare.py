@@ -11,7 +11,7 @@ from charnn.data.dataset import open_dataset
 from charnn.data.prepare import dataset_name, prepare
 from charnn.data.sources import Source, read_sources
 from charnn.errors import UsageError
-from charnn.storage.files import sha256
+from charnn.storage.atomic import sha256
 from charnn.storage.workspace import check_name
 
 LINES = [f"record {number}\n" for number in range(100)]

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from charnn.storage import files
+from charnn.storage import atomic
 
 
 class Bomb:
@@ -37,7 +37,7 @@ def change(path: Path, *, strings=None, entries=None, body=None) -> None:
     header, data = parts(path)
     if body is not None:
         data = body
-        header["__metadata__"]["sha256"] = files.sha256(body)
+        header["__metadata__"]["sha256"] = atomic.sha256(body)
     header["__metadata__"] |= strings or {}
     for name, entry in (entries or {}).items():
         if entry is None:
@@ -59,7 +59,7 @@ def reseal(folder: Path, name: str, data: bytes) -> None:
     """A file of a checkpoint replaced, and the manifest made to vouch for it."""
     (folder / name).write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest[name] = {"bytes": len(data), "sha256": files.sha256(data)}
+    manifest[name] = {"bytes": len(data), "sha256": atomic.sha256(data)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -68,5 +68,5 @@ def reseal_dataset(folder: Path, name: str, data: bytes) -> None:
     (folder / name).write_bytes(data)
     meta = json.loads((folder / "meta.json").read_text())
     place = meta["tokenizer"] if name == "tokenizer.json" else meta["splits"][Path(name).stem]
-    place["sha256"] = files.sha256(data)
+    place["sha256"] = atomic.sha256(data)
     (folder / "meta.json").write_text(json.dumps(meta))

@@ -39,7 +39,7 @@ from charnn.generation.constraints import constrain
 from charnn.generation.state_file import read_state, write_state
 from charnn.model.model_file import read_model
 from charnn.model.numpy_model import Stepper
-from charnn.storage.files import to_json
+from charnn.storage.jsonio import to_json
 from charnn.storage.settings_file import dump_settings, read_settings
 from charnn.tokenizers.tokenizer import TOKENIZERS, build
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer

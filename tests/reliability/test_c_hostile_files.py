@@ -24,7 +24,7 @@ from charnn.display.messages import visible
 from charnn.errors import DataError, StorageError
 from charnn.model.language_model import LanguageModel
 from charnn.model.model_file import ModelFile, read_model, write_model
-from charnn.storage import files
+from charnn.storage import atomic
 from charnn.storage.safetensors_file import MAX_HEADER
 from charnn.tokenizers.tokenizer import build
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
@@ -575,7 +575,7 @@ def test_c14_a_bomb_is_unpacked_no_further_than_a_cap(trained, monkeypatch) -> N
 def test_c15_a_download_that_is_not_what_was_promised_is_74(monkeypatch) -> None:
     """Wrong, cut short, gone, plain HTTP, sent on to a local file: no bytes come back."""
     monkeypatch.setenv("no_proxy", "*")
-    right = files.sha256(b"text")
+    right = atomic.sha256(b"text")
     with loopback() as web:
         for url in (
             web.serve("/wrong", b"tex!"),

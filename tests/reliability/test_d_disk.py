@@ -21,7 +21,7 @@ from charnn.data.dataset import open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.errors import StorageError
 from charnn.model.model_file import read_model
-from charnn.storage import files
+from charnn.storage import atomic
 from charnn.storage.settings_file import read_settings
 from charnn.tokenizers.tokenizer import build
 from charnn.training.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
@@ -126,7 +126,7 @@ def test_d2_a_dataset_is_the_old_or_the_new_one_after_any_fault(tmp_path, mode) 
     before = everything(folder)
     for code in exit_codes(lambda: write(LAMP * 2), mode):
         assert code in (74, 2, KILLED)
-        files.clean_up(folder.parent, folder.name)
+        atomic.clean_up(folder.parent, folder.name)
         found = open_dataset(folder).fingerprint
         assert found in ((new,) if code == 2 else (old, new))
         assert [path.name for path in folder.parent.iterdir()] == ["lamp"]
@@ -288,7 +288,7 @@ def test_d9_leftovers_of_a_crash_are_ignored_and_cleaned_up(trained) -> None:
 def test_d9_a_leftover_of_a_process_with_the_same_id_is_no_obstacle(tmp_path) -> None:
     """In a container ids are few, and come again."""
     (tmp_path / f".tmp-a.bin-{os.getpid()}").write_bytes(b"half")
-    files.write_file(tmp_path / "a.bin", b"whole")
+    atomic.write_file(tmp_path / "a.bin", b"whole")
 
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
@@ -298,14 +298,14 @@ def test_d9_a_leftover_of_another_name_may_be_somebodys_work(tmp_path) -> None:
     kept = ["x", ".tmp-x-y-abcdefgh", ".tmp-xy-abcdefgh", ".old-x-y", ".tmp-[x]-abcdefgh"]
     for name in (*kept, ".tmp-x-abc_efgh", ".old-x"):
         (tmp_path / name).mkdir()
-    files.clean_up(tmp_path, "x")
-    files.clean_up(tmp_path, "*")
+    atomic.clean_up(tmp_path, "x")
+    atomic.clean_up(tmp_path, "*")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
-    files.clean_up(tmp_path, "[x]")
-    files.clean_up(tmp_path)
+    atomic.clean_up(tmp_path, "[x]")
+    atomic.clean_up(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x-y"]
-    files.clean_up(tmp_path / "missing")
+    atomic.clean_up(tmp_path / "missing")
 
 
 @pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOTSUP, errno.ENOLCK], ids=str)

@@ -221,12 +221,12 @@ def test_e7_a_checkpoint_of_another_format_version_is_refused(new_session) -> No
 
 def rewrite(folder, state):
     """Another state.json, with a manifest that vouches for it."""
-    from charnn.storage import files
+    from charnn.storage import atomic, jsonio
 
-    data = files.to_json(state).encode()
+    data = jsonio.to_json(state).encode()
     (folder / "state.json").write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["state.json"] = {"bytes": len(data), "sha256": files.sha256(data)}
+    manifest["state.json"] = {"bytes": len(data), "sha256": atomic.sha256(data)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

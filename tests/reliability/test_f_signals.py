@@ -129,9 +129,9 @@ def test_f2_a_signal_in_the_last_validation_leaves_the_last_weights(trained, mon
 
 def test_f2_a_signal_during_a_save_lets_it_end(trained, monkeypatch) -> None:
     """Handlers set flags alone, so the checkpoint is complete."""
-    from charnn.storage import files
+    from charnn.storage import atomic
 
-    before_call(monkeypatch, files, "new_folder", 1, send(signal.SIGTERM))
+    before_call(monkeypatch, atomic, "new_folder", 1, send(signal.SIGTERM))
     done = trained.run("train", "--resume", RUN, "--steps", "40", "--save-every", "2", code=143)
 
     assert newest_step(trained) == 8

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from charnn.config import TrainConfig
 from charnn.errors import CharnnError
-from charnn.storage.files import parse_json_object, to_json
+from charnn.storage.jsonio import parse_json_object, to_json
 from charnn.storage.settings_file import read_settings
 from charnn.tokenizers.tokenizer_json import load_tokenizer
 from charnn.training.snapshot import read_counters

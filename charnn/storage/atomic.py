@@ -1,13 +1,8 @@
-"""Bytes to disk so that nothing half-written is ever seen: atomic files and folders, hashes, JSON.
-
-Never knows: what the bytes mean.
-"""
+"""Write files and folders atomically: a reader sees the old contents or the new, never a part."""
 
 import contextlib
 import errno
 import hashlib
-import json
-import math
 import os
 import re
 import shutil
@@ -15,10 +10,8 @@ import stat
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
-from charnn import escape
-from charnn.errors import DataError, StorageError
+from charnn.errors import StorageError
 
 TEMPORARY = ".tmp-"  # prefix of everything unfinished; ignored by readers, removed by writers
 OUTGOING = ".old-"  # prefix of a folder that makes way; it comes back if its successor never does
@@ -231,62 +224,3 @@ def discard(path: Path) -> None:
 def sha256(data: bytes | memoryview) -> str:
     """Hexadecimal SHA-256 of bytes."""
     return hashlib.sha256(data).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes. Raises StorageError."""
-    with storage_errors("read", path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON that every parser accepts and no terminal obeys.
-
-    Numbers that are not finite become null, lone surrogates U+FFFD; controls and format characters
-    are escaped, whose value stays the same.
-    """
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    return escape.escaped(text)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
-def parse_json_object(data: bytes | str, name: str) -> dict[str, Any]:
-    """A JSON object without repeated keys or NaN. Raises DataError naming `name`."""
-    try:
-        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is damaged: {_short(error)}") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{name} is damaged: not a JSON object")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) != len(pairs):
-        raise ValueError("a key is repeated")
-    return unique
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a JSON number")
-
-
-def _short(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a torn last line is left out. Raises DataError."""
-    lines = read_bytes(path).split(b"\n")
-    complete = lines[:-1]  # what follows the last newline was never finished
-    return [parse_json_object(line, f"{path}: line {i}") for i, line in enumerate(complete, 1)]
