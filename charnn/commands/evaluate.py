@@ -183,8 +183,8 @@ def _score_dynamic(
 
 
 def _report(result: dict[str, "str | float"], *, json: bool) -> None:
-    from charnn.display.messages import visible
     from charnn.display.stdout import Output
+    from charnn.escape import visible
     from charnn.storage.jsonio import to_json
 
     output = Output()

@@ -7,7 +7,7 @@ import codecs
 import math
 from collections.abc import Iterable
 
-from charnn.display.messages import visible
+from charnn.escape import visible
 
 # (bits from which on, xterm's 256 colours: background, foreground): from blue over grey to yellow
 # as in cividis, which looks the same to colour-blind eyes (Nuñez, Anderton and Renslow, 2018).

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charnn.display.messages import visible
 from charnn.display.stdout import Output
 from charnn.errors import CharnnError
+from charnn.escape import visible
 from charnn.generation.generate import Piece, Sample
 from charnn.storage.jsonio import to_json
 

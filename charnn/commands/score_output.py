@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from charnn.commands import heat
-from charnn.display.messages import visible
+from charnn.escape import visible
 from charnn.evaluation.metrics import NATS_PER_BIT, Score
 from charnn.evaluation.suffix_array import TextIndex
 from charnn.evaluation.surprisal import Scored, Scorer

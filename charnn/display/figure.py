@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from charnn.display import humanize
 from charnn.display.learning_curves import Curve, Line, XName, finite, x_limits, x_unit, y_limits
-from charnn.display.messages import visible
 from charnn.errors import UsageError
+from charnn.escape import visible
 from charnn.storage import atomic
 
 if TYPE_CHECKING:

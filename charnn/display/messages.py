@@ -9,11 +9,11 @@ import io
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Literal, TextIO
 
 from charnn.errors import CharnnError
+from charnn.escape import visible
 
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"  # SGR codes of ECMA-48
 PLAIN_WIDTH = 80  # columns, where a terminal does not tell
@@ -24,38 +24,6 @@ Render = Callable[[int], str]  # columns → one line that fits into them
 # hidden: whatever kills the process, there is nothing to restore.
 _CLEAR = "\r\x1b[J"
 _NUMBER = re.compile(r"[-+]?\d[\d,.]*(e[-+]\d+)?( ?[\w%/]{1,6})?|-|")  # perhaps with a unit
-
-
-class _Escapes(dict[int, int | str]):
-    """What `str.translate` puts for each character, worked out when it is first met.
-
-    Replaced is what a terminal obeys instead of showing: controls, format characters (bidi
-    overrides, invisible tags), line separators, lone surrogates. Zero-width joiners stay, for
-    Persian, Hindi and emoji are written with them.
-    """
-
-    _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # general categories of Unicode
-    _JOINERS = "\u200c\u200d"
-
-    def __init__(self, kept: str) -> None:
-        super().__init__((ord(character), character) for character in kept + self._JOINERS)
-
-    def __missing__(self, code: int) -> int | str:
-        unseen = unicodedata.category(chr(code)) in self._UNSEEN
-        self[code] = chr(code).encode("unicode_escape").decode("ascii") if unseen else code
-        return self[code]
-
-
-_IN_TEXT = _Escapes("\n\t")
-_IN_NAME = _Escapes("")
-
-
-def visible(text: str, *, one_line: bool = False) -> str:
-    r"""`text` with everything that could steer a terminal shown as an escape such as `\x1b`.
-
-    Newlines and tabs stay, unless `one_line` asks for `\n` and `\t`, as names in messages need.
-    """
-    return text.translate(_IN_NAME if one_line else _IN_TEXT)
 
 
 class Display:

@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.cells import cell_len, set_cell_size
 
 from charnn.display.learning_curves import mean
-from charnn.display.messages import BOLD, CYAN, DIM, GREEN, Display, visible
+from charnn.display.messages import BOLD, CYAN, DIM, GREEN, Display
 from charnn.display.status import (
     SEPARATOR,
     Fields,
@@ -24,6 +24,7 @@ from charnn.display.status import (
     validation_log,
     validation_text,
 )
+from charnn.escape import visible
 
 REFRESH_SECONDS = 0.25  # between two pictures of the live line
 LOG_SECONDS = 10.0  # between two plain lines, without a terminal

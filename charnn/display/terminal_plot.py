@@ -22,7 +22,7 @@ from charnn.display.learning_curves import (
     x_unit,
     y_limits,
 )
-from charnn.display.messages import visible
+from charnn.escape import visible
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 COLORS = ("36", "33", "32", "35", "31", "34")  # SGR codes of the curves, in turn

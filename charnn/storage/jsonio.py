@@ -17,7 +17,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
     are escaped, whose value stays the same.
     """
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    return escape.escaped(text)
+    return escape.escape_json(text)
 
 
 def _finite(value: Any) -> Any:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.commands.heat import LEVELS, UNKNOWN, painted, style_of
-from charnn.display.messages import visible
+from charnn.escape import visible
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charnn.display.messages import Display, table, visible
+from charnn.display.messages import Display, table
 from charnn.errors import DataError, StorageError, UsageError
+from charnn.escape import visible
 
 TEXTS = st.text(st.characters(exclude_categories=()))  # lone surrogates too
 

@@ -20,8 +20,8 @@ import torch
 from charnn.config import ModelConfig
 from charnn.data import corpora, sources
 from charnn.data.download import download
-from charnn.display.messages import visible
 from charnn.errors import DataError, StorageError
+from charnn.escape import visible
 from charnn.model.language_model import LanguageModel
 from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.storage import atomic

@@ -141,7 +141,7 @@ def test_f2_a_signal_during_a_save_lets_it_end(trained, monkeypatch) -> None:
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 def test_f2_a_signal_in_prepare_leaves_nothing(trained, monkeypatch, number) -> None:
     """Neither a dataset nor a temporary folder; the exit code says which signal it was."""
-    before_call(monkeypatch, preparation.files, "write_new", 2, send(number))
+    before_call(monkeypatch, preparation.atomic, "write_new", 2, send(number))
     done = trained.run("prepare", "lamp.txt", "--name", "new", code=CODES[number])
 
     assert "Traceback" not in done.stderr

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from charnn.display.messages import visible
 from charnn.errors import DataError
+from charnn.escape import visible
 from charnn.storage import jsonio
 
 
