@@ -43,7 +43,7 @@ LAYERS = (
     ("tokenizers", "display"),
     ("storage",),
     ("config",),
-    ("errors", "escape"),
+    ("errors", "escape", "arrays"),
 )
 LAYER = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}
 

@@ -11,7 +11,8 @@ from charnn.errors import UsageError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.data.dataset import Dataset, Tokens
+    from charnn.arrays import Ids
+    from charnn.data.dataset import Dataset
     from charnn.display.messages import Display
     from charnn.evaluation.metrics import Score
     from charnn.model.device import Arithmetic
@@ -102,7 +103,7 @@ def evaluate(
 
 def _tokens_of_files(
     model: "ModelFile", names: list[str], config: PrepareConfig, display: "Display"
-) -> "Tokens":
+) -> "Ids":
     from charnn.data.charset import decode, join_bytes
     from charnn.data.sources import read_sources, reads_terminal
 
@@ -133,7 +134,7 @@ def _arithmetic(device: str, threads: int | None) -> "Arithmetic":
 
 def _score(
     loaded: "ModelFile",
-    tokens: "Tokens",
+    tokens: "Ids",
     windows: int | None,
     streams: int | None,
     arithmetic: "Arithmetic",
@@ -153,7 +154,7 @@ def _score(
 def _score_dynamic(
     loaded: "ModelFile",
     dataset: "Dataset",
-    tokens: "Tokens",
+    tokens: "Ids",
     arithmetic: "Arithmetic",
     display: "Display",
     *,

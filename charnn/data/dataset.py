@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from charnn.arrays import Ids, Integers
 from charnn.config import PrepareConfig
 from charnn.data.splits import SPLITS, Text
 from charnn.errors import DataError, StorageError, UsageError
@@ -26,8 +26,6 @@ OWN = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # names 
 SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # what it says of each source
 COUNTS = ("tokens", "chars", "bytes", "unknown")  # what the manifest counts of each split
 
-Tokens = npt.NDArray[np.integer]
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -36,13 +34,13 @@ class Dataset:
     name: str
     folder: Path
     tokenizer: Tokenizer
-    splits: Mapping[str, Tokens]
+    splits: Mapping[str, Ids]
     start_token: int
     records: bool
     fingerprint: str
     meta: Mapping[str, Any]
 
-    def split(self, name: str) -> Tokens:
+    def split(self, name: str) -> Ids:
         """The ids of a split. Raises DataError where the dataset has none of that name."""
         if name not in self.splits:
             have = ", ".join(self.splits)
@@ -127,7 +125,7 @@ def _refuse_foreign(folder: Path) -> None:
         raise StorageError(f"{folder} is a file, not a dataset", hint)
 
 
-def _described(text: Text, ids: Tokens, tokenizer: Tokenizer) -> dict[str, Any]:
+def _described(text: Text, ids: Ids, tokenizer: Tokenizer) -> dict[str, Any]:
     return {
         "tokens": len(ids),
         "chars": _count_chars(text),
@@ -148,19 +146,19 @@ def _count_chars(text: Text) -> int:
     return sum(int(np.count_nonzero((part & 0xC0) != 0x80)) for part in parts)  # noqa: PLR2004 - UTF-8
 
 
-def _count_unknown(ids: Tokens, unk_id: int | None) -> int:
+def _count_unknown(ids: Ids, unk_id: int | None) -> int:
     if unk_id is None:
         return 0
     return sum(int(np.count_nonzero(part == unk_id)) for part in _in_parts(ids))
 
 
-def _in_parts(array: Tokens) -> Iterator[Tokens]:
+def _in_parts(array: Ids) -> Iterator[Ids]:
     """An array a part at a time, so that what is computed from it takes little memory."""
     for start in range(0, len(array), atomic.CHUNK):
         yield array[start : start + atomic.CHUNK]
 
 
-def _start_token(train: Tokens, tokenizer: Tokenizer) -> int:
+def _start_token(train: Ids, tokenizer: Tokenizer) -> int:
     """The newline's id if it is in the vocabulary, else the commonest token of the train split."""
     newline = b"\n"
     if newline in tokenizer.pieces:
@@ -171,7 +169,7 @@ def _start_token(train: Tokens, tokenizer: Tokenizer) -> int:
     return int(counts.argmax())
 
 
-def symbol_counts(ids: Tokens, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+def symbol_counts(ids: Ids, tokenizer: Tokenizer) -> Integers:
     """How often each symbol stands there, (V,); the one for what is unknown counts as never."""
     counts = np.zeros(tokenizer.vocab_size, np.int64)
     for part in _in_parts(ids):  # bincount widens what it counts to 64 bits
@@ -270,7 +268,7 @@ def fingerprint(meta: Mapping[str, Any]) -> str:
     return atomic.sha256("\n".join(parts).encode())
 
 
-def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) -> Tokens:
+def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) -> Ids:
     for count in COUNTS:
         if type(described[count]) is not int or described[count] < 0:
             raise _damaged(path.with_name(META_FILE), f"{count} of {path.stem} is no count")
@@ -279,7 +277,7 @@ def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) 
     if len(data) != expected:
         raise _damaged(path, f"it has {len(data):,} bytes, the manifest says {expected:,}")
     _check_hash(path, data, described["sha256"])
-    ids: Tokens = np.frombuffer(data, tokenizer.dtype)
+    ids: Ids = np.frombuffer(data, tokenizer.dtype)
     if len(ids) and int(ids.max()) >= tokenizer.vocab_size:
         raise _damaged(path, f"id {int(ids.max())} is beyond the {tokenizer.vocab_size} tokens")
     return ids

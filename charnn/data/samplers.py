@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from charnn.arrays import Bools, Ids, Integers
 from charnn.errors import DataError
 
-Ids = npt.NDArray[np.int64]
 IGNORE = -100  # a target that is not scored: padding, or a symbol outside the vocabulary
 _PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
 HALVED, SPREAD = 0.05, 0.1  # of varied windows: share that is halved, deviation in units of T
@@ -28,9 +27,9 @@ class Batch(NamedTuple):
     starts at zero.
     """
 
-    inputs: Ids
-    targets: Ids
-    fresh: npt.NDArray[np.bool_]
+    inputs: Integers
+    targets: Integers
+    fresh: Bools
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,13 @@ class SequentialSampler:
 
     def __init__(
         self,
-        tokens: npt.NDArray[np.integer],
+        tokens: Ids,
         batch_size: int,
         bptt: int,
         seed: int = 1,
         *,
         vary: bool = False,
-        targets: npt.NDArray[np.integer] | None = None,
+        targets: Ids | None = None,
     ) -> None:
         answers = tokens if targets is None else targets
         _require(len(tokens), batch_size + 1)
@@ -89,7 +88,7 @@ class SequentialSampler:
         self._seed = seed
         self._vary = vary
         self._cut_epoch = -1
-        self._cuts: Ids = np.empty(0, np.int64)
+        self._cuts: Integers = np.empty(0, np.int64)
         self.position = Position()
 
     def batches_in(self, epoch: int) -> int:
@@ -109,7 +108,7 @@ class SequentialSampler:
             begins & (batch == 0),
         )
 
-    def _cuts_of(self, epoch: int) -> Ids:
+    def _cuts_of(self, epoch: int) -> Integers:
         """Where the windows of an epoch begin and end, from 0 to the length of a stream."""
         if epoch != self._cut_epoch:
             self._cut_epoch = epoch
@@ -119,7 +118,7 @@ class SequentialSampler:
             self._cuts = np.concatenate([[0], inner, [self._length]])
         return self._cuts
 
-    def _shifted(self, epoch: int) -> Ids:
+    def _shifted(self, epoch: int) -> Integers:
         """Windows of T tokens; after the first epoch they begin at a random phase."""
         lengths = np.full(self._most() + 1, self._bptt)
         if epoch:
@@ -130,7 +129,7 @@ class SequentialSampler:
     def _most(self) -> int:
         return -(-self._length // self._bptt)
 
-    def _varied(self, epoch: int) -> Ids:
+    def _varied(self, epoch: int) -> Integers:
         """Random lengths: one window in twenty around half of T, the others around T.
 
         Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018. They
@@ -155,13 +154,13 @@ class RandomSampler:
 
     def __init__(
         self,
-        tokens: npt.NDArray[np.integer],
+        tokens: Ids,
         batch_size: int,
         bptt: int,
         seed: int = 1,
         *,
         vary: bool = False,
-        targets: npt.NDArray[np.integer] | None = None,
+        targets: Ids | None = None,
     ) -> None:
         del vary  # its grid is laid at random anyway
         _require(len(tokens), 2)
@@ -171,7 +170,7 @@ class RandomSampler:
         self._bptt = bptt
         self._seed = seed
         self._dealt_epoch = -1
-        self._dealt: list[Ids] = []  # the starts of the windows of each batch of that epoch
+        self._dealt: list[Integers] = []  # the starts of the windows of each batch of that epoch
         self.position = Position()
 
     def batches_in(self, epoch: int) -> int:
@@ -188,7 +187,7 @@ class RandomSampler:
         self.position = _moved_on(self.position, len(self._dealt))
         return self._read(self._dealt[batch])
 
-    def _grid(self, epoch: int) -> Ids:
+    def _grid(self, epoch: int) -> Integers:
         """The starts of all windows of an epoch; the first may lie before the text."""
         phase = int(self._random(epoch, _PHASE).integers(self._bptt))
         return np.arange(-phase, len(self._tokens) - 1, self._bptt, dtype=np.int64)
@@ -196,7 +195,7 @@ class RandomSampler:
     def _random(self, epoch: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, epoch, purpose))
 
-    def _read(self, starts: Ids) -> Batch:
+    def _read(self, starts: Integers) -> Batch:
         last = len(self._tokens) - 1
         begins = np.maximum(starts, 0)[:, None]
         ends = np.minimum(starts + self._bptt, last)[:, None]

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 
+from charnn.arrays import Bools, Doubles, Ids, Integers
 from charnn.evaluation.metrics import bits
 
 ORDER = 5
@@ -20,24 +20,20 @@ LEARNT = 2_000_000  # tokens that the ladder learns from; bounds its time to a f
 JUDGED = 500_000  # as does how many it predicts,
 PACKED = 4_000_000  # and how many bytes of the text before these xz packs
 
-Tokens = npt.NDArray[np.integer]
-Ids = npt.NDArray[np.int64]
-Doubles = npt.NDArray[np.float64]
 
-
-def unigram_nats(train: Tokens, held_out: Tokens, vocab_size: int) -> Doubles:
+def unigram_nats(train: Ids, held_out: Ids, vocab_size: int) -> Doubles:
     """-ln p of each held-out token, (M,), by its frequency in training."""
     nats: Doubles = -unigram(np.bincount(train, minlength=vocab_size))[held_out]
     return nats
 
 
-def unigram(counts: npt.NDArray[np.integer]) -> Doubles:
+def unigram(counts: Integers) -> Doubles:
     """Log probability of each symbol, (V,) in nats, from how often it was seen, plus one."""
     log_probabilities: Doubles = np.log((counts + 1) / (counts + 1).sum())
     return log_probabilities
 
 
-def kneser_ney_nats(train: Tokens, held_out: Tokens, vocab_size: int, order: int) -> Doubles:
+def kneser_ney_nats(train: Ids, held_out: Ids, vocab_size: int, order: int) -> Doubles:
     """-ln p of each held-out token, (M,), by interpolated Kneser-Ney n-grams of this order.
 
     Kneser and Ney, "Improved backing-off for m-gram language modeling", 1995; one discount an
@@ -56,13 +52,15 @@ def kneser_ney_nats(train: Tokens, held_out: Tokens, vocab_size: int, order: int
     return nats
 
 
-def _grams(text: Ids, vocab_size: int, order: int) -> tuple[dict[int, Ids], dict[int, Ids]]:
+def _grams(
+    text: Integers, vocab_size: int, order: int
+) -> tuple[dict[int, Integers], dict[int, Integers]]:
     """For each order k and place, a number for the k tokens that end there, and their context.
 
     Equal grams have equal numbers. Before the beginning of the text stands a token of its own.
     """
-    grams: dict[int, Ids] = {1: text}
-    contexts: dict[int, Ids] = {1: np.zeros(len(text), np.int64)}
+    grams: dict[int, Integers] = {1: text}
+    contexts: dict[int, Integers] = {1: np.zeros(len(text), np.int64)}
     for k in range(2, order + 1):
         before = np.concatenate([[-1], grams[k - 1][:-1]]) + 1
         contexts[k] = before
@@ -70,7 +68,7 @@ def _grams(text: Ids, vocab_size: int, order: int) -> tuple[dict[int, Ids], dict
     return grams, contexts
 
 
-def _first_occurrences(gram: Ids, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _first_occurrences(gram: Integers, among: Bools) -> Bools:
     """Marks the first place of each different gram among the places marked."""
     places = np.flatnonzero(among)
     _, first = np.unique(gram[places], return_index=True)
@@ -80,10 +78,10 @@ def _first_occurrences(gram: Ids, among: npt.NDArray[np.bool_]) -> npt.NDArray[n
 
 
 def _interpolated(
-    gram: Ids,
-    context: Ids,
-    counted: npt.NDArray[np.bool_],
-    in_training: npt.NDArray[np.bool_],
+    gram: Integers,
+    context: Integers,
+    counted: Bools,
+    in_training: Bools,
     lower: Doubles,
 ) -> Doubles:
     """Probabilities of one order over those of the order below."""
@@ -115,7 +113,7 @@ def xz_bits(train: bytes, held_out: bytes) -> float:
 
 
 def ladder(
-    train: Tokens, held_out: Tokens, pieces: Sequence[bytes], unk_id: int | None
+    train: Ids, held_out: Ids, pieces: Sequence[bytes], unk_id: int | None
 ) -> dict[str, float]:
     """Bits per character of the held-out text: unigram, 5-gram, xz.
 

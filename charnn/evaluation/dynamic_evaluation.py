@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from charnn.arrays import Doubles, Ids
 from charnn.data.samplers import SequentialSampler
 from charnn.evaluation.metrics import Score
 from charnn.evaluation.units import Units
@@ -26,8 +26,6 @@ STATISTICS_BATCH, STATISTICS_BATCHES = 64, 64  # of the training text, for the s
 TUNED_ON = 20_000  # tokens of the validation text that the rates are tuned on
 LRS = (3e-5, 6e-5, 1e-4)
 DECAYS = (3e-4, 1e-3, 3e-3)
-
-Tokens = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Rates:
 
 
 def gradient_sizes(
-    model: LanguageModel, train: Tokens, unk_id: int | None, segment: int
+    model: LanguageModel, train: Ids, unk_id: int | None, segment: int
 ) -> dict[str, Tensor]:
     """Root mean square of each weight's gradient over batches of the training text."""
     model = _learning(model)
@@ -66,7 +64,7 @@ def gradient_sizes(
 
 def evaluate_dynamic(
     model: LanguageModel,
-    tokens: Tokens,
+    tokens: Ids,
     units: Units,
     start_token: int,
     sizes: dict[str, Tensor],
@@ -99,9 +97,7 @@ class LearningReader:
         """Forget the state, not what has been learnt."""
         self.state = self.model.initial_state(1)
 
-    def log_probs(
-        self, ids: npt.NDArray[np.integer], targets: npt.NDArray[np.integer]
-    ) -> npt.NDArray[np.float64]:
+    def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
         """Read (T,) ids; ln p of each one's target as the next token, (T,)."""
         result = np.empty(len(ids))
         for start in range(0, len(ids), self.segment):
@@ -154,5 +150,5 @@ def _learning(model: LanguageModel) -> LanguageModel:
     return copy.deepcopy(model).train()
 
 
-def _on(model: LanguageModel, ids: npt.NDArray[np.integer]) -> Tensor:
+def _on(model: LanguageModel, ids: Ids) -> Tensor:
     return torch.from_numpy(ids.astype(np.int64)).to(model.device)

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from charnn.arrays import Ids, Integers
 from charnn.data.samplers import IGNORE
 from charnn.evaluation.metrics import Score
 from charnn.evaluation.units import Units
@@ -28,8 +28,6 @@ MAX_STREAMS = 64
 UNKNOWN = IGNORE - 1  # a target outside the vocabulary: counted, but not scored
 CHUNK = 256  # tokens a stream reads at once; bounds the memory for logits
 
-Ids = npt.NDArray[np.int64]
-
 
 def default_streams(tokens: int) -> int:
     """How many parallel streams a carried pass over so many tokens is worth."""
@@ -38,13 +36,13 @@ def default_streams(tokens: int) -> int:
 
 def evaluate_carried(
     model: LanguageModel,
-    tokens: npt.NDArray[np.integer],
+    tokens: Ids,
     units: Units,
     start_token: int,
     streams: int = 1,
     warm_up: int = WARM_UP,
     share: float = 1.0,
-    targets: npt.NDArray[np.integer] | None = None,
+    targets: Ids | None = None,
 ) -> Score:
     """Score of all N tokens, the first predicted from `start_token`, with carried state.
 
@@ -61,10 +59,10 @@ def evaluate_carried(
 
 def evaluate_windows(
     model: LanguageModel,
-    tokens: npt.NDArray[np.integer],
+    tokens: Ids,
     units: Units,
     window: int,
-    targets: npt.NDArray[np.integer] | None = None,
+    targets: Ids | None = None,
 ) -> Score:
     """Score in windows of T tokens side by side, each from a state of zero (nanoGPT's protocol).
 
@@ -99,7 +97,7 @@ def _streams(length: int, streams: int, warm_up: int, share: float) -> list[Row]
 
 
 def _score_rows(
-    model: LanguageModel, inputs: Ids, targets: Ids, rows: list[Row], units: Units
+    model: LanguageModel, inputs: Integers, targets: Integers, rows: list[Row], units: Units
 ) -> Score:
     """Run the rows side by side, a chunk of time at once, and add up what counts."""
     score = Score()
@@ -114,8 +112,8 @@ def _score_rows(
 
 
 def _chunks(
-    inputs: Ids, targets: Ids, rows: list[Row], unk_id: int | None
-) -> Iterator[tuple[Ids, Ids]]:
+    inputs: Integers, targets: Integers, rows: list[Row], unk_id: int | None
+) -> Iterator[tuple[Integers, Integers]]:
     """Inputs and targets (rows, CHUNK) over time, in step; a target that does not count is IGNORE.
 
     A row shorter than the longest is padded at its end, where nothing that counts can follow.
@@ -133,7 +131,7 @@ def _chunks(
         yield inputs[places], np.where(counted, scored, IGNORE)
 
 
-def score_of(logits: torch.Tensor, targets: Ids, units: Units) -> Score:
+def score_of(logits: torch.Tensor, targets: Integers, units: Units) -> Score:
     """Score of targets (B, T) under logits (B, T, V); negative targets do not count."""
     known = targets[targets >= 0]
     unknown = Score(unknown=int(np.count_nonzero(targets == UNKNOWN)))

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
+from charnn.arrays import Integers
 
 LOST = "\ufffd"  # stands for characters that are not known, so it is equal to nothing
 UNEQUAL = "\ud800"  # occurs in no text

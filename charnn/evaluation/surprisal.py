@@ -15,10 +15,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from charnn.arrays import Doubles, Ids
 from charnn.evaluation.line_reader import Part
 from charnn.evaluation.metrics import Score
 from charnn.evaluation.units import Units
-from charnn.model.numpy_model import Doubles, Ids, Stepper
+from charnn.model.numpy_model import Stepper
 from charnn.tokenizers.tokenizer import Tokenizer
 
 # Lines side by side in one product. Wider ones save little, a line that comes alone would wait

@@ -6,8 +6,8 @@ Never knows: torch, models, or where the nats came from.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from charnn.arrays import Doubles, Ids, Integers
 from charnn.evaluation.metrics import Score
 from charnn.tokenizers.tokenizer import Tokenizer
 
@@ -16,8 +16,8 @@ from charnn.tokenizers.tokenizer import Tokenizer
 class Units:
     """Characters and bytes by id (V,), and the id that is counted but not scored."""
 
-    chars: npt.NDArray[np.int64]
-    bytes: npt.NDArray[np.int64]
+    chars: Integers
+    bytes: Integers
     unk_id: int | None
 
     @classmethod
@@ -25,7 +25,7 @@ class Units:
         """The units of a tokenizer's vocabulary."""
         return cls(tokenizer.char_lengths, tokenizer.byte_lengths, tokenizer.unk_id)
 
-    def score(self, nats: npt.NDArray[np.float64], ids: npt.NDArray[np.integer]) -> Score:
+    def score(self, nats: Doubles, ids: Ids) -> Score:
         """The sums over N tokens, (N,), and -ln p of each, (N,)."""
         known = np.ones(len(ids), bool) if self.unk_id is None else ids != self.unk_id
         ids, nats = ids[known], nats[known]

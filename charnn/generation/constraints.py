@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from charnn.arrays import Bools, Doubles
 from charnn.errors import UsageError
-from charnn.generation.token_automaton import Bools, Table, compiled
+from charnn.generation.token_automaton import Table, compiled
 
 ANY_TEXT = r"[\s\S]*"
 SURROGATES = np.arange(0xD800, 0xE000)  # code points that are no characters
@@ -37,7 +38,7 @@ class Tracks:
 class Constraint:
     """`bias`, (V,), is to be added to logits: -inf for a token that is never drawn, else 0."""
 
-    bias: npt.NDArray[np.float64]
+    bias: Doubles
     tracks: Tracks | None = None
 
 

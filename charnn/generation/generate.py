@@ -14,15 +14,15 @@ from itertools import islice, repeat
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from charnn.arrays import Ids, Integers
 from charnn.config import SampleConfig
 from charnn.errors import UsageError
 from charnn.generation.constraints import Constraint
 from charnn.generation.logit_filters import RECENT, chain, draw, filtered
 from charnn.generation.rng import Uniforms
 from charnn.generation.stop_strings import StopMatcher
-from charnn.model.numpy_model import Ids, Network, State, log_probs
+from charnn.model.numpy_model import Network, State, log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 
 Finish = Literal["length", "stop", "match"]
@@ -40,7 +40,7 @@ class Context(NamedTuple):
     """
 
     state: State
-    recent: npt.NDArray[np.int64]
+    recent: Integers
     seed: int = 0
     drawn: int = 0
 

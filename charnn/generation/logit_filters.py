@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from charnn.arrays import Doubles, Integers
 
 RECENT = 64  # tokens that the repetition penalty looks back on, as in llama.cpp
 COLDEST = 1e-100  # below this a temperature could only overflow, not change the draw

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from charnn.arrays import Floats
 from charnn.errors import DataError
 from charnn.generation.generate import Context
 from charnn.generation.logit_filters import RECENT
-from charnn.model.numpy_cells import Floats
 from charnn.model.numpy_model import Network, State
 from charnn.storage import safetensors_file
 from charnn.storage.atomic import write_file

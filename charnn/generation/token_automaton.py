@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from charnn.arrays import Bools
 from charnn.errors import UsageError
 from charnn.generation.regex_parser import Characters, Choice, Node, Repeat, parse
 
 Table = npt.NDArray[np.int32]
-Bools = npt.NDArray[np.bool_]
 ByteRange = tuple[int, int]
 
 MAX_FRAGMENTS = 50_000  # states of the expression as it stands, where many may be taken at once

@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from charnn.data.dataset import Dataset, Tokens
+from charnn.arrays import Doubles, Ids
+from charnn.data.dataset import Dataset
 from charnn.display import humanize
 from charnn.display.charts import Bars, Lines
 from charnn.errors import CharnnError, DataError
@@ -71,8 +71,8 @@ class Rung:
 class Texts:
     """What is learnt from and what is scored: ids, what each is spelled, what it is worth."""
 
-    train: Tokens
-    val: Tokens
+    train: Ids
+    val: Ids
     pieces: Sequence[bytes]
     units: Units
 
@@ -82,7 +82,7 @@ class Texts:
         return len(self.pieces)
 
     @property
-    def known(self) -> Tokens:
+    def known(self) -> Ids:
         """The val tokens that are in the vocabulary."""
         return self.val if self.units.unk_id is None else self.val[self.val != self.units.unk_id]
 
@@ -91,7 +91,7 @@ class Texts:
         """Characters that these stand for."""
         return int(self.units.chars[self.known].sum())
 
-    def bits_per_char(self, nats: npt.NDArray[np.float64]) -> float:
+    def bits_per_char(self, nats: Doubles) -> float:
         """Of the val tokens, from -ln p of each."""
         return self.units.score(nats, self.val).bits_per_char
 

@@ -20,11 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
-Ids = npt.NDArray[np.int64]
-Tokens = npt.NDArray[np.integer]
+from charnn.arrays import Doubles, Ids, Integers
 
 SPAN = 128  # T of the pieces that a text is learnt in, each from the first state
 BLOCK = 16  # pieces that are counted together
@@ -60,7 +57,7 @@ def random_model(states: int, vocab_size: int, seed: int) -> HiddenMarkov:
 
 
 def forward(
-    model: HiddenMarkov, ids: Ids, belief: Doubles | None = None
+    model: HiddenMarkov, ids: Integers, belief: Doubles | None = None
 ) -> tuple[Doubles, Doubles]:
     """Of texts (B, T): α, (T, B, S), and P(x_t | x_1 … x_{t−1}), (T, B).
 
@@ -78,7 +75,7 @@ def forward(
     return alpha, probabilities
 
 
-def expected_counts(model: HiddenMarkov, ids: Ids) -> tuple[HiddenMarkov, float]:
+def expected_counts(model: HiddenMarkov, ids: Integers) -> tuple[HiddenMarkov, float]:
     """How often each event is expected to have happened in texts (B, T), and their -ln P.
 
     With β_t(s) = P(x_{t+1} … x_T | z_t = s) / P(x_{t+1} … x_T | x_1 … x_t), which goes on backwards
@@ -102,7 +99,7 @@ def expected_counts(model: HiddenMarkov, ids: Ids) -> tuple[HiddenMarkov, float]
     return counts, -float(np.log(probabilities).sum())
 
 
-def _summed(rows: Doubles, ids: Ids, vocab_size: int) -> Doubles:
+def _summed(rows: Doubles, ids: Integers, vocab_size: int) -> Doubles:
     """The sum of the rows of each id, (V, S)."""
     order = np.argsort(ids, kind="stable")
     kinds, starts = np.unique(ids[order], return_index=True)
@@ -120,7 +117,7 @@ def likeliest(counts: HiddenMarkov, prior: float = PRIOR) -> HiddenMarkov:
     return HiddenMarkov(*shares)
 
 
-def learnt(model: HiddenMarkov, tokens: Tokens, seed: int) -> Iterator[HiddenMarkov]:
+def learnt(model: HiddenMarkov, tokens: Ids, seed: int) -> Iterator[HiddenMarkov]:
     """The model after each block that it has learnt from, from `model` on, without end.
 
     The tokens are cut into pieces of SPAN, in a new order at each pass; what does not fill the
@@ -137,7 +134,7 @@ def learnt(model: HiddenMarkov, tokens: Tokens, seed: int) -> Iterator[HiddenMar
         yield model
 
 
-def _blocks(pieces: Ids, seed: int) -> Iterator[Ids]:
+def _blocks(pieces: Integers, seed: int) -> Iterator[Integers]:
     random = np.random.default_rng(seed)
     while True:
         order = random.permutation(len(pieces))
@@ -158,7 +155,7 @@ def _mixed(old: HiddenMarkov, new: HiddenMarkov, weight: float, scale: float) ->
     )
 
 
-def nats(model: HiddenMarkov, before: Tokens, tokens: Tokens, streams: int = STREAMS) -> Doubles:
+def nats(model: HiddenMarkov, before: Ids, tokens: Ids, streams: int = STREAMS) -> Doubles:
     """-ln p of each of M tokens, (M,), that follow on the tokens `before`.
 
     The text is read in parallel streams; the state of each is found from the WARM_UP tokens before

@@ -21,10 +21,11 @@ from statistics import mean
 
 import numpy as np
 
+from charnn.arrays import Integers
 from charnn.config import CellName, SamplerName
 from charnn.data.samplers import IGNORE
 from charnn.display.charts import Lines
-from charnn.evaluation.evaluate import Ids, evaluate_carried, evaluate_windows
+from charnn.evaluation.evaluate import evaluate_carried, evaluate_windows
 from charnn.evaluation.units import Units
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.small_models import new_training
@@ -99,7 +100,7 @@ def best_of_windows(bptt: int) -> float:
     return mean(conditional_entropy(range(place + 1)) for place in range(bptt))
 
 
-def flips(symbols: int, seed: int) -> tuple[Ids, Ids]:
+def flips(symbols: int, seed: int) -> tuple[Integers, Integers]:
     """X_1 … X_N, and beside each X_{t+1} the Y_t to be predicted once X_t has been read."""
     random = np.random.default_rng(seed)
     longest = max(LAGS)

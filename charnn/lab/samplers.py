@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass
 from statistics import mean
 
 import numpy as np
-import numpy.typing as npt
 
+from charnn.arrays import Ids, Integers
 from charnn.config import SamplerName
 from charnn.data.samplers import IGNORE
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
-from charnn.evaluation.evaluate import Ids, default_streams, evaluate_carried, evaluate_windows
+from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.small_models import Book, embedded_book, new_training
 from charnn.training.events import Step
@@ -71,7 +71,7 @@ class Trial:
     broken: float
 
 
-def shuffled(tokens: npt.NDArray[np.integer], window: int, seed: int) -> tuple[Ids, Ids]:
+def shuffled(tokens: Ids, window: int, seed: int) -> tuple[Integers, Integers]:
     """The text with its windows in random order, and beside it what to predict at each place.
 
     That is what follows in the text, also after the last token of a window; the first token of

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from charnn.arrays import Ids
 from charnn.config import ModelConfig, NetworkConfig, TrainConfig, validate
 from charnn.data.corpora import Catalogue
-from charnn.data.dataset import Tokens
 from charnn.data.samplers import SAMPLERS
 from charnn.data.splits import split_text
 from charnn.evaluation.units import Units
@@ -31,8 +29,8 @@ VAL_FRAC = 0.1
 class Book:
     """A text in characters, its tail kept for validation, and what its tokens are worth."""
 
-    train: Tokens
-    val: Tokens
+    train: Ids
+    val: Ids
     vocab_size: int
     start_token: int
     units: Units
@@ -51,9 +49,9 @@ def embedded_book() -> Book:
 def new_training(
     settings: Mapping[str, Any],
     vocab_size: int,
-    tokens: npt.NDArray[np.integer],
+    tokens: Ids,
     *,
-    targets: npt.NDArray[np.integer] | None = None,
+    targets: Ids | None = None,
     unk_id: int | None = None,
 ) -> Training:
     """A training about to begin, its weights and its order of the tokens drawn from the seed.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charnn.data.dataset import Tokens
+from charnn.arrays import Ids
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.errors import DataError
@@ -32,11 +32,11 @@ class Subject:
     """A model, a text that it can read, and what to call the two."""
 
     model: ModelFile
-    tokens: Tokens
+    tokens: Ids
     name: str
 
 
-def pieces(tokens: Tokens, rows: int, span: int) -> Tensor:
+def pieces(tokens: Ids, rows: int, span: int) -> Tensor:
     """`rows` pieces of `span` + 1 tokens from all over a text, (rows, span + 1)."""
     starts = np.linspace(0, len(tokens) - span - 1, rows).astype(np.int64)
     return torch.from_numpy(tokens[starts[:, None] + np.arange(span + 1)].astype(np.int64))

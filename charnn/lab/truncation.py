@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from charnn.arrays import Ids
 from charnn.config import CellName
 from charnn.data.samplers import Sampler
 from charnn.display import humanize
@@ -135,7 +135,7 @@ def _training(book: Book, cell: CellName, steps: int, seed: int) -> Training:
     return new_training(settings, book.vocab_size, book.train, unk_id=book.units.unk_id)
 
 
-def pieces(tokens: npt.NDArray[np.integer]) -> Tensor:
+def pieces(tokens: Ids) -> Tensor:
     """The first ROWS pieces of a text, (ROWS, SPAN + 1); each ends with the next one's first."""
     starts = np.arange(0, ROWS * SPAN, SPAN)
     return torch.from_numpy(tokens[starts[:, None] + np.arange(SPAN + 1)].astype(np.int64))

@@ -7,12 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from charnn.arrays import Doubles, Floats
 from charnn.config import ModelConfig
 from charnn.model.layers import CELLS, RecurrentLayer, SequenceDropout, State
 
@@ -65,7 +64,7 @@ class LanguageModel(nn.Module):
         self.output.bias.zero_()
 
     @torch.no_grad()
-    def start_at(self, log_probabilities: npt.NDArray[np.float64]) -> None:
+    def start_at(self, log_probabilities: Doubles) -> None:
         """Begin as a model that knows how frequent each symbol is, (V,), and nothing else.
 
         The output's biases say it, so that no step goes into learning it; after Karpathy, "A
@@ -137,9 +136,7 @@ class LanguageModel(nn.Module):
             tensor.copy_(tensors[name])
 
 
-def with_weights(
-    config: ModelConfig, arrays: Mapping[str, npt.NDArray[np.float32]]
-) -> LanguageModel:
+def with_weights(config: ModelConfig, arrays: Mapping[str, Floats]) -> LanguageModel:
     """The network with the weights of a model file, ready to evaluate."""
     model = LanguageModel(config)
     model.load_tensors({name: torch.tensor(array) for name, array in arrays.items()})

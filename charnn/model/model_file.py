@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from charnn.arrays import Floats
 from charnn.config import ModelConfig, validate
 from charnn.errors import DataError, UsageError
 from charnn.storage import atomic, jsonio, safetensors_file
@@ -27,8 +25,6 @@ FORMAT_VERSION = 1
 MOST_DIGITS = 40  # of an id
 LARGEST = 1e15  # of a weight; products of larger ones leave the range of float32
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class ModelFile:
     config: ModelConfig
     tokenizer: Tokenizer
     start_token: int
-    tensors: Mapping[str, Array]
+    tensors: Mapping[str, Floats]
     fingerprint: str = ""
     records: bool = False
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -169,7 +165,7 @@ def _check_layout(packed: Packed, config: ModelConfig) -> None:
     packed.check(tensor_shapes(config), {})
 
 
-def _tensors(packed: Packed) -> dict[str, Array]:
+def _tensors(packed: Packed) -> dict[str, Floats]:
     tensors = packed.tensors()
     for name, tensor in tensors.items():
         # NaN is neither above the one nor below the other.

@@ -11,9 +11,8 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from charnn.arrays import Floats
 
 HALF = np.array(0.5, np.float32)  # an array: a Python float costs a conversion at every call
 

@@ -10,13 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from charnn.arrays import Doubles, Floats, Ids
 from charnn.config import ModelConfig
-from charnn.model.numpy_cells import CELLS, Floats, Layer, across
+from charnn.model.numpy_cells import CELLS, Layer, across
 
-Doubles = npt.NDArray[np.float64]
-Ids = npt.NDArray[np.integer]
 State = tuple[Floats, ...]  # (B, H) each, layer by layer: h_0, c_0, h_1, c_1, … or h_0, h_1, …
 
 TABLE_LIMIT = 1 << 22  # floats; a larger table would cost more memory and start than it saves

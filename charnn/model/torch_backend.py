@@ -6,13 +6,12 @@ Never knows: text, files, or how a token is drawn.
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from charnn.arrays import Floats, Ids
 from charnn.config import ModelConfig
 from charnn.model.language_model import with_weights
-from charnn.model.numpy_cells import Floats
-from charnn.model.numpy_model import Ids, State
+from charnn.model.numpy_model import State
 
 
 class TorchStepper:
@@ -71,6 +70,6 @@ class TorchStreams:
         with torch.inference_mode():
             return self._predicted(self._state[-parts])
 
-    def _predicted(self, top: torch.Tensor) -> npt.NDArray[np.float32]:
+    def _predicted(self, top: torch.Tensor) -> Floats:
         self.logits[:] = self.model.output(top).cpu().numpy()
         return self.logits

@@ -10,7 +10,8 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from charnn.arrays import Ids
 
 BATCH = 16  # parts handed to the library at once
 # No byte-pair unit of GPT-2's pattern crosses from a non-space to a space or newline, nor from a
@@ -71,7 +72,7 @@ class BytePairs:
         self._library = Tokenizer(models.BPE(vocab=vocab, merges=pairs))
         self._library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
 
-    def encode(self, parts: Iterator[str], dtype: np.dtype[Any]) -> npt.NDArray[np.integer]:
+    def encode(self, parts: Iterator[str], dtype: np.dtype[Any]) -> Ids:
         """The ids of all parts, in order, (N,)."""
         encoded = [np.empty(0, dtype)]
         while batch := [_without_surrogates(part) for part in islice(parts, BATCH)]:

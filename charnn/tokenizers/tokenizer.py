@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charnn.arrays import Ids, Integers
 from charnn.errors import UsageError
 from charnn.tokenizers.bpe import BytePairs, cut_safely, learn
 from charnn.tokenizers.words import WORD_PATTERN, compiled, words
@@ -24,8 +25,6 @@ REPLACEMENT = "\ufffd".encode()
 BPE_VOCAB_SIZE = 1024
 BYTES = 256
 
-Ids = npt.NDArray[np.integer]
-Lengths = npt.NDArray[np.int64]
 Text = str | bytes
 
 
@@ -59,16 +58,16 @@ class Tokenizer:
         return len(self.pieces)
 
     @property
-    def byte_lengths(self) -> Lengths:
+    def byte_lengths(self) -> Integers:
         """Bytes of each token, (V,); 0 for `<unk>`."""
         return self._lengths(len)
 
     @property
-    def char_lengths(self) -> Lengths:
+    def char_lengths(self) -> Integers:
         """Characters that begin in each token, (V,); 0 for `<unk>`."""
         return self._lengths(_characters_in)
 
-    def _lengths(self, measure: Callable[[bytes], int]) -> Lengths:
+    def _lengths(self, measure: Callable[[bytes], int]) -> Integers:
         lengths = np.array([measure(piece) for piece in self.pieces], np.int64)
         if self.unk_id is not None:
             lengths[self.unk_id] = 0

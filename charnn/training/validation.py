@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
-from charnn.data.dataset import Dataset, Tokens
+from charnn.arrays import Ids
+from charnn.data.dataset import Dataset
 from charnn.evaluation.baselines import ladder
 from charnn.evaluation.evaluate import WARM_UP, default_streams, evaluate_carried
 from charnn.evaluation.metrics import Score
@@ -69,7 +70,7 @@ class Validator:
         return ladder(self.dataset.split("train"), self._val, tokenizer.pieces, tokenizer.unk_id)
 
     def _score(
-        self, model: LanguageModel, tokens: Tokens, streams: int, warm_up: int, share: float
+        self, model: LanguageModel, tokens: Ids, streams: int, warm_up: int, share: float
     ) -> Score:
         units, start_token = Units.of(self.dataset.tokenizer), self.dataset.start_token
         with self._listening(model), self.arithmetic.autocast():
