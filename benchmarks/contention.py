@@ -23,12 +23,12 @@ from charnn.config import ModelConfig, TrainConfig
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.data.samplers import SequentialSampler
-from charnn.training.loop import Training
+from charnn.training.loop import TrainLoop
 tokens = np.random.default_rng(1).integers(66, size=300_000).astype(np.uint8)
 config = TrainConfig(optimizer="adamw", steps=1000)
 model = LanguageModel(ModelConfig(vocab_size=66))
 cpu = Arithmetic(torch.device("cpu"), "bfloat16")
-training = Training(model, SequentialSampler(tokens, 64, 64), config, cpu)
+training = TrainLoop(model, SequentialSampler(tokens, 64, 64), config, cpu)
 training.update()
 begin = time.perf_counter()
 while time.perf_counter() - begin < float(sys.argv[1]):

@@ -22,7 +22,7 @@ from charnn.lab.gradient_flow import hold_open
 from charnn.model.language_model import LanguageModel
 from charnn.model.layers import LONGEST_KEPT
 from charnn.training.presets import Facts, resolve
-from charnn.training.trainer import Session
+from charnn.training.trainer import Trainer
 
 WARMUP_SHARE = 0.1
 
@@ -129,7 +129,7 @@ def trained(
     given = {name: getattr(options, name) for name in ("steps", "preset", "cell")}
     given |= {"seed": seed, "warmup_steps": int(WARMUP_SHARE * options.steps) * is_warmed_up}
     facts = Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size)
-    session = Session(dataset, resolve(given, facts)[0], folder)
+    session = Trainer(dataset, resolve(given, facts)[0], folder)
     with torch.no_grad():
         change(session.training.model)
     session.run.create(force=True)

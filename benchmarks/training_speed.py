@@ -4,7 +4,7 @@
 
 The bare loop is what one would write by hand: nn.Embedding, nn.LSTM (nn.GRU, nn.RNN), nn.Linear,
 cross-entropy, clipping by the global norm, fused AdamW, the state detached; its batches lie ready
-as tensors. charnn's side is `Training.update` as `charnn train --optimizer adamw --dropout 0`
+as tensors. charnn's side is `TrainLoop.update` as `charnn train --optimizer adamw --dropout 0`
 calls it, sampler and counters included. Both have the same shape, precision, device and threads.
 They take turns in one process, each going first in every other round; the ratio is the median over
 the rounds of the ratio within one.
@@ -30,7 +30,7 @@ from charnn.data.samplers import SequentialSampler  # noqa: E402
 from charnn.errors import UsageError  # noqa: E402
 from charnn.model import device as devices  # noqa: E402
 from charnn.model.language_model import LanguageModel  # noqa: E402
-from charnn.training.loop import Training  # noqa: E402
+from charnn.training.loop import TrainLoop  # noqa: E402
 from charnn.training.optimizers import BETAS  # noqa: E402
 
 VOCABULARY = 65
@@ -140,7 +140,7 @@ def charnn_update(options: argparse.Namespace, cell: str, arithmetic: devices.Ar
     )
     model = LanguageModel(ModelConfig(vocab_size=VOCABULARY, **shape)).to(arithmetic.device)
     sampler = SequentialSampler(some_tokens(options), config.batch_size, config.bptt)
-    return Training(model, sampler, config, arithmetic).update
+    return TrainLoop(model, sampler, config, arithmetic).update
 
 
 class BareModel(nn.Module):

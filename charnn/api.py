@@ -8,9 +8,8 @@ from pathlib import Path
 
 from charnn.config import ModelConfig, SampleConfig, validate
 from charnn.evaluation.line_reader import pieces
-from charnn.evaluation.metrics import Score
+from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.evaluation.surprisal import Passage, StepperReader
-from charnn.evaluation.units import Units
 from charnn.generation.constraints import constrain
 from charnn.generation.generate import Piece, Request, encode_prompt, generate, opening, read
 from charnn.model.model_file import ModelFile, read_model
@@ -83,10 +82,14 @@ class Model:
         """
         tokenizer, start_token = self.file.tokenizer, self.file.start_token
         passage = Passage(StepperReader(self._stepper), tokenizer, start_token)
-        units, data, score = Units.of(tokenizer), text.encode("utf-8", "surrogatepass"), Score()
+        lengths, data, score = (
+            TokenLengths.of(tokenizer),
+            text.encode("utf-8", "surrogatepass"),
+            Score(),
+        )
         for part in pieces(data):
             scored = passage.feed(part)
-            score += units.score(scored.nats, scored.ids)
+            score += lengths.score(scored.nats, scored.ids)
         return score
 
 

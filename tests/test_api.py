@@ -13,7 +13,7 @@ import charnn
 from charnn.config import ModelConfig
 from charnn.errors import UsageError
 from charnn.evaluation.evaluate import evaluate_carried
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import TokenLengths
 from charnn.model.language_model import LanguageModel
 from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers.tokenizer import build
@@ -73,7 +73,7 @@ def test_score_is_that_of_an_evaluation_with_torch(path, text) -> None:
     network = LanguageModel(loaded.config)
     network.load_tensors({name: torch.tensor(t) for name, t in loaded.tensors.items()})
     ids = loaded.tokenizer.encode(text + "é")
-    expected = evaluate_carried(network, ids, Units.of(loaded.tokenizer), 0)
+    expected = evaluate_carried(network, ids, TokenLengths.of(loaded.tokenizer), 0)
     score = model.score(text + "é")
 
     assert math.isclose(score.nats, expected.nats, rel_tol=1e-5)

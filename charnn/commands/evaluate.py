@@ -140,15 +140,15 @@ def _score(
     arithmetic: "Arithmetic",
 ) -> tuple["Score", str]:
     from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
-    from charnn.evaluation.units import Units
+    from charnn.evaluation.metrics import TokenLengths
     from charnn.model.language_model import with_weights
 
     model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
-    units = Units.of(loaded.tokenizer)
+    lengths = TokenLengths.of(loaded.tokenizer)
     if windows:
-        return evaluate_windows(model, tokens, units, windows), f"windows:{windows}"
+        return evaluate_windows(model, tokens, lengths, windows), f"windows:{windows}"
     streams = streams or default_streams(len(tokens))
-    return evaluate_carried(model, tokens, units, loaded.start_token, streams), "carried"
+    return evaluate_carried(model, tokens, lengths, loaded.start_token, streams), "carried"
 
 
 def _score_dynamic(
@@ -161,25 +161,25 @@ def _score_dynamic(
     tune: bool,
 ) -> tuple["Score", str]:
     from charnn.evaluation import dynamic_evaluation
-    from charnn.evaluation.units import Units
+    from charnn.evaluation.metrics import TokenLengths
     from charnn.model.language_model import with_weights
 
     model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
-    units, start_token = Units.of(loaded.tokenizer), loaded.start_token
+    lengths, start_token = TokenLengths.of(loaded.tokenizer), loaded.start_token
     rates = dynamic_evaluation.Rates()
     sizes = dynamic_evaluation.gradient_sizes(
-        model, dataset.split("train"), units.unk_id, rates.segment
+        model, dataset.split("train"), lengths.unk_id, rates.segment
     )
     if tune:
         part = dataset.split("val")[: dynamic_evaluation.TUNED_ON]
         rates = dynamic_evaluation.tune(
             lambda tried: dynamic_evaluation.evaluate_dynamic(
-                model, part, units, start_token, sizes, tried
+                model, part, lengths, start_token, sizes, tried
             )
         )
         display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
     return dynamic_evaluation.evaluate_dynamic(
-        model, tokens, units, start_token, sizes, rates
+        model, tokens, lengths, start_token, sizes, rates
     ), "dynamic"
 
 

@@ -14,7 +14,7 @@ from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.commands.sample_output import Event, Novel
+    from charnn.commands.sample_output import Novel, SampleEvent
     from charnn.display.messages import Display
     from charnn.generation.generate import Context
     from charnn.model.model_file import ModelFile
@@ -132,7 +132,9 @@ def sample(
         loss=json or jsonl,
     )
     in_flight = generation.BATCH if device == "cpu" else generation.BATCH_ON_GPU
-    events: Iterable[Event] = generation.generate(stepper, tokenizer, request, opening, in_flight)
+    events: Iterable[SampleEvent] = generation.generate(
+        stepper, tokenizer, request, opening, in_flight
+    )
     if save_state:
         events = _saving(events, save_state, loaded.sha256)
     judge = _judge(loaded, novel, workspace.data_dir(data_dir)) if novel else None
@@ -201,7 +203,7 @@ def _opening(
     return generation.opening(stepper, model.start_token)._replace(seed=seed)
 
 
-def _saving(events: Iterable["Event"], path: Path, sha256: str) -> Iterator["Event"]:
+def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterator["SampleEvent"]:
     """The events of a single sample, whose end is saved before it is told."""
     from charnn.generation.generate import Sample
     from charnn.generation.state_file import write_state

@@ -17,7 +17,7 @@ from charnn.storage.jsonio import to_json
 
 PATIENCE = 0.2  # seconds that text waits for more, where nobody looks at every token
 
-Event = Piece | Sample
+SampleEvent = Piece | Sample
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Style:
     unbuffered: bool = False
 
 
-def write_text(events: Iterable[Event], style: Style) -> None:
+def write_text(events: Iterable[SampleEvent], style: Style) -> None:
     """Samples as text, and a newline at the end where one is missing.
 
     What has been drawn is put out also where drawing, or what follows it, fails.
@@ -78,7 +78,7 @@ def write_text(events: Iterable[Event], style: Style) -> None:
     finish()
 
 
-def write_json(events: Iterable[Event], prompt: str, seed: int, *, one_object: bool) -> None:
+def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_object: bool) -> None:
     """One object a sample as each is done, or all of them in one."""
     output = Output()
     done: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ def write_json(events: Iterable[Event], prompt: str, seed: int, *, one_object: b
     output.flush()
 
 
-def whole(events: Iterable[Event]) -> Iterator[tuple[str, Sample]]:
+def whole(events: Iterable[SampleEvent]) -> Iterator[tuple[str, Sample]]:
     """The text of each sample, and how it ended."""
     pieces: list[str] = []
     for event in events:
@@ -121,7 +121,7 @@ class Novel:
     def __init__(self, longest: Callable[[str], int], limit: int) -> None:
         self.longest, self.limit, self.dropped = longest, limit, 0
 
-    def among(self, events: Iterable[Event]) -> Iterator[Event]:
+    def among(self, events: Iterable[SampleEvent]) -> Iterator[SampleEvent]:
         """The events of the samples that are new, each sample at once."""
         for text, end in whole(events):
             if self.longest(text) >= self.limit:

@@ -25,7 +25,7 @@ from charnn.storage import workspace
 if TYPE_CHECKING:
     from charnn.display.messages import Display
     from charnn.training.events import Result
-    from charnn.training.trainer import Session
+    from charnn.training.trainer import Trainer
 
 BY_PRESET = "by the preset"
 SAMPLE_LINES = 3  # of text that the best model writes at the end
@@ -137,10 +137,10 @@ def train(
     from charnn.model.device import memory_explained
     from charnn.storage.lock import Lock
     from charnn.training.optimizers import rate_names
-    from charnn.training.trainer import Session
+    from charnn.training.trainer import Trainer
 
     with memory_explained(chosen.batch_size):
-        session = Session(dataset, chosen, folder, began)
+        session = Trainer(dataset, chosen, folder, began)
     if resume is None:
         session.run.create(force=force)
     with Lock(folder), memory_explained(session.config.batch_size):
@@ -163,7 +163,7 @@ def _refuse_ranks() -> None:
         )
 
 
-def _run(session: "Session", context: typer.Context, display: "Display", *, json: bool) -> int:
+def _run(session: "Trainer", context: typer.Context, display: "Display", *, json: bool) -> int:
     """Train until done or told to stop; save, report, and name the next command."""
     from charnn.commands.signals import StopRequestedError, listening
     from charnn.commands.train_progress import Watcher
@@ -203,13 +203,13 @@ def _run(session: "Session", context: typer.Context, display: "Display", *, json
     return 0
 
 
-def _tell_notes(session: "Session", display: "Display") -> None:
+def _tell_notes(session: "Trainer", display: "Display") -> None:
     """What was adapted since this was last told."""
     while session.notes:
         display.note(session.notes.pop(0))
 
 
-def _report(result: "Result", session: "Session", display: "Display", *, json: bool) -> None:
+def _report(result: "Result", session: "Trainer", display: "Display", *, json: bool) -> None:
     """The outcome: figures, what they are worth, and a taste of the text."""
     from charnn.display.stdout import Output
     from charnn.storage.jsonio import to_json
@@ -229,7 +229,7 @@ def _report(result: "Result", session: "Session", display: "Display", *, json: b
         display.note(_summary(result, session))
 
 
-def _summary(result: "Result", session: "Session") -> str:
+def _summary(result: "Result", session: "Trainer") -> str:
     from charnn.commands.train_progress import quoted
     from charnn.display.messages import table
 
@@ -252,7 +252,7 @@ def _summary(result: "Result", session: "Session") -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _judged(session: "Session") -> str:
+def _judged(session: "Trainer") -> str:
     """The text that the rungs of the ladder are about."""
     from charnn.evaluation.baselines import JUDGED
 

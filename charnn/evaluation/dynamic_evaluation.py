@@ -16,8 +16,7 @@ from torch import Tensor
 
 from charnn.arrays import Doubles, Ids
 from charnn.data.samplers import SequentialSampler
-from charnn.evaluation.metrics import Score
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.language_model import LanguageModel, detach
 from charnn.model.loss import mean_nats
 
@@ -65,7 +64,7 @@ def gradient_sizes(
 def evaluate_dynamic(
     model: LanguageModel,
     tokens: Ids,
-    units: Units,
+    lengths: TokenLengths,
     start_token: int,
     sizes: dict[str, Tensor],
     rates: Rates,
@@ -74,10 +73,10 @@ def evaluate_dynamic(
 
     `model` itself is left as it is.
     """
-    reader = LearningReader(model, sizes, units.unk_id, rates)
+    reader = LearningReader(model, sizes, lengths.unk_id, rates)
     targets = np.asarray(tokens, np.int64)
     inputs = np.concatenate([[start_token], targets[:-1]])
-    return units.score(-reader.log_probs(inputs, targets), targets)
+    return lengths.score(-reader.log_probs(inputs, targets), targets)
 
 
 class LearningReader:

@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from charnn.arrays import Ids, Integers
 from charnn.data.samplers import IGNORE
-from charnn.evaluation.metrics import Score
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.language_model import LanguageModel
 
 WARM_UP = 1024  # tokens read before each stream's share, not counted
@@ -37,7 +36,7 @@ def default_streams(tokens: int) -> int:
 def evaluate_carried(
     model: LanguageModel,
     tokens: Ids,
-    units: Units,
+    lengths: TokenLengths,
     start_token: int,
     streams: int = 1,
     warm_up: int = WARM_UP,
@@ -54,13 +53,13 @@ def evaluate_carried(
     inputs = np.concatenate([[start_token], tokens[:-1]]).astype(np.int64)
     answers = np.asarray(tokens if targets is None else targets, np.int64)
     rows = _streams(len(answers), streams, warm_up, share)
-    return _score_rows(model, inputs, answers, rows, units)
+    return _score_rows(model, inputs, answers, rows, lengths)
 
 
 def evaluate_windows(
     model: LanguageModel,
     tokens: Ids,
-    units: Units,
+    lengths: TokenLengths,
     window: int,
     targets: Ids | None = None,
 ) -> Score:
@@ -71,15 +70,15 @@ def evaluate_windows(
     inputs = np.asarray(tokens[:-1], np.int64)
     answers = np.asarray(tokens if targets is None else targets, np.int64)[1:]
     starts = range(0, len(answers), window)
-    rows = [Row(start, start, min(start + window, len(answers))) for start in starts]
+    rows = [StreamSpan(start, start, min(start + window, len(answers))) for start in starts]
     score = Score()
     for first in range(0, len(rows), MAX_STREAMS):
-        score += _score_rows(model, inputs, answers, rows[first : first + MAX_STREAMS], units)
+        score += _score_rows(model, inputs, answers, rows[first : first + MAX_STREAMS], lengths)
     return score
 
 
 @dataclass(frozen=True)
-class Row:
+class StreamSpan:
     """One stream: reads from `begin`, counts from `count_from`, stops before `end`."""
 
     begin: int
@@ -87,17 +86,21 @@ class Row:
     end: int
 
 
-def _streams(length: int, streams: int, warm_up: int, share: float) -> list[Row]:
+def _streams(length: int, streams: int, warm_up: int, share: float) -> list[StreamSpan]:
     cuts = np.linspace(0, length, streams + 1).astype(int).tolist()
     rows = [
-        Row(max(0, start - warm_up), start, start + math.ceil((end - start) * share))
+        StreamSpan(max(0, start - warm_up), start, start + math.ceil((end - start) * share))
         for start, end in itertools.pairwise(cuts)
     ]
     return [row for row in rows if row.end > row.count_from]
 
 
 def _score_rows(
-    model: LanguageModel, inputs: Integers, targets: Integers, rows: list[Row], units: Units
+    model: LanguageModel,
+    inputs: Integers,
+    targets: Integers,
+    rows: list[StreamSpan],
+    lengths: TokenLengths,
 ) -> Score:
     """Run the rows side by side, a chunk of time at once, and add up what counts."""
     score = Score()
@@ -105,14 +108,14 @@ def _score_rows(
         return score
     with _evaluating(model):
         state = model.initial_state(len(rows))
-        for chunk_inputs, chunk_targets in _chunks(inputs, targets, rows, units.unk_id):
+        for chunk_inputs, chunk_targets in _chunks(inputs, targets, rows, lengths.unk_id):
             logits, state = model(torch.from_numpy(chunk_inputs).to(model.device), state)
-            score += score_of(logits, chunk_targets, units)
+            score += score_of(logits, chunk_targets, lengths)
     return score
 
 
 def _chunks(
-    inputs: Integers, targets: Integers, rows: list[Row], unk_id: int | None
+    inputs: Integers, targets: Integers, rows: list[StreamSpan], unk_id: int | None
 ) -> Iterator[tuple[Integers, Integers]]:
     """Inputs and targets (rows, CHUNK) over time, in step; a target that does not count is IGNORE.
 
@@ -131,7 +134,7 @@ def _chunks(
         yield inputs[places], np.where(counted, scored, IGNORE)
 
 
-def score_of(logits: torch.Tensor, targets: Integers, units: Units) -> Score:
+def score_of(logits: torch.Tensor, targets: Integers, lengths: TokenLengths) -> Score:
     """Score of targets (B, T) under logits (B, T, V); negative targets do not count."""
     known = targets[targets >= 0]
     unknown = Score(unknown=int(np.count_nonzero(targets == UNKNOWN)))
@@ -141,7 +144,7 @@ def score_of(logits: torch.Tensor, targets: Integers, units: Units) -> Score:
     nats = F.cross_entropy(
         logits[scored].float(), torch.from_numpy(known).to(logits.device), reduction="none"
     )
-    return units.score(nats.double().cpu().numpy(), known) + unknown
+    return lengths.score(nats.double().cpu().numpy(), known) + unknown
 
 
 @contextlib.contextmanager

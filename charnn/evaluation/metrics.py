@@ -6,6 +6,11 @@ The only place with these formulas. Never knows: torch, models, or where the nat
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from charnn.arrays import Doubles, Ids, Integers
+from charnn.tokenizers.tokenizer import Tokenizer
+
 NATS_PER_BIT = math.log(2)
 
 
@@ -74,6 +79,33 @@ class Score:
             "bits_per_char": self.bits_per_char,
             "bits_per_byte": self.bits_per_byte,
         }
+
+
+@dataclass(frozen=True)
+class TokenLengths:
+    """Characters and bytes by id (V,), and the id that is counted but not scored."""
+
+    chars: Integers
+    bytes: Integers
+    unk_id: int | None
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "TokenLengths":
+        """The units of a tokenizer's vocabulary."""
+        return cls(tokenizer.char_lengths, tokenizer.byte_lengths, tokenizer.unk_id)
+
+    def score(self, nats: Doubles, ids: Ids) -> Score:
+        """The sums over N tokens, (N,), and -ln p of each, (N,)."""
+        known = np.ones(len(ids), bool) if self.unk_id is None else ids != self.unk_id
+        ids, nats = ids[known], nats[known]
+        return Score(
+            nats=float(nats.sum()),
+            squares=float(np.square(nats).sum()),
+            tokens=len(ids),
+            chars=int(self.chars[ids].sum()),
+            bytes=int(self.bytes[ids].sum()),
+            unknown=len(known) - len(ids),
+        )
 
 
 def perplexity(loss: float) -> float:

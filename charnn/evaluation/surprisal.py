@@ -17,8 +17,7 @@ import numpy as np
 
 from charnn.arrays import Doubles, Ids
 from charnn.evaluation.line_reader import Part
-from charnn.evaluation.metrics import Score
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.numpy_model import Stepper
 from charnn.tokenizers.tokenizer import Tokenizer
 
@@ -90,7 +89,7 @@ class Passage:
             targets = ids.astype(np.int64)
             inputs = np.concatenate([[self.last], targets[:-1]])
             self.last = int(targets[-1])
-            nats = hiding_unknown(-self.reader.log_probs(inputs, targets), targets, self.tokenizer)
+            nats = mask_unknown(-self.reader.log_probs(inputs, targets), targets, self.tokenizer)
         return Scored(part, ids, nats, text)
 
     def _encode(self, part: Part) -> tuple[Ids, str]:
@@ -124,7 +123,7 @@ class Scorer:
         self.stepper, self.tokenizer, self.start_token = stepper, tokenizer, start_token
         self.carry, self.at_once = carry, not carry and reader is None
         self.passage = Passage(reader or StepperReader(stepper), tokenizer, start_token)
-        self.units = Units.of(tokenizer)
+        self.lengths = TokenLengths.of(tokenizer)
         self.threads = ThreadPoolExecutor(threads)
 
     def score(self, parts: Sequence[Part]) -> Iterator[Scored]:
@@ -144,7 +143,7 @@ class Scorer:
 
     def total(self, scored: Scored) -> Score:
         """The sums over what has been scored."""
-        return self.units.score(scored.nats, scored.ids)
+        return self.lengths.score(scored.nats, scored.ids)
 
     def spelled(self, scored: Scored) -> list[bytes]:
         """The text of each token; of one outside the vocabulary too, where that can be told."""
@@ -173,7 +172,7 @@ class Scorer:
         streams = self.stepper.streams(self.stepper.initial_state(WIDTH))
         nats = -streams.log_probs(tokens[:, :-1], tokens[:, 1:])
         return [
-            hiding_unknown(nats[row, : len(text)], text, self.tokenizer)
+            mask_unknown(nats[row, : len(text)], text, self.tokenizer)
             for row, text in enumerate(texts)
         ]
 
@@ -183,7 +182,7 @@ def encoded(tokenizer: Tokenizer, data: bytes) -> Ids:
     return tokenizer.encode(data if tokenizer.kind == "byte" else data.decode("utf-8", "replace"))
 
 
-def hiding_unknown(nats: Doubles, ids: Ids, tokenizer: Tokenizer) -> Doubles:
+def mask_unknown(nats: Doubles, ids: Ids, tokenizer: Tokenizer) -> Doubles:
     """The nats, NaN where the token is `<unk>`: how likely that is says nothing about a symbol."""
     return nats if tokenizer.unk_id is None else np.where(ids == tokenizer.unk_id, np.nan, nats)
 

@@ -141,7 +141,7 @@ def generate(
     Of the first that is not done nothing is held back but what may begin a stop string or a
     character; those behind it go on meanwhile.
     """
-    batch = Batch(stepper, tokenizer, request, context, in_flight)
+    batch = SampleBatch(stepper, tokenizer, request, context, in_flight)
     queue = deque(batch.runs)
     while queue:
         batch.step()
@@ -156,7 +156,7 @@ def generate(
             queue.popleft()
 
 
-class Run:
+class SampleStream:
     """One sample in flight: its random numbers, its rules, and its text not put out yet."""
 
     def __init__(self, request: Request, pieces: Sequence[bytes], index: int, drawn: int) -> None:
@@ -214,7 +214,7 @@ class Run:
         return Sample(self.index, self.tokens, loss, self.finish, self.context)
 
 
-class Batch:
+class SampleBatch:
     """Samples that take their steps together; where one is done the next begins."""
 
     def __init__(
@@ -228,7 +228,8 @@ class Batch:
         self.stepper, self.request, self.context = stepper, request, context
         self.filters = chain(request.config.model_dump())
         self.unstarted = (
-            Run(request, tokenizer.pieces, index, context.drawn) for index in range(request.samples)
+            SampleStream(request, tokenizer.pieces, index, context.drawn)
+            for index in range(request.samples)
         )
         self.runs = list(islice(self.unstarted, in_flight))
         size = len(self.runs)
@@ -254,7 +255,7 @@ class Batch:
             self.oldest = (self.oldest + 1) % RECENT
             self.streams.step(ids)
 
-    def replace(self) -> list[Run]:
+    def replace(self) -> list[SampleStream]:
         """Put new samples, which come back, in the place of those that are done."""
         done = [column for column, run in enumerate(self.runs) if run.finish]
         if done and self.request.samples == 1:
@@ -266,10 +267,10 @@ class Batch:
             self.streams.logits[column] = self.first_logits
             self.recent[column] = np.roll(self.window, self.oldest)
         if len(started) < len(done):
-            self._close_ranks()
+            self._drop_finished()
         return started
 
-    def _close_ranks(self) -> None:
+    def _drop_finished(self) -> None:
         """Go on without those that are done."""
         left = [column for column, run in enumerate(self.runs) if not run.finish]
         logits = self.streams.logits[left]

@@ -31,7 +31,7 @@ from charnn.display.charts import Bars, Lines
 from charnn.errors import CharnnError, DataError
 from charnn.evaluation.baselines import LEARNT, kneser_ney_nats, unigram_nats, xz_bits
 from charnn.evaluation.evaluate import default_streams, evaluate_carried
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import TokenLengths
 from charnn.lab import hmm
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.model.language_model import with_weights
@@ -74,7 +74,7 @@ class Texts:
     train: Ids
     val: Ids
     pieces: Sequence[bytes]
-    units: Units
+    lengths: TokenLengths
 
     @property
     def vocab_size(self) -> int:
@@ -84,16 +84,18 @@ class Texts:
     @property
     def known(self) -> Ids:
         """The val tokens that are in the vocabulary."""
-        return self.val if self.units.unk_id is None else self.val[self.val != self.units.unk_id]
+        return (
+            self.val if self.lengths.unk_id is None else self.val[self.val != self.lengths.unk_id]
+        )
 
     @property
     def scored_chars(self) -> int:
         """Characters that these stand for."""
-        return int(self.units.chars[self.known].sum())
+        return int(self.lengths.chars[self.known].sum())
 
     def bits_per_char(self, nats: Doubles) -> float:
         """Of the val tokens, from -ln p of each."""
-        return self.units.score(nats, self.val).bits_per_char
+        return self.lengths.score(nats, self.val).bits_per_char
 
 
 def run(dataset: Dataset, runs_dir: Path, *, seed: int, quick: bool, tell: Tell) -> Finding:
@@ -104,7 +106,7 @@ def run(dataset: Dataset, runs_dir: Path, *, seed: int, quick: bool, tell: Tell)
         dataset.split("train")[-effort.learnt :],
         dataset.split("val")[:MOST_SCORED],
         tokenizer.pieces,
-        Units.of(tokenizer),
+        TokenLengths.of(tokenizer),
     )
     if not texts.scored_chars:
         raise DataError(f"the val split of {dataset.name} has no character in the vocabulary")
@@ -184,7 +186,7 @@ def run_rungs(texts: Texts, models: Iterable[tuple[str, ModelFile]], tell: Tell)
 def _cost_of_run(texts: Texts, model: ModelFile) -> float:
     network = with_weights(model.config, model.tensors)
     streams = default_streams(len(texts.val))
-    score = evaluate_carried(network, texts.val, texts.units, model.start_token, streams)
+    score = evaluate_carried(network, texts.val, texts.lengths, model.start_token, streams)
     return score.bits_per_char
 
 

@@ -31,7 +31,7 @@ from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.small_models import Book, embedded_book, new_training
 from charnn.model.model_file import tensor_shapes
 from charnn.model.numpy_model import Stepper
-from charnn.training.loop import Training, train
+from charnn.training.loop import TrainLoop, train
 
 REFERENCE: CellName = "lstm"  # whose width and number of weights the others are given
 OTHERS: tuple[CellName, ...] = ("gru", "rnn")
@@ -139,7 +139,7 @@ def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
     return judged(trials)
 
 
-def _training(book: Book, trial: Trial, effort: Effort, seed: int) -> Training:
+def _training(book: Book, trial: Trial, effort: Effort, seed: int) -> TrainLoop:
     settings = {
         "cell": trial.cell,
         "hidden_size": trial.hidden_size,
@@ -151,11 +151,11 @@ def _training(book: Book, trial: Trial, effort: Effort, seed: int) -> Training:
         "final_lr_frac": 1.0,
         "seed": seed,
     }
-    return new_training(settings, book.vocab_size, book.train, unk_id=book.units.unk_id)
+    return new_training(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
 
 
 def train_in_turns(
-    book: Book, trials: Sequence[Trial], trainings: Sequence[Training], steps: int, tell: Tell
+    book: Book, trials: Sequence[Trial], trainings: Sequence[TrainLoop], steps: int, tell: Tell
 ) -> None:
     """Let each training take a step, then each another; their losses go into the trials."""
     events = [train(training) for training in trainings]
@@ -174,14 +174,14 @@ def train_in_turns(
         trial.training = median(spent) * steps / training.tokens
 
 
-def validation_loss(book: Book, training: Training) -> float:
+def validation_loss(book: Book, training: TrainLoop) -> float:
     """In nats a token, of a part of the validation split."""
     text = book.val[:VALIDATED]
-    score = evaluate_carried(training.model, text, book.units, book.start_token, STREAMS, WARM_UP)
+    score = evaluate_carried(training.model, text, book.lengths, book.start_token, STREAMS, WARM_UP)
     return score.loss
 
 
-def sample_in_turns(trials: Sequence[Trial], trainings: Sequence[Training], seed: int) -> None:
+def sample_in_turns(trials: Sequence[Trial], trainings: Sequence[TrainLoop], seed: int) -> None:
     """Time the networks as `charnn sample` computes them, token after token, one text at a time."""
     models = [training.model for training in trainings]
     tokens = np.random.default_rng(seed).integers(models[0].config.vocab_size, size=(DRAWN, 1))

@@ -50,7 +50,7 @@ def steps_of(book: Book, limit: float, hidden_size: int, count: int, seed: int) 
         "grad_clip": limit,
         "seed": seed,
     }
-    training = new_training(settings, book.vocab_size, book.train, unk_id=book.units.unk_id)
+    training = new_training(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
     scale_recurrent(training.model, GAIN)
     norms, steps, before = [0.0], [0.0], _weights(training.model)
     with contextlib.suppress(DivergedError):  # what was measured up to there counts

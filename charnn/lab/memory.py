@@ -26,7 +26,7 @@ from charnn.config import CellName, SamplerName
 from charnn.data.samplers import IGNORE
 from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import evaluate_carried, evaluate_windows
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import TokenLengths
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.small_models import new_training
 from charnn.training.loop import train
@@ -43,7 +43,7 @@ TEST_SYMBOLS = 200_000
 STREAMS, WARM_UP = 64, 64
 TEST_SEED = 1_000_003  # added to the seed, so that the test is on other flips
 TOLERANCE = 0.01  # nats; the standard error of a loss is a tenth of that
-UNITS = Units(np.ones(2, np.int64), np.ones(2, np.int64), None)
+SYMBOL_LENGTHS = TokenLengths(np.ones(2, np.int64), np.ones(2, np.int64), None)
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ def trial(
         pass
     inputs, targets = flips(TEST_SYMBOLS, seed + TEST_SEED)
     if sampler == "random":
-        score = evaluate_windows(training.model, inputs, UNITS, bptt, targets)
+        score = evaluate_windows(training.model, inputs, SYMBOL_LENGTHS, bptt, targets)
     else:
         score = evaluate_carried(
-            training.model, inputs, UNITS, 0, STREAMS, WARM_UP, targets=targets
+            training.model, inputs, SYMBOL_LENGTHS, 0, STREAMS, WARM_UP, targets=targets
         )
     return Trial(cell, hidden_size, STATES[sampler], bptt, score.loss)
 

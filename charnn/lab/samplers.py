@@ -98,8 +98,10 @@ def trial(book: Book, order: str, bptt: int, effort: Effort, seed: int, tell: Te
         "seed": seed,
     }
     tokens, targets = shuffled(book.train, bptt, seed) if order == SHUFFLED else (book.train, None)
-    units = book.units
-    training = new_training(settings, book.vocab_size, tokens, targets=targets, unk_id=units.unk_id)
+    lengths = book.lengths
+    training = new_training(
+        settings, book.vocab_size, tokens, targets=targets, unk_id=lengths.unk_id
+    )
     losses = deque[float](maxlen=LAST_STEPS)
     for event in train(training):
         if isinstance(event, Step):
@@ -111,9 +113,9 @@ def trial(book: Book, order: str, bptt: int, effort: Effort, seed: int, tell: Te
         order,
         bptt,
         training=mean(losses),
-        zeroed=evaluate_windows(model, book.val, units, bptt).loss,
-        carried=evaluate_carried(model, book.val, units, start, streams).loss,
-        broken=evaluate_carried(model, pieces, units, start, streams, targets=beside).loss,
+        zeroed=evaluate_windows(model, book.val, lengths, bptt).loss,
+        carried=evaluate_carried(model, book.val, lengths, start, streams).loss,
+        broken=evaluate_carried(model, pieces, lengths, start, streams, targets=beside).loss,
     )
 
 

@@ -14,11 +14,11 @@ from charnn.config import ModelConfig, NetworkConfig, TrainConfig, validate
 from charnn.data.corpora import Catalogue
 from charnn.data.samplers import SAMPLERS
 from charnn.data.splits import split_text
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.tokenizers import tokenizer
-from charnn.training.loop import Training
+from charnn.training.loop import TrainLoop
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 BOOK = "lamplighter"  # the longest text that needs no download
@@ -33,7 +33,7 @@ class Book:
     val: Ids
     vocab_size: int
     start_token: int
-    units: Units
+    lengths: TokenLengths
 
 
 def embedded_book() -> Book:
@@ -43,7 +43,7 @@ def embedded_book() -> Book:
     characters = tokenizer.build("char", parts["train"])
     train, val = (characters.encode(parts[split]) for split in ("train", "val"))
     newline = characters.pieces.index(b"\n")
-    return Book(train, val, characters.vocab_size, newline, Units.of(characters))
+    return Book(train, val, characters.vocab_size, newline, TokenLengths.of(characters))
 
 
 def new_training(
@@ -53,7 +53,7 @@ def new_training(
     *,
     targets: Ids | None = None,
     unk_id: int | None = None,
-) -> Training:
+) -> TrainLoop:
     """A training about to begin, its weights and its order of the tokens drawn from the seed.
 
     `settings` are fields of `TrainConfig`.
@@ -65,4 +65,4 @@ def new_training(
     sampler = SAMPLERS[config.sampler](
         tokens, config.batch_size, config.bptt, config.seed, targets=targets
     )
-    return Training(model, sampler, config, CPU, unk_id)
+    return TrainLoop(model, sampler, config, CPU, unk_id)

@@ -35,7 +35,7 @@ from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.small_models import Book, embedded_book, new_training
 from charnn.model.language_model import LanguageModel, detach
 from charnn.model.loss import mean_nats
-from charnn.training.loop import Training, train
+from charnn.training.loop import TrainLoop, train
 
 CELLS: tuple[CellName, ...] = ("rnn", "lstm", "gru")
 BATCH_SIZE, BPTT = 16, 20  # of the batches whose cost is measured
@@ -120,7 +120,7 @@ def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
     return judged(kept, cut, found, effort)
 
 
-def _training(book: Book, cell: CellName, steps: int, seed: int) -> Training:
+def _training(book: Book, cell: CellName, steps: int, seed: int) -> TrainLoop:
     settings = {
         "cell": cell,
         "hidden_size": 64,
@@ -132,7 +132,7 @@ def _training(book: Book, cell: CellName, steps: int, seed: int) -> Training:
         "lr": 1e-2,
         "seed": seed,
     }
-    return new_training(settings, book.vocab_size, book.train, unk_id=book.units.unk_id)
+    return new_training(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
 
 
 def pieces(tokens: Ids) -> Tensor:

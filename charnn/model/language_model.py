@@ -64,7 +64,7 @@ class LanguageModel(nn.Module):
         self.output.bias.zero_()
 
     @torch.no_grad()
-    def start_at(self, log_probabilities: Doubles) -> None:
+    def init_output_bias(self, log_probabilities: Doubles) -> None:
         """Begin as a model that knows how frequent each symbol is, (V,), and nothing else.
 
         The output's biases say it, so that no step goes into learning it; after Karpathy, "A
@@ -148,7 +148,7 @@ def detach(state: State) -> State:
     return tuple(part.detach() for part in state)
 
 
-def start_afresh(state: State, fresh: Tensor) -> State:
+def reset_rows(state: State, fresh: Tensor) -> State:
     """The state with the rows in `fresh` (B,) set to zero."""
     keep = (~fresh).unsqueeze(1)
     return tuple(part * keep for part in state)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from charnn.errors import DataError
 from charnn.storage import atomic, jsonio
-from charnn.training.loop import Training
-from charnn.training.snapshot import TrainingState, capture, read_counters, refuse_diverged
+from charnn.training.loop import TrainLoop
+from charnn.training.snapshot import Snapshot, capture, read_counters, refuse_diverged
 
 CHECKPOINTS = "checkpoints"
 TENSORS_FILE = "state.safetensors"
@@ -19,7 +19,7 @@ MANIFEST_FILE = "manifest.json"
 KEEP = 2  # complete checkpoints that are kept
 
 
-def save_checkpoint(training: Training, run: Path, fingerprint: str) -> Path:
+def save_checkpoint(training: TrainLoop, run: Path, fingerprint: str) -> Path:
     """Write the state of `training` under `run`, whose older checkpoints but one are removed then.
 
     Raises StorageError, or DivergedError where a weight is not finite; the older checkpoints are
@@ -62,7 +62,7 @@ def checkpoint_folders(run: Path) -> list[Path]:
     return sorted((run / CHECKPOINTS).glob("step-*"), key=lambda path: (len(path.name), path.name))
 
 
-def load_newest(run: Path) -> tuple[TrainingState, list[DataError]]:
+def load_newest(run: Path) -> tuple[Snapshot, list[DataError]]:
     """The newest checkpoint that is whole, and what was wrong with newer ones.
 
     Only for whoever holds the run: leftovers of a killed process are put in order first.
@@ -80,7 +80,7 @@ def load_newest(run: Path) -> tuple[TrainingState, list[DataError]]:
     raise DataError(f"{run} holds no checkpoint", f"begin it again: --name {run.name} --force")
 
 
-def _load(folder: Path) -> TrainingState:
+def _load(folder: Path) -> Snapshot:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -100,6 +100,6 @@ def _load(folder: Path) -> TrainingState:
     source = str(folder / STATE_FILE)
     counters = read_counters(jsonio.parse_json_object(contents[STATE_FILE], source), source)
     try:
-        return TrainingState(load(contents[TENSORS_FILE]), counters, str(folder))
+        return Snapshot(load(contents[TENSORS_FILE]), counters, str(folder))
     except (SafetensorError, ValueError, KeyError) as error:
         raise DataError(f"{folder / TENSORS_FILE} is damaged: {error}") from None

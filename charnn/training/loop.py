@@ -3,7 +3,7 @@
 A step reads one batch, runs it from the carried state, follows the gradient, and detaches the
 state, so that no gradient reaches further back than `bptt` tokens (Williams and Peng, 1990).
 Whoever consumes the events may save, stop or paint between two of them: at every `yield` the
-`Training` is whole. Never knows: Typer, Rich, signals, YAML, files.
+`TrainLoop` is whole. Never knows: Typer, Rich, signals, YAML, files.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from charnn.data.samplers import IGNORE, Batch, Sampler
 from charnn.errors import DivergedError
 from charnn.evaluation.metrics import Score
 from charnn.model.device import Arithmetic
-from charnn.model.language_model import LanguageModel, detach, start_afresh
+from charnn.model.language_model import LanguageModel, detach, reset_rows
 from charnn.model.layers import State
 from charnn.model.loss import mean_nats, sampled_nats
 from charnn.training.events import Evaluation, Step
@@ -35,7 +35,7 @@ MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as div
 Validate = Callable[[LanguageModel], Score]
 
 
-class Training:
+class TrainLoop:
     """A network in training, and everything that decides how it goes on.
 
     What a checkpoint must hold is exactly what is here: weights, optimizer, position in the data,
@@ -148,7 +148,7 @@ class Training:
         if self.hidden is None or batch.fresh.all():
             return self.model.initial_state(rows)
         if batch.fresh.any():
-            return start_afresh(self.hidden, torch.from_numpy(batch.fresh).to(self.model.device))
+            return reset_rows(self.hidden, torch.from_numpy(batch.fresh).to(self.model.device))
         return self.hidden
 
     def _apply(self, loss: float) -> float:
@@ -207,7 +207,7 @@ class Training:
 
 
 def train(
-    training: Training, validate: Validate | None = None, final_evaluation: float = 1.0
+    training: TrainLoop, validate: Validate | None = None, final_evaluation: float = 1.0
 ) -> Iterator[Step | Evaluation]:
     """Train up to the planned number of steps, validating at intervals.
 
@@ -233,7 +233,7 @@ def train(
         yield _evaluated(training, validate, pace)
 
 
-def _stepped(training: Training, loss: float, norm: float, lr: float, pace: Pace) -> Step:
+def _stepped(training: TrainLoop, loss: float, norm: float, lr: float, pace: Pace) -> Step:
     tokens_per_step = training.tokens / training.step
     return Step(
         step=training.step,
@@ -248,7 +248,7 @@ def _stepped(training: Training, loss: float, norm: float, lr: float, pace: Pace
     )
 
 
-def _evaluated(training: Training, validate: Validate, pace: Pace) -> Evaluation:
+def _evaluated(training: TrainLoop, validate: Validate, pace: Pace) -> Evaluation:
     with pace.evaluating():
         evaluation = training.evaluate(validate)
     training.seconds = pace.elapsed
@@ -258,14 +258,14 @@ def _evaluated(training: Training, validate: Validate, pace: Pace) -> Evaluation
     return evaluation
 
 
-def _calibrated(training: Training, pace: Pace) -> bool:
+def _calibrated(training: TrainLoop, pace: Pace) -> bool:
     """Whether to plan a budget in minutes now; up to here the rate is that of a run without end."""
     if training.steps is not None:
         return False
     return pace.calibrated or pace.elapsed >= training.budget_seconds
 
 
-def _plan(training: Training, pace: Pace, final_evaluation: float) -> None:
+def _plan(training: TrainLoop, pace: Pace, final_evaluation: float) -> None:
     """Set or correct the number of steps, where minutes are the budget."""
     if training.config.minutes is None or training.step == training.steps:
         return
@@ -280,7 +280,7 @@ def _plan(training: Training, pace: Pace, final_evaluation: float) -> None:
         training.steps = steps
 
 
-def _evaluation_is_due(training: Training, pace: Pace) -> bool:
+def _evaluation_is_due(training: TrainLoop, pace: Pace) -> bool:
     if training.steps is None or training.evaluated_at == training.step:
         return False
     timed = training.config.minutes is not None

@@ -72,7 +72,7 @@ def resolve(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
     settings = {**defaults, **given}
     read = _tokens_to_read(settings, facts)
     passes = read / max(1, facts.tokens)
-    wear = _wear(passes, settings, facts)
+    wear = _effective_epochs(passes, settings, facts)
     defaults |= _regularised(given, wear)
     if facts.vocab_size >= TIED_VOCABULARY:
         defaults["input_dropout"] = next(rate for most, rate in INPUT_DROPOUT if wear <= most)
@@ -102,7 +102,7 @@ def _defaults(size: str, given: Mapping[str, Any], facts: Facts) -> dict[str, An
     return defaults
 
 
-def _wear(passes: float, settings: Mapping[str, Any], facts: Facts) -> float:
+def _effective_epochs(passes: float, settings: Mapping[str, Any], facts: Facts) -> float:
     """How worn a text gets: passes, where the network has the weights that the text calls for.
 
     One with fewer learns less by heart, and any learns less of a text that is longer.

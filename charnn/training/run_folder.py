@@ -20,7 +20,7 @@ from charnn.storage.settings_file import dump_settings
 from charnn.storage.workspace import CONFIG_FILE, MODEL_FILE
 from charnn.training.checkpoint import CHECKPOINTS, save_checkpoint
 from charnn.training.events import Evaluation, Saved, Step, Warned
-from charnn.training.loop import Training
+from charnn.training.loop import TrainLoop
 from charnn.training.metrics_log import METRICS_FILE, append_row
 
 LOG_EVERY = 10  # steps between two training lines in metrics.jsonl
@@ -28,7 +28,7 @@ SAVE_SECONDS = 300.0  # between checkpoints, where save_every is not given
 OWN = {CONFIG_FILE, METRICS_FILE, MODEL_FILE, CHECKPOINTS, LOCK_FILE}  # names in a folder
 
 
-class Run:
+class RunFolder:
     """The folder of one training run, and what must be known to fill it."""
 
     def __init__(self, folder: Path, dataset: Dataset, config: TrainConfig) -> None:
@@ -72,7 +72,7 @@ class Run:
         self.config = config
         atomic.write_file(self.folder / CONFIG_FILE, dump_settings(config).encode())
 
-    def log(self, training: Training, event: Step | Evaluation) -> Warned | None:
+    def log(self, training: TrainLoop, event: Step | Evaluation) -> Warned | None:
         """Append an event to metrics.jsonl; a log that fails is reported once, then given up."""
         row = self._row(training, event)
         if row is None or self._log_failed:
@@ -84,7 +84,7 @@ class Run:
             return Warned(f"cannot write {METRICS_FILE}: {error.strerror}; training goes on")
         return None
 
-    def _row(self, training: Training, event: Step | Evaluation) -> dict[str, Any] | None:
+    def _row(self, training: TrainLoop, event: Step | Evaluation) -> dict[str, Any] | None:
         if isinstance(event, Evaluation):
             return _metrics_row(event, "val", event.score.loss, event.score.bits_per_char)
         if event.step % LOG_EVERY and event.step != event.steps:
@@ -93,7 +93,7 @@ class Run:
         bits_per_char = bits(loss, self.dataset.chars_per_token("train"))
         return _metrics_row(event, "train", loss, bits_per_char)
 
-    def keep_model(self, training: Training, event: Evaluation) -> None:
+    def keep_model(self, training: TrainLoop, event: Evaluation) -> None:
         """Write the network as the best model so far."""
         metrics = {
             "step": event.step,
@@ -104,11 +104,11 @@ class Run:
         with training.kept_weights(averaged=event.averaged):
             self.write_model(training, metrics)
 
-    def write_model(self, training: Training, metrics: dict[str, Any]) -> None:
+    def write_model(self, training: TrainLoop, metrics: dict[str, Any]) -> None:
         """Write the network, with what is known of it, to the model file of the run."""
         write_model(self.model_path, self.model_of(training, metrics))
 
-    def model_of(self, training: Training, metrics: dict[str, Any]) -> ModelFile:
+    def model_of(self, training: TrainLoop, metrics: dict[str, Any]) -> ModelFile:
         """The network as it is now, as plain values."""
         tensors = {
             name: tensor.detach().cpu().numpy()
@@ -127,13 +127,13 @@ class Run:
             training=recorded,
         )
 
-    def save(self, training: Training) -> Saved:
+    def save(self, training: TrainLoop) -> Saved:
         """Write a checkpoint now. Raises StorageError."""
         folder = save_checkpoint(training, self.folder, self.dataset.fingerprint)
         return Saved(training.step, folder)
 
     def record(
-        self, training: Training, events: Iterator[Step | Evaluation]
+        self, training: TrainLoop, events: Iterator[Step | Evaluation]
     ) -> Iterator[Step | Evaluation | Saved | Warned]:
         """Write down what happens, and pass it on; the best model is kept, state is saved."""
         saved_at = time.monotonic()

@@ -18,7 +18,7 @@ from charnn.config import MAX_COUNT, Settings, validate
 from charnn.data.samplers import Position
 from charnn.errors import DataError, DivergedError, UsageError
 from charnn.model.layers import State
-from charnn.training.loop import Training
+from charnn.training.loop import TrainLoop
 from charnn.training.optimizers import STATE_NAMES
 
 SHOWN_DIGITS = 8  # of a fingerprint
@@ -52,7 +52,7 @@ class Counters(Settings):
 
 
 @dataclass(frozen=True)
-class TrainingState:
+class Snapshot:
     """A training at rest; `source` says where it was read, if it was."""
 
     tensors: Mapping[str, Tensor]
@@ -68,7 +68,7 @@ def read_counters(values: Mapping[str, Any], source: str) -> Counters:
         raise DataError(error.message, "an earlier checkpoint may be whole") from None
 
 
-def capture(training: Training, fingerprint: str) -> TrainingState:
+def capture(training: TrainLoop, fingerprint: str) -> Snapshot:
     """The state of `training` as it is now; later steps do not change it."""
     position = training.sampler.position
     counters = Counters(
@@ -93,14 +93,14 @@ def capture(training: Training, fingerprint: str) -> TrainingState:
         validation_share=training.validation_share,
         scaler=training.scaler.state_dict(),
     )
-    return TrainingState(_tensors(training), counters)
+    return Snapshot(_tensors(training), counters)
 
 
-def _kept_settings(training: Training) -> dict[str, Any]:
+def _kept_settings(training: TrainLoop) -> dict[str, Any]:
     return training.config.model_dump(mode="json", include=set(KEPT))
 
 
-def _tensors(training: Training) -> dict[str, Tensor]:
+def _tensors(training: TrainLoop) -> dict[str, Tensor]:
     tensors = {f"model.{name}": t for name, t in training.model.named_tensors().items()}
     for number, optimizer in enumerate(training.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
@@ -119,7 +119,7 @@ def _tensors(training: Training) -> dict[str, Tensor]:
     return {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
 
 
-def refuse_diverged(state: TrainingState) -> None:
+def refuse_diverged(state: Snapshot) -> None:
     """Raise DivergedError where a weight is not finite: such a state is worth nothing."""
     for name, tensor in _group(state.tensors, "model.").items():
         if not tensor.isfinite().all():
@@ -129,7 +129,7 @@ def refuse_diverged(state: TrainingState) -> None:
             )
 
 
-def restore(training: Training, state: TrainingState, fingerprint: str) -> None:
+def restore(training: TrainLoop, state: Snapshot, fingerprint: str) -> None:
     """Put `training` where the state was taken, random numbers included, as the last act.
 
     Raises UsageError where dataset or shape differ, DataError where the state does not fit.
@@ -143,7 +143,7 @@ def restore(training: Training, state: TrainingState, fingerprint: str) -> None:
         raise DataError(f"{state.source} does not fit this run: {error}") from None
 
 
-def _check_same(training: Training, counters: Counters, fingerprint: str) -> None:
+def _check_same(training: TrainLoop, counters: Counters, fingerprint: str) -> None:
     if counters.fingerprint != fingerprint:
         raise UsageError(
             "the run was trained on another dataset, or the dataset was prepared anew: "
@@ -158,7 +158,7 @@ def _check_same(training: Training, counters: Counters, fingerprint: str) -> Non
         raise UsageError(f"a resumed run keeps its shape, but: {changes}", "leave these out")
 
 
-def _restore_tensors(training: Training, tensors: Mapping[str, Tensor]) -> None:
+def _restore_tensors(training: TrainLoop, tensors: Mapping[str, Tensor]) -> None:
     weights = training.model.named_tensors()
     device = training.model.device
     stored, average = _group(tensors, "model."), _group(tensors, "average.")
@@ -200,7 +200,7 @@ def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
     optimizer.load_state_dict({"state": remembered, "param_groups": groups})
 
 
-def _hidden(training: Training, stored: Mapping[str, Tensor]) -> State | None:
+def _hidden(training: TrainLoop, stored: Mapping[str, Tensor]) -> State | None:
     if not stored:
         return None
     hidden = tuple(stored[str(index)] for index in range(len(stored)))
@@ -217,7 +217,7 @@ def _shapes(parts: Iterable[Tensor]) -> list[torch.Size]:
     return [part.shape for part in parts]
 
 
-def _restore_counters(training: Training, counters: Counters) -> None:
+def _restore_counters(training: TrainLoop, counters: Counters) -> None:
     if counters.batch >= training.sampler.batches_in(counters.epoch):
         raise ValueError(f"batch {counters.batch} is beyond the epoch")
     training.sampler.position = Position(counters.epoch, counters.batch)

@@ -22,22 +22,24 @@ from charnn.model.model_file import ModelFile, read_model
 from charnn.training.checkpoint import load_newest
 from charnn.training.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
 from charnn.training.init_from import inherit
-from charnn.training.loop import Training, train
+from charnn.training.loop import TrainLoop, train
 from charnn.training.metrics_log import cut_back
 from charnn.training.optimizers import rate_names
 from charnn.training.presets import TOKENS_A_MINUTE
-from charnn.training.run_folder import Run
-from charnn.training.snapshot import TrainingState, capture, restore
+from charnn.training.run_folder import RunFolder
+from charnn.training.snapshot import Snapshot, capture, restore
 from charnn.training.validation import Validator
 
 ROLL_BACKS = 3  # times that a run may diverge before it is given up
-AROUND = 1.0  # seconds of a budget for what no clock here sees: Python starts, text is written
+STARTUP_RESERVE = (
+    1.0  # seconds of a budget for what no clock here sees: Python starts, text is written
+)
 GOOD_EVERY = 200  # steps after which a state counts as good though it was not validated
 SAMPLE_TOKENS = 200  # in a sample shown while training,
 SAMPLE_RECORDS = 3  # or, where a model writes one record at a time, so many of these
 
 
-class Session:
+class Trainer:
     """One run with its parts built and, on resuming, its state restored.
 
     Building it resolves device, precision, threads and batch size; `notes` says what was adapted.
@@ -67,11 +69,11 @@ class Session:
                 "threads": torch.get_num_threads(),
             }
         )
-        self.run = Run(folder, dataset, self.config)
+        self.run = RunFolder(folder, dataset, self.config)
         arithmetic = devices.Arithmetic(device, precision)
         self.training = self._build(arithmetic)
         self.validator = Validator(dataset, arithmetic)
-        self.training.budget_seconds -= AROUND
+        self.training.budget_seconds -= STARTUP_RESERVE
         self.training.validation_share = self.validator.share(self._planned_tokens())
 
     def _fitting_batch_size(self, config: TrainConfig) -> int:
@@ -84,7 +86,7 @@ class Session:
             )
         return fitting
 
-    def _build(self, arithmetic: devices.Arithmetic) -> Training:
+    def _build(self, arithmetic: devices.Arithmetic) -> TrainLoop:
         config = self.config
         torch.manual_seed(config.seed)
         dropouts = Dropouts(
@@ -92,12 +94,12 @@ class Session:
         )
         tokens, tokenizer = self.dataset.split("train"), self.dataset.tokenizer
         model = LanguageModel(config.shape(tokenizer.vocab_size), dropouts)
-        model.start_at(unigram(symbol_counts(tokens, tokenizer)))
+        model.init_output_bias(unigram(symbol_counts(tokens, tokenizer)))
         model = model.to(arithmetic.device)
         sampler = SAMPLERS[config.sampler](
             tokens, config.batch_size, config.bptt, config.seed, vary=config.random_bptt
         )
-        return Training(model, sampler, config, arithmetic, tokenizer.unk_id)
+        return TrainLoop(model, sampler, config, arithmetic, tokenizer.unk_id)
 
     def _planned_tokens(self) -> float:
         """About how many tokens the run will train on."""
@@ -157,7 +159,7 @@ class Session:
                     raise self._given_up(good, error) from None
                 yield self._roll_back(good, error)
 
-    def _is_good(self, event: Event, last: TrainingState) -> bool:
+    def _is_good(self, event: Event, last: Snapshot) -> bool:
         """Whether to go back to here should the run diverge: it was validated, or nothing is."""
         if self.has_val:
             return isinstance(event, Evaluation)
@@ -186,11 +188,11 @@ class Session:
     def _closing(self) -> float:
         return self.validator.validations_at_end(self.training.validation_share)
 
-    def _go_back_to(self, state: TrainingState) -> None:
+    def _go_back_to(self, state: Snapshot) -> None:
         restore(self.training, state, self.dataset.fingerprint)
         cut_back(self.run.folder, self.training.step, self.training.evaluated_at)
 
-    def _roll_back(self, good: TrainingState, error: DivergedError) -> Warned:
+    def _roll_back(self, good: Snapshot, error: DivergedError) -> Warned:
         scale, seconds = self.training.lr_scale / 2, self.training.seconds
         self._go_back_to(good)
         self.training.lr_scale, self.training.seconds = scale, seconds
@@ -198,7 +200,7 @@ class Session:
             f"{error.message}; back to step {self.training.step:,} with the learning rate × {scale}"
         )
 
-    def _given_up(self, good: TrainingState, error: DivergedError) -> DivergedError:
+    def _given_up(self, good: Snapshot, error: DivergedError) -> DivergedError:
         """Save the last good state; the error that says where it is."""
         scale = self.training.lr_scale
         self._go_back_to(good)

@@ -11,8 +11,7 @@ from charnn.arrays import Ids
 from charnn.data.dataset import Dataset
 from charnn.evaluation.baselines import ladder
 from charnn.evaluation.evaluate import WARM_UP, default_streams, evaluate_carried
-from charnn.evaluation.metrics import Score
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 
@@ -72,9 +71,9 @@ class Validator:
     def _score(
         self, model: LanguageModel, tokens: Ids, streams: int, warm_up: int, share: float
     ) -> Score:
-        units, start_token = Units.of(self.dataset.tokenizer), self.dataset.start_token
+        lengths, start_token = TokenLengths.of(self.dataset.tokenizer), self.dataset.start_token
         with self._listening(model), self.arithmetic.autocast():
-            return evaluate_carried(model, tokens, units, start_token, streams, warm_up, share)
+            return evaluate_carried(model, tokens, lengths, start_token, streams, warm_up, share)
 
     @contextlib.contextmanager
     def _listening(self, model: LanguageModel) -> Iterator[None]:

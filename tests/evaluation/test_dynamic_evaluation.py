@@ -6,10 +6,9 @@ import torch
 
 from charnn.evaluation.dynamic_evaluation import Rates, evaluate_dynamic, gradient_sizes, tune
 from charnn.evaluation.evaluate import evaluate_carried
-from charnn.evaluation.metrics import Score
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import Score, TokenLengths
 
-UNITS = Units(np.ones(11, np.int64), np.ones(11, np.int64), None)
+LENGTHS = TokenLengths(np.ones(11, np.int64), np.ones(11, np.int64), None)
 
 
 @pytest.fixture
@@ -21,8 +20,8 @@ def sized(make_model, ids):
 def test_without_a_rate_it_is_the_carried_pass(sized, ids) -> None:
     """Weights that do not move give the ordinary score, token for token."""
     model, sizes = sized
-    still = evaluate_dynamic(model, ids, UNITS, 3, sizes, Rates(lr=0.0, decay=0.0, segment=16))
-    plain = evaluate_carried(model, ids, UNITS, 3)
+    still = evaluate_dynamic(model, ids, LENGTHS, 3, sizes, Rates(lr=0.0, decay=0.0, segment=16))
+    plain = evaluate_carried(model, ids, LENGTHS, 3)
 
     assert still.nats == pytest.approx(plain.nats, rel=1e-5)
     assert (still.tokens, still.chars) == (plain.tokens, plain.chars)
@@ -33,9 +32,9 @@ def test_a_text_that_repeats_itself_gets_easier_and_the_model_stays_as_it_was(si
     model, sizes = sized
     before = [tensor.clone() for tensor in model.named_tensors().values()]
     text = np.tile([1, 7], 500)
-    moving = evaluate_dynamic(model, text, UNITS, 0, sizes, Rates(lr=1e-3, decay=0.0, segment=16))
+    moving = evaluate_dynamic(model, text, LENGTHS, 0, sizes, Rates(lr=1e-3, decay=0.0, segment=16))
 
-    assert moving.loss < 0.8 * evaluate_carried(model, text, UNITS, 0).loss
+    assert moving.loss < 0.8 * evaluate_carried(model, text, LENGTHS, 0).loss
     after = model.named_tensors().values()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -44,7 +43,9 @@ def test_the_first_segment_is_scored_before_anything_is_learnt(sized, ids) -> No
     """Nothing is known in advance: on one segment the rates make no difference."""
     model, sizes = sized
     one = [
-        evaluate_dynamic(model, ids[:16], UNITS, 0, sizes, Rates(lr=lr, decay=0.1, segment=16)).nats
+        evaluate_dynamic(
+            model, ids[:16], LENGTHS, 0, sizes, Rates(lr=lr, decay=0.1, segment=16)
+        ).nats
         for lr in (0.0, 1.0)
     ]
 
@@ -62,10 +63,10 @@ def test_a_vocabulary_of_one_symbol_costs_nothing_and_breaks_nothing(make_model)
     """All gradients are zero there, and so is their average."""
     model = make_model(vocab_size=1)
     text = np.zeros(200, np.int64)
-    units = Units(np.ones(1, np.int64), np.ones(1, np.int64), None)
+    lengths = TokenLengths(np.ones(1, np.int64), np.ones(1, np.int64), None)
     sizes = gradient_sizes(model, text, None, segment=16)
 
-    assert evaluate_dynamic(model, text, units, 0, sizes, Rates(segment=16)).loss == 0
+    assert evaluate_dynamic(model, text, lengths, 0, sizes, Rates(segment=16)).loss == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -75,6 +76,6 @@ def test_it_learns_on_a_gpu_as_on_the_cpu(make_model, ids) -> None:
     for device in ("cpu", "cuda"):
         model = make_model().eval().to(device)
         sizes = gradient_sizes(model, ids, None, segment=16)
-        losses.append(evaluate_dynamic(model, ids, UNITS, 3, sizes, Rates(segment=16)).loss)
+        losses.append(evaluate_dynamic(model, ids, LENGTHS, 3, sizes, Rates(segment=16)).loss)
 
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from charnn.config import ModelConfig, TrainConfig
 from charnn.data.samplers import IGNORE, SequentialSampler
 from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
-from charnn.training.loop import Training, train
+from charnn.training.loop import TrainLoop, train
 
 BFLOAT16 = Arithmetic(torch.device("cpu"), "bfloat16")
 
-UNITS = Units(np.arange(11) % 3 + 1, np.arange(11) % 2 + 1, None)
+LENGTHS = TokenLengths(np.arange(11) % 3 + 1, np.arange(11) % 2 + 1, None)
 
 
 def slow_to_forget(model):
@@ -42,24 +42,24 @@ def plain_nats(model, inputs, targets):
 def test_a_carried_pass_scores_every_token_as_a_plain_loop_does(make_model, ids, cell) -> None:
     """N tokens, the first from the start token, with characters and bytes counted by token."""
     model = make_model(cell)
-    score = evaluate_carried(model, ids, UNITS, start_token=3)
+    score = evaluate_carried(model, ids, LENGTHS, start_token=3)
 
     tokens = ids.astype(int).tolist()
     nats = plain_nats(model, [3, *tokens[:-1]], tokens)
     assert score.tokens == len(ids)
     assert math.isclose(score.nats, nats.sum(), rel_tol=1e-5)
     assert math.isclose(score.squares, (nats**2).sum(), rel_tol=1e-5)
-    assert score.chars == UNITS.chars[ids].sum()
-    assert score.bytes == UNITS.bytes[ids].sum()
+    assert score.chars == LENGTHS.chars[ids].sum()
+    assert score.bytes == LENGTHS.bytes[ids].sum()
 
 
 def test_parallel_streams_agree_with_the_literal_pass(make_model) -> None:
     """Streams warmed up on 1,024 tokens come within 0.002 nats, and count each token once."""
     ids = np.random.default_rng(1).integers(11, size=9001)
     model = slow_to_forget(make_model("lstm"))
-    one = evaluate_carried(model, ids, UNITS, 0, streams=1)
-    many = evaluate_carried(model, ids, UNITS, 0, streams=7)
-    cold = evaluate_carried(model, ids, UNITS, 0, streams=7, warm_up=0)
+    one = evaluate_carried(model, ids, LENGTHS, 0, streams=1)
+    many = evaluate_carried(model, ids, LENGTHS, 0, streams=7)
+    cold = evaluate_carried(model, ids, LENGTHS, 0, streams=7, warm_up=0)
 
     assert many.tokens == one.tokens == cold.tokens == 9001
     assert many.chars == one.chars
@@ -71,8 +71,8 @@ def test_a_share_is_a_sample_from_all_over_the_text(make_model) -> None:
     """A quarter of the tokens, from every part; the loss is near that of the whole."""
     ids = np.repeat(np.arange(8), 1000)  # every part costs something else
     model = make_model("lstm")
-    whole = evaluate_carried(model, ids, UNITS, 0, streams=8)
-    part = evaluate_carried(model, ids, UNITS, 0, streams=8, warm_up=64, share=0.25)
+    whole = evaluate_carried(model, ids, LENGTHS, 0, streams=8)
+    part = evaluate_carried(model, ids, LENGTHS, 0, streams=8, warm_up=64, share=0.25)
 
     assert part.tokens == 2000
     assert abs(part.loss - whole.loss) < 0.05
@@ -81,7 +81,7 @@ def test_a_share_is_a_sample_from_all_over_the_text(make_model) -> None:
 def test_windows_start_cold_and_score_all_but_the_first_token(make_model, ids) -> None:
     """Each window of 7 is a text of its own; the last, shorter one counts too."""
     model = make_model()
-    score = evaluate_windows(model, ids, UNITS, 7)
+    score = evaluate_windows(model, ids, LENGTHS, 7)
 
     tokens = ids.astype(int).tolist()
     expected = sum(
@@ -100,25 +100,25 @@ def test_targets_beside_the_tokens_are_scored_in_their_place(make_model, ids) ->
     windows = plain_nats(model, tokens[:-1], beside[1:])
     marked = np.where(np.arange(len(ids)) == 0, IGNORE, beside)
 
-    score = evaluate_carried(model, ids, UNITS, 3, targets=marked)
+    score = evaluate_carried(model, ids, LENGTHS, 3, targets=marked)
     assert score.tokens == len(ids) - 1
     assert math.isclose(score.nats, carried[1:].sum(), rel_tol=1e-5)
-    score = evaluate_windows(model, ids, UNITS, len(ids), targets=marked)
+    score = evaluate_windows(model, ids, LENGTHS, len(ids), targets=marked)
     assert math.isclose(score.nats, windows.sum(), rel_tol=1e-5)
 
 
 def test_unknown_tokens_are_fed_and_counted_but_not_scored(make_model, ids) -> None:
     """Id 4 as <unk>: left out of loss, characters and bytes, counted in `unknown`."""
     model = make_model()
-    units = Units(UNITS.chars, UNITS.bytes, unk_id=4)
-    score = evaluate_carried(model, ids, units, 0)
+    lengths = TokenLengths(LENGTHS.chars, LENGTHS.bytes, unk_id=4)
+    score = evaluate_carried(model, ids, lengths, 0)
 
     tokens = ids.astype(int)
     nats = plain_nats(model, [0, *tokens[:-1].tolist()], tokens.tolist())
     assert score.unknown == (tokens == 4).sum() > 0
     assert score.tokens == (tokens != 4).sum()
     assert math.isclose(score.nats, nats[tokens != 4].sum(), rel_tol=1e-5)
-    assert score.chars == units.chars[tokens[tokens != 4]].sum()
+    assert score.chars == lengths.chars[tokens[tokens != 4]].sum()
 
 
 def test_evaluation_leaves_mode_weights_and_random_numbers_alone(make_model, ids) -> None:
@@ -126,7 +126,7 @@ def test_evaluation_leaves_mode_weights_and_random_numbers_alone(make_model, ids
     model = make_model(between=0.5).train()
     weights = [t.clone() for t in model.named_tensors().values()]
     random = torch.get_rng_state()
-    evaluate_carried(model, ids, UNITS, 0, streams=3)
+    evaluate_carried(model, ids, LENGTHS, 0, streams=3)
 
     assert model.training
     assert torch.equal(random, torch.get_rng_state())
@@ -137,7 +137,7 @@ def test_evaluation_leaves_mode_weights_and_random_numbers_alone(make_model, ids
 
 def test_an_empty_text_has_no_loss(make_model) -> None:
     """Nothing to score is not an error."""
-    score = evaluate_carried(make_model(), np.array([], np.uint8), UNITS, 0)
+    score = evaluate_carried(make_model(), np.array([], np.uint8), LENGTHS, 0)
 
     assert score.tokens == 0
     assert math.isnan(score.loss)
@@ -159,12 +159,12 @@ def test_validation_in_bfloat16_is_within_three_thousandths_of_a_nat() -> None:
     model = LanguageModel(shape)
     tokens = np.where(np.random.default_rng(1).random(len(tokens)) < 0.1, 0, tokens)
     config = TrainConfig(batch_size=8, bptt=32, steps=60, lr=1e-2)
-    training = Training(model, SequentialSampler(tokens, 8, 32, 1), config, BFLOAT16)
+    training = TrainLoop(model, SequentialSampler(tokens, 8, 32, 1), config, BFLOAT16)
     list(train(training))
-    units = Units(np.ones(len(symbols), np.int64), np.ones(len(symbols), np.int64), None)
-    exact = evaluate_carried(model, tokens, units, 0, streams=4, warm_up=64)
+    lengths = TokenLengths(np.ones(len(symbols), np.int64), np.ones(len(symbols), np.int64), None)
+    exact = evaluate_carried(model, tokens, lengths, 0, streams=4, warm_up=64)
     with BFLOAT16.autocast():
-        rounded = evaluate_carried(model, tokens, units, 0, streams=4, warm_up=64)
+        rounded = evaluate_carried(model, tokens, lengths, 0, streams=4, warm_up=64)
 
     assert exact.loss < 1.5 < np.log(len(symbols))
     assert 0 < abs(rounded.loss - exact.loss) < 0.003

@@ -13,7 +13,7 @@ from charnn.data.dataset import open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.errors import DataError
 from charnn.evaluation.evaluate import evaluate_carried
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import TokenLengths
 from charnn.lab import baselines
 from charnn.lab.baselines import Effort, Rung, Texts
 from charnn.model.language_model import with_weights
@@ -52,7 +52,7 @@ def texts_of(train: str, val: str) -> Texts:
     """Characters, those of `train` being the vocabulary."""
     characters = tokenizer.build("char", train)
     ids = [characters.encode(part) for part in (train, val)]
-    return Texts(*ids, characters.pieces, Units.of(characters))
+    return Texts(*ids, characters.pieces, TokenLengths.of(characters))
 
 
 def test_a_text_that_repeats_itself_costs_nothing_to_who_remembers_a_letter() -> None:
@@ -89,7 +89,7 @@ def test_every_kind_of_model_is_on_the_ladder(dataset, tmp_path, monkeypatch) ->
     assert kinds == {"uniform", "unigram", "xz", "n-gram", "hmm", "run"}
     assert [name for name, rung in rungs.items() if rung["kind"] == "run"] == ["mine"]
     network = with_weights(model.config, model.tensors)
-    score = evaluate_carried(network, dataset.split("val"), Units.of(dataset.tokenizer), 0)
+    score = evaluate_carried(network, dataset.split("val"), TokenLengths.of(dataset.tokenizer), 0)
     assert rungs["mine"]["bits_per_char"] == pytest.approx(score.bits_per_char)
     costs = [rung["bits_per_char"] for rung in rungs.values()]
     assert costs == sorted(costs, reverse=True)

@@ -41,8 +41,8 @@ def test_the_embedded_book_is_split_without_a_gap() -> None:
     """Nine tenths to learn from; every token has a worth, and the start token is a newline."""
     book = small_models.embedded_book()
     assert len(book.val) == pytest.approx(len(book.train) / 9, rel=0.01)
-    assert book.train.max() < book.vocab_size == len(book.units.chars)
-    assert book.units.bytes[book.start_token] == 1
+    assert book.train.max() < book.vocab_size == len(book.lengths.chars)
+    assert book.lengths.bytes[book.start_token] == 1
 
 
 @pytest.mark.parametrize("order", samplers.ORDERS)

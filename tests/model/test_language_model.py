@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from charnn.model.language_model import detach, start_afresh
+from charnn.model.language_model import detach, reset_rows
 from charnn.model.layers import CELLS
 from charnn.model.model_file import tensor_shapes
 
@@ -79,7 +79,7 @@ def test_detach_cuts_the_graph_and_keeps_the_numbers(make_model) -> None:
 def test_start_afresh_zeroes_the_fresh_rows_alone() -> None:
     """Rows that continue keep their state to the bit."""
     state = (torch.randn(3, 4), torch.randn(3, 4))
-    new = start_afresh(state, torch.tensor([False, True, False]))
+    new = reset_rows(state, torch.tensor([False, True, False]))
 
     for before, after in zip(state, new, strict=True):
         assert torch.equal(after[[0, 2]], before[[0, 2]])

@@ -14,7 +14,7 @@ from charnn.config import PrepareConfig, TrainConfig
 from charnn.data.dataset import Dataset, open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.tokenizers.tokenizer import build
-from charnn.training.trainer import Session
+from charnn.training.trainer import Trainer
 from tests.shell.conftest import LAMP, Shell
 
 TINY = {
@@ -62,11 +62,11 @@ def dataset(tmp_path_factory) -> Dataset:
 
 
 @pytest.fixture
-def new_session(dataset, tmp_path) -> Callable[..., Session]:
+def new_session(dataset, tmp_path) -> Callable[..., Trainer]:
     """A function that builds a session of a tiny run; `create` makes its folder too."""
 
-    def build_session(name="run", *, create=True, **settings) -> Session:
-        session = Session(dataset, TrainConfig(**{**TINY, **settings}), tmp_path / name)
+    def build_session(name="run", *, create=True, **settings) -> Trainer:
+        session = Trainer(dataset, TrainConfig(**{**TINY, **settings}), tmp_path / name)
         if create:
             session.run.create(force=False)
             session.record_config()
@@ -75,7 +75,7 @@ def new_session(dataset, tmp_path) -> Callable[..., Session]:
     return build_session
 
 
-def weights(session: Session) -> list[torch.Tensor]:
+def weights(session: Trainer) -> list[torch.Tensor]:
     """A copy of all weights."""
     return [tensor.detach().clone() for tensor in session.training.model.named_tensors().values()]
 

@@ -46,7 +46,7 @@ from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 from charnn.training.checkpoint import load_newest
 from charnn.training.metrics_log import cut_back, read_metrics
 from charnn.training.snapshot import restore
-from charnn.training.trainer import Session
+from charnn.training.trainer import Trainer
 from tests.reliability import craft
 from tests.reliability.conftest import TINY
 from tests.shell.conftest import LAMP
@@ -125,7 +125,7 @@ class Targets:
         self.vocabulary = build("char", splits["train"])
         write_dataset(folder / "lamp", splits, self.vocabulary, PrepareConfig(), [])
         self.dataset = open_dataset(folder / "lamp")
-        self.session = Session(self.dataset, TrainConfig(**TINY), folder / "run")
+        self.session = Trainer(self.dataset, TrainConfig(**TINY), folder / "run")
         self.session.run.create(force=False)
         for _ in self.session.events():
             pass
@@ -205,7 +205,7 @@ class Targets:
         dataset = open_dataset(self.dataset.folder)
         to_json(_describe_dataset(dataset.folder))
         _as_text(_describe_dataset(dataset.folder)).encode()
-        Session(dataset, TrainConfig(**TINY), self.folder / "other").training.update()
+        Trainer(dataset, TrainConfig(**TINY), self.folder / "other").training.update()
 
     def training_state(self, chance: random.Random) -> None:
         """The counters of a checkpoint, whose hash fits."""

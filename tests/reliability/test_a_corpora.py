@@ -341,9 +341,9 @@ def test_a17_a_dataset_that_was_changed_is_found_out_before_the_first_step(
     trained, change, monkeypatch
 ) -> None:
     """Cut, of odd length, replaced, of another type, or gone: 65 (74 if gone) with the file."""
-    from charnn.training.loop import Training
+    from charnn.training.loop import TrainLoop
 
-    monkeypatch.setattr(Training, "update", None)
+    monkeypatch.setattr(TrainLoop, "update", None)
     path = trained.folder / "data/lamp/train.bin"
     data = path.read_bytes()
     if change == "gone":

@@ -175,9 +175,9 @@ def test_d5_folders_that_cannot_be_written_are_found_before_the_first_step(
     trained, command, monkeypatch
 ) -> None:
     """A file where the folder should be, or a read-only disk: 74 with the path; nothing is run."""
-    from charnn.training.loop import Training
+    from charnn.training.loop import TrainLoop
 
-    monkeypatch.setattr(Training, "update", None)  # whoever takes a step, fails
+    monkeypatch.setattr(TrainLoop, "update", None)  # whoever takes a step, fails
     monkeypatch.setattr("charnn.data.prepare.prepare", None)
     trained.write("file", "")
     if command == "prepare":

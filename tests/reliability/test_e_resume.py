@@ -17,7 +17,7 @@ from charnn.training.checkpoint import load_newest
 from charnn.training.events import Evaluation, Step
 from charnn.training.optimizers import OPTIMIZERS
 from charnn.training.run_folder import LOG_EVERY
-from charnn.training.trainer import AROUND
+from charnn.training.trainer import STARTUP_RESERVE
 from tests.reliability.conftest import same, weights
 
 TIMES = ("seconds", "tokens_per_second")
@@ -308,7 +308,7 @@ def test_e6_minutes_given_anew_are_a_new_budget(new_session) -> None:
     """A run that is done goes on for the minutes that it has not had; its schedule follows."""
     done = whole_run(new_session, warmup_steps=0)
     seconds = done.training.seconds
-    minutes = (3 * seconds + AROUND) / 60
+    minutes = (3 * seconds + STARTUP_RESERVE) / 60
     longer = new_session("whole", create=False, warmup_steps=0, steps=None, minutes=minutes)
     longer.resume()
     steps = [event for event in longer.events() if isinstance(event, Step)]

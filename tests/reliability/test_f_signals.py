@@ -18,9 +18,9 @@ from charnn.commands.signals import listening
 from charnn.data import prepare as preparation
 from charnn.evaluation.metrics import Score
 from charnn.training.checkpoint import load_newest
-from charnn.training.loop import Training
+from charnn.training.loop import TrainLoop
 from charnn.training.time_budget import Pace
-from charnn.training.trainer import Session
+from charnn.training.trainer import Trainer
 from tests.reliability.conftest import Commands
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
@@ -56,7 +56,7 @@ def resume(trained: Commands, code: int):
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 def test_f1_f2_a_signal_in_a_step_ends_that_step_and_saves(trained, monkeypatch, number) -> None:
     """130 or 143, the state of that very step on disk, and the command that goes on from there."""
-    before_call(monkeypatch, Training, "update", 3, send(number))
+    before_call(monkeypatch, TrainLoop, "update", 3, send(number))
     done = resume(trained, CODES[number])
 
     assert newest_step(trained) == 9
@@ -108,7 +108,7 @@ def test_f2_a_signal_in_a_validation_does_not_wait_for_its_end(
 
 def test_f2_a_signal_in_the_last_validation_leaves_the_last_weights(trained, monkeypatch) -> None:
     """There the best model is scored in their place; what is saved is nevertheless the last."""
-    score_best, last = Session._score_best, {}
+    score_best, last = Trainer._score_best, {}
 
     def interrupted(session):
         tensors = session.training.model.named_tensors()
@@ -116,8 +116,8 @@ def test_f2_a_signal_in_the_last_validation_leaves_the_last_weights(trained, mon
         os.kill(os.getpid(), signal.SIGTERM)
         return score_best(session)
 
-    monkeypatch.setattr(Session, "_score_best", interrupted)
-    monkeypatch.setattr(Session, "_validate", lambda *_: Score(9e9, 0, 1, 1, 1))  # none is better
+    monkeypatch.setattr(Trainer, "_score_best", interrupted)
+    monkeypatch.setattr(Trainer, "_validate", lambda *_: Score(9e9, 0, 1, 1, 1))  # none is better
     resume(trained, 143)
     state, _ = load_newest(trained.folder / "runs" / RUN)
 
@@ -151,7 +151,7 @@ def test_f2_a_signal_in_prepare_leaves_nothing(trained, monkeypatch, number) -> 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 def test_f2_a_signal_while_it_starts_ends_it_quietly(trained, monkeypatch, number) -> None:
     """Before the first step there is nothing to save."""
-    before_call(monkeypatch, Session, "__init__", 1, send(number))
+    before_call(monkeypatch, Trainer, "__init__", 1, send(number))
     done = trained.run("train", "--steps", "5", "-q", code=CODES[number])
 
     assert done.stderr == ""
@@ -201,7 +201,7 @@ def test_f2_a_signal_in_any_other_command_unwinds_it(trained, monkeypatch, comma
     from charnn.model.numpy_model import Streams
 
     arguments = {"eval": (), "lab": ("memory", "--quick"), "sample": ("-n", "-1", "--seed", "1")}
-    place = {"eval": (evaluation, "score_of"), "lab": (Training, "update")}
+    place = {"eval": (evaluation, "score_of"), "lab": (TrainLoop, "update")}
     owner, name = place.get(command, (Streams, "step"))
     before_call(monkeypatch, owner, name, 1, send(number))
     before = sorted(trained.folder.rglob("*"))
@@ -213,7 +213,7 @@ def test_f2_a_signal_in_any_other_command_unwinds_it(trained, monkeypatch, comma
 
 def test_f3_sigusr1_saves_and_goes_on(trained, monkeypatch) -> None:
     """A checkpoint of that step, and the run ends as it would have."""
-    before_call(monkeypatch, Training, "update", 3, send(signal.SIGUSR1))
+    before_call(monkeypatch, TrainLoop, "update", 3, send(signal.SIGUSR1))
     done = resume(trained, 0)
 
     assert f"saved {Path('runs') / RUN / 'checkpoints' / 'step-00000009'}" in done.stderr
@@ -225,7 +225,7 @@ def test_f4_a_signal_that_was_ignored_stays_ignored(trained, monkeypatch, number
     """As by nohup, or by `&` in a script."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        before_call(monkeypatch, Training, "update", 3, send(number))
+        before_call(monkeypatch, TrainLoop, "update", 3, send(number))
         resume(trained, 0)
         assert signal.getsignal(number) == signal.SIG_IGN
     finally:
@@ -262,7 +262,7 @@ def test_f5_a_rank_of_several_never_gets_to_a_step(trained, monkeypatch, option)
     with monkeypatch.context() as patch:
         patch.setenv("WORLD_SIZE", "4")
         patch.setenv("RANK", "3")
-        patch.setattr(Training, "update", lambda _: updates.append(1))
+        patch.setattr(TrainLoop, "update", lambda _: updates.append(1))
         trained.refused("train", *option, "--steps", "8", code=2, said="rank 3 of 4")
     monkeypatch.setenv("WORLD_SIZE", "1")
     trained.run("train", "--resume", RUN, "--steps", "7", "-q")

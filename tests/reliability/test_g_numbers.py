@@ -16,9 +16,9 @@ from charnn.tokenizers.tokenizer import build
 from charnn.training import loop as training_module
 from charnn.training.checkpoint import checkpoint_folders, load_newest
 from charnn.training.events import Step, Warned
-from charnn.training.loop import MAX_SKIPPED, Training
+from charnn.training.loop import MAX_SKIPPED, TrainLoop
 from charnn.training.snapshot import capture, restore
-from charnn.training.trainer import ROLL_BACKS, Session
+from charnn.training.trainer import ROLL_BACKS, Trainer
 from tests.reliability.conftest import same, weights
 from tests.tiny import random_tensors
 
@@ -194,8 +194,8 @@ def test_g1_without_validation_a_divergence_goes_back_a_little_and_keeps_checkpo
     """Not to the beginning: every so many steps are good enough to go back to."""
     monkeypatch.setattr("charnn.training.trainer.GOOD_EVERY", 5)
     monkeypatch.setattr(
-        "tests.reliability.conftest.Session",
-        functools.partial(_without_val, Session),
+        "tests.reliability.conftest.Trainer",
+        functools.partial(_without_val, Trainer),
     )
     session = new_session(save_every=4)
     spoil_loss(monkeypatch, float("nan"), set(range(23, 23 + ROLL_BACKS + 1)))
@@ -226,7 +226,7 @@ def test_g4_out_of_memory_says_what_takes_less(trained, monkeypatch, error) -> N
     def fail(_):
         raise error
 
-    monkeypatch.setattr(Training, "update", fail)
+    monkeypatch.setattr(TrainLoop, "update", fail)
     message = trained.refused(
         "train", "--resume", RUN, "--steps", "40", "-q", code=1, said="out of memory at batch size"
     )

@@ -19,7 +19,7 @@ from charnn.training.checkpoint import (
     save_checkpoint,
 )
 from charnn.training.events import Step
-from charnn.training.loop import Training, train
+from charnn.training.loop import TrainLoop, train
 from charnn.training.optimizers import OPTIMIZERS
 from charnn.training.snapshot import restore
 
@@ -31,7 +31,7 @@ def start(make_model, ids, *, cell="lstm", sampler="sequential", **settings):
     settings = {"lr": 1e-2, "warmup_steps": 5, "steps": 60, "dropout": 0.3, **settings}
     config = TrainConfig(batch_size=4, bptt=8, cell=cell, sampler=sampler, **settings)
     model = make_model(cell, 2, between=0.3)
-    return Training(model, SAMPLERS[sampler](ids, 4, 8, 1), config, CPU)
+    return TrainLoop(model, SAMPLERS[sampler](ids, 4, 8, 1), config, CPU)
 
 
 def run_to(training, step):

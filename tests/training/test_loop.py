@@ -11,16 +11,15 @@ from charnn.config import TrainConfig
 from charnn.data.samplers import IGNORE, RandomSampler, SequentialSampler
 from charnn.errors import DivergedError
 from charnn.evaluation.evaluate import evaluate_carried
-from charnn.evaluation.metrics import Score
-from charnn.evaluation.units import Units
+from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.model.loss import mean_nats
 from charnn.training.events import Evaluation, Step
-from charnn.training.loop import Training, planned_steps, train
+from charnn.training.loop import TrainLoop, planned_steps, train
 from charnn.training.time_budget import Pace
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
-UNITS = Units(np.ones(11, np.int64), np.ones(11, np.int64), None)
+LENGTHS = TokenLengths(np.ones(11, np.int64), np.ones(11, np.int64), None)
 
 
 def start(model, ids, *, sampler=SequentialSampler, batch_size=4, bptt=8, **settings):
@@ -28,7 +27,7 @@ def start(model, ids, *, sampler=SequentialSampler, batch_size=4, bptt=8, **sett
     if not {"epochs", "steps", "minutes"} & settings.keys():
         settings["steps"] = 20
     config = TrainConfig(batch_size=batch_size, bptt=bptt, **settings)
-    return Training(model, sampler(ids, batch_size, bptt, 1), config, CPU)
+    return TrainLoop(model, sampler(ids, batch_size, bptt, 1), config, CPU)
 
 
 def losses_of(training):
@@ -114,7 +113,7 @@ def test_validation_does_not_touch_the_training_stream(make_model, ids) -> None:
     plain = start(make_model(between=0.3), ids, eval_every=1000)
 
     def validate(model):
-        return evaluate_carried(model, ids[:200], UNITS, 0)
+        return evaluate_carried(model, ids[:200], LENGTHS, 0)
 
     torch.manual_seed(3)
     with_validation = [e.loss for e in train(validated, validate) if isinstance(e, Step)]
@@ -176,13 +175,13 @@ def test_steps_for_epochs_count_every_batch(make_model, ids) -> None:
 def steady_machine(monkeypatch):
     """A machine on which a step takes a twentieth of a second, and nothing else takes any."""
     now = [0.0]
-    update = Training.update
+    update = TrainLoop.update
 
     def timed_update(training):
         now[0] += 0.05
         return update(training)
 
-    monkeypatch.setattr(Training, "update", timed_update)
+    monkeypatch.setattr(TrainLoop, "update", timed_update)
     monkeypatch.setattr("charnn.training.loop.Pace", functools.partial(Pace, clock=lambda: now[0]))
     return now
 
@@ -239,7 +238,7 @@ def test_a_source_of_known_entropy_is_learnt_to_its_entropy(make_model, cell) ->
     training = start(model, tokens[:40_000], batch_size=32, bptt=32, steps=250, lr=2e-2)
     losses_of(training)
 
-    score = evaluate_carried(model, tokens[40_000:], UNITS, 0, streams=8)
+    score = evaluate_carried(model, tokens[40_000:], LENGTHS, 0, streams=8)
     assert abs(score.perplexity / math.exp(entropy) - 1) < 0.01
 
 

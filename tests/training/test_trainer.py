@@ -11,22 +11,22 @@ from charnn.config import TrainConfig
 from charnn.errors import DivergedError
 from charnn.model.model_file import read_model
 from charnn.training.events import Step, Warned
-from charnn.training.loop import Training
-from charnn.training.trainer import ROLL_BACKS, Session
+from charnn.training.loop import TrainLoop
+from charnn.training.trainer import ROLL_BACKS, Trainer
 
 
 @pytest.fixture
 def session(tmp_path, dataset):
     shape = {"hidden_size": 8, "embedding_dim": 4, "batch_size": 4, "bptt": 8}
     config = TrainConfig(**shape, steps=20, final_lr_frac=1.0, precision="float32")
-    session = Session(dataset, config, tmp_path / "run")
+    session = Trainer(dataset, config, tmp_path / "run")
     session.run.create(force=False)
     return session
 
 
 def diverging(monkeypatch, times):
     """Make step 11 fail so many times."""
-    update, failures = Training.update, [times]
+    update, failures = TrainLoop.update, [times]
 
     def fail(training):
         if training.step == 10 and failures[0]:
@@ -34,7 +34,7 @@ def diverging(monkeypatch, times):
             raise DivergedError("loss nan")
         return update(training)
 
-    monkeypatch.setattr(Training, "update", fail)
+    monkeypatch.setattr(TrainLoop, "update", fail)
 
 
 def test_g1_a_divergence_goes_back_with_half_the_learning_rate(session, monkeypatch) -> None:
@@ -77,7 +77,7 @@ def test_without_validation_the_average_of_the_last_weights_is_kept(
     """As it was announced; the rates of such a run may not have sunk far."""
     alone = dataclasses.replace(dataset, splits={"train": dataset.splits["train"]})
     config = session.config.model_copy(update={"average": True})
-    unvalidated = Session(alone, config, tmp_path / "alone")
+    unvalidated = Trainer(alone, config, tmp_path / "alone")
     unvalidated.run.create(force=False)
     list(unvalidated.events())
     unvalidated.finish()
@@ -93,7 +93,7 @@ def test_without_validation_the_average_of_the_last_weights_is_kept(
 def test_minutes_count_from_when_the_command_began(dataset, tmp_path, session) -> None:
     """What it took to come to the first step is part of them."""
     config = session.config.model_copy(update={"steps": None, "minutes": 1.0})
-    late = Session(dataset, config, tmp_path / "late", began=time.perf_counter() - 50)
+    late = Trainer(dataset, config, tmp_path / "late", began=time.perf_counter() - 50)
     late.run.create(force=False)
     first = next(late.events())
 
@@ -139,7 +139,7 @@ def test_the_result_is_the_best_model_on_the_whole_split(session) -> None:
 def test_a_model_of_records_shows_three_of_them(dataset, tmp_path, session) -> None:
     """Each ends at its newline; one alone would say little of what was learnt."""
     records = dataclasses.replace(dataset, records=True)
-    listed = Session(records, session.config, tmp_path / "listed")
+    listed = Trainer(records, session.config, tmp_path / "listed")
 
     assert len(listed.sample(tokens=5).split("\n")) == 3
     assert len(session.sample(tokens=5)) >= 5
