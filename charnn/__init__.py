@@ -1,7 +1,6 @@
 """charnn trains recurrent language models on text and samples from them.
 
 Importing it loads nothing heavy: NumPy and the rest arrive with the first call of `load`.
-Never knows: how any of it is done; no module of the package imports this one.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""`python -m charnn` is the command `charnn`. Never knows: anything else."""
+"""Run the command line with `python -m charnn`."""
 
 from charnn.cli import run
 

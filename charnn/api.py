@@ -1,7 +1,4 @@
-"""charnn from Python: `load` a model, let it write, ask how likely a text is.
-
-Never knows: the command line, training.
-"""
+"""The Python API: load a model, generate text from it, score text with it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The command line: parses arguments, runs one command, turns what went wrong into an exit code.
+"""The command-line application: dispatch to a command, map errors to exit codes.
 
 The commands are in `commands/`; each imports what it needs when it runs, so that `--help` and a
-mistyped flag answer at once. Never knows: what a command does.
+mistyped flag answer at once.
 """
 
 import contextlib

@@ -1,7 +1,6 @@
-"""The settings of charnn as plain validated values: names, ranges, defaults and help texts.
+"""Settings as validated values: names, types, ranges, defaults and help texts.
 
 A field here is a YAML key, a header key and a flag with dashes, all three spelled alike.
-Never knows: torch, or anything that runs.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What goes wrong, and the exit code that says so. Never knows: who prints it."""
+"""The exceptions that are meant for the user, and their exit codes."""
 
 
 class CharnnError(Exception):

@@ -1,4 +1,5 @@
-"""The commands, one file each: options in, one call, results out.
+"""One module per command: parse options, make one call, format the result.
 
-Never know: tensors, formulas, file formats.
+May import every package; heavy imports are inside functions, so that `--help` starts at once. Read
+`options.py` first, then the command.
 """

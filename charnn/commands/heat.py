@@ -1,7 +1,4 @@
-"""Surprise as colour: the more bits a token has, the brighter what stands behind it.
-
-Never knows: models, where the numbers come from, or whether anybody sees the colours.
-"""
+"""Color text by surprisal."""
 
 import codecs
 import math

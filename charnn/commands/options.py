@@ -1,6 +1,6 @@
-"""Options that several commands share, and options made from the fields of a configuration.
+"""Options that several commands share, and options made from configuration fields.
 
-A field's name, help text and range stand in `config.py` alone. Never knows: what a command does.
+A field's name, help text and range stand in `config.py` alone.
 """
 
 import shlex

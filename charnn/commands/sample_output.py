@@ -1,7 +1,4 @@
-"""Samples to stdout as they come: text with separators, or JSON; those that only copy left out.
-
-Never knows: models, or how a text is drawn.
-"""
+"""Write samples to stdout as text or JSON; drop those that copy the corpus."""
 
 import contextlib
 import time

@@ -1,7 +1,4 @@
-"""Scored lines as rows: TSV, JSON, a row a token, or text in the colours of its surprise.
-
-Never knows: models, where the lines come from, or where the rows go.
-"""
+"""Format scored lines as TSV, JSON, one row per token, or colored text."""
 
 import math
 from collections.abc import Iterator

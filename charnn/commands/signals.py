@@ -1,7 +1,4 @@
-"""Requests from outside to stop or to save, as flags that a loop reads when it is safe.
-
-Never knows: what is being stopped or saved.
-"""
+"""Turn signals into flags that a loop reads between two steps."""
 
 import contextlib
 import os

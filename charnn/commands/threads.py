@@ -1,7 +1,4 @@
-"""How the numeric libraries use the cores: settings they read once, when they are loaded.
-
-Never knows: the libraries; whoever calls this does so before importing NumPy or torch.
-"""
+"""Set the thread counts of NumPy and torch before they are imported."""
 
 import os
 

@@ -1,7 +1,4 @@
-"""What a person sees of a training run: events turned into the live line and the lines above it.
-
-Never knows: how training works, terminals.
-"""
+"""Show the events of a training run: a live line and messages above it."""
 
 from types import TracebackType
 

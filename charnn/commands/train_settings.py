@@ -1,7 +1,4 @@
-"""The settings of a training run: flags over a file over a preset, or what a stopped run recorded.
-
-Never knows: how training goes.
-"""
+"""Resolve the settings of a training: flags over file over preset, or a resumed run."""
 
 import dataclasses
 from pathlib import Path

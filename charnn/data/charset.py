@@ -1,7 +1,4 @@
-"""From the bytes of sources to one text: encodings, byte order marks, line ends.
-
-Never knows: where the bytes were found, or what becomes of the text.
-"""
+"""Decode the bytes of sources to one text: encodings, byte order marks, line ends."""
 
 import codecs
 from collections.abc import Sequence

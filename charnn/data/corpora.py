@@ -2,7 +2,6 @@
 
 A download is held to the size and the SHA-256 on its card before it is kept, and again each time
 it is read from the cache. Archives are read in memory and never unpacked to paths.
-Never knows: tokens, encodings, or how to split a text whose card does not say.
 """
 
 import contextlib

@@ -1,7 +1,4 @@
-"""A prepared corpus on disk: token ids of each split, the tokenizer, and a manifest of both.
-
-Never knows: batches, models, torch.
-"""
+"""A prepared dataset on disk: token ids of each split, tokenizer and manifest."""
 
 import contextlib
 from collections.abc import Iterator, Mapping

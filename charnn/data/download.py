@@ -1,7 +1,6 @@
 """One remote file, whole and unaltered, or an error that names the address and the reason.
 
 Nothing is written here: what comes back has already been held to its size and SHA-256.
-Never knows: corpora, archives, or where the bytes are kept.
 """
 
 import http.client

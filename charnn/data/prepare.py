@@ -1,7 +1,4 @@
-"""From sources to a dataset: decode, split, choose a vocabulary, encode, write.
-
-Never knows: the command line, the terminal, models.
-"""
+"""Prepare a dataset from sources: decode, split, build a vocabulary, encode, write."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

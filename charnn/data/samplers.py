@@ -1,8 +1,8 @@
-"""The order in which a split is read: token arrays to batches of (inputs, targets).
+"""Cut a split into windows and batches of (inputs, targets), in sequence or at random.
 
 `SequentialSampler` reads parallel streams whose hidden state is carried from batch to batch;
 `RandomSampler` reads windows in random order, each from a state of zero. A position can be saved
-and restored. Never knows: text, models, devices.
+and restored.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Where text comes from: files, folders, globs, gzip, standard input, and corpora by name.
-
-Never knows: encodings, tokens, or how a text is split where its corpus does not say.
-"""
+"""Read text from files, folders, globs, gzip, standard input and named corpora."""
 
 import codecs
 import contextlib

@@ -1,7 +1,4 @@
-"""Where a text is cut into training, validation and test: by its length, or by its lines.
-
-Never knows: files, tokens.
-"""
+"""Cut a text into training, validation and test splits, by length or by lines."""
 
 from typing import Any
 

@@ -1,7 +1,4 @@
-"""Charts as plain values, lines with reference levels or bars, and a picture of one or two.
-
-Never knows: how the numbers came about.
-"""
+"""Line and bar charts as plain values, and pictures of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

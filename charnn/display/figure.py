@@ -1,7 +1,7 @@
-"""Pictures as PNG or SVG: their style, how they are written, learning curves, heat maps.
+"""Write pictures as PNG or SVG: style, learning curves, heat maps.
 
 Figures are made without pyplot, so nothing global is left behind, and the same values give the
-same bytes. matplotlib is imported when a picture is drawn. Never knows: how the numbers came about.
+same bytes. matplotlib is imported when a picture is drawn.
 """
 
 import contextlib

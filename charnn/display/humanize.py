@@ -1,6 +1,6 @@
-"""Numbers as people read them: sizes, counts, durations, rates.
+"""Format numbers for people: sizes, counts, durations, rates.
 
-The only place with these spellings. Never knows: what is being counted.
+The only place with these spellings.
 """
 
 import math

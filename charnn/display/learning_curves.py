@@ -1,7 +1,6 @@
-"""Learning curves as plain values: what to draw, between which limits, with which ticks.
+"""Learning curves as plain values: points, limits and ticks.
 
-A value that is missing or not finite is NaN, a gap. Never knows: ink, whether of a picture or of
-a terminal.
+A value that is missing or not finite is NaN, a gap.
 """
 
 import math

@@ -1,7 +1,6 @@
-"""What a person sees on stderr: hints, notes, warnings, errors, and one live line below them.
+"""Messages, hints, warnings and one live line on stderr.
 
 Without a terminal everything is plain lines. Untrusted text is made harmless here.
-Never knows: torch, or what the numbers mean.
 """
 
 import contextlib

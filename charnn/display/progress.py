@@ -1,7 +1,4 @@
-"""Work in progress on one live line at the bottom of a terminal, elsewhere on a line now and then.
-
-Never knows: how the numbers came about.
-"""
+"""Progress on a live line in a terminal, and as plain lines elsewhere."""
 
 import contextlib
 import time

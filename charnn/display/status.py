@@ -1,7 +1,4 @@
-"""How far work has got, in words: parts of a line of limited width, or key=value for a log.
-
-Never knows: streams, time, how the numbers came about.
-"""
+"""Format progress as fields of a line of limited width, or as key=value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

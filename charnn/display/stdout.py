@@ -1,7 +1,4 @@
-"""Results on stdout: exact bytes, and an honest end when nobody reads them.
-
-Never knows: what the bytes say.
-"""
+"""Write results to stdout: exact bytes, and a clean exit on a broken pipe."""
 
 import errno
 import os

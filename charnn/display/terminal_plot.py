@@ -1,7 +1,4 @@
-"""Curves drawn with characters: braille dots or blocks where the terminal has them, else letters.
-
-Never knows: streams, files, how the numbers came about.
-"""
+"""Plot curves in a terminal with braille dots, blocks or ASCII."""
 
 import itertools
 import math

@@ -1,6 +1,4 @@
-"""What a text costs without a network: unigrams, n-grams, a compressor. A model should do better.
-
-Never knows: torch, models, files.
+"""Baselines without a network: unigram, Kneser-Ney n-grams, xz.
 
 Shapes: N tokens of training text, M of held-out text, V vocab_size.
 """

@@ -1,8 +1,8 @@
-"""Dynamic evaluation: a model that goes on learning from the text it has just been scored on.
+"""Dynamic evaluation: update the weights on each segment after scoring it.
 
 Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018, the RMS
 rule with decay to the trained weights: each segment is scored first, then learnt from, so nothing
-is known in advance. Never knows: files; the weights it changes are a copy in memory.
+is known in advance.
 """
 
 import copy

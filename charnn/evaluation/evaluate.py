@@ -1,6 +1,4 @@
-"""How well a model predicts a text: one carried pass, or cold windows, summed into a Score.
-
-Never knows: the training loop, the terminal.
+"""Evaluate a model on a text: one pass with carried state, or independent windows.
 
 The carried pass reads a text from its first token to its last with one hidden state. It may be
 computed in parallel streams: each is warmed up on the tokens before it, which are not counted.

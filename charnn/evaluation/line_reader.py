@@ -1,7 +1,4 @@
-"""Lines out of a stream of bytes: as many at once as have come, a very long one in pieces.
-
-Never knows: encodings, models, or what the lines say.
-"""
+"""Read lines from a stream of bytes, very long lines in pieces."""
 
 import os
 import select

@@ -1,6 +1,6 @@
-"""What a loss means: nats, perplexity, bits per character and per byte, with an error bar.
+"""Loss, perplexity, bits per character and per byte, from sums of nats.
 
-The only place with these formulas. Never knows: torch, models, or where the nats came from.
+The only place with these formulas.
 """
 
 import math

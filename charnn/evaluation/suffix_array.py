@@ -1,11 +1,10 @@
-"""The longest piece of a text that another text has word for word, in linear time.
+"""Find the longest substring of a text that occurs in another, by suffix array.
 
 The other text, such as a corpus, is sorted once: all its suffixes, by prefix doubling. A text is
 then placed among them from its last character to its first, each place following from the one
 before (Ferragina and Manzini, "Opportunistic data structures with applications", 2000); what it
 shares with its two neighbours there shrinks by one character at most from each place to the next
 (Kasai et al., "Linear-time longest-common-prefix computation in suffix arrays", 2001).
-Never knows: tokens, models, files.
 """
 
 from array import array

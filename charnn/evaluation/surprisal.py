@@ -1,8 +1,7 @@
-"""How surprising each token of a text is: many short lines at once, or one long text in parts.
+"""Score text by surprisal: many lines in parallel, or one long text in parts.
 
 What is computed for a line depends on the line alone, to the last bit: lines go through matrix
 products of a fixed width, whose columns do not know each other, however many lines there are.
-Never knows: files, or how a result is shown.
 
 Shapes: T tokens of a text, B = WIDTH lines side by side.
 """

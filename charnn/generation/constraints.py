@@ -1,6 +1,4 @@
-"""What may be drawn: characters banned or allowed, and an expression for the sample as a whole.
-
-Never knows: the model, probabilities, or how many samples there are.
+"""Constrain what may be drawn: banned and allowed characters, a regular expression.
 
 Shapes: V vocab_size, S states of the automaton.
 """

@@ -1,6 +1,4 @@
-"""Prompt in, pieces of text out: many samples at once, each with random numbers of its own.
-
-Never knows: files, the terminal.
+"""Generate text from a model and a prompt, many samples at once.
 
 Shapes: B samples in flight, V vocab_size.
 """

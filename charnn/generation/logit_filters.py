@@ -1,6 +1,4 @@
-"""From logits to a token: filters in a fixed order, each with a value that switches it off.
-
-Never knows: the model, the text, or which token stands for what.
+"""Filter logits (temperature, top-k, top-p, min-p, repetition penalty) and draw tokens.
 
 Shapes: B samples, V vocab_size. Logits are float64, (B, V); -inf is a token that cannot be drawn.
 Every filter is a function of (logits, its value, the recent tokens) that changes nothing in place.

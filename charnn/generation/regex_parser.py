@@ -2,7 +2,6 @@
 
 The language is the regular part of Python's `re`, read as `re.fullmatch` reads it. What a class
 or an escape stands for is asked of `re` itself, so that no table of ours can disagree with it.
-Never knows: automata, tokens, models.
 """
 
 import re

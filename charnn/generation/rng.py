@@ -1,7 +1,4 @@
-"""The random numbers of a sample: its own, the same each time, and reachable anywhere at once.
-
-Never knows: what is drawn with them.
-"""
+"""A reproducible, seekable stream of random numbers for each sample."""
 
 import random
 

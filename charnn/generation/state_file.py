@@ -1,7 +1,6 @@
-"""Where a text stands, as a small file bound to its model, so that a script can go on from there.
+"""Save and load the generation state of a text, so that a script can continue it.
 
 The format is safetensors; docs/format.md states it. Read without trust, as model files are.
-Never knows: how a state is computed or used.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,4 @@
-"""Stop strings in a stream of bytes: nothing of a stop string gets out, and nothing else is lost.
-
-Never knows: tokens, models, or where the bytes come from and go to.
-"""
+"""Find stop strings in a stream of bytes and withhold text that may begin one."""
 
 from collections.abc import Iterable
 

@@ -1,7 +1,7 @@
 """A regular expression as a table over tokens: what may come next, and what has been matched.
 
 Built on the bytes of UTF-8, so that it is exact for every tokenizer, whether a token is a
-character, a word or half a character. Never knows: the model, or how a token is drawn.
+character, a word or half a character.
 
 Shapes: S states, V vocab_size. In every table -1 stands for a dead end; a last row and entry of
 dead ends is there for -1 to point at, until the table is done.

@@ -1,5 +1,6 @@
-"""The lab: what textbooks claim of recurrent networks, each claim an experiment on this code.
+"""Experiments that test textbook claims about recurrent networks, one module each.
 
-One file an experiment, with `run(…, *, seed, quick, tell)` that hands back a `Finding`. They stand
-on all the other rooms and train through them; no room stands on them. Never know: the command line.
+An experiment has `run(…, *, seed, quick, tell)` and returns a `Finding`. May import every package
+except commands; nothing but `commands/lab.py` imports it. Read `experiment.py` first, then
+`memory.py`.
 """

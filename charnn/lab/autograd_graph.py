@@ -1,7 +1,4 @@
-"""How large the graphs are that autograd keeps for gradients: operations, and the bytes they hold.
-
-Never knows: networks, texts, what is learnt.
-"""
+"""Measure autograd graphs: number of operations and bytes they hold."""
 
 from torch import Tensor
 from torch.autograd.graph import Node, saved_tensors_hooks

@@ -12,7 +12,7 @@ Protocol: all learn from the same tokens, the end of the training split, and are
 characters, those of the val split, which follow on them; tokens outside the vocabulary cost
 nothing. The order n is the one at which this very text costs least, which flatters n-grams; n goes
 up until it costs more. Runs were trained at their own expense and on all of the training split,
-and are scored in one carried pass. Never knows: the command line, how a network is trained.
+and are scored in one carried pass.
 """
 
 import itertools

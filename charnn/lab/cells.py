@@ -13,8 +13,7 @@ with as many weights, after as much time. And that gates help: an RNN of equal w
 weights, learns less from as many tokens.
 
 The networks are trained in turns, a step each, so that whatever else the machine does slows them
-all alike; the learning rate is constant, so that any moment can be the end. Never knows: the
-command line, pictures.
+all alike; the learning rate is constant, so that any moment can be the end.
 """
 
 import time

@@ -1,7 +1,4 @@
-"""What every experiment hands back, a `Finding` of plain values, and how it reads as text.
-
-Never knows: which claim is tried, how the figures came about, the command line.
-"""
+"""What an experiment returns, a `Finding`, and its text."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence

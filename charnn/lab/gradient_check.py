@@ -1,7 +1,4 @@
-"""Whether gradients by hand are those of autograd, and both those of small differences.
-
-Never knows: how a gradient was derived, texts, what is learnt.
-"""
+"""Compare gradients by hand with autograd and with finite differences."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

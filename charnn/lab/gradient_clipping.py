@@ -1,7 +1,4 @@
-"""Steps of gradient descent where gradients explode, with the gradient clipped and without.
-
-Never knows: where gradients come from, the command line.
-"""
+"""Gradient descent with exploding gradients, with and without clipping."""
 
 import contextlib
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""How much a loss still depends on a state k tokens before: ‖∂E_t/∂h_{t−k}‖ over k.
-
-Never knows: which claim is tried, training, the command line.
-"""
+"""Measure how gradients with respect to earlier hidden states vanish or explode."""
 
 import math
 from collections.abc import Sequence

@@ -17,7 +17,7 @@ depends on W_hh, and all of it is where they are open (Hochreiter and Schmidhube
 Schmidhuber and Cummins, 2000). Clipping the norm of the gradient at c bounds a step of plain
 gradient descent by lr · c, however large the gradient is (Pascanu and others).
 
-With a model, the same of its weights and its text. Never knows: the command line, pictures.
+With a model, the same of its weights and its text.
 """
 
 from collections.abc import Mapping, Sequence

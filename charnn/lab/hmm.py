@@ -11,7 +11,7 @@ is counted in blocks, and the model moves a little after each, which takes fewer
 Moulines, "On-line expectation–maximization algorithm for latent data models", 2009).
 
 The library hmmlearn has this model too, but comes with scikit-learn and SciPy, 45 MB for what is
-a page here, and counts all of a text before it moves. Never knows: files, networks, torch.
+a page here, and counts all of a text before it moves.
 
 Shapes: S states, V vocab_size, B texts side by side, T time.
 """

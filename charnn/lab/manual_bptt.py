@@ -10,7 +10,6 @@ b_q, ŷ_t = softmax(z_t), E_t = −log ŷ_{t, y_t} and E their mean over all N t
 (Werbos, "Backpropagation through time: what it does and how to do it", 1990). An LSTM and a GRU
 differ in the step from ∂E/∂h_t to d_t alone, which `CELLS` has for each; layers are stacked, and
 tokens embedded, by the chain rule once more: Wᵀ d_t is what the layer below is told.
-Never knows: optimizers, texts, files.
 
 Shapes: B batch, T time, V vocab_size, D width of a layer's inputs, H hidden_size, G gates.
 """

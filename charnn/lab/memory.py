@@ -10,7 +10,7 @@ window knows X of lags 0 … p, so windows of n pay at best the mean of H over p
 state is carried, the forward pass remembers more than the gradient reaches: a wide recurrent layer
 with random weights holds lag 8 well enough for the output layer to read it off (a reservoir;
 Jaeger, 2001), and n = 5 is enough. A layer four wide has no such room, and in one pass learns the
-first lag only. Never knows: the command line, pictures.
+first lag only.
 """
 
 import itertools

@@ -10,8 +10,7 @@ target once an epoch, and a step costs the same.
 The claims: each order is ahead where the state at evaluation is as it was in training, all the
 more the shorter the windows are; and a state carried over a break, from one window into another
 that does not follow it, is worse than the true one, in evaluation and in training (shuffled
-windows whose state is carried all the same, an easy mistake). Never knows: the command line,
-pictures.
+windows whose state is carried all the same, an easy mistake).
 """
 
 import itertools

@@ -1,7 +1,4 @@
-"""Small networks trained from plain settings, through the ordinary trainer, and a text for them.
-
-Never knows: datasets on disk, runs, which claim is tried.
-"""
+"""Small networks and a text for the experiments, trained by the ordinary loop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

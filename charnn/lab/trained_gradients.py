@@ -3,7 +3,6 @@
 What a network learns about its recurrent matrices is not bounded by 1: spectral norms grow in
 training, and the gradient vanishes all the same, as its units saturate and its gates close. How
 fast tells how far back the model's predictions still depend on what it has read.
-Never knows: where the model and the text lie, training.
 """
 
 from dataclasses import asdict, dataclass

@@ -11,7 +11,7 @@ spoil what the kept graph has yet to be asked for, and PyTorch refuses it.
 
 What the cut loses: the cosine between the gradient of a long text in windows of n, the state
 detached between them, and its gradient in one piece. The claim: detached, the cost is flat, else
-it grows; a larger n costs more memory and sees further. Never knows: the command line, pictures.
+it grows; a larger n costs more memory and sees further.
 """
 
 import itertools

@@ -12,7 +12,6 @@ log(1 − o_tk); here U belongs to the inputs and W to the state. With d_t = ∂
 A common slip prints V(o − y) and W d where the transposes belong. V(o − y) has a meaning only where
 there are as many outputs as there are units in s; W d always has one, and is another vector than
 Wᵀ d. It goes unnoticed where V and W are numbers, the case in which it is usually shown.
-Never knows: networks, texts, autograd.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""Where and in which arithmetic the network runs: device, threads, precision, determinism.
-
-Never knows: models, data, the terminal.
-"""
+"""Choose device, threads and precision; set up determinism."""
 
 import contextlib
 import math

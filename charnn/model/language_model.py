@@ -1,7 +1,4 @@
-"""The language model: embedding → recurrent layers → output.
-
-Never knows: batches, optimizers, paths.
-"""
+"""The language model in PyTorch: embedding → recurrent layers → output layer."""
 
 import math
 from collections.abc import Mapping

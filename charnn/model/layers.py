@@ -1,7 +1,7 @@
-"""Recurrent layers behind one contract: (inputs, state) goes in, (outputs, state) comes out.
+"""Recurrent layers in PyTorch: (inputs, state) in, (outputs, state) out.
 
 The state is a tuple of (B, H) tensors, (h, c) for an LSTM and (h,) for the others; the caller
-keeps it, detaches it and saves it. Never knows: tokens, losses, truncation, configuration.
+keeps it, detaches it and saves it.
 
 Shapes: B batch, T time, D width of the inputs, H hidden_size. The textbooks' names are, for a
 vanilla RNN, h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h); `weight_ih` is W_xh transposed, one block

@@ -1,6 +1,4 @@
-"""The loss of a batch in nats per token: over the whole vocabulary, or over a part drawn anew.
-
-Never knows: models, the loop.
+"""The training loss in nats per token: full softmax, or sampled softmax.
 
 Shapes: B rows, T time, V vocab_size, H hidden_size, S symbols drawn beside those of the batch.
 """

@@ -1,9 +1,8 @@
-"""One file that is a whole model: weights, shape, tokenizer, provenance; written and checked.
+"""Read and write model.safetensors: weights, shape, tokenizer and provenance.
 
 The format is safetensors with strings in its header; docs/format.md states it in full. Nothing in
 it is executed, and nothing is believed before it is checked: sizes against the file, shapes
 against the configuration, the vocabulary against both, the tensors against their SHA-256.
-Never knows: torch, the training loop.
 """
 
 import json

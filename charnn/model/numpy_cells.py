@@ -1,6 +1,4 @@
-"""One recurrent layer, one token at a time, in NumPy: RNN, LSTM and GRU for B streams at once.
-
-Never knows: tokens, depth, or the layers above and below.
+"""RNN, LSTM and GRU cells in NumPy, one token at a time for B streams.
 
 Shapes: B streams, D width of the input, H hidden_size, G gate blocks of a cell. Everything stands
 on its side, features × streams, so that a block of features is contiguous whatever B is: gates

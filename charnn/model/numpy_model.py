@@ -1,6 +1,4 @@
-"""The network of a model file in NumPy: a token at a time for B texts, or a long text in bulk.
-
-Never knows: text, files, or how a token is drawn.
+"""The language model in NumPy: one token at a time for B streams, or long texts in bulk.
 
 Shapes: B streams, T time, V vocab_size, E embedding_dim, H hidden_size, L num_layers, G gate
 blocks of a cell. Inside, arrays are features × streams; see cells.py for why.

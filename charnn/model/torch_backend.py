@@ -1,7 +1,4 @@
-"""The network in torch behind the face of the NumPy stepper, for large batches on a GPU.
-
-Never knows: text, files, or how a token is drawn.
-"""
+"""The language model in PyTorch behind the interface of the NumPy one, for GPUs."""
 
 from collections.abc import Mapping
 

@@ -1,1 +1,5 @@
-"""storage."""
+"""Bytes, JSON, YAML and safetensors on disk; locks; where datasets and runs are.
+
+Every write is atomic, and everything is read without trust. Imports only config, errors and
+escape; never torch. Read `atomic.py` first.
+"""

@@ -1,7 +1,4 @@
-"""A folder for one process at a time, freed by the system even after kill -9.
-
-Never knows: what is written there.
-"""
+"""A folder for one process at a time, freed by the system even after kill -9."""
 
 import os
 import socket

@@ -1,7 +1,7 @@
-"""Arrays and strings in one safetensors file: written the same way each time, read without trust.
+"""Read and write arrays and strings in one safetensors file.
 
 Nothing in a file is executed, and no size that it claims is believed before it is checked against
-the file. Never knows: what the arrays are for.
+the file.
 """
 
 import json

@@ -1,8 +1,7 @@
-"""Flat YAML files of settings, read strictly and written plainly.
+"""Read and write flat YAML files of settings, strictly.
 
 Read means: one document, one mapping of scalars, no aliases, no tags, no key twice, and numbers
 as people write them (1e-3 is a number, 017 is seventeen, `no` is a word).
-Never knows: which settings there are, apart from the class it is handed.
 """
 
 import math

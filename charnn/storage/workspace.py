@@ -1,7 +1,4 @@
-"""What lies in the working folder: datasets under data/, runs under runs/, and the newest of each.
-
-Never knows: what is inside a dataset or a model.
-"""
+"""Find datasets, runs and models by name or path in the working folder."""
 
 import difflib
 import os

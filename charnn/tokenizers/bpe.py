@@ -1,7 +1,7 @@
-"""Byte-pair units through the `tokenizers` library, in parts that keep its memory small.
+"""Byte-pair encoding through the `tokenizers` library, with bounded memory.
 
 The library writes bytes as characters of GPT-2's alphabet: a byte that prints stands for itself,
-the others for the characters from U+0100 on. Never knows: files, vocabularies of other kinds.
+the others for the characters from U+0100 on.
 """
 
 import re

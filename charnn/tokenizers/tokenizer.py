@@ -1,8 +1,7 @@
-"""Text to token ids and back, without loss: characters, bytes, words, or byte-pair units.
+"""Convert text to token ids and back, without loss.
 
 Characters and bytes go through a table in NumPy, words through `re`; byte-pair units are learnt and
 encoded by the `tokenizers` library, which is imported for nothing else.
-Never knows: splits, models, torch.
 """
 
 import codecs

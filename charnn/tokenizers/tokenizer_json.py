@@ -1,8 +1,7 @@
-"""tokenizer.json: our tokenizers in the format of Hugging Face `tokenizers`, read without trust.
+"""Read and write tokenizer.json in the format of Hugging Face `tokenizers`.
 
 What is read must have exactly the shape that is written: no normalizer, padding, truncation or
 added tokens can be smuggled in, and nothing but checked values ever reaches the library.
-Never knows: texts, ids of texts.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Words as units: where a text is cut into them, nothing left out.
-
-Never knows: ids, vocabularies.
-"""
+"""Split text into words; nothing is left out."""
 
 import re
 import warnings

@@ -1,8 +1,7 @@
-"""The training state on disk: everything that an exact resume needs, in a folder that cannot tear.
+"""Write and read checkpoints: the training state on disk, for exact resume.
 
 A checkpoint is a folder that appears by one rename. Its manifest, written last, holds the size and
 SHA-256 of the other files. Tensors are safetensors, the rest is JSON; nothing is pickled.
-Never knows: the loop, the terminal.
 """
 
 from pathlib import Path

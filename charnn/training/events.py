@@ -1,7 +1,4 @@
-"""What happens in a training run, as plain values for whoever watches.
-
-Never knows: how it came about, how it is shown.
-"""
+"""The events of a training run, as plain values."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Begin with the weights of another model, whose vocabulary is mapped symbol by symbol.
-
-Never knows: how training goes on from there.
-"""
+"""Initialize a network from another model, mapping its vocabulary symbol by symbol."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
-"""Truncated backpropagation through time, as a generator of events.
+"""The training loop: truncated backpropagation through time with carried, detached state.
 
 A step reads one batch, runs it from the carried state, follows the gradient, and detaches the
 state, so that no gradient reaches further back than `bptt` tokens (Williams and Peng, 1990).
 Whoever consumes the events may save, stop or paint between two of them: at every `yield` the
-`TrainLoop` is whole. Never knows: Typer, Rich, signals, YAML, files.
+`TrainLoop` is whole.
 """
 
 import contextlib

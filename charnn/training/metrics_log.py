@@ -1,7 +1,4 @@
-"""metrics.jsonl: one JSON object a logged step; appended while training, read by whoever plots.
-
-Never knows: what the numbers mean.
-"""
+"""Append to and read metrics.jsonl, one JSON object per logged step."""
 
 import contextlib
 from pathlib import Path

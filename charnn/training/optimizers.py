@@ -1,7 +1,4 @@
-"""Update rules and schedules: which weights move how, and how fast when.
-
-Never knows: the loop.
-"""
+"""Optimizers and the learning rate schedule."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -1,7 +1,4 @@
-"""Settings for people who give none: fixed presets, and `auto`, which looks at the data.
-
-Never knows: files, torch, how training works.
-"""
+"""Presets: default settings by size of the text and time budget."""
 
 import math
 from collections.abc import Mapping

@@ -1,7 +1,4 @@
-"""A training run in its folder: what was configured, what is logged, which model is kept.
-
-Never knows: how training works, what a person sees.
-"""
+"""The folder of a run: configuration, metrics log, best model, checkpoints."""
 
 import shutil
 import time

@@ -1,7 +1,6 @@
-"""All that decides how a training goes on, as tensors and plain values: taken, checked, put back.
+"""Capture and restore the complete state of a training, in memory.
 
 Nothing in a state that was read from disk is believed before it fits the training it is for.
-Never knows: files, the loop.
 """
 
 import math

@@ -1,7 +1,4 @@
-"""How fast a run goes, and how many steps still fit into its time.
-
-Never knows: tensors, data, what a step does.
-"""
+"""Plan the steps and validations of a run, by count or by --minutes."""
 
 import contextlib
 import math

@@ -1,7 +1,4 @@
-"""From a dataset and a configuration to a finished run: builds the parts, trains, sums up.
-
-Never knows: the command line, what a person sees.
-"""
+"""Build a run from a dataset and a configuration; train, resume, roll back, finish."""
 
 import time
 from collections.abc import Iterator

@@ -1,7 +1,4 @@
-"""What a run's network scores: on part of the validation split on the way, on all of it at the end.
-
-Never knows: how training goes, or what is kept of a run.
-"""
+"""Validate during training on a part of the split, and after it on the whole."""
 
 import contextlib
 from collections.abc import Callable, Iterator

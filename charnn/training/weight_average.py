@@ -2,7 +2,6 @@
 
 Averaged weights often predict better than the last ones, for the steps around a minimum cancel out
 (Polyak and Juditsky, 1992; Merity, Keskar and Socher, 2018, for recurrent language models).
-Never knows: what the weights are for.
 """
 
 import contextlib
