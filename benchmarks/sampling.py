@@ -143,10 +143,10 @@ def network(width: int, cell: str = "lstm"):
 
 
 def tokenizer():
-    from charnn.tokenizers.tokenizer import Tokenizer
+    from charnn.tokenizers.char import CharTokenizer
 
     pieces = [chr(32 + token).encode() for token in range(VOCABULARY - 1)]
-    return Tokenizer("char", [*pieces, b"\xef\xbf\xbd"], unk_id=VOCABULARY - 1)
+    return CharTokenizer([*pieces, b"\xef\xbf\xbd"], unk_id=VOCABULARY - 1)
 
 
 def tokens(width: int, samples: int, limit: int, cell: str = "lstm") -> Iterator[int]:

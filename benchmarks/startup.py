@@ -59,9 +59,9 @@ def write_model(path: Path) -> None:
 
     from charnn.config import ModelConfig
     from charnn.model.model_file import ModelFile, tensor_shapes, write_model
-    from charnn.tokenizers.tokenizer import build
+    from charnn.tokenizers.char import CharTokenizer
 
-    tokenizer = build("char", "".join(chr(32 + code) for code in range(VOCABULARY - 1)))
+    tokenizer = CharTokenizer.build("".join(chr(32 + code) for code in range(VOCABULARY - 1)))
     config = ModelConfig(vocab_size=tokenizer.vocab_size)
     generator = np.random.default_rng(1)
     tensors = {

@@ -12,6 +12,7 @@ from charnn.generation.generate import Piece, Request, encode_prompt, generate, 
 from charnn.model.model_file import ModelFile, read_model
 from charnn.model.numpy_model import Stepper
 from charnn.storage.workspace import find_model, runs_dir
+from charnn.tokenizers.utf8 import to_utf8
 
 
 class Model:
@@ -81,7 +82,7 @@ class Model:
         passage = Passage(StepperReader(self._stepper), tokenizer, start_token)
         lengths, data, score = (
             TokenLengths.of(tokenizer),
-            text.encode("utf-8", "surrogatepass"),
+            to_utf8(text),
             Score(),
         )
         for part in pieces(data):

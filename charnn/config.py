@@ -16,6 +16,10 @@ OptimizerName = Literal["adamw", "muon", "sgd"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 PresetName = Literal["auto", "tiny", "small", "medium", "large"]
 TokenizerName = Literal["char", "byte", "word", "bpe"]
+NewlinesName = Literal["keep", "lf"]
+ErrorsName = Literal["strict", "replace"]
+
+STDIN = "-"  # in the place of a file name
 
 MAX_WIDTH = 65_536
 MAX_LAYERS = 64
@@ -213,11 +217,11 @@ class PrepareConfig(Settings):
     val_frac: Fraction = Field(0.1, description="Share of the text, its tail, for validation.")
     test_frac: Fraction = Field(0.0, description="Share of the text, after that, for testing.")
     lines: bool = Field(False, description="Each line is a record; shuffle them before the split.")
-    newlines: Literal["keep", "lf"] = Field(
+    newlines: NewlinesName = Field(
         "keep", description="Line ends: as they are, or all turned into LF."
     )
     encoding: str = Field("utf-8", description="Encoding of the text.")
-    errors: Literal["strict", "replace"] = Field(
+    errors: ErrorsName = Field(
         "strict", description="Undecodable bytes: refuse, or replace with U+FFFD."
     )
     seed: int = Field(1, ge=0, lt=2**63, description="Seed of the shuffle of records.")

@@ -11,11 +11,10 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from charnn.config import ModelConfig, PrepareConfig  # noqa: E402
-from charnn.data.dataset import open_dataset, write_dataset  # noqa: E402
+from charnn.config import ModelConfig  # noqa: E402
 from charnn.data.splits import split_text  # noqa: E402
 from charnn.model.language_model import Dropouts, LanguageModel  # noqa: E402
-from charnn.tokenizers.tokenizer import build  # noqa: E402
+from tests.tiny import written_dataset  # noqa: E402
 
 TEXT = (
     "the lamp on the stair will not stay lit, said the keeper of the light.\n"
@@ -49,9 +48,7 @@ def text() -> str:
 @pytest.fixture
 def dataset(tmp_path, text):
     """That text, prepared as characters in a folder called d."""
-    splits = split_text(text, 0.1, 0)
-    write_dataset(tmp_path / "d", splits, build("char", splits["train"]), PrepareConfig(), [])
-    return open_dataset(tmp_path / "d")
+    return written_dataset(tmp_path / "d", split_text(text, 0.1, 0))
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from charnn.evaluation.evaluate import evaluate_carried
 from charnn.evaluation.metrics import TokenLengths
 from charnn.model.language_model import LanguageModel
 from charnn.model.model_file import ModelFile, write_model
-from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.char import CharTokenizer
 
 
 @pytest.fixture
 def path(text, tmp_path):
-    tokenizer = build("char", text)
+    tokenizer = CharTokenizer.build(text)
     torch.manual_seed(0)
     config = ModelConfig(
         hidden_size=16, embedding_dim=8, num_layers=2, vocab_size=tokenizer.vocab_size

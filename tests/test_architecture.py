@@ -21,7 +21,8 @@ from charnn.config import PrepareConfig, SampleConfig, TrainConfig, flag
 from charnn.data import samplers
 from charnn.generation import logit_filters
 from charnn.model import layers, model_file, numpy_cells
-from charnn.tokenizers import tokenizer as tokenizers
+from charnn.tokenizers.char import CharTokenizer
+from charnn.tokenizers.registry import TOKENIZERS
 from charnn.training import optimizers, presets
 from charnn.training.metrics_log import METRICS_FILE
 from tests.tiny import random_tensors, tiny_config
@@ -206,7 +207,7 @@ def workplace(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
     text = "the quick brown fox jumps over the lazy dog\n" * 40
     (folder / "fox.txt").write_text(text)
-    vocabulary = tokenizers.build("char", text)
+    vocabulary = CharTokenizer.build(text)
     shape = tiny_config(vocab_size=vocabulary.vocab_size)
     run = folder / "runs" / "fox-lstm-001"
     run.mkdir(parents=True)
@@ -279,7 +280,7 @@ def test_what_is_public_has_a_docstring(name) -> None:
         (layers.CELLS, config.CellName),
         (numpy_cells.CELLS, config.CellName),
         (model_file.GATES, config.CellName),
-        (tokenizers.TOKENIZERS, config.TokenizerName),
+        (TOKENIZERS, config.TokenizerName),
         (samplers.SAMPLERS, config.SamplerName),
         (optimizers.OPTIMIZERS, config.OptimizerName),
         ({"auto": None, **presets.PRESETS}, config.PresetName),

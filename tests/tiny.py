@@ -1,12 +1,15 @@
-"""Tiny models of random weights, and a vocabulary for them, for tests without torch."""
+"""Tiny models, vocabularies and datasets for tests without torch."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from charnn.config import ModelConfig
+from charnn.config import ModelConfig, PrepareConfig
+from charnn.data.dataset import Dataset, new_dataset, write_dataset
+from charnn.data.prepare import encode_split
 from charnn.model.model_file import tensor_shapes
 from charnn.model.numpy_model import Stepper
+from charnn.tokenizers.char import CharTokenizer
 
 
 def tiny_config(cell="lstm", num_layers=1, *, tie=False, vocab_size=11, hidden_size=7):
@@ -34,6 +37,20 @@ def tiny_stepper(*args, seed=1, **kwargs):
     """A stepper of random weights."""
     config = tiny_config(*args, **kwargs)
     return Stepper(config, random_tensors(config, seed))
+
+
+def make_dataset(folder, splits, tokenizer=None, config=None) -> Dataset:
+    """A dataset of these texts, by characters unless another tokenizer is given; not written."""
+    tokenizer = tokenizer or CharTokenizer.build(splits["train"])
+    encoded = {name: encode_split(text, tokenizer) for name, text in splits.items()}
+    return new_dataset(folder, tokenizer, encoded, config or PrepareConfig())
+
+
+def written_dataset(*args, replace=False, **kwargs) -> Dataset:
+    """The dataset that `make_dataset` returns, written to its folder."""
+    dataset = make_dataset(*args, **kwargs)
+    write_dataset(dataset, replace=replace)
+    return dataset
 
 
 @dataclass

@@ -74,18 +74,18 @@ def evaluate(
     decoding = validate(PrepareConfig, asked)
     display = Display(quiet=quiet)
     path, loaded, names = options.model_and_files(arguments, model, runs_dir)
-    if loaded.tokenizer.kind == "byte" and asked.keys() & {"encoding", "errors"}:
+    if loaded.tokenizer.reads_bytes and asked.keys() & {"encoding", "errors"}:
         raise UsageError("a model of bytes decodes nothing", "leave out --encoding and --errors")
+    if asked and not names:
+        raise UsageError(f"{', '.join(map(flag, asked))}: only of a text", "name a file too")
+    if dynamic or not names:
+        dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
     if names:
         label, tokens = ", ".join(names), _tokens_of_files(loaded, names, decoding, display)
-    elif asked:
-        raise UsageError(f"{', '.join(map(flag, asked))}: only of a text", "name a file too")
     else:
-        dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
         label, tokens = split, dataset.split(split)
     arithmetic = _arithmetic(device, threads)
     if dynamic:
-        dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
         score, protocol = _score_dynamic(loaded, dataset, tokens, arithmetic, display, tune=tune)
     else:
         score, protocol = _score(loaded, tokens, windows, streams, arithmetic)
@@ -104,22 +104,13 @@ def evaluate(
 def _tokens_of_files(
     model: "ModelFile", names: list[str], config: PrepareConfig, display: "Display"
 ) -> "Ids":
-    from charnn.data.charset import decode, join_bytes
+    from charnn.data.charset import read_text
     from charnn.data.sources import read_sources, reads_terminal
 
     if reads_terminal(names):
         display.hint("reading from the terminal; end with Ctrl-D")
     reading = read_sources(names)
-    if model.tokenizer.kind == "byte":
-        text: str | bytes
-        text, report = join_bytes(reading.sources, newlines=config.newlines)
-    else:
-        text, report = decode(
-            reading.sources,
-            encoding=config.encoding,
-            errors=config.errors,
-            newlines=config.newlines,
-        )
+    text, report = read_text(reading.sources, config, as_bytes=model.tokenizer.reads_bytes)
     for note in (*reading.notes, *report.notes):
         display.note(note)
     return model.tokenizer.encode(text)

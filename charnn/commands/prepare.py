@@ -8,12 +8,13 @@ import typer
 from charnn.commands import options
 from charnn.commands.options import option
 from charnn.config import PrepareConfig, TokenizerName, flag, validate
-from charnn.errors import UsageError
+from charnn.errors import DataError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from charnn.data.prepare import Prepared
     from charnn.data.sources import Source
     from charnn.display.messages import Display
+    from charnn.tokenizers.tokenizer import Tokenizer
 
 OF_A_VOCABULARY = ("tokenizer", "vocab_size", "min_count", "word_pattern")  # settings
 
@@ -73,9 +74,7 @@ def prepare(
     folder = workspace.data_dir(data_dir) / workspace.check_name(
         name or preparation.dataset_name(sources or [], DEFAULT_CORPUS)
     )
-    vocabulary = preparation.tokenizer_from(tokenizer_from) if tokenizer_from else None
-    if vocabulary:
-        config = config.model_copy(update={"tokenizer": vocabulary.kind})
+    vocabulary = _find_tokenizer(tokenizer_from) if tokenizer_from else None
     make_folder(folder.parent)
     with Lock(folder.parent, folder.name):
         prepared = preparation.prepare(read, folder, config, tokenizer=vocabulary, replace=force)
@@ -135,8 +134,36 @@ def _refuse_own_splits(asked: dict[str, Any], read: dict[str, tuple["Source", ..
             )
 
 
+def _find_tokenizer(path: Path) -> "Tokenizer":
+    """Read the tokenizer of a dataset folder, a run folder, a model file or a tokenizer.json.
+
+    Raises DataError or StorageError.
+    """
+    from charnn.data.dataset import TOKENIZER_FILE
+    from charnn.storage.workspace import MODEL_FILE
+
+    for candidate in (path / TOKENIZER_FILE, path / MODEL_FILE, path):
+        if candidate.is_file():
+            return _read_tokenizer(candidate)
+    raise StorageError(f"no tokenizer in {path}", "give a dataset, a run, or a tokenizer.json")
+
+
+def _read_tokenizer(path: Path) -> "Tokenizer":
+    if path.suffix == ".safetensors":
+        from charnn.model.model_file import read_model
+
+        return read_model(path).tokenizer
+    from charnn.storage.atomic import read_bytes
+    from charnn.tokenizers.tokenizer_json import load_tokenizer
+
+    try:
+        return load_tokenizer(read_bytes(path).decode("utf-8", "replace"))
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from None
+
+
 def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
-    meta = prepared.meta
+    folder, meta = prepared.dataset.folder, prepared.dataset.meta
     for note in prepared.notes:
         display.note(note)
     for warning in prepared.warnings:
@@ -145,14 +172,14 @@ def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
     vocabulary = meta["tokenizer"]
     state = "unchanged" if prepared.unchanged else "written"
     display.note(
-        f"{prepared.folder}: {vocabulary['kind']} vocabulary of {vocabulary['vocab_size']:,}; "
+        f"{folder}: {vocabulary['kind']} vocabulary of {vocabulary['vocab_size']:,}; "
         f"tokens: {sizes}; {state}"
     )
     if json:
         from charnn.display.stdout import Output
         from charnn.storage.jsonio import to_json
 
-        result = {"dataset": prepared.folder.name, "folder": str(prepared.folder), **meta}
+        result = {"dataset": folder.name, "folder": str(folder), **meta}
         output = Output()
         output.line(to_json(result))
         output.flush()

@@ -9,7 +9,7 @@ import typer
 
 from charnn.commands import options
 from charnn.commands.options import option
-from charnn.config import SampleConfig, validate
+from charnn.config import STDIN, SampleConfig, validate
 from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
 
@@ -217,10 +217,11 @@ def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterato
 
 def _judge(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
     from charnn.commands.sample_output import Novel
-    from charnn.data.dataset import training_text
+    from charnn.data.dataset import find_dataset_of
     from charnn.evaluation.suffix_array import TextIndex
 
-    return Novel(TextIndex(training_text(model.fingerprint, datasets)).longest, novel)
+    text = find_dataset_of(model.fingerprint, datasets).text("train")
+    return Novel(TextIndex(text).longest, novel)
 
 
 def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> str:
@@ -229,7 +230,7 @@ def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> 
         raise UsageError("--prompt and --prompt-file both give the prompt", "leave one out")
     if prompt_file is None:
         return prompt or ""
-    if prompt_file == "-":
+    if prompt_file == STDIN:
         from charnn.data.sources import read_stdin, reads_terminal
 
         if reads_terminal([prompt_file]):
@@ -243,4 +244,4 @@ def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> 
 
 
 def _for(model: "ModelFile", text: str) -> str | bytes:
-    return text.encode("utf-8", "surrogateescape") if model.tokenizer.kind == "byte" else text
+    return text.encode("utf-8", "surrogateescape") if model.tokenizer.reads_bytes else text

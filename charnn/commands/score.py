@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from charnn.commands import options
+from charnn.config import STDIN
 from charnn.display.stdout import Output
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
+    from charnn.data.dataset import Dataset
     from charnn.display.messages import Display
     from charnn.evaluation.line_reader import Part
-    from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Reader
     from charnn.model.model_file import ModelFile
 
-STDIN = "-"
 Color = Literal["auto", "always", "never"]
 
 
@@ -80,11 +80,12 @@ def score(
     set_up_numpy(1)
     from charnn.commands.score_output import Assembler, Layout
     from charnn.display.messages import Display
+    from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import Stepper
 
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
-    datasets = workspace.data_dir(data_dir)
+    dataset = _dataset(loaded, workspace.data_dir(data_dir)) if adapt or overlap else None
     output, display = Output(), Display(quiet=quiet)
     layout = Layout(json, per_token, _has_color(color, output), output.is_terminal)
     scorer = Scorer(
@@ -92,10 +93,10 @@ def score(
         loaded.tokenizer,
         loaded.start_token,
         carry=state == "carry",
-        reader=_learning(loaded, datasets) if adapt else None,
+        reader=_learning(loaded, dataset) if dataset and adapt else None,
         threads=threads or core_count(),
     )
-    index = _index(loaded, datasets) if overlap else None
+    index = TextIndex(dataset.text("train")) if dataset and overlap else None
     assembler = Assembler(scorer, layout, index, whole=not lines)
     for parts in _parts(names or [STDIN], display, lines=lines):
         for scored in scorer.score(parts):
@@ -144,22 +145,21 @@ def _opened(name: str, display: "Display") -> Iterator[int]:
             yield file.fileno()
 
 
-def _index(model: "ModelFile", datasets: Path) -> "TextIndex":
-    """The text that the model was trained on, ready to be searched."""
-    from charnn.data.dataset import training_text
-    from charnn.evaluation.suffix_array import TextIndex
-
-    return TextIndex(training_text(model.fingerprint, datasets))
-
-
-def _learning(model: "ModelFile", datasets: Path) -> "Reader":
-    """The network as one that learns from what it reads."""
+def _dataset(model: "ModelFile", datasets: Path) -> "Dataset":
+    """Open the dataset that the model was trained on."""
     from charnn.data.dataset import find_dataset_of
+
+    return find_dataset_of(model.fingerprint, datasets)
+
+
+def _learning(model: "ModelFile", dataset: "Dataset") -> "Reader":
+    """Return a reader that learns from what it reads."""
     from charnn.evaluation import dynamic_evaluation
     from charnn.model.language_model import with_weights
 
-    train = find_dataset_of(model.fingerprint, datasets).split("train")
     network, rates = with_weights(model.config, model.tensors), dynamic_evaluation.Rates()
     unk_id = model.tokenizer.unk_id
-    sizes = dynamic_evaluation.gradient_sizes(network, train, unk_id, rates.segment)
+    sizes = dynamic_evaluation.gradient_sizes(
+        network, dataset.split("train"), unk_id, rates.segment
+    )
     return dynamic_evaluation.LearningReader(network, sizes, unk_id, rates)

@@ -10,6 +10,7 @@ from charnn.evaluation.metrics import NATS_PER_BIT, Score
 from charnn.evaluation.suffix_array import TextIndex
 from charnn.evaluation.surprisal import Scored, Scorer
 from charnn.storage import jsonio
+from charnn.tokenizers.utf8 import CONTINUATION
 
 BEGINNING = 256  # characters that stand for a long text scored as a whole
 LONGEST_TEXT = 1 << 20  # bytes of a line that are put out; all of it is scored
@@ -118,10 +119,11 @@ def beginning(data: bytes) -> bytes:
 
 
 def shortened(data: bytes) -> bytes:
-    """At most LONGEST_TEXT bytes from the start of a line, no character of it cut in two."""
-    end = min(len(data), LONGEST_TEXT)
-    back = next((n for n in range(4) if end - n >= len(data) or data[end - n] & 0xC0 != 0x80), 0)  # noqa: PLR2004 - UTF-8
-    return data[: end - back]
+    """Return at most LONGEST_TEXT bytes from the start of a line, and no part of a character."""
+    if len(data) <= LONGEST_TEXT:
+        return data
+    ends = range(LONGEST_TEXT, LONGEST_TEXT - 4, -1)
+    return data[: next((end for end in ends if data[end] not in CONTINUATION), LONGEST_TEXT)]
 
 
 class Assembler:

@@ -1,60 +1,72 @@
-"""Decode the bytes of sources to one text: encodings, byte order marks, line ends."""
+"""Decode the bytes of sources to one text: encodings, byte order marks, line endings."""
 
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import AnyStr, Literal
+from typing import AnyStr
 
-from charnn.data.sources import STDIN, UTF16_MARKS, Source
+from charnn.config import STDIN, ErrorsName, NewlinesName, PrepareConfig
+from charnn.data.sources import UTF16_MARKS, Source
 from charnn.errors import DataError, UsageError
-
-Newlines = Literal["keep", "lf"]
-Errors = Literal["strict", "replace"]
+from charnn.escape import REPLACEMENT
+from charnn.tokenizers.tokenizer import Text
 
 
 class UndecodableError(DataError):
-    """Bytes that are no text in the encoding that they should have."""
+    """Bytes that are not valid in the encoding of their source."""
 
 
 @dataclass(frozen=True)
 class TextReport:
-    """What was met on the way from bytes to text, as counts."""
+    """Counts of what is unusual in a text, for notes to the user."""
 
     byte_order_marks: tuple[str, ...] = ()  # names of the sources that had one; it is dropped
-    crlf: int = 0  # line ends \r\n
-    lone_cr: int = 0  # line ends \r
-    newlines: Newlines = "keep"
-    replaced: int = 0  # U+FFFD put in the place of bytes that could not be decoded
-    nul: int = 0  # NUL characters kept in a text
+    crlf: int = 0  # line endings \r\n
+    lone_cr: int = 0  # line endings \r
+    newlines: NewlinesName = "keep"
+    replaced: int = 0  # places where U+FFFD replaces bytes that could not be decoded
+    nul: int = 0  # NUL characters, which are kept
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The same as sentences, one for each thing met."""
+        """The counts as sentences."""
         done = (
             "turned into LF" if self.newlines == "lf" else "kept; --newlines lf turns them into LF"
         )
-        told = [f"{name}: byte order mark dropped" for name in self.byte_order_marks]
+        notes = [f"{name}: byte order mark dropped" for name in self.byte_order_marks]
         if self.crlf or self.lone_cr:
-            told.append(f"line ends: {self.crlf:,} CRLF and {self.lone_cr:,} lone CR {done}")
+            notes.append(f"line ends: {self.crlf:,} CRLF and {self.lone_cr:,} lone CR {done}")
         if self.replaced:
-            told.append(f"{self.replaced:,} undecodable places became U+FFFD")
+            notes.append(f"{self.replaced:,} undecodable places became U+FFFD")
         if self.nul:
-            told.append(f"{self.nul:,} NUL characters kept: is this a text?")
-        return tuple(told)
+            notes.append(f"{self.nul:,} NUL characters kept: is this a text?")
+        return tuple(notes)
+
+
+def read_text(
+    sources: Sequence[Source], config: PrepareConfig, *, as_bytes: bool
+) -> tuple[Text, TextReport]:
+    """Join the sources to one text as `config` says; `as_bytes` does not decode them.
+
+    Raises DataError and UsageError as `decode` and `join_bytes` do.
+    """
+    if as_bytes:
+        return join_bytes(sources, newlines=config.newlines)
+    return decode(sources, encoding=config.encoding, errors=config.errors, newlines=config.newlines)
 
 
 def decode(
     sources: Sequence[Source],
     *,
     encoding: str = "utf-8",
-    errors: Errors = "strict",
-    newlines: Newlines = "keep",
+    errors: ErrorsName = "strict",
+    newlines: NewlinesName = "keep",
 ) -> tuple[str, TextReport]:
-    """The sources as one text, a newline between two where one is missing.
+    """Decode the sources and join them, with a newline between two where it is missing.
 
-    Nothing else is changed but a byte order mark at the start of a source, and, with `newlines`
-    "lf", line ends. Raises DataError where bytes cannot be decoded or nothing but white space is
-    left, UsageError for an unknown encoding.
+    Byte order marks at the start of a source are dropped, and `newlines` "lf" replaces CRLF and
+    lone CR by LF. Raises DataError if bytes cannot be decoded or the text is blank, UsageError for
+    an unknown encoding.
     """
     _check_encoding(encoding)
     texts: list[str] = []
@@ -67,21 +79,21 @@ def decode(
             text = text[1:]
         texts.append(text)
         replaced += places
-    text, crlf, lone_cr = _settle_newlines(_join(texts, "\n", "\r"), "\n", "\r", newlines)
+    text, crlf, lone_cr = _convert_newlines(_join(texts, "\n", "\r"), "\n", "\r", newlines)
     _refuse_blank(text, sources)
     report = TextReport(tuple(marked), crlf, lone_cr, newlines, replaced, text.count("\0"))
     return text, report
 
 
 def join_bytes(
-    sources: Sequence[Source], *, newlines: Newlines = "keep"
+    sources: Sequence[Source], *, newlines: NewlinesName = "keep"
 ) -> tuple[bytes, TextReport]:
-    """The sources as they are, a newline between two where one is missing; one is not copied.
+    """Join the bytes of the sources, with a newline between two where it is missing.
 
-    Raises DataError where there is nothing but white space.
+    `newlines` "lf" replaces CRLF and lone CR by LF. Raises DataError if the text is blank.
     """
     joined = _join([source.data for source in sources], b"\n", b"\r")
-    data, crlf, lone_cr = _settle_newlines(joined, b"\n", b"\r", newlines)
+    data, crlf, lone_cr = _convert_newlines(joined, b"\n", b"\r", newlines)
     _refuse_blank(data, sources)
     return data, TextReport(crlf=crlf, lone_cr=lone_cr, newlines=newlines)
 
@@ -95,10 +107,10 @@ def _join(texts: Sequence[AnyStr], lf: AnyStr, cr: AnyStr) -> AnyStr:
     return pieces[0] if len(pieces) == 1 else lf[:0].join(pieces)  # do not copy 100 MB for nothing
 
 
-def _settle_newlines(
-    text: AnyStr, lf: AnyStr, cr: AnyStr, newlines: Newlines
+def _convert_newlines(
+    text: AnyStr, lf: AnyStr, cr: AnyStr, newlines: NewlinesName
 ) -> tuple[AnyStr, int, int]:
-    """The text, and how many line ends CRLF and lone CR it had."""
+    """Return the text, and the numbers of CRLF and of lone CR in it."""
     all_cr = text.count(cr)
     crlf = text.count(cr + lf) if all_cr else 0
     if all_cr and newlines == "lf":
@@ -127,8 +139,8 @@ def _check_encoding(encoding: str) -> None:
         ) from None
 
 
-def _decode(source: Source, encoding: str, errors: Errors) -> tuple[str, int]:
-    """The text, and in how many places U+FFFD stands for what could not be decoded."""
+def _decode(source: Source, encoding: str, errors: ErrorsName) -> tuple[str, int]:
+    """Return the text, and in how many places U+FFFD replaces bytes that could not be decoded."""
     data = source.data
     if codecs.lookup(encoding).name == "utf-8" and data.startswith(UTF16_MARKS):
         raise DataError(f"{_shown(source.name)} is UTF-16, not UTF-8", "--encoding utf-16")
@@ -138,8 +150,8 @@ def _decode(source: Source, encoding: str, errors: Errors) -> tuple[str, int]:
         if errors == "strict":
             raise _undecodable(source, encoding, getattr(error, "start", 0)) from None
     text = data.decode(encoding, "replace")
-    genuine = data.decode(encoding, "ignore").count("\ufffd")  # those the text itself contains
-    return text, text.count("\ufffd") - genuine
+    genuine = data.decode(encoding, "ignore").count(REPLACEMENT)  # those the text itself contains
+    return text, text.count(REPLACEMENT) - genuine
 
 
 def _undecodable(source: Source, encoding: str, offset: int) -> UndecodableError:

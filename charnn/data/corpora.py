@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from charnn.data.download import download, safe_url
 from charnn.errors import DataError, StorageError
 from charnn.storage import atomic
+from charnn.tokenizers.utf8 import CONTINUATION
 
 DEFAULT_CORPUS = "lamplighter"
 CACHE_VARIABLE = "CHARNN_CACHE_DIR"
@@ -235,7 +236,7 @@ def _cut_tail(texts: Mapping[Split, bytes], card: Card) -> dict[Split, bytes]:
 
 def _character_start(text: bytes, position: int) -> int:
     position = max(position, 0)
-    while position < len(text) and text[position] & 0xC0 == 0x80:  # noqa: PLR2004 - UTF-8
+    while position < len(text) and text[position] in CONTINUATION:
         position += 1
     return position
 

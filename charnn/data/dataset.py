@@ -1,7 +1,8 @@
 """A prepared dataset on disk: token ids of each split, tokenizer and manifest."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from charnn.arrays import Ids, Integers
 from charnn.config import PrepareConfig
-from charnn.data.splits import SPLITS, Text
+from charnn.data.splits import SPLITS
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.storage import atomic, jsonio
 from charnn.storage.workspace import META_FILE
@@ -19,26 +20,52 @@ from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
-OWN = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # names in a folder
-SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # what it says of each source
-COUNTS = ("tokens", "chars", "bytes", "unknown")  # what the manifest counts of each split
+FILES = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # names in a folder
+SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # the manifest on a source
+COUNTS = ("tokens", "chars", "bytes", "unknown")  # the manifest on a split
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """Token ids of a split, the size of its text, and its symbols outside the vocabulary."""
+
+    ids: Ids
+    chars: int
+    bytes: int
+    unknown: Counter[str]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Ids of every split and what they mean; `fingerprint` identifies all of it."""
+    """Token ids of every split, the tokenizer, and the manifest that describes them."""
 
-    name: str
     folder: Path
     tokenizer: Tokenizer
     splits: Mapping[str, Ids]
-    start_token: int
-    records: bool
-    fingerprint: str
     meta: Mapping[str, Any]
 
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def start_token(self) -> int:
+        """Id that is read before the first token of a text."""
+        return int(self.meta["start_token"])
+
+    @property
+    def records(self) -> bool:
+        """Whether each line is a text of its own."""
+        return bool(self.meta["policies"]["lines"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the tokenizer and of every split."""
+        return fingerprint(self.meta)
+
     def split(self, name: str) -> Ids:
-        """The ids of a split. Raises DataError where the dataset has none of that name."""
+        """Return the ids of a split. Raises DataError if the dataset does not have it."""
         if name not in self.splits:
             have = ", ".join(self.splits)
             raise DataError(
@@ -47,116 +74,53 @@ class Dataset:
             )
         return self.splits[name]
 
+    def text(self, name: str) -> str:
+        """Return the text of a split, with U+FFFD for `<unk>` and for bytes that are not UTF-8."""
+        return self.tokenizer.decode(self.split(name).tolist()).decode("utf-8", "replace")
+
     def chars_per_token(self, name: str) -> float:
-        """Characters that a token of a split stands for, on average."""
+        """Return the mean number of characters in a token of a split."""
         described = self.meta["splits"][name]
         return float(described["chars"] / max(1, described["tokens"]))
 
 
-def write_dataset(
+def new_dataset(
     folder: Path,
-    splits: Mapping[str, Text],
     tokenizer: Tokenizer,
+    splits: Mapping[str, EncodedSplit],
     config: PrepareConfig,
-    sources: list[dict[str, Any]],
-    *,
-    replace: bool = False,
-) -> tuple[dict[str, Any], bool]:
-    """Encode the splits into `folder`, which appears complete or not at all.
-
-    Returns the manifest, and whether the folder held exactly this already. The same texts and
-    settings give the same bytes. Raises UsageError where another dataset is there and `replace`
-    is not set, StorageError where it cannot be written, or something else is there.
-    """
-    ids = {name: tokenizer.encode(text) for name, text in splits.items()}
-    tokenizer_json = dump_tokenizer(tokenizer).encode()
+    sources: Sequence[Mapping[str, Any]] = (),
+) -> Dataset:
+    """Return a dataset that is not written yet; the same arguments give the same manifest."""
+    ids = {name: split.ids for name, split in splits.items()}
     meta = {
         "format_version": FORMAT_VERSION,
         "dtype": tokenizer.dtype.name,
         "tokenizer": {
             "kind": tokenizer.kind,
             "vocab_size": tokenizer.vocab_size,
-            "sha256": atomic.sha256(tokenizer_json),
+            "sha256": atomic.sha256(dump_tokenizer(tokenizer).encode()),
         },
         "start_token": _start_token(ids["train"], tokenizer),
-        "splits": {name: _described(splits[name], ids[name], tokenizer) for name in splits},
-        "sources": sources,
+        "splits": {name: _described(split) for name, split in splits.items()},
+        "sources": list(sources),
         "policies": config.model_dump(mode="json"),
     }
-    manifest = (jsonio.to_json(meta, indent=2) + "\n").encode()
-    if folder.exists() and _is_same(folder, manifest):
-        return meta, True
-    _refuse_foreign(folder)
-    if folder.exists() and not replace:
-        raise UsageError(
-            f"{folder} exists already and would change", "give another --name, or --force"
-        )
-    atomic.make_folder(folder.parent)
-    with atomic.new_folder(folder, replace=replace) as new:
-        for name, tokens in ids.items():
-            atomic.write_new(new / f"{name}.bin", tokens.data)
-        atomic.write_new(new / TOKENIZER_FILE, tokenizer_json)
-        atomic.write_new(new / META_FILE, manifest)
-    return meta, False
+    return Dataset(folder, tokenizer, ids, meta)
 
 
-def _is_same(folder: Path, manifest: bytes) -> bool:
-    """Whether the folder holds this dataset, whole; if so it becomes the one prepared last."""
-    path = folder / META_FILE
-    if not path.is_file() or path.read_bytes() != manifest:
-        return False
-    try:
-        open_dataset(folder)
-    except (DataError, StorageError):
-        return False
-    path.touch()
-    return True
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Nothing makes way for a dataset but another: a folder of that name may hold the texts."""
-    hint = "give another --name"
-    if folder.is_dir():
-        atomic.refuse_foreign(folder, OWN, hint)
-    elif folder.exists():
-        raise StorageError(f"{folder} is a file, not a dataset", hint)
-
-
-def _described(text: Text, ids: Ids, tokenizer: Tokenizer) -> dict[str, Any]:
+def _described(split: EncodedSplit) -> dict[str, Any]:
     return {
-        "tokens": len(ids),
-        "chars": _count_chars(text),
-        "bytes": len(text) if isinstance(text, bytes) or text.isascii() else len(_utf8(text)),
-        "sha256": atomic.sha256(ids.data.cast("B")),
-        "unknown": _count_unknown(ids, tokenizer.unk_id),
+        "tokens": len(split.ids),
+        "chars": split.chars,
+        "bytes": split.bytes,
+        "sha256": atomic.sha256(split.ids.data.cast("B")),
+        "unknown": split.unknown.total(),
     }
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _count_chars(text: Text) -> int:
-    if isinstance(text, str):
-        return len(text)
-    parts = _in_parts(np.frombuffer(text, np.uint8))
-    return sum(int(np.count_nonzero((part & 0xC0) != 0x80)) for part in parts)  # noqa: PLR2004 - UTF-8
-
-
-def _count_unknown(ids: Ids, unk_id: int | None) -> int:
-    if unk_id is None:
-        return 0
-    return sum(int(np.count_nonzero(part == unk_id)) for part in _in_parts(ids))
-
-
-def _in_parts(array: Ids) -> Iterator[Ids]:
-    """An array a part at a time, so that what is computed from it takes little memory."""
-    for start in range(0, len(array), atomic.CHUNK):
-        yield array[start : start + atomic.CHUNK]
 
 
 def _start_token(train: Ids, tokenizer: Tokenizer) -> int:
-    """The newline's id if it is in the vocabulary, else the commonest token of the train split."""
+    """Return the newline's id if it is in the vocabulary, else the most frequent token's."""
     newline = b"\n"
     if newline in tokenizer.pieces:
         return tokenizer.pieces.index(newline)
@@ -167,17 +131,67 @@ def _start_token(train: Ids, tokenizer: Tokenizer) -> int:
 
 
 def symbol_counts(ids: Ids, tokenizer: Tokenizer) -> Integers:
-    """How often each symbol stands there, (V,); the one for what is unknown counts as never."""
+    """Return the number of times that each token occurs, (V,); 0 for `<unk>`."""
     counts = np.zeros(tokenizer.vocab_size, np.int64)
-    for part in _in_parts(ids):  # bincount widens what it counts to 64 bits
+    for part in _in_parts(ids):  # bincount converts what it counts to 64 bits
         counts += np.bincount(part, minlength=len(counts))
     if tokenizer.unk_id is not None:
         counts[tokenizer.unk_id] = 0
     return counts
 
 
+def _in_parts(array: Ids) -> Iterator[Ids]:
+    for start in range(0, len(array), atomic.CHUNK):
+        yield array[start : start + atomic.CHUNK]
+
+
+def is_written(dataset: Dataset) -> bool:
+    """Return whether the folder of a dataset already holds exactly this, undamaged."""
+    path = dataset.folder / META_FILE
+    if not path.is_file() or path.read_bytes() != _manifest(dataset):
+        return False
+    try:
+        open_dataset(dataset.folder)
+    except (DataError, StorageError):
+        return False
+    return True
+
+
+def write_dataset(dataset: Dataset, *, replace: bool = False) -> None:
+    """Write a dataset to its folder, which appears complete or not at all.
+
+    Raises UsageError if a dataset is there and `replace` is not set, StorageError if it cannot be
+    written, or if the folder has files that are not of a dataset.
+    """
+    folder = dataset.folder
+    _refuse_foreign(folder)
+    if folder.exists() and not replace:
+        raise UsageError(
+            f"{folder} exists already and would change", "give another --name, or --force"
+        )
+    atomic.make_folder(folder.parent)
+    with atomic.new_folder(folder, replace=replace) as new:
+        for name, ids in dataset.splits.items():
+            atomic.write_new(new / f"{name}.bin", ids.data)
+        atomic.write_new(new / TOKENIZER_FILE, dump_tokenizer(dataset.tokenizer).encode())
+        atomic.write_new(new / META_FILE, _manifest(dataset))
+
+
+def _manifest(dataset: Dataset) -> bytes:
+    return (jsonio.to_json(dict(dataset.meta), indent=2) + "\n").encode()
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise StorageError if there is something that is not a dataset, such as the texts."""
+    hint = "give another --name"
+    if folder.is_dir():
+        atomic.refuse_foreign(folder, FILES, hint)
+    elif folder.exists():
+        raise StorageError(f"{folder} is a file, not a dataset", hint)
+
+
 def open_dataset(folder: Path) -> Dataset:
-    """The dataset in a folder, its files checked against the manifest and copied into memory.
+    """Read the dataset in a folder into memory and check its files against the manifest.
 
     Raises StorageError if it cannot be read, DataError if it is damaged.
     """
@@ -191,26 +205,18 @@ def open_dataset(folder: Path) -> Dataset:
             for name in SPLITS
             if name in meta["splits"]
         }
-        start_token = meta["start_token"]
-        records = meta["policies"]["lines"]
+        start_token, lines = meta["start_token"], meta["policies"]["lines"]
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder / META_FILE, f"{error} is missing or of the wrong kind") from None
     if not (isinstance(start_token, int) and 0 <= start_token < tokenizer.vocab_size):
         raise _damaged(folder / META_FILE, "start_token is not a token")
+    if not isinstance(lines, bool):
+        raise _damaged(folder / META_FILE, "policies.lines is neither true nor false")
     if "train" not in splits:
         raise _damaged(folder / META_FILE, "there is no training split")
     if not _are_sources(meta.get("sources")):
         raise _damaged(folder / META_FILE, "sources are missing or of the wrong kind")
-    return Dataset(
-        folder.resolve().name,
-        folder,
-        tokenizer,
-        splits,
-        start_token,
-        records is True,
-        fingerprint(meta),
-        meta,
-    )
+    return Dataset(folder, tokenizer, splits, meta)
 
 
 def _are_sources(value: Any) -> bool:
@@ -221,7 +227,7 @@ def _are_sources(value: Any) -> bool:
 
 
 def find_dataset_of(wanted: str, data_dir: Path) -> Dataset:
-    """The dataset in `data_dir` with this fingerprint. Raises DataError where there is none."""
+    """Open the dataset in `data_dir` with this fingerprint. Raises DataError if there is none."""
     for path in sorted(data_dir.glob(f"*/{META_FILE}")):
         with contextlib.suppress(DataError, StorageError, KeyError, TypeError):
             if fingerprint(read_meta(path.parent)) == wanted:
@@ -232,17 +238,8 @@ def find_dataset_of(wanted: str, data_dir: Path) -> Dataset:
     )
 
 
-def training_text(wanted: str, data_dir: Path) -> str:
-    """The train split of the dataset with this fingerprint; U+FFFD for what was not known.
-
-    Raises DataError where the dataset is not there.
-    """
-    dataset = find_dataset_of(wanted, data_dir)
-    return dataset.tokenizer.decode(dataset.split("train").tolist()).decode("utf-8", "replace")
-
-
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The manifest of a dataset folder. Raises StorageError or DataError."""
+    """Read the manifest of a dataset folder. Raises StorageError or DataError."""
     path = folder / META_FILE
     if not path.is_file():
         raise StorageError(f"{folder} is not a dataset: it has no {META_FILE}", "charnn prepare")
@@ -257,7 +254,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(meta: Mapping[str, Any]) -> str:
-    """One hash over the hashes of the tokenizer and of every split."""
+    """Return one hash of the hashes of the tokenizer and of every split in a manifest."""
     parts = [meta["tokenizer"]["sha256"]]
     parts += [
         f"{name}:{meta['splits'][name]['sha256']}" for name in SPLITS if name in meta["splits"]

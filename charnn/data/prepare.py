@@ -1,32 +1,32 @@
-"""Prepare a dataset from sources: decode, split, build a vocabulary, encode, write."""
+"""Prepare a dataset: sources, text, splits, tokenizer, token ids, files."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charnn.config import PrepareConfig
-from charnn.data import dataset as corpus
-from charnn.data.charset import TextReport, UndecodableError, decode, join_bytes
-from charnn.data.dataset import write_dataset
-from charnn.data.sources import STDIN, Source, is_stream
-from charnn.data.splits import SPLITS, Text, ended, split_records, split_text
-from charnn.errors import DataError, StorageError, UsageError
-from charnn.storage import atomic
-from charnn.storage.workspace import MODEL_FILE, fit_name
-from charnn.tokenizers.tokenizer import Tokenizer, build
-from charnn.tokenizers.tokenizer_json import load_tokenizer
+from charnn.config import STDIN, PrepareConfig
+from charnn.data.charset import UndecodableError, read_text
+from charnn.data.dataset import Dataset, EncodedSplit, is_written, new_dataset, write_dataset
+from charnn.data.sources import Source, is_stream
+from charnn.data.splits import SPLITS, end_with_newline, split_records, split_text
+from charnn.errors import DataError, UsageError
+from charnn.storage.workspace import META_FILE, fit_name
+from charnn.tokenizers.registry import TOKENIZERS
+from charnn.tokenizers.tokenizer import Text, Tokenizer, VocabularyOptions
+from charnn.tokenizers.utf8 import count_chars, to_utf8
 
 Sources = Sequence[Source]
-SHOWN_SYMBOLS = 5  # unknown symbols that a note spells out
+SHOWN_SYMBOLS = 5  # unknown symbols that a note lists
+SMALL = 2000  # tokens; fewer give even the smallest settings a handful of steps per epoch
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What came of it: the manifest, remarks for the user, and whether anything was written."""
+    """A dataset, remarks for the user, and whether it was there already."""
 
-    folder: Path
-    meta: Mapping[str, Any]
+    dataset: Dataset
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     unchanged: bool
@@ -40,85 +40,59 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     replace: bool = False,
 ) -> Prepared:
-    """Make the dataset `folder` from sources under "train" and perhaps "val" and "test".
+    """Prepare the dataset `folder` from the sources of "train", and maybe of "val" and "test".
 
-    A split without sources is cut from the text of "train", by its fraction; the fraction of
-    another is recorded as 0. The vocabulary is that of the training part, or that of `tokenizer`.
-    An existing folder is replaced only with `replace`, and left as it is where nothing would
-    change.
-    Raises DataError, UsageError or StorageError; nothing half-written stays.
+    A split without sources is cut from the text of "train" by its fraction; the fraction of a split
+    with sources is recorded as 0. Without a `tokenizer` its vocabulary is built from the train
+    split. A folder that holds another dataset is replaced only with `replace`.
+    Raises DataError, UsageError or StorageError; no partial dataset is left behind.
     """
-    config = config.model_copy(
-        update={f"{split}_frac": 0.0 for split in sources if split != "train"}
-    )
+    overridden: dict[str, Any] = {f"{split}_frac": 0.0 for split in sources if split != "train"}
+    if tokenizer:
+        overridden["tokenizer"] = tokenizer.kind
+    config = config.model_copy(update=overridden)
     texts, notes = _read(sources, config)
     splits = _split(texts, config)
     if "train" not in splits:
         raise DataError("nothing is left to train on", "lower --val-frac")
-    tokenizer = tokenizer or build(
-        config.tokenizer,
-        splits["train"],
-        vocab_size=config.vocab_size,
-        min_count=config.min_count,
-        word_pattern=config.word_pattern,
-    )
+    if not tokenizer:
+        options = VocabularyOptions(config.vocab_size, config.min_count, config.word_pattern)
+        tokenizer = TOKENIZERS[config.tokenizer].build(splits["train"], options)
+    encoded = {name: encode_split(text, tokenizer) for name, text in splits.items()}
     described = [_described(source, split) for split, some in sources.items() for source in some]
-    meta, unchanged = write_dataset(folder, splits, tokenizer, config, described, replace=replace)
-    notes += _unknown_notes(meta, splits, tokenizer)
-    return Prepared(folder, meta, tuple(notes), tuple(_warnings(meta)), unchanged)
-
-
-def tokenizer_from(path: Path) -> Tokenizer:
-    """The tokenizer of a dataset folder, a run folder, a model file or a tokenizer.json.
-
-    Raises DataError or StorageError.
-    """
-    for candidate in (path / corpus.TOKENIZER_FILE, path / MODEL_FILE, path):
-        if candidate.is_file():
-            return _read_tokenizer(candidate)
-    raise StorageError(f"no tokenizer in {path}", "give a dataset, a run, or a tokenizer.json")
-
-
-def _read_tokenizer(path: Path) -> Tokenizer:
-    if path.suffix == ".safetensors":
-        from charnn.model.model_file import read_model
-
-        return read_model(path).tokenizer
-    try:
-        return load_tokenizer(atomic.read_bytes(path).decode("utf-8", "replace"))
-    except DataError as error:
-        raise DataError(f"{path}: {error.message}", error.hint) from None
+    dataset = new_dataset(folder, tokenizer, encoded, config, described)
+    unchanged = is_written(dataset)
+    if unchanged:
+        (folder / META_FILE).touch()  # the dataset prepared last is the default of `train`
+    else:
+        write_dataset(dataset, replace=replace)
+    notes += _unknown_notes(encoded)
+    return Prepared(dataset, tuple(notes), tuple(_warnings(dataset)), unchanged)
 
 
 def _read(
     sources: Mapping[str, Sources], config: PrepareConfig
 ) -> tuple[dict[str, Text], list[str]]:
+    """Return the text of each split that has sources, and notes about them."""
+    as_bytes = TOKENIZERS[config.tokenizer].reads_bytes
     texts: dict[str, Text] = {}
     notes: list[str] = []
     for split, some in sources.items():
-        if config.tokenizer == "byte":
-            texts[split], report = join_bytes(some, newlines=config.newlines)
-        else:
-            texts[split], report = _decoded(some, config)
+        try:
+            texts[split], report = read_text(some, config, as_bytes=as_bytes)
+        except UndecodableError as error:
+            hint = f"{error.hint}, or --tokenizer byte for the bytes as they are"
+            raise UndecodableError(error.message, hint) from None
         notes += report.notes
     return texts, notes
 
 
-def _decoded(sources: Sources, config: PrepareConfig) -> tuple[str, TextReport]:
-    try:
-        return decode(
-            sources, encoding=config.encoding, errors=config.errors, newlines=config.newlines
-        )
-    except UndecodableError as error:
-        hint = f"{error.hint}, or --tokenizer byte for the bytes as they are"
-        raise UndecodableError(error.message, hint) from None
-
-
 def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
+    """Return the text of every split."""
     fractions = config.val_frac, config.test_frac
     given = {name: text for name, text in texts.items() if name != "train"}
     if config.lines:
-        given = {name: ended(text) for name, text in given.items()}
+        given = {name: end_with_newline(text) for name, text in given.items()}
         cut = split_records(texts["train"], *fractions, config.seed)
     else:
         cut = split_text(texts["train"], *fractions)
@@ -126,7 +100,18 @@ def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
     return {name: splits[name] for name in SPLITS if name in splits}
 
 
+def encode_split(text: Text, tokenizer: Tokenizer) -> EncodedSplit:
+    """Encode the text of a split, and count what is in it and what is not in the vocabulary."""
+    ids = tokenizer.encode(text)
+    unknown = Counter(symbol for _, symbol in tokenizer.unknown_symbols(text, ids))
+    if isinstance(text, bytes):
+        return EncodedSplit(ids, count_chars(text), len(text), unknown)
+    size = len(text) if text.isascii() else len(to_utf8(text))
+    return EncodedSplit(ids, len(text), size, unknown)
+
+
 def _described(source: Source, split: str) -> dict[str, Any]:
+    """Return what the manifest records of a source."""
     return {
         "name": source.name,
         "split": split,
@@ -135,41 +120,33 @@ def _described(source: Source, split: str) -> dict[str, Any]:
     }
 
 
-def _unknown_notes(
-    meta: Mapping[str, Any], splits: Mapping[str, Text], tokenizer: Tokenizer
-) -> list[str]:
+def _unknown_notes(splits: Mapping[str, EncodedSplit]) -> list[str]:
     notes = []
-    for name, described in meta["splits"].items():
-        if described["unknown"]:
-            symbols = tokenizer.unknown_symbols(splits[name])
-            commonest = ", ".join(f"{s!r} ×{n}" for s, n in symbols.most_common(SHOWN_SYMBOLS))
+    for name, split in splits.items():
+        if split.unknown:
+            most = ", ".join(f"{s!r} ×{n}" for s, n in split.unknown.most_common(SHOWN_SYMBOLS))
             notes.append(
-                f"{name}: {described['unknown']:,} tokens of {len(symbols):,} kinds are not in the "
-                f"vocabulary and count as <unk>: {commonest}"
+                f"{name}: {split.unknown.total():,} tokens of {len(split.unknown):,} kinds are not "
+                f"in the vocabulary and count as <unk>: {most}"
             )
     return notes
 
 
-def _warnings(meta: Mapping[str, Any]) -> list[str]:
-    splits = meta["splits"]
+def _warnings(dataset: Dataset) -> list[str]:
     warnings = []
-    if "val" not in splits:
+    if "val" not in dataset.splits:
         warnings.append("no validation split: training cannot tell how good the model is")
-    if splits["train"]["tokens"] < SMALL:
-        warnings.append(
-            f"only {splits['train']['tokens']:,} tokens to train on; a model will learn little"
-        )
+    tokens = len(dataset.split("train"))
+    if tokens < SMALL:
+        warnings.append(f"only {tokens:,} tokens to train on; a model will learn little")
     return warnings
 
 
-SMALL = 2000  # tokens; below this even the smallest settings make a handful of steps an epoch
-
-
 def dataset_name(arguments: Sequence[str], default: str) -> str:
-    """The name of a dataset after its first source: tinyshakespeare.txt.gz → tinyshakespeare.
+    """Return a name for a dataset from its first source: tinyshakespeare.txt.gz → tinyshakespeare.
 
-    The pipe of `<(zcat text.gz)` has no name that would mean something later: it is stdin.
-    Raises UsageError where none can be made of it.
+    A pipe such as `<(zcat text.gz)` has no name of its own and counts as standard input.
+    Raises UsageError if the source gives no valid name.
     """
     if not arguments:
         return default

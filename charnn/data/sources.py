@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from charnn.config import STDIN
 from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress, Split
 from charnn.errors import DataError, StorageError
 from charnn.storage import atomic
 
-STDIN = "-"
 MAX_UNPACKED = 1 << 30  # bytes that a gzip file may grow to
 SNIFFED = 8192  # bytes by which a file in a folder is judged to be text
 GZIP_MAGIC = b"\x1f\x8b"

@@ -4,15 +4,15 @@ from typing import Any
 
 import numpy as np
 
-SPLITS = ("train", "val", "test")
+from charnn.tokenizers.tokenizer import Text
 
-Text = str | bytes
+SPLITS = ("train", "val", "test")
 
 
 def split_text(text: Text, val_frac: float, test_frac: float) -> dict[str, Text]:
-    """Contiguous parts of a text: first train, then val, the tail test; empty ones left out.
+    """Cut a text into contiguous train, val and test splits; empty ones are left out.
 
-    `int(n * 0.9)` symbols to train at a val_frac of 0.1, as nanoGPT divides Tiny Shakespeare.
+    At a `val_frac` of 0.1 the first `int(n * 0.9)` of n symbols are for training, as in nanoGPT.
     """
     train_end = int(len(text) * (1 - val_frac - test_frac))
     val_end = int(len(text) * (1 - test_frac)) if test_frac else len(text)
@@ -21,7 +21,7 @@ def split_text(text: Text, val_frac: float, test_frac: float) -> dict[str, Text]
 
 
 def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> dict[str, Text]:
-    """As `split_text`, but of whole lines, in an order that depends on the seed alone.
+    """Shuffle the lines of a text by the seed, and cut them into train, val and test splits.
 
     Every record ends in a newline, the last one too.
     """
@@ -38,8 +38,8 @@ def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> d
     }
 
 
-def ended(text: Text) -> Text:
-    """A text of records whose last one ends in a newline too, as those of `split_records` do."""
+def end_with_newline(text: Text) -> Text:
+    """Return the text with a newline at its end, which is added where it is missing."""
     if isinstance(text, bytes):
         return text if text.endswith(b"\n") else text + b"\n"
     return text if text.endswith("\n") else text + "\n"

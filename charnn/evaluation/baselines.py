@@ -12,6 +12,7 @@ import numpy as np
 
 from charnn.arrays import Bools, Doubles, Ids, Integers
 from charnn.evaluation.metrics import bits
+from charnn.tokenizers.utf8 import count_chars
 
 ORDER = 5
 LEARNT = 2_000_000  # tokens that the ladder learns from; bounds its time to a few seconds,
@@ -122,7 +123,7 @@ def ladder(
     train, held_out = train[-LEARNT:], held_out[:JUDGED]
     known = held_out != (-1 if unk_id is None else unk_id)
     text = b"".join([pieces[index] for index in held_out[known]])
-    characters = sum(byte & 0xC0 != 0x80 for byte in text)  # noqa: PLR2004 - not a continuation
+    characters = count_chars(text)
     before = b"".join([pieces[index] for index in train])[-PACKED:]
     with ThreadPoolExecutor() as threads:  # xz and what NumPy sorts do not keep each other waiting
         xz = threads.submit(xz_bits, before, text)

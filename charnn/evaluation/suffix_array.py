@@ -12,11 +12,11 @@ from bisect import bisect_left
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from charnn.arrays import Integers
+from charnn.arrays import Ids, Integers
+from charnn.escape import REPLACEMENT
+from charnn.tokenizers.char import code_points
 
-LOST = "\ufffd"  # stands for characters that are not known, so it is equal to nothing
 UNEQUAL = "\ud800"  # occurs in no text
 KEY_BITS = 63
 
@@ -46,7 +46,7 @@ class TextIndex:
 
         U+FFFD occurs nowhere.
         """
-        text = text.replace(LOST, UNEQUAL)
+        text = text.replace(REPLACEMENT, UNEQUAL)  # what could not be decoded is equal to nothing
         places = self._places(text)
         below = self._longest(text, [place - 1 for place in places])
         return max(below, self._longest(text, places))
@@ -82,12 +82,7 @@ class TextIndex:
 NOWHERE = (0, 0)
 
 
-def code_points(text: str) -> npt.NDArray[np.uint32]:
-    """The code points of a text, (N,)."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-
-
-def numbered(codes: npt.NDArray[np.uint32], symbols: Integers) -> Integers:
+def numbered(codes: Ids, symbols: Integers) -> Integers:
     """Each code as its place among the symbols, (N,), from 1."""
     numbers = np.zeros(int(symbols[-1]) + 1 if len(symbols) else 0, np.int64)
     numbers[symbols] = np.arange(1, len(symbols) + 1)

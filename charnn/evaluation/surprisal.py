@@ -7,7 +7,6 @@ Shapes: T tokens of a text, B = WIDTH lines side by side.
 """
 
 import codecs
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -23,8 +22,6 @@ from charnn.tokenizers.tokenizer import Tokenizer
 # Lines side by side in one product. Wider ones save little, a line that comes alone would wait
 # longer, and from 24 on OpenBLAS rounds some columns otherwise than others.
 WIDTH = 16
-# No unit of our patterns goes from a non-space over a space, so to cut there changes no token.
-CUT = re.compile(r"(?<=\S)(?=\s)")
 
 
 class Scored(NamedTuple):
@@ -92,10 +89,10 @@ class Passage:
         return Scored(part, ids, nats, text)
 
     def _encode(self, part: Part) -> tuple[Ids, str]:
-        if self.tokenizer.kind == "byte":
+        if self.tokenizer.reads_bytes:
             return self.tokenizer.encode(part.data), ""
         text = self.held + self.decoder.decode(part.data, part.ends)
-        cut = len(text) if part.ends or self.tokenizer.kind == "char" else last_cut(text)
+        cut = len(text) if part.ends else self.tokenizer.safe_cut(text)
         if part.ends:
             self.decoder.reset()
         self.held = text[cut:]
@@ -146,7 +143,7 @@ class Scorer:
 
     def spelled(self, scored: Scored) -> list[bytes]:
         """The text of each token; of one outside the vocabulary too, where that can be told."""
-        if self.tokenizer.kind == "char":
+        if self.tokenizer.tokens_are_chars:
             part = scored.part
             text = part.data.decode("utf-8", "replace") if part.is_line else scored.text
             return [char.encode() for char in text]
@@ -178,15 +175,9 @@ class Scorer:
 
 def encoded(tokenizer: Tokenizer, data: bytes) -> Ids:
     """The ids of a text in UTF-8, (T,); what is not UTF-8 reads as U+FFFD, or as bytes."""
-    return tokenizer.encode(data if tokenizer.kind == "byte" else data.decode("utf-8", "replace"))
+    return tokenizer.encode(data if tokenizer.reads_bytes else data.decode("utf-8", "replace"))
 
 
 def mask_unknown(nats: Doubles, ids: Ids, tokenizer: Tokenizer) -> Doubles:
     """The nats, NaN where the token is `<unk>`: how likely that is says nothing about a symbol."""
     return nats if tokenizer.unk_id is None else np.where(ids == tokenizer.unk_id, np.nan, nats)
-
-
-def last_cut(text: str) -> int:
-    """The last place where a text that goes on may be cut; its end where there is none."""
-    places = [match.start() for match in CUT.finditer(text)]
-    return places[-1] if places else len(text)

@@ -28,6 +28,7 @@ UnknownPolicy = Literal["error", "skip", "replace"]
 
 BATCH = 64  # samples in flight at once: a matrix product is then limited by arithmetic
 BATCH_ON_GPU = 1024
+SHOWN_SYMBOLS = 3  # symbols outside the vocabulary that an error names
 
 
 class Context(NamedTuple):
@@ -117,8 +118,9 @@ def encode_prompt(
     ids = tokenizer.encode(prompt)
     if tokenizer.unk_id is None or unknown == "replace":
         return ids
-    if unknown == "error" and (found := tokenizer.unknown_positions(prompt)):
-        named = ", ".join(f"{symbol!r} at character {place + 1}" for place, symbol in found)
+    found = list(islice(tokenizer.unknown_symbols(prompt, ids), SHOWN_SYMBOLS))
+    if unknown == "error" and found:
+        named = ", ".join(f"{symbol!r} at character {offset + 1}" for offset, symbol in found)
         raise UsageError(
             f"not in the vocabulary: {named} of the prompt",
             "--unk skip leaves such symbols out, --unk replace feeds <unk> in their place",

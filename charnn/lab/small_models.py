@@ -14,7 +14,7 @@ from charnn.data.splits import split_text
 from charnn.evaluation.metrics import TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
-from charnn.tokenizers import tokenizer
+from charnn.tokenizers.char import CharTokenizer
 from charnn.training.loop import TrainLoop
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
@@ -37,7 +37,7 @@ def embedded_book() -> Book:
     """The book that comes with charnn."""
     text = Catalogue().fetch(BOOK)["train"].decode("utf-8")
     parts = split_text(text, VAL_FRAC, 0)
-    characters = tokenizer.build("char", parts["train"])
+    characters = CharTokenizer.build(parts["train"])
     train, val = (characters.encode(parts[split]) for split in ("train", "val"))
     newline = characters.pieces.index(b"\n")
     return Book(train, val, characters.vocab_size, newline, TokenLengths.of(characters))

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from charnn.errors import StorageError, UsageError
+from charnn.escape import REPLACEMENT
 
 META_FILE = "meta.json"
 MODEL_FILE = "model.safetensors"
@@ -34,7 +35,7 @@ def check_name(name: str) -> str:
 
 def fit_name(name: str) -> str:
     """A name made of another, as of a file: U+FFFD for what `check_name` would refuse."""
-    return re.sub(rf"[/\\]|{UNFIT}", "\ufffd", name).lstrip(".")
+    return re.sub(rf"[/\\]|{UNFIT}", REPLACEMENT, name).lstrip(".")
 
 
 def find_dataset(argument: str | None, folder: Path) -> Path:

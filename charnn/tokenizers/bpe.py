@@ -1,54 +1,107 @@
-"""Byte-pair encoding through the `tokenizers` library, with bounded memory.
+"""Tokenize text into byte pairs (BPE) through the `tokenizers` library, with bounded memory.
 
-The library writes bytes as characters of GPT-2's alphabet: a byte that prints stands for itself,
-the others for the characters from U+0100 on.
+The library is imported when a text is encoded or a vocabulary is built, not to decode.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from charnn.arrays import Ids
+from charnn.errors import UsageError
+from charnn.tokenizers import byte_level
+from charnn.tokenizers.byte_level import BYTES, from_alphabet, to_alphabet
+from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions, last_match
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as LibraryTokenizer
+
+VOCAB_SIZE = 1024  # unless another is asked for
+PART = 1 << 20  # characters of a part of a text, about
 BATCH = 16  # parts handed to the library at once
-# No byte-pair unit of GPT-2's pattern crosses from a non-space to a space or newline, nor from a
-# Chinese character to a stop, so to cut a text there changes no id.
+# No token of GPT-2's pattern crosses from a non-space to a space or newline, nor from a Chinese
+# character to a punctuation mark, so a cut there changes no id.
 _SAFE_CUT = re.compile(r"(?<=\S)(?=[ \n])|(?<=[一-鿿])(?=[，。、；：？！])")
 
 
-def _alphabet() -> dict[int, str]:
-    prints = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [value for value in range(256) if value not in prints]
-    return {value: chr(value) for value in prints} | {
-        value: chr(0x100 + number) for number, value in enumerate(others)
-    }
+class BpeTokenizer(Tokenizer):
+    """The 256 bytes, and byte sequences merged from them; GPT-2's pattern splits text first.
+
+    Sennrich, Haddow and Birch, "Neural machine translation of rare words with subword units", 2016.
+    """
+
+    kind = "bpe"
+    reads_bytes = False
+    tokens_are_chars = False
+
+    def __init__(self, pieces: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(pieces)
+        self.merges = list(merges)
+
+    @classmethod
+    def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
+        """Return a tokenizer whose merges are learned from a text."""
+        options.refuse(cls.kind, "min_count", "word_pattern")
+        assert isinstance(text, str)
+        size = VOCAB_SIZE if options.vocab_size is None else options.vocab_size
+        if size < BYTES:
+            raise UsageError(f"--vocab-size {size}: byte-pair units begin with the {BYTES} bytes")
+        return cls(*_train(_parts(text), size))
+
+    def encode(self, text: Text) -> Ids:
+        """Return the ids of a text, (N,)."""
+        assert isinstance(text, str)
+        parts = map(_replace_surrogates, _parts(text))
+        encoded = [np.empty(0, self.dtype)]
+        while batch := list(islice(parts, BATCH)):
+            encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
+            encoded += [np.array(encoding.ids, self.dtype) for encoding in encodings]
+        return np.concatenate(encoded)
+
+    @cached_property
+    def _library(self) -> "LibraryTokenizer":
+        from tokenizers import models
+
+        vocab = {to_alphabet(piece): index for index, piece in enumerate(self.pieces)}
+        merges = [(to_alphabet(first), to_alphabet(second)) for first, second in self.merges]
+        return _split_by_pattern(models.BPE(vocab=vocab, merges=merges))
+
+    def unknown_symbols(self, text: Text, ids: Ids) -> Iterator[tuple[int, str]]:
+        """Yield nothing: every byte is in the vocabulary."""
+        return iter(())
+
+    def safe_cut(self, text: str) -> int:
+        """Return the last place that no token crosses."""
+        return last_match(_SAFE_CUT, text)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
+        return {
+            "pre_tokenizer": byte_level.pre_tokenizer(use_regex=True),
+            **byte_level.to_json(self.pieces, self.merges),
+        }
+
+    @classmethod
+    def wrote(cls, pre_tokenizer: Mapping[str, Any]) -> bool:
+        """Return whether a tokenizer.json with this `pre_tokenizer` is of this kind."""
+        return pre_tokenizer == byte_level.pre_tokenizer(use_regex=True)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
+        """Return the tokenizer of a tokenizer.json. Raises DataError."""
+        return cls(*byte_level.from_json(document, names))
 
 
-_CHARACTERS = _alphabet()
-_VALUES = {character: value for value, character in _CHARACTERS.items()}
+def _train(parts: Iterable[str], vocab_size: int) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+    """Return pieces by id, the 256 bytes first, and the merges that made them, in order."""
+    from tokenizers import models, pre_tokenizers, trainers
 
-
-def to_alphabet(piece: bytes) -> str:
-    """Bytes as characters of the alphabet."""
-    return "".join([_CHARACTERS[value] for value in piece])
-
-
-def from_alphabet(name: str) -> bytes:
-    """The bytes that characters of the alphabet stand for. Raises KeyError for any other."""
-    return bytes([_VALUES[character] for character in name])
-
-
-def learn(parts: Iterable[str], vocab_size: int) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-    """Pieces by id, the 256 bytes first, and the merges that made them, in order."""
-    import json
-
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    library = Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library = _split_by_pattern(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -57,42 +110,32 @@ def learn(parts: Iterable[str], vocab_size: int) -> tuple[list[bytes], list[tupl
     library.train_from_iterator(parts, trainer)
     model = json.loads(library.to_str())["model"]
     names = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    merges = [(from_alphabet(a), from_alphabet(b)) for a, b in model["merges"]]
+    merges = [(from_alphabet(first), from_alphabet(second)) for first, second in model["merges"]]
     return [from_alphabet(name) for name in names], merges
 
 
-class BytePairs:
-    """The encoder of one vocabulary."""
+def _split_by_pattern(model: Any) -> "LibraryTokenizer":
+    """Return a tokenizer of the library that splits text by GPT-2's pattern first."""
+    from tokenizers import Tokenizer as LibraryTokenizer
+    from tokenizers import pre_tokenizers
 
-    def __init__(self, pieces: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]]) -> None:
-        from tokenizers import Tokenizer, models, pre_tokenizers
-
-        vocab = {to_alphabet(piece): index for index, piece in enumerate(pieces)}
-        pairs = [(to_alphabet(first), to_alphabet(second)) for first, second in merges]
-        self._library = Tokenizer(models.BPE(vocab=vocab, merges=pairs))
-        self._library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-
-    def encode(self, parts: Iterator[str], dtype: np.dtype[Any]) -> Ids:
-        """The ids of all parts, in order, (N,)."""
-        encoded = [np.empty(0, dtype)]
-        while batch := [_without_surrogates(part) for part in islice(parts, BATCH)]:
-            encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
-            encoded += [np.array(encoding.ids, dtype) for encoding in encodings]
-        return np.concatenate(encoded)
+    library = LibraryTokenizer(model)
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return library
 
 
-def _without_surrogates(part: str) -> str:
-    """Lone surrogates, which no UTF-8 spells and the library refuses, as U+FFFD."""
-    if part.isascii():
-        return part
-    return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def cut_safely(text: str, size: int) -> Iterator[str]:
-    """A text in parts of about `size` characters, cut where byte-pair units cannot notice."""
+def _parts(text: str) -> Iterator[str]:
+    """Yield a text in parts of about PART characters, cut where no id changes."""
     start = 0
     while start < len(text):
-        cut = _SAFE_CUT.search(text, start + size)
+        cut = _SAFE_CUT.search(text, start + PART)
         end = cut.start() if cut else len(text)
         yield text[start:end]
         start = end
+
+
+def _replace_surrogates(part: str) -> str:
+    """Return the text with U+FFFD for lone surrogates, which the library refuses."""
+    if part.isascii():
+        return part
+    return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

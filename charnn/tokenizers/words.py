@@ -1,19 +1,116 @@
-"""Split text into words; nothing is left out."""
+"""Tokenize text into words."""
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
 
-from charnn.errors import UsageError
+import numpy as np
 
-# A word is what stands between spaces and punctuation, apostrophes inside it included. Not \w:
-# there `re` and other engines disagree, and `re` breaks words at combining marks.
+from charnn.arrays import Ids
+from charnn.config import LONGEST_PATTERN
+from charnn.errors import DataError, UsageError
+from charnn.tokenizers import word_level
+from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions, last_match
+
+# A word is a run of characters between spaces and punctuation, apostrophes inside it included. Not
+# \w: there `re` and other engines disagree, and `re` splits words at combining marks.
 _PUNCTUATION = r"!-/:-@\[-`{-~¡-¿‐-‧‰-⁞、-〿！-／：-＠"
 WORD_PATTERN = rf" ?[^\s{_PUNCTUATION}]+(?:['’][^\s{_PUNCTUATION}]+)*| ?[{_PUNCTUATION}]|\s"
+_SAFE_CUT = re.compile(r"(?<=\S)(?=\s)")  # no match of WORD_PATTERN crosses it
 
 
-def words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
-    """The units of a text: what the pattern matches, and what lies between, nothing left out."""
+class WordTokenizer(Tokenizer):
+    """One token for each word with the space before it; other words are `<unk>`."""
+
+    kind = "word"
+    reads_bytes = False
+    tokens_are_chars = False
+    unk_id: int
+
+    def __init__(self, pieces: Sequence[bytes], unk_id: int, pattern: str = WORD_PATTERN) -> None:
+        super().__init__(pieces, unk_id)
+        self.pattern = compile_pattern(pattern)
+
+    @classmethod
+    def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
+        """Return a tokenizer of the words from the most frequent down, then `<unk>`."""
+        assert isinstance(text, str)
+        pattern = options.word_pattern or WORD_PATTERN
+        counts = Counter(split_words(text, compile_pattern(pattern)))
+        frequent = {
+            word: count
+            for word, count in counts.items()
+            if count >= options.min_count and not _has_surrogates(word)
+        }
+        kept = word_level.most_frequent(frequent, options.vocab_size)
+        return cls([*map(str.encode, kept), word_level.UNK_PIECE], len(kept), pattern)
+
+    def encode(self, text: Text) -> Ids:
+        """Return the id of each word, (N,)."""
+        assert isinstance(text, str)
+        ids, unk_id = self._ids, self.unk_id
+        found = (ids.get(word, unk_id) for word in split_words(text, self.pattern))
+        return np.fromiter(found, self.dtype)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        """The id of every word in the vocabulary."""
+        pieces = enumerate(self.pieces)
+        return {piece.decode(): index for index, piece in pieces if index != self.unk_id}
+
+    def unknown_symbols(self, text: Text, ids: Ids) -> Iterator[tuple[int, str]]:
+        """Yield offset and text of each word that is `<unk>`."""
+        assert isinstance(text, str)
+        unknown = ids == self.unk_id
+        if not unknown.any():
+            return
+        offset = 0
+        for word, is_unknown in zip(split_words(text, self.pattern), unknown.data, strict=True):
+            if is_unknown:
+                yield offset, word
+            offset += len(word)
+
+    def safe_cut(self, text: str) -> int:
+        """Return the place before the last white space that follows something else.
+
+        A word pattern other than WORD_PATTERN may match across it; the ids there can then change.
+        """
+        return last_match(_SAFE_CUT, text)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
+        pre_tokenizer = {
+            "type": "Split",
+            "pattern": {"Regex": self.pattern.pattern},
+            "behavior": "Isolated",
+            "invert": False,
+        }
+        return {"pre_tokenizer": pre_tokenizer, **word_level.to_json(self.pieces, self.unk_id)}
+
+    @classmethod
+    def wrote(cls, pre_tokenizer: Mapping[str, Any]) -> bool:
+        """Return whether a tokenizer.json with this `pre_tokenizer` is of this kind."""
+        return pre_tokenizer.get("type") == "Split"
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
+        """Return the tokenizer of a tokenizer.json. Raises DataError."""
+        match document["pre_tokenizer"]:
+            case {"pattern": {"Regex": str(pattern)}} if len(pattern) <= LONGEST_PATTERN:
+                pieces, unk_id = word_level.from_json(document, names)
+            case _:
+                raise DataError("its word pattern is missing or too long")
+        try:
+            return cls(pieces, unk_id, pattern)
+        except UsageError as error:
+            raise DataError(f"its word pattern: {error.message}") from None
+
+
+def split_words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
+    """Yield the matches of a pattern in a text and what is between them, without loss."""
     end = 0
     for match in pattern.finditer(text):
         if match.start() > end:
@@ -25,14 +122,18 @@ def words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
         yield text[end:]
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern of words that a user or a file gave. Raises UsageError where it is none."""
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile a word pattern from a user or a file. Raises UsageError if it is not valid."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what may mean something else one day
+            warnings.simplefilter("ignore")  # FutureWarning about nested sets
             return re.compile(pattern)
     except re.error as error:
         place = f" at character {error.pos}" if error.pos is not None else ""
         raise UsageError(f"--word-pattern {pattern!r}: {error.msg}{place}") from None
     except (RecursionError, OverflowError) as error:
         raise UsageError(f"--word-pattern: {error}", "use a simpler one") from None
+
+
+def _has_surrogates(word: str) -> bool:
+    return not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word)

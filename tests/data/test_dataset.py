@@ -12,6 +12,7 @@ from charnn.config import PrepareConfig
 from charnn.data.dataset import (
     find_dataset_of,
     fingerprint,
+    is_written,
     open_dataset,
     read_meta,
     symbol_counts,
@@ -19,15 +20,18 @@ from charnn.data.dataset import (
 )
 from charnn.data.splits import split_records, split_text
 from charnn.errors import DataError, StorageError, UsageError
-from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.byte import ByteTokenizer
+from charnn.tokenizers.registry import TOKENIZERS
+from charnn.tokenizers.words import WordTokenizer
+from tests.tiny import make_dataset, written_dataset
 
 CONFIG = PrepareConfig()
 
 
 def write(folder, text, *, kind="char", config=CONFIG, **options):
     splits = split_text(text, config.val_frac, config.test_frac)
-    tokenizer = build(kind, splits["train"])
-    return write_dataset(folder, splits, tokenizer, config, [], **options)
+    tokenizer = TOKENIZERS[kind].build(splits["train"])
+    return written_dataset(folder, splits, tokenizer, config, **options)
 
 
 def test_splits_follow_nanogpts_rule() -> None:
@@ -79,7 +83,7 @@ def test_without_a_newline_the_commonest_token_starts(tmp_path) -> None:
 def test_symbols_are_counted_part_by_part(monkeypatch) -> None:
     """As a Counter does, and what is outside the vocabulary counts as never seen."""
     monkeypatch.setattr("charnn.storage.atomic.CHUNK", 3)
-    tokenizer = build("word", "a b a c")
+    tokenizer = WordTokenizer.build("a b a c")
     ids = tokenizer.encode("c a zebra a b a zebra")
     expected = Counter(index for index in ids.tolist() if index != tokenizer.unk_id)
 
@@ -100,21 +104,44 @@ def test_a16_the_same_text_gives_the_same_folder(tmp_path, text) -> None:
     assert str(tmp_path) not in (tmp_path / "one" / "meta.json").read_text()
 
 
-def test_preparing_again_is_no_harm_but_another_text_needs_force(tmp_path, text) -> None:
-    """The same content is left alone; other content is refused, or replaces all of it."""
-    assert write(tmp_path / "d", text)[1] is False
-    assert write(tmp_path / "d", text)[1] is True
+def test_another_dataset_is_replaced_only_if_asked_to(tmp_path, text) -> None:
+    """Other content is refused, or replaces all of it."""
+    write(tmp_path / "d", text)
     with pytest.raises(UsageError, match="exists already"):
         write(tmp_path / "d", text + "more")
-    assert write(tmp_path / "d", text + "more", replace=True)[1] is False
+    write(tmp_path / "d", text + "more", replace=True)
     assert open_dataset(tmp_path / "d").meta["splits"]["train"]["chars"] > len(text) * 0.9
+
+
+def test_a_folder_holds_a_dataset_only_if_it_is_the_same_and_undamaged(tmp_path, text) -> None:
+    """Not if there is none, not another one, and not one whose files were changed."""
+    dataset = make_dataset(tmp_path / "d", split_text(text, 0.1, 0))
+    assert not is_written(dataset)
+    write_dataset(dataset)
+    assert is_written(dataset)
+    assert not is_written(make_dataset(tmp_path / "d", split_text(text, 0.2, 0)))
+    (tmp_path / "d" / "val.bin").write_bytes(b"")
+    assert not is_written(dataset)
+
+
+def test_what_was_made_is_what_is_read(tmp_path, text) -> None:
+    """A dataset before it is written equals the one that is read from its folder."""
+    made = write(tmp_path / "d", text)
+    read = open_dataset(tmp_path / "d")
+
+    assert dict(made.meta) == read.meta
+    assert (made.name, made.fingerprint, made.start_token, made.records) == (
+        read.name, read.fingerprint, read.start_token, read.records
+    )  # fmt: skip
+    assert all(np.array_equal(made.split(name), read.split(name)) for name in ("train", "val"))
+    assert read.text("train") + read.text("val") == text
 
 
 def test_counts_in_the_manifest_are_those_of_the_text(tmp_path) -> None:
     """Tokens, characters, UTF-8 bytes and unknown symbols of each split."""
     train, val = "café\n" * 40, "caffè\n"
     splits = {"train": train, "val": val}
-    meta, _ = write_dataset(tmp_path / "d", splits, build("char", train), CONFIG, [])
+    meta = make_dataset(tmp_path / "d", splits).meta
 
     assert meta["splits"]["train"] | {"sha256": ""} == {
         "tokens": 200, "chars": 200, "bytes": 240, "sha256": "", "unknown": 0,
@@ -127,7 +154,7 @@ def test_counts_in_the_manifest_are_those_of_the_text(tmp_path) -> None:
 def test_characters_of_a_byte_dataset_are_counted_by_their_first_byte(tmp_path) -> None:
     """Continuation bytes are no characters of their own."""
     data = "é中a\n".encode() * 10
-    meta, _ = write_dataset(tmp_path / "d", {"train": data}, build("byte", b""), CONFIG, [])
+    meta = make_dataset(tmp_path / "d", {"train": data}, ByteTokenizer()).meta
 
     assert (meta["splits"]["train"]["chars"], meta["splits"]["train"]["bytes"]) == (40, 70)
 
@@ -164,6 +191,7 @@ def test_a17_damage_is_found_before_the_first_step(tmp_path, text, name, damage)
         {"start_token": "0"},
         {"policies": None},
         {"policies": ["lines"]},
+        {"policies": {"lines": 1}},
         {"sources": None},
         {"sources": {}},
         {"sources": [1]},

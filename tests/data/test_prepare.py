@@ -13,9 +13,18 @@ from charnn.data.sources import Source, read_sources
 from charnn.errors import UsageError
 from charnn.storage.atomic import sha256
 from charnn.storage.workspace import check_name
+from charnn.tokenizers.byte import ByteTokenizer
 
 LINES = [f"record {number}\n" for number in range(100)]
 TRAIN = "".join(LINES)
+
+
+def sources_of(texts):
+    """Sources with these texts by split."""
+    return {
+        split: (Source(split, text.encode(), sha256(text.encode()), split),)
+        for split, text in texts.items()
+    }
 
 
 @pytest.fixture
@@ -23,12 +32,8 @@ def prepared(tmp_path):
     """A function: texts by split, and settings → (texts of the splits, recorded policies)."""
 
     def run(texts, **settings):
-        sources = {
-            split: (Source(split, text.encode(), sha256(text.encode()), split),)
-            for split, text in texts.items()
-        }
         folder = tmp_path / "d"
-        prepare(sources, folder, PrepareConfig(**settings))
+        prepare(sources_of(texts), folder, PrepareConfig(**settings))
         dataset = open_dataset(folder)
         splits = {
             name: dataset.tokenizer.decode(ids.tolist()).decode()
@@ -72,6 +77,49 @@ def test_records_are_shuffled_beside_a_given_split(prepared) -> None:
     assert sorted(records) == sorted(LINES)
     assert records != LINES
     assert splits["val"] == "record 7\nrecord 1\n"
+
+
+def test_preparing_again_changes_nothing(tmp_path) -> None:
+    """The files stay as they are, and the dataset becomes the newest one."""
+    sources = sources_of({"train": TRAIN})
+    first = prepare(sources, tmp_path / "d", PrepareConfig())
+    inodes = {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()}
+    os.utime(tmp_path / "d" / "meta.json", (0, 0))
+    second = prepare(sources, tmp_path / "d", PrepareConfig())
+
+    assert (first.unchanged, second.unchanged) == (False, True)
+    assert {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()} == inodes
+    assert (tmp_path / "d" / "meta.json").stat().st_mtime > 0
+    with pytest.raises(UsageError, match="exists already"):
+        prepare(sources, tmp_path / "d", PrepareConfig(val_frac=0.2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "val", "counted"),
+    [("char", "abc\n", "xabxd", "'x' ×2, 'd' ×1"), ("word", "one two", "one 2 2 3", "' 2' ×2")],
+)
+def test_symbols_outside_the_vocabulary_are_counted_and_named(
+    tmp_path, kind, train, val, counted
+) -> None:
+    """In the manifest and in a note that lists the most frequent ones."""
+    texts = {"train": train, "val": val}
+    done = prepare(sources_of(texts), tmp_path / "d", PrepareConfig(tokenizer=kind))
+
+    assert done.dataset.meta["splits"]["train"]["unknown"] == 0
+    assert done.dataset.meta["splits"]["val"]["unknown"] == 3
+    assert [
+        note for note in done.notes if counted in note and note.startswith("val: 3 tokens of 2")
+    ]
+
+
+def test_a_tokenizer_that_is_given_is_used_and_recorded(tmp_path) -> None:
+    """Its kind wins over that of the settings; nothing is built from the text."""
+    given = ByteTokenizer()
+    sources = sources_of({"train": TRAIN})
+    done = prepare(sources, tmp_path / "d", PrepareConfig(tokenizer="word"), tokenizer=given)
+
+    assert done.dataset.tokenizer is given
+    assert done.dataset.meta["policies"]["tokenizer"] == "byte"
 
 
 def test_a_pipe_without_a_name_is_standard_input() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.evaluation.suffix_array import TextIndex, code_points, numbered, suffix_order
+from charnn.evaluation.suffix_array import TextIndex, numbered, suffix_order
+from charnn.tokenizers.char import code_points
 
 FEW = st.text(alphabet="ab", max_size=80) | st.text(alphabet="abcé\n河😀", max_size=80)
 

@@ -9,17 +9,21 @@ from hypothesis import strategies as st
 
 from charnn.evaluation import line_reader as streams
 from charnn.evaluation.line_reader import Part
-from charnn.evaluation.surprisal import Passage, Scorer, StepperReader, encoded, last_cut
+from charnn.evaluation.surprisal import Passage, Scorer, StepperReader, encoded
 from charnn.model.numpy_model import log_probs
-from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.bpe import BpeTokenizer
+from charnn.tokenizers.byte import ByteTokenizer
+from charnn.tokenizers.char import CharTokenizer
+from charnn.tokenizers.tokenizer import VocabularyOptions
+from charnn.tokenizers.words import WordTokenizer
 from tests.tiny import tiny_stepper
 
 TEXT = "the quick brown fox jumps over the lazy dog, or: 狐狸 跳过 了 é\n" * 4
 TOKENIZERS = {
-    "char": build("char", TEXT),
-    "byte": build("byte", TEXT),
-    "word": build("word", TEXT),
-    "bpe": build("bpe", TEXT, vocab_size=280),
+    "char": CharTokenizer.build(TEXT),
+    "byte": ByteTokenizer.build(TEXT),
+    "word": WordTokenizer.build(TEXT),
+    "bpe": BpeTokenizer.build(TEXT, VocabularyOptions(vocab_size=280)),
 }
 STEPPERS = {
     kind: tiny_stepper("lstm", 2, vocab_size=tokenizer.vocab_size, hidden_size=16)
@@ -137,11 +141,3 @@ def test_sums_leave_out_what_is_unknown() -> None:
     assert (total.tokens, total.unknown, total.chars) == (3, 1, 3)
     assert total.nats == pytest.approx(np.nansum(scored.nats))
     assert scorer().spelled(scored) == [b"t", b"h", b"X", b"e"]
-
-
-def test_a_cut_is_before_the_last_space_after_something() -> None:
-    """So that a space stays with its word."""
-    assert last_cut("one two") == 3
-    assert last_cut("one two ") == 7
-    assert last_cut(" one") == 4
-    assert last_cut("") == 0

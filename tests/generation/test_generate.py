@@ -16,7 +16,8 @@ from charnn.generation import generate as generation
 from charnn.generation.constraints import constrain
 from charnn.generation.generate import Request, Sample, encode_prompt, generate, opening, read
 from charnn.model.numpy_model import Stepper, log_probs
-from charnn.tokenizers.tokenizer import Tokenizer
+from charnn.tokenizers.byte import ByteTokenizer
+from charnn.tokenizers.char import CharTokenizer
 from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_stepper
 
 SYMBOLS = "abcde .\né"
@@ -26,11 +27,11 @@ REPLACEMENT = b"\xef\xbf\xbd"
 def characters(symbols):
     """A tokenizer of these characters, with <unk> as the last token."""
     pieces = [*(symbol.encode() for symbol in symbols), REPLACEMENT]
-    return Tokenizer("char", pieces, unk_id=len(symbols))
+    return CharTokenizer(pieces, unk_id=len(symbols))
 
 
 LETTERS = characters(SYMBOLS)
-BYTES = Tokenizer("byte", [bytes([byte]) for byte in range(256)])
+BYTES = ByteTokenizer()
 LETTER_STEPPER = tiny_stepper("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
 BYTE_STEPPER = tiny_stepper("gru", 1, vocab_size=256, hidden_size=16)
 

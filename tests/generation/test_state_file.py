@@ -9,10 +9,10 @@ from charnn.generation.constraints import constrain
 from charnn.generation.generate import Context, Piece, Request, Sample, generate, opening
 from charnn.generation.state_file import FORMAT, read_state, write_state
 from charnn.storage import safetensors_file
-from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.char import CharTokenizer
 from tests.tiny import tiny_stepper
 
-LETTERS = build("char", "abcdefgh .\n")
+LETTERS = CharTokenizer.build("abcdefgh .\n")
 STEPPER = tiny_stepper("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
 SHA = "a" * 64
 

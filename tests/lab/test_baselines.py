@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from charnn import cli
-from charnn.config import PrepareConfig
-from charnn.data.dataset import open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.errors import DataError
 from charnn.evaluation.evaluate import evaluate_carried
@@ -18,8 +16,8 @@ from charnn.lab import baselines
 from charnn.lab.baselines import Effort, Rung, Texts
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, write_model
-from charnn.tokenizers import tokenizer
-from tests.tiny import random_tensors, tiny_config
+from charnn.tokenizers.char import CharTokenizer
+from tests.tiny import random_tensors, tiny_config, written_dataset
 
 TINY = Effort(learnt=5000, states=(2, 4), blocks=40)
 
@@ -27,10 +25,7 @@ TINY = Effort(learnt=5000, states=(2, 4), blocks=40)
 @pytest.fixture
 def dataset(tmp_path, text):
     """The text, prepared in tmp_path/data/lamp."""
-    parts = split_text(text, 0.1, 0)
-    characters = tokenizer.build("char", parts["train"])
-    write_dataset(tmp_path / "data" / "lamp", parts, characters, PrepareConfig(), [])
-    return open_dataset(tmp_path / "data" / "lamp")
+    return written_dataset(tmp_path / "data" / "lamp", split_text(text, 0.1, 0))
 
 
 def add_run(folder, dataset, **changes):
@@ -50,7 +45,7 @@ def silent(line) -> None:
 
 def texts_of(train: str, val: str) -> Texts:
     """Characters, those of `train` being the vocabulary."""
-    characters = tokenizer.build("char", train)
+    characters = CharTokenizer.build(train)
     ids = [characters.encode(part) for part in (train, val)]
     return Texts(*ids, characters.pieces, TokenLengths.of(characters))
 

@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charnn import cli
-from charnn.config import PrepareConfig
-from charnn.data.dataset import open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.errors import DataError
 from charnn.lab import gradient_clipping, gradient_flow, gradients, trained_gradients
@@ -22,8 +20,7 @@ from charnn.lab.gradients import GAINS, WAYS, Effort, Reach
 from charnn.lab.small_models import embedded_book
 from charnn.lab.trained_gradients import Subject
 from charnn.model.model_file import ModelFile, write_model
-from charnn.tokenizers import tokenizer
-from tests.tiny import random_tensors, tiny_config
+from tests.tiny import random_tensors, tiny_config, written_dataset
 
 TINY = Effort(hidden_size=48, rows=8, reach=32, steps=3)
 CELLS = ["rnn", "lstm", "gru"]
@@ -179,12 +176,10 @@ def test_a_short_run_bears_the_claim_out(monkeypatch) -> None:
 def subject(tmp_path, text):
     """A model of random weights and two layers, and its dataset, in tmp_path."""
     parts = split_text(text, 0.2, 0)
-    characters = tokenizer.build("char", parts["train"])
-    write_dataset(tmp_path / "data" / "lamp", parts, characters, PrepareConfig(), [])
-    dataset = open_dataset(tmp_path / "data" / "lamp")
-    shape = tiny_config("lstm", 2, vocab_size=characters.vocab_size)
+    dataset = written_dataset(tmp_path / "data" / "lamp", parts)
+    shape = tiny_config("lstm", 2, vocab_size=dataset.tokenizer.vocab_size)
     tensors = random_tensors(shape, scale=0.3)
-    model = ModelFile(shape, characters, 0, tensors, fingerprint=dataset.fingerprint)
+    model = ModelFile(shape, dataset.tokenizer, 0, tensors, fingerprint=dataset.fingerprint)
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     write_model(tmp_path / "runs" / "mine" / "model.safetensors", model)
     return Subject(model, dataset.split("val"), "mine")

@@ -18,11 +18,11 @@ from charnn.model.model_file import (
     textbook_names,
     write_model,
 )
-from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.char import CharTokenizer
 
 
 def small_model(*, tie=False, cell="lstm", **changes):
-    tokenizer = build("char", "hello there\n")
+    tokenizer = CharTokenizer.build("hello there\n")
     config = ModelConfig(
         cell=cell,
         hidden_size=4,

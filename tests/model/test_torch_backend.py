@@ -9,10 +9,10 @@ from charnn.generation.constraints import constrain
 from charnn.generation.generate import Piece, Request, generate, opening, read
 from charnn.model.numpy_model import Stepper
 from charnn.model.torch_backend import TorchStepper
-from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.char import CharTokenizer
 from tests.tiny import random_tensors, tiny_config
 
-LETTERS = build("char", "abcdefgh .\n")
+LETTERS = CharTokenizer.build("abcdefgh .\n")
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
 

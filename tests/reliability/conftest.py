@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from charnn import cli
-from charnn.config import PrepareConfig, TrainConfig
-from charnn.data.dataset import Dataset, open_dataset, write_dataset
+from charnn.config import TrainConfig
+from charnn.data.dataset import Dataset
 from charnn.data.splits import split_text
-from charnn.tokenizers.tokenizer import build
 from charnn.training.trainer import Trainer
 from tests.shell.conftest import LAMP, Shell
+from tests.tiny import written_dataset
 
 TINY = {
     "hidden_size": 8,
@@ -56,9 +56,7 @@ def _quick_disk(monkeypatch):
 def dataset(tmp_path_factory) -> Dataset:
     """Two kilobytes of English, by characters; tests only read it."""
     folder = tmp_path_factory.mktemp("data") / "lamp"
-    splits = split_text(LAMP * 10, 0.1, 0)
-    write_dataset(folder, splits, build("char", splits["train"]), PrepareConfig(), [])
-    return open_dataset(folder)
+    return written_dataset(folder, split_text(LAMP * 10, 0.1, 0))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ import numpy as np
 from charnn.commands.info import _as_text, _describe_dataset, _describe_model
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, validate
 from charnn.data.corpora import Catalogue
-from charnn.data.dataset import open_dataset, write_dataset
+from charnn.data.dataset import open_dataset
 from charnn.data.prepare import prepare
 from charnn.data.sources import read_sources
 from charnn.data.splits import split_text
@@ -41,7 +41,7 @@ from charnn.model.model_file import read_model
 from charnn.model.numpy_model import Stepper
 from charnn.storage.jsonio import to_json
 from charnn.storage.settings_file import dump_settings, read_settings
-from charnn.tokenizers.tokenizer import TOKENIZERS, build
+from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 from charnn.training.checkpoint import load_newest
 from charnn.training.metrics_log import cut_back, read_metrics
@@ -50,6 +50,7 @@ from charnn.training.trainer import Trainer
 from tests.reliability import craft
 from tests.reliability.conftest import TINY
 from tests.shell.conftest import LAMP
+from tests.tiny import written_dataset
 
 TIMEOUT = 5  # seconds for one input; all but the slowest machines need hundredths
 MOST_PLACES = 200  # of one list or object that a change may fall on
@@ -121,10 +122,7 @@ class Targets:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        splits = split_text(LAMP * 10, 0.1, 0)
-        self.vocabulary = build("char", splits["train"])
-        write_dataset(folder / "lamp", splits, self.vocabulary, PrepareConfig(), [])
-        self.dataset = open_dataset(folder / "lamp")
+        self.dataset = written_dataset(folder / "lamp", split_text(LAMP * 10, 0.1, 0))
         self.session = Trainer(self.dataset, TrainConfig(**TINY), folder / "run")
         self.session.run.create(force=False)
         for _ in self.session.events():
@@ -137,7 +135,7 @@ class Targets:
 
     @staticmethod
     def _tokenizer(kind: str) -> Any:
-        return build(kind, LAMP.encode() if kind == "byte" else LAMP)
+        return TOKENIZERS[kind].build(LAMP.encode() if kind == "byte" else LAMP)
 
     def model_bytes(self, chance: random.Random) -> None:
         """A model file with other bytes."""
@@ -184,7 +182,7 @@ class Targets:
         """A tokenizer.json of each kind."""
         text = either(chance.choice(self.tokenizers).encode(), chance)
         tokenizer = load_tokenizer(text.decode("utf-8", "replace"))
-        given: Any = LAMP[:50].encode() if tokenizer.kind == "byte" else LAMP[:50]
+        given: Any = LAMP[:50].encode() if tokenizer.reads_bytes else LAMP[:50]
         tokenizer.decode(tokenizer.encode(given))
         assert load_tokenizer(dump_tokenizer(tokenizer)).pieces == tokenizer.pieces
 

@@ -14,13 +14,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from charnn.config import PrepareConfig
-from charnn.data.dataset import open_dataset, write_dataset
+from charnn.data.dataset import open_dataset
 from charnn.data.sources import read_sources
-from charnn.tokenizers.bpe import BytePairs, cut_safely
-from charnn.tokenizers.tokenizer import TOKENIZERS, build
+from charnn.tokenizers import bpe
+from charnn.tokenizers.bpe import BpeTokenizer
+from charnn.tokenizers.registry import TOKENIZERS
+from charnn.tokenizers.tokenizer import VocabularyOptions
 from tests.reliability.craft import reseal_dataset
 from tests.shell.conftest import LAMP
+from tests.tiny import written_dataset
 
 TEXT_TOKENIZERS = sorted(set(TOKENIZERS) - {"byte"})
 ODD = (
@@ -115,7 +117,7 @@ def test_a6_a_long_line_is_a_text_like_any_other(tmp_path, kind) -> None:
     """A megabyte without a newline gives the ids of the same text with newlines but for those."""
     line = (LAMP.replace("\n", " ") * 5000)[:1_000_000]
     lines = line.replace(" ", "\n")
-    tokenizer = build(kind, (" \n" + line).encode() if kind == "byte" else " \n" + line)
+    tokenizer = TOKENIZERS[kind].build((" \n" + line).encode() if kind == "byte" else " \n" + line)
     one, many = (
         tokenizer.encode(text.encode() if kind == "byte" else text) for text in (line, lines)
     )
@@ -125,19 +127,19 @@ def test_a6_a_long_line_is_a_text_like_any_other(tmp_path, kind) -> None:
 
 
 @pytest.mark.parametrize("stop", [" ", ". ", "! \x1c", "。", "，«", " 's '", "\n\n  "])
-def test_a6_byte_pairs_do_not_notice_where_a_text_was_cut(stop) -> None:
+def test_a6_byte_pairs_do_not_notice_where_a_text_was_cut(stop, monkeypatch) -> None:
     """Parts of twenty characters give the ids of the whole, without newlines as with them."""
     words = ["lamp", "河镇渡口", "it's", "x1", "\x1c", "é", "...", " ", "\u3000"]
     random = np.random.default_rng(1)
     text = "".join(words[n] + stop for n in random.integers(0, len(words), 400))
-    tokenizer = build("bpe", text, vocab_size=300)
-    encoder = BytePairs(tokenizer.pieces, tokenizer.merges)
-    parts = list(cut_safely(text, 20))
+    tokenizer = BpeTokenizer.build(text, VocabularyOptions(vocab_size=300))
+    whole = tokenizer.encode(text)
+    monkeypatch.setattr(bpe, "PART", 20)
+    parts = list(bpe._parts(text))
 
     assert "".join(parts) == text
     assert len(parts) > 20
-    whole, cut = (encoder.encode(iter(p), np.dtype(np.uint16)) for p in ([text], parts))
-    assert np.array_equal(whole, cut)
+    assert np.array_equal(whole, tokenizer.encode(text))
 
 
 @pytest.mark.slow
@@ -367,7 +369,7 @@ def test_a17_a_dataset_that_was_changed_is_found_out_before_the_first_step(
 def test_a18_a_dataset_cut_while_training_does_no_harm(dataset, tmp_path) -> None:
     """Its tokens are in memory: what happens to the file later does not matter."""
     splits = {"train": LAMP}
-    write_dataset(tmp_path / "d", splits, build("char", LAMP), PrepareConfig(), [])
+    written_dataset(tmp_path / "d", splits)
     opened = open_dataset(tmp_path / "d")
     before = opened.split("train").copy()
     (tmp_path / "d/train.bin").write_bytes(b"")

@@ -26,8 +26,10 @@ from charnn.model.language_model import LanguageModel
 from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.storage import atomic
 from charnn.storage.safetensors_file import MAX_HEADER
-from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.char import CharTokenizer
+from charnn.tokenizers.tokenizer import VocabularyOptions
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
+from charnn.tokenizers.words import WordTokenizer
 from charnn.training.checkpoint import load_newest
 from tests.loopback import loopback
 from tests.reliability.craft import (
@@ -494,9 +496,9 @@ def test_c9_a_tokenizer_that_is_no_json_is_refused(trained, model) -> None:
 def test_c9_an_expression_that_python_warns_of_is_read_in_silence() -> None:
     """Found by fuzzing: a set in a set may mean something else one day."""
     re.purge()
-    tokenizer = build("word", LAMP, word_pattern=r"[[a-z]+|\s|.")
+    tokenizer = WordTokenizer.build(LAMP, VocabularyOptions(word_pattern=r"[[a-z]+|\s|."))
     re.purge()
-    assert load_tokenizer(dump_tokenizer(tokenizer)).word_pattern == tokenizer.word_pattern
+    assert load_tokenizer(dump_tokenizer(tokenizer)).pattern == tokenizer.pattern
 
 
 @pytest.mark.parametrize("kind", SMUGGLED)
@@ -632,7 +634,7 @@ def test_c17_modes_follow_the_umask_and_links_are_not_followed(
 
 def test_c18_tied_weights_are_saved_once_and_stay_tied(tmp_path) -> None:
     """The file has one matrix, and the network that reads it gives the same logits."""
-    tokenizer = build("char", "hello there\n")
+    tokenizer = CharTokenizer.build("hello there\n")
     config = ModelConfig(
         hidden_size=6, embedding_dim=6, tie_weights=True, vocab_size=tokenizer.vocab_size
     )

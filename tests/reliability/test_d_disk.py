@@ -16,14 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from charnn.config import PrepareConfig, TrainConfig
-from charnn.data.dataset import open_dataset, write_dataset
+from charnn.config import TrainConfig
+from charnn.data.dataset import open_dataset
 from charnn.data.splits import split_text
 from charnn.errors import StorageError
 from charnn.model.model_file import read_model
 from charnn.storage import atomic
 from charnn.storage.settings_file import read_settings
-from charnn.tokenizers.tokenizer import build
 from charnn.training.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
 from charnn.training.events import Warned
 from charnn.training.metrics_log import METRICS_FILE
@@ -31,6 +30,7 @@ from charnn.training.presets import PRESETS
 from charnn.training.run_folder import SAVE_SECONDS
 from tests.reliability.faults import CALLS, MODES, exit_codes
 from tests.shell.conftest import LAMP
+from tests.tiny import written_dataset
 
 KILLED = -signal.SIGKILL
 
@@ -114,9 +114,7 @@ def test_d2_a_dataset_is_the_old_or_the_new_one_after_any_fault(tmp_path, mode) 
     folder = tmp_path / "data" / "lamp"
 
     def write(text):
-        splits = split_text(text, 0.1, 0)
-        tokenizer = build("char", splits["train"])
-        write_dataset(folder, splits, tokenizer, PrepareConfig(), [], replace=True)
+        written_dataset(folder, split_text(text, 0.1, 0), replace=True)
 
     write(LAMP)
     old = open_dataset(folder).fingerprint

@@ -12,7 +12,7 @@ from charnn.config import ModelConfig
 from charnn.errors import CharnnError, DivergedError
 from charnn.model.device import memory_explained
 from charnn.model.model_file import ModelFile, read_model, write_model
-from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.char import CharTokenizer
 from charnn.training import loop as training_module
 from charnn.training.checkpoint import checkpoint_folders, load_newest
 from charnn.training.events import Step, Warned
@@ -264,7 +264,7 @@ def test_g4_a_command_without_batches_names_none(trained, monkeypatch) -> None:
 def test_g5_sampling_is_defined_at_every_extreme(charnn, scale) -> None:
     """Temperatures, filters, huge and tiny weights, a vocabulary of one: text comes, no error."""
     for text in ("a", "ab\n"):
-        tokenizer = build("char", text)
+        tokenizer = CharTokenizer.build(text)
         config = ModelConfig(hidden_size=3, embedding_dim=2, vocab_size=tokenizer.vocab_size)
         tensors = random_tensors(config)
         tensors = {name: (tensor * scale).astype(np.float32) for name, tensor in tensors.items()}

@@ -10,14 +10,18 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
-from charnn.config import ModelConfig
+from charnn.config import ModelConfig, SampleConfig
+from charnn.generation.constraints import constrain
+from charnn.generation.generate import Piece, Request, generate, opening
 from charnn.model.model_file import ModelFile, read_model, write_model
-from charnn.tokenizers.tokenizer import TOKENIZERS, Tokenizer, build
+from charnn.model.numpy_model import Stepper
+from charnn.tokenizers.byte import ByteTokenizer
+from charnn.tokenizers.registry import TOKENIZERS
+from charnn.tokenizers.tokenizer import Tokenizer, VocabularyOptions
 from tests.shell.conftest import LAMP, Shell
-from tests.tiny import random_tensors
+from tests.tiny import random_tensors, tiny_config
 
 CURIOUS = "[bold]so[/x] \\[b] :smile: {curly} %s\t[link=x]" + "long " * 2000
 NOT_A_TERMINAL = (
@@ -33,7 +37,7 @@ DISORDER = b"\x1b]52;c;aGk=\x07\r\x9b2J\x00\xff"
 
 def byte_model(path, favourites: bytes = b"") -> Tokenizer:
     """A model of random weights over bytes, which writes `favourites` and little else."""
-    tokenizer = build("byte", b"")
+    tokenizer = ByteTokenizer()
     config = ModelConfig(hidden_size=8, embedding_dim=4, vocab_size=tokenizer.vocab_size)
     tensors = random_tensors(config)
     if favourites:
@@ -229,14 +233,27 @@ def test_i6_an_endless_run_of_invalid_bytes_takes_no_longer_per_token(charnn) ->
 def test_i7_a_stream_is_the_text_decoded_at_once(kind) -> None:
     """For 2 500 random sequences of ids of each tokenizer, cut characters included."""
     text = LAMP + "é河👩 x"
-    given = text.encode() if kind == "byte" else text
-    tokenizer = build(kind, given, vocab_size=300 if kind == "bpe" else None)
-    random = np.random.default_rng(1)
-    for _ in range(2500):
-        ids = random.integers(0, tokenizer.vocab_size, random.integers(0, 20)).tolist()
-        decoder = tokenizer.decoder()
-        streamed = "".join(map(decoder.feed, ids)) + decoder.flush()
-        assert streamed == tokenizer.decode(ids).decode("utf-8", "replace")
+    options = VocabularyOptions(vocab_size=300 if kind == "bpe" else None)
+    tokenizer = TOKENIZERS[kind].build(text, options)
+    shape = tiny_config("rnn", vocab_size=tokenizer.vocab_size)
+    stepper = Stepper(shape, random_tensors(shape, scale=0))  # every token is equally likely
+    texts: dict[bool, list[str]] = {}
+    for raw in (False, True):
+        texts[raw] = [""] * 2500
+        request = Request(
+            config=SampleConfig(temperature=1.0, max_new_tokens=20),
+            constraint=constrain(tokenizer.pieces, tokenizer.unk_id),
+            seed=1,
+            samples=2500,
+            raw=raw,
+        )
+        for event in generate(stepper, tokenizer, request, opening(stepper, 0)):
+            if isinstance(event, Piece):
+                texts[raw][event.index] += event.text
+
+    exact = [text.encode("utf-8", "surrogateescape") for text in texts[True]]
+    assert texts[False] == [data.decode("utf-8", "replace") for data in exact]
+    assert len(set(exact)) > 2400
 
 
 def test_i8_what_could_steer_a_terminal_is_shown_there_and_exact_elsewhere(charnn) -> None:

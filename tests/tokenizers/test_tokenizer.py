@@ -1,6 +1,5 @@
 """Every tokenizer: lossless, bulk equals one by one, and what other programs make of its file."""
 
-import codecs
 import random
 import re
 import subprocess
@@ -13,9 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charnn.errors import UsageError
-from charnn.tokenizers import tokenizer as module
-from charnn.tokenizers.tokenizer import TOKENIZERS, build, narrowest_dtype
+from charnn.tokenizers import bpe, char
+from charnn.tokenizers.bpe import BpeTokenizer
+from charnn.tokenizers.byte import ByteTokenizer
+from charnn.tokenizers.char import CharTokenizer
+from charnn.tokenizers.registry import TOKENIZERS
+from charnn.tokenizers.tokenizer import VocabularyOptions, narrowest_dtype
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
+from charnn.tokenizers.words import WordTokenizer
 
 KINDS = sorted(TOKENIZERS)
 HARD = (
@@ -31,11 +35,11 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 @given(text=TEXTS)
 def test_a4_a5_a14_every_kind_is_lossless_on_its_own_text(kind, text) -> None:
     """Whatever the text, decoding its ids gives it back, byte for byte; nothing is unknown."""
-    tokenizer = build(kind, text)
+    tokenizer = TOKENIZERS[kind].build(text)
     ids = tokenizer.encode(text)
 
     assert tokenizer.decode(ids) == text.encode()
-    assert not tokenizer.unknown_symbols(text)
+    assert list(tokenizer.unknown_symbols(text, ids)) == []
     assert tokenizer.byte_lengths[ids].sum() == len(text.encode())
     assert tokenizer.char_lengths[ids].sum() == len(text)
 
@@ -44,13 +48,14 @@ def test_a4_a5_a14_every_kind_is_lossless_on_its_own_text(kind, text) -> None:
 def test_hard_text_survives_and_slices_do_not_show(kind, monkeypatch) -> None:
     """A text of everything nasty, encoded in slices of seven characters, has the same ids."""
     text = HARD * 3
-    tokenizer = build(kind, text)
+    tokenizer = TOKENIZERS[kind].build(text)
     whole = tokenizer.encode(text)
-    monkeypatch.setattr(module, "SLICE", 7)
+    monkeypatch.setattr(char, "SLICE", 7)
+    monkeypatch.setattr(bpe, "PART", 7)
 
     assert tokenizer.decode(whole) == text.encode()
     assert (tokenizer.encode(text) == whole).all()
-    assert build(kind, text).pieces == tokenizer.pieces or kind == "bpe"
+    assert TOKENIZERS[kind].build(text).pieces == tokenizer.pieces or kind == "bpe"
 
 
 @settings(max_examples=300)
@@ -59,23 +64,51 @@ def test_bpe_parts_are_cut_where_no_id_changes(text) -> None:
     """The ids of a text are those of the library for the whole of it, wherever it is cut."""
     tokenizer = BPE
     library = tokenizers.Tokenizer.from_str(dump_tokenizer(tokenizer))
-    before = module.SLICE
-    module.SLICE = 3
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bpe, "PART", 3)
         ids = tokenizer.encode(text)
-    finally:
-        module.SLICE = before
 
     assert ids.tolist() == library.encode(text).ids
 
 
-BPE = build("bpe", "a ba\n ab'ab Zab.\n\nab 9é ab  ab\tab,ab\n" * 20, vocab_size=290)
+BPE = BpeTokenizer.build(
+    "a ba\n ab'ab Zab.\n\nab 9é ab  ab\tab,ab\n" * 20, VocabularyOptions(vocab_size=290)
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=st.text("ab \n\tZ.,'9é河，\x1c", min_size=1, max_size=60), rest=st.text("ab .河，\x1c"))
+def test_a_safe_cut_changes_no_id(kind, text, rest) -> None:
+    """The ids before the cut do not depend on how the text continues."""
+    tokenizer = BPE if kind == "bpe" else TOKENIZERS[kind].build(text + rest)
+    cut = tokenizer.safe_cut(text)
+    apart = [*tokenizer.encode(text[:cut]), *tokenizer.encode(text[cut:] + rest)]
+
+    assert 0 < cut <= len(text)
+    if cut < len(text) or kind in ("char", "byte"):
+        assert apart == tokenizer.encode(text + rest).tolist()
+
+
+def test_a_word_is_cut_before_the_last_space_after_something() -> None:
+    """So that a space stays with its word; without one the text is cut at its end."""
+    tokenizer = WordTokenizer.build("one two")
+
+    assert tokenizer.safe_cut("one two") == 3
+    assert tokenizer.safe_cut("one two ") == 7
+    assert tokenizer.safe_cut(" one") == 4
+    assert tokenizer.safe_cut("") == 0
+
+
+def test_byte_pairs_are_cut_where_the_pattern_of_gpt2_splits() -> None:
+    """Before a space or a Chinese punctuation mark, but not at a control character."""
+    assert BPE.safe_cut("one two\x1cthree") == 3
+    assert BPE.safe_cut("河镇，渡口") == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_is_read_by_hugging_face_tokenizers_with_the_same_result(kind) -> None:
     """Same ids, same text, for everything in the vocabulary."""
-    tokenizer = build(kind, HARD)
+    tokenizer = TOKENIZERS[kind].build(HARD)
     library = tokenizers.Tokenizer.from_str(dump_tokenizer(tokenizer))
 
     ids = tokenizer.encode(HARD).tolist()
@@ -87,7 +120,7 @@ def test_the_file_is_read_by_hugging_face_tokenizers_with_the_same_result(kind) 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tokenizer_is_the_same_after_its_file(kind) -> None:
     """Ids, pieces, and the file written again are equal."""
-    tokenizer = build(kind, HARD)
+    tokenizer = TOKENIZERS[kind].build(HARD)
     again = load_tokenizer(dump_tokenizer(tokenizer))
 
     assert again.kind == kind
@@ -99,7 +132,7 @@ def test_a_tokenizer_is_the_same_after_its_file(kind) -> None:
 
 def test_a2_a_byte_is_its_own_id() -> None:
     """All 256 values and random binary go through unchanged."""
-    tokenizer = build("byte", b"")
+    tokenizer = ByteTokenizer()
     data = bytes(range(256)) + random.Random(1).randbytes(1000)
 
     assert tokenizer.encode(data).tolist() == list(data)
@@ -109,7 +142,7 @@ def test_a2_a_byte_is_its_own_id() -> None:
 
 def test_a14_unk_written_in_a_corpus_is_ordinary_text() -> None:
     """The word <unk> has an id of its own, other than that for unknown words."""
-    tokenizer = build("word", "a <unk> b", word_pattern=r" ?\S+")
+    tokenizer = WordTokenizer.build("a <unk> b", VocabularyOptions(word_pattern=r" ?\S+"))
     ids = tokenizer.encode("a <unk> zebra")
 
     assert tokenizer.unk_id not in ids[:2]
@@ -127,28 +160,30 @@ def test_a14_unk_written_in_a_corpus_is_ordinary_text() -> None:
     ],
 )
 def test_a15_unknown_symbols_are_named_with_their_place(kind, known, text, positions) -> None:
-    """Counted, and the first ones with their offsets in characters."""
-    tokenizer = build(kind, known)
+    """Every one, with its offset in characters."""
+    tokenizer = TOKENIZERS[kind].build(known)
+    ids = tokenizer.encode(text)
 
-    assert tokenizer.unknown_positions(text) == positions
-    assert tokenizer.unknown_symbols(text) == {symbol: 1 for _, symbol in positions}
-    assert (tokenizer.encode(text) == tokenizer.unk_id).sum() == 2
+    assert list(tokenizer.unknown_symbols(text, ids)) == positions
+    assert (ids == tokenizer.unk_id).sum() == 2
     assert tokenizer.char_lengths[tokenizer.unk_id] == 0
 
 
 def test_a_lone_surrogate_is_an_unknown_character() -> None:
     """An undecodable byte of a command line is no crash."""
-    tokenizer = build("char", "ab\udcff")
+    tokenizer = CharTokenizer.build("ab\udcff")
 
-    assert tokenizer.encode("a\udcffb").tolist() == [0, tokenizer.unk_id, 1]
-    assert tokenizer.unknown_positions("a\udcffb") == [(1, "\udcff")]
+    ids = tokenizer.encode("a\udcffb")
+
+    assert ids.tolist() == [0, tokenizer.unk_id, 1]
+    assert list(tokenizer.unknown_symbols("a\udcffb", ids)) == [(1, "\udcff")]
     assert BPE.decode(BPE.encode("a\udcffb")) == "a\ufffdb".encode()
 
 
 def test_a12_seventy_thousand_words_get_four_bytes_each() -> None:
     """Ids beyond 65,535 are not wrapped."""
     text = " ".join(f"w{number}" for number in range(70_000))
-    tokenizer = build("word", text)
+    tokenizer = WordTokenizer.build(text)
     ids = tokenizer.encode(text)
 
     assert tokenizer.dtype == np.dtype("<u4")
@@ -161,7 +196,7 @@ def test_a13_forty_thousand_characters_are_all_kept() -> None:
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 20_000))) + "".join(
         map(chr, range(0x20000, 0x20000 + 20_000))
     )
-    tokenizer = build("char", text)
+    tokenizer = CharTokenizer.build(text)
 
     assert tokenizer.vocab_size == 40_001
     assert tokenizer.decode(tokenizer.encode(text)) == text.encode()
@@ -177,9 +212,9 @@ def test_ids_have_the_narrowest_type(size, name) -> None:
 
 def test_rare_symbols_become_unknown() -> None:
     """min_count and vocab_size keep the most frequent; <unk> counts."""
-    assert build("char", "aaabbc", min_count=2).pieces[:-1] == [b"a", b"b"]
-    assert build("char", "aaabbc", vocab_size=2).pieces[:-1] == [b"a"]
-    assert build("word", "a b a", vocab_size=2).vocab_size == 2
+    assert CharTokenizer.build("aaabbc", VocabularyOptions(min_count=2)).pieces[:-1] == [b"a", b"b"]
+    assert CharTokenizer.build("aaabbc", VocabularyOptions(vocab_size=2)).pieces[:-1] == [b"a"]
+    assert WordTokenizer.build("a b a", VocabularyOptions(vocab_size=2)).vocab_size == 2
 
 
 @pytest.mark.parametrize(
@@ -187,6 +222,9 @@ def test_rare_symbols_become_unknown() -> None:
     [
         ("byte", {"vocab_size": 100}, "--vocab-size"),
         ("byte", {"min_count": 2}, "--min-count"),
+        ("byte", {"word_pattern": "x"}, "--word-pattern"),
+        ("bpe", {"min_count": 2}, "--min-count"),
+        ("bpe", {"word_pattern": "x"}, "--word-pattern"),
         ("bpe", {"vocab_size": 255}, "256 bytes"),
         ("char", {"word_pattern": "x"}, "--word-pattern"),
         ("word", {"word_pattern": "(x"}, "at character 0"),
@@ -195,29 +233,17 @@ def test_rare_symbols_become_unknown() -> None:
 def test_options_that_make_no_sense_are_refused(kind, options, said) -> None:
     """UsageError naming the flag."""
     with pytest.raises(UsageError, match=re.escape(said)):
-        build(kind, "text", **options)
-
-
-@pytest.mark.parametrize("kind", ["byte", "bpe"])
-def test_i7_streamed_text_equals_text_decoded_at_once(kind) -> None:
-    """Ten thousand random streams of ids, most of them no UTF-8 at all."""
-    tokenizer = build("byte", b"") if kind == "byte" else BPE
-    generator = random.Random(3)
-    for _ in range(5_000):
-        ids = generator.choices(range(tokenizer.vocab_size), k=generator.randrange(12))
-        decoder = tokenizer.decoder()
-        streamed = "".join(map(decoder.feed, ids)) + decoder.flush()
-        assert streamed == codecs.decode(tokenizer.decode(ids), "utf-8", "replace")
+        TOKENIZERS[kind].build("text", VocabularyOptions(**options))
 
 
 def test_char_and_byte_work_without_the_library() -> None:
     """Loading, encoding and decoding import no `tokenizers`, so that `sample` starts at once."""
     script = (
         "import sys\n"
-        "from charnn.tokenizers.tokenizer import build\n"
+        "from charnn.tokenizers.registry import TOKENIZERS\n"
         "from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer\n"
         "for kind in ('char', 'byte', 'word'):\n"
-        "    t = load_tokenizer(dump_tokenizer(build(kind, 'some text')))\n"
+        "    t = load_tokenizer(dump_tokenizer(TOKENIZERS[kind].build('some text')))\n"
         "    assert t.decode(t.encode('some text')) == b'some text'\n"
         "assert 'tokenizers' not in sys.modules and 'torch' not in sys.modules"
     )

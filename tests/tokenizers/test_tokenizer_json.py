@@ -6,12 +6,12 @@ import time
 import pytest
 
 from charnn.errors import DataError
-from charnn.tokenizers.tokenizer import build
+from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 
 def document(kind="char", **changes):
-    whole = json.loads(dump_tokenizer(build(kind, "hello there")))
+    whole = json.loads(dump_tokenizer(TOKENIZERS[kind].build("hello there")))
     whole.update(changes)
     return whole
 

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.errors import UsageError
-from charnn.tokenizers.words import WORD_PATTERN, compiled, words
+from charnn.tokenizers.words import WORD_PATTERN, compile_pattern, split_words
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 def test_words_keep_the_space_before_them() -> None:
     """ "what time is it?" is five units, and a newline is one of its own."""
-    units = list(words("what time is it?\nIt's late...", re.compile(WORD_PATTERN)))
+    units = list(split_words("what time is it?\nIt's late...", re.compile(WORD_PATTERN)))
 
     assert units == ["what", " time", " is", " it", "?", "\n", "It's", " late", ".", ".", "."]
 
@@ -22,7 +22,7 @@ def test_words_keep_the_space_before_them() -> None:
 def test_the_pattern_of_penn_treebank_counts_newlines_as_tokens() -> None:
     """Under the usual pattern every word and every line end is one token, <unk> is a word."""
     text = " no it was n't black <unk> \n but N says so \n"
-    units = list(words(text, re.compile(r" ?\n| ?\S+|\s")))
+    units = list(split_words(text, re.compile(r" ?\n| ?\S+|\s")))
 
     assert len(units) == 6 + 1 + 4 + 1
     assert "".join(units) == text
@@ -31,10 +31,10 @@ def test_the_pattern_of_penn_treebank_counts_newlines_as_tokens() -> None:
 @given(TEXTS, st.sampled_from([r"\w+", "x", r"[aeiou]*", r" ?\n| ?\S+|\s", "$", r"\b"]))
 def test_no_character_is_lost_whatever_the_pattern(text, pattern) -> None:
     """What a pattern does not match is a unit of its own."""
-    assert "".join(words(text, re.compile(pattern))) == text
+    assert "".join(split_words(text, re.compile(pattern))) == text
 
 
 def test_a_pattern_that_is_none_is_refused_with_the_place() -> None:
     """UsageError with the pattern and the character at which it goes wrong."""
     with pytest.raises(UsageError, match=re.escape("'a(x': missing ), unterminated subpattern")):
-        compiled("a(x")
+        compile_pattern("a(x")

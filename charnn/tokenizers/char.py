@@ -1,0 +1,102 @@
+"""Tokenize text into Unicode characters."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from charnn.arrays import Ids
+from charnn.errors import DataError
+from charnn.tokenizers import word_level
+from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions
+
+SLICE = 1 << 20  # characters encoded at once; bounds the memory for their code points
+CODE_POINTS = 0x110000
+_PRE_TOKENIZER = {"type": "FixedLength", "length": 1}
+
+
+class CharTokenizer(Tokenizer):
+    """One token for each character; a character outside the vocabulary is `<unk>`."""
+
+    kind = "char"
+    reads_bytes = False
+    tokens_are_chars = True
+    unk_id: int
+
+    def __init__(self, pieces: Sequence[bytes], unk_id: int) -> None:
+        super().__init__(pieces, unk_id)
+
+    @classmethod
+    def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
+        """Return a tokenizer of the characters by code point, then `<unk>`."""
+        options.refuse(cls.kind, "word_pattern")
+        assert isinstance(text, str)
+        counts = np.zeros(CODE_POINTS, np.int64)
+        for _, part in _slices(text):
+            present = np.bincount(code_points(part))
+            counts[: len(present)] += present
+        counts[0xD800:0xE000] = 0  # surrogates are no characters, and have no UTF-8
+        codes = np.flatnonzero(counts >= options.min_count).tolist()
+        frequent = {code: int(counts[code]) for code in codes}
+        kept = sorted(word_level.most_frequent(frequent, options.vocab_size))
+        return cls([*(chr(code).encode() for code in kept), word_level.UNK_PIECE], len(kept))
+
+    def encode(self, text: Text) -> Ids:
+        """Return the id of each character, (N,)."""
+        assert isinstance(text, str)
+        ids = np.empty(len(text), self.dtype)
+        for start, part in _slices(text):
+            np.take(self._ids, code_points(part), out=ids[start : start + len(part)])
+        return ids
+
+    @cached_property
+    def _ids(self) -> Ids:
+        """The id of every code point, (CODE_POINTS,)."""
+        ids = np.full(CODE_POINTS, self.unk_id, self.dtype)
+        for index, piece in enumerate(self.pieces):
+            if index != self.unk_id:
+                ids[ord(piece.decode())] = index
+        return ids
+
+    def unknown_symbols(self, text: Text, ids: Ids) -> Iterator[tuple[int, str]]:
+        """Yield offset and character of each `<unk>`."""
+        assert isinstance(text, str)
+        for start, part in _slices(text):
+            unknown = ids[start : start + len(part)] == self.unk_id
+            for place in np.flatnonzero(unknown).tolist():
+                yield start + place, part[place]
+
+    def safe_cut(self, text: str) -> int:
+        """Return the end of the text: it can be cut after every character."""
+        return len(text)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
+        return {"pre_tokenizer": _PRE_TOKENIZER, **word_level.to_json(self.pieces, self.unk_id)}
+
+    @classmethod
+    def wrote(cls, pre_tokenizer: Mapping[str, Any]) -> bool:
+        """Return whether a tokenizer.json with this `pre_tokenizer` is of this kind."""
+        return pre_tokenizer.get("type") == "FixedLength"
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
+        """Return the tokenizer of a tokenizer.json. Raises DataError."""
+        pieces, unk_id = word_level.from_json(document, names)
+        if any(len(name) != 1 for index, name in enumerate(names) if index != unk_id):
+            raise DataError("a character is longer than one")
+        return cls(pieces, unk_id)
+
+
+def code_points(text: str) -> Ids:
+    """Return the code points of a text, (N,): `u1` for ASCII, else `u4`."""
+    if text.isascii():  # a quarter of the memory and of the work
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _slices(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the offset and the text of each SLICE characters."""
+    for start in range(0, len(text), SLICE):
+        yield start, text[start : start + SLICE]

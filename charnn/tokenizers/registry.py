@@ -1,0 +1,14 @@
+"""The tokenizers by name."""
+
+from charnn.tokenizers.bpe import BpeTokenizer
+from charnn.tokenizers.byte import ByteTokenizer
+from charnn.tokenizers.char import CharTokenizer
+from charnn.tokenizers.tokenizer import Tokenizer
+from charnn.tokenizers.words import WordTokenizer
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    "char": CharTokenizer,
+    "byte": ByteTokenizer,
+    "word": WordTokenizer,
+    "bpe": BpeTokenizer,
+}

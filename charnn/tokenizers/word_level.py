@@ -1,0 +1,49 @@
+"""Vocabularies of symbols and `<unk>`, as characters and words have, and their tokenizer.json.
+
+The model is WordLevel in the terms of Hugging Face `tokenizers`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from charnn.errors import DataError
+from charnn.escape import REPLACEMENT
+
+UNK = "<unk>"
+UNK_PIECE = REPLACEMENT.encode()
+
+Symbol = TypeVar("Symbol", int, str)
+
+
+def most_frequent(counts: Mapping[Symbol, int], vocab_size: int | None) -> list[Symbol]:
+    """Return the symbols from the most frequent down, ties in order, with room for `<unk>`."""
+    ordered = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
+    return ordered if vocab_size is None else ordered[: vocab_size - 1]
+
+
+def to_json(pieces: Sequence[bytes], unk_id: int) -> dict[str, Any]:
+    """Return the decoder and the model of a vocabulary."""
+    names = [piece.decode() for piece in pieces]
+    unk_token = UNK
+    while unk_token in names:  # a corpus may contain the word <unk>
+        unk_token = f"<{unk_token}>"
+    names[unk_id] = unk_token
+    vocab = {name: index for index, name in enumerate(names)}
+    return {
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": unk_token},
+    }
+
+
+def from_json(document: Mapping[str, Any], names: Sequence[str]) -> tuple[list[bytes], int]:
+    """Return the pieces and the id of `<unk>`. Raises DataError."""
+    unk_token = document["model"].get("unk_token")
+    if unk_token not in names:
+        raise DataError("its unk_token is not in its vocabulary")
+    try:
+        pieces = [name.encode() for name in names]
+    except UnicodeEncodeError:
+        raise DataError("a token is not valid Unicode") from None
+    unk_id = names.index(unk_token)
+    pieces[unk_id] = UNK_PIECE
+    return pieces, unk_id
