@@ -23,6 +23,7 @@ def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
             "embedded": catalogue.is_local(name),
             "lines": card.lines,
             "description": card.description,
+            "homepage": card.homepage,
         }
         for name, card in sorted(catalogue.cards.items())
     ]

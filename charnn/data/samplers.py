@@ -5,18 +5,18 @@
 and restored.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
 from charnn.arrays import Bools, Ids, Integers
+from charnn.config import TrainConfig
 from charnn.errors import DataError
 
 IGNORE = -100  # a target that is not scored: padding, or a symbol outside the vocabulary
 _PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
-HALVED, SPREAD = 0.05, 0.1  # of varied windows: share that is halved, deviation in units of T
+HALVED, SPREAD = 0.05, 0.1  # of random lengths: share around T/2, deviation in units of T
 
 
 class Batch(NamedTuple):
@@ -34,39 +34,43 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Position:
-    """Where a sampler stands: the epoch, counted from 0, and the batch within it."""
+    """The next batch of a sampler: its epoch, counted from 0, and its number in the epoch."""
 
     epoch: int = 0
     batch: int = 0
 
 
 class Sampler(Protocol):
-    """An endless row of batches, epoch after epoch."""
+    """An endless sequence of batches, epoch after epoch."""
 
     position: Position
 
+    @classmethod
+    def from_config(cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None) -> Self:
+        """Return the sampler that the settings of a run describe."""
+        ...
+
     def batches_in(self, epoch: int) -> int:
-        """Number of batches of that epoch."""
+        """Return the number of batches in an epoch."""
         ...
 
     def next_batch(self) -> Batch:
-        """The batch at `position`, which moves on by one."""
+        """Return the batch at `position`, and advance `position` by one batch."""
         ...
 
 
 class SequentialSampler:
-    """The split cut into B streams of equal length, read side by side, T tokens at a time.
+    """Cuts a split into B streams of equal length and reads them in parallel, T tokens at a time.
 
-    Row b of the first epoch reads stream b. In each later epoch the rows move on by one stream:
-    the row that ended stream b goes on with stream b + 1, which is where the text goes on, so the
-    carried state stays true; only the row that returns to the beginning of the text starts afresh.
-    A later epoch begins with a window of random length, 1 … T, so no cut is favoured and no batch
-    holds the same windows twice (compare Press, "Partially shuffling the training data to improve
-    language models", 2019; benchmarks/README.md says what it gains here). An epoch ends
-    with one shorter window where T does not divide the rest; fewer than B tokens at the very end
-    of the text cannot fill a row and are left out.
-    With `vary` the windows have random lengths around T. With `targets`, (N,) beside the tokens,
-    that is what is predicted at each place, from the tokens before it, instead of the token there.
+    In the first epoch row b reads stream b. In each later epoch every row reads the next stream:
+    the row that has read stream b continues with stream b + 1, which follows it in the text, so
+    its hidden state remains valid. Only the row that returns to the first stream is fresh.
+    Each later epoch begins with a window of random length, 1 … T, so that its batches are not those
+    of the epoch before (compare Press, "Partially shuffling the training data to improve language
+    models", 2019; benchmarks/README.md measures the gain). The last window of an epoch is shorter
+    if T does not divide the rest. Up to B tokens at the end of the split are left out.
+    `random_bptt` draws the lengths of windows at random around T. `targets`, (N,), replaces the
+    tokens as what is predicted: `targets[i]` from the tokens before i.
     """
 
     def __init__(
@@ -76,32 +80,44 @@ class SequentialSampler:
         bptt: int,
         seed: int = 1,
         *,
-        vary: bool = False,
+        random_bptt: bool = False,
         targets: Ids | None = None,
     ) -> None:
-        answers = tokens if targets is None else targets
-        _require(len(tokens), batch_size + 1)
+        targets = tokens if targets is None else targets
+        _require_tokens(len(tokens), batch_size + 1)
         self._length = (len(tokens) - 1) // batch_size
         self._inputs = tokens[: batch_size * self._length].reshape(batch_size, -1)
-        self._targets = answers[1 : batch_size * self._length + 1].reshape(batch_size, -1)
+        self._targets = targets[1 : batch_size * self._length + 1].reshape(batch_size, -1)
         self._bptt = bptt
         self._seed = seed
-        self._vary = vary
+        self._random_bptt = random_bptt
         self._cut_epoch = -1
         self._cuts: Integers = np.empty(0, np.int64)
         self.position = Position()
 
+    @classmethod
+    def from_config(cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None) -> Self:
+        """Return the sampler that the settings of a run describe."""
+        return cls(
+            tokens,
+            config.batch_size,
+            config.bptt,
+            config.seed,
+            random_bptt=config.random_bptt,
+            targets=targets,
+        )
+
     def batches_in(self, epoch: int) -> int:
-        """Number of batches of an epoch, the shorter last one included."""
+        """Return the number of batches in an epoch, the shorter last one included."""
         return len(self._cuts_of(epoch)) - 1
 
     def next_batch(self) -> Batch:
-        """The next window of every stream."""
+        """Return the next window of every stream."""
         epoch, batch = self.position.epoch, self.position.batch
         streams = (np.arange(len(self._inputs)) + epoch) % len(self._inputs)
         window = slice(*self._cuts_of(epoch)[batch : batch + 2])
         begins = (streams == 0) | (epoch == 0)
-        self.position = _moved_on(self.position, self.batches_in(epoch))
+        self.position = _next_position(self.position, self.batches_in(epoch))
         return Batch(
             self._inputs[streams, window].astype(np.int64),
             self._targets[streams, window].astype(np.int64),
@@ -109,47 +125,48 @@ class SequentialSampler:
         )
 
     def _cuts_of(self, epoch: int) -> Integers:
-        """Where the windows of an epoch begin and end, from 0 to the length of a stream."""
+        """Return where the windows of an epoch begin and end, from 0 to the length of a stream."""
         if epoch != self._cut_epoch:
             self._cut_epoch = epoch
-            lengths = self._varied(epoch) if self._vary else self._shifted(epoch)
-            ends = np.cumsum(lengths)
+            lengths = self._random_lengths if self._random_bptt else self._fixed_lengths
+            ends = np.cumsum(lengths(epoch))
             inner = ends[ends < self._length]
             self._cuts = np.concatenate([[0], inner, [self._length]])
         return self._cuts
 
-    def _shifted(self, epoch: int) -> Integers:
-        """Windows of T tokens; after the first epoch they begin at a random phase."""
-        lengths = np.full(self._most() + 1, self._bptt)
+    def _fixed_lengths(self, epoch: int) -> Integers:
+        """Return windows of T tokens; after the first epoch the first one is shorter."""
+        lengths = np.full(self._full_windows() + 1, self._bptt)
         if epoch:
             random = np.random.default_rng((self._seed, epoch, _PHASE))
             lengths[0] = 1 + random.integers(self._bptt)
         return lengths
 
-    def _most(self) -> int:
+    def _full_windows(self) -> int:
+        """Return how many windows of T tokens cover a stream."""
         return -(-self._length // self._bptt)
 
-    def _varied(self, epoch: int) -> Integers:
-        """Random lengths: one window in twenty around half of T, the others around T.
+    def _random_lengths(self, epoch: int) -> Integers:
+        """Return random lengths: one window in twenty around half of T, the others around T.
 
         Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018. They
-        are rounded to eighths of T, for new shapes cost the matrix kernels time to prepare.
+        are rounded to eighths of T, because matrix kernels take time to prepare for a new shape.
         """
         random = np.random.default_rng((self._seed, epoch, _LENGTHS))
-        count = 2 * self._most() + 2
+        count = 2 * self._full_windows() + 2
         middle = np.where(random.random(count) < HALVED, 0.5, 1.0)
         eighths = np.rint(8 * (middle + random.normal(0, SPREAD, count)))
         return np.maximum(1, np.rint(np.maximum(eighths, 1) * self._bptt / 8)).astype(np.int64)
 
 
 class RandomSampler:
-    """Windows of T tokens in random order, without replacement, about B at a time.
+    """Reads windows of T tokens in random order, without replacement, about B at a time.
 
-    Each epoch lays its grid of windows at another random phase, so that no position is always the
+    The grid of windows has another random offset in each epoch, so that no token is always the
     first of its window. The windows cut short by the two ends of the split are filled up with
     IGNORE targets, so every token but the first is a target exactly once an epoch. The windows
-    are dealt to batches as evenly as possible, so no batch is a small rest. `targets` as in
-    `SequentialSampler`.
+    are divided among the batches as evenly as possible, so no batch is a small remainder. `targets`
+    as in `SequentialSampler`.
     """
 
     def __init__(
@@ -159,36 +176,39 @@ class RandomSampler:
         bptt: int,
         seed: int = 1,
         *,
-        vary: bool = False,
         targets: Ids | None = None,
     ) -> None:
-        del vary  # its grid is laid at random anyway
-        _require(len(tokens), 2)
+        _require_tokens(len(tokens), 2)
         self._tokens = tokens
         self._targets = tokens if targets is None else targets
         self._batch_size = batch_size
         self._bptt = bptt
         self._seed = seed
-        self._dealt_epoch = -1
-        self._dealt: list[Integers] = []  # the starts of the windows of each batch of that epoch
+        self._batches_epoch = -1
+        self._batches: list[Integers] = []  # of that epoch: starts of the windows of each batch
         self.position = Position()
 
+    @classmethod
+    def from_config(cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None) -> Self:
+        """Return the sampler that the settings of a run describe."""
+        return cls(tokens, config.batch_size, config.bptt, config.seed, targets=targets)
+
     def batches_in(self, epoch: int) -> int:
-        """Number of batches of an epoch; phases differ, so it can vary by one."""
+        """Return the number of batches in an epoch; it can differ by one between epochs."""
         return -(-len(self._grid(epoch)) // self._batch_size)
 
     def next_batch(self) -> Batch:
-        """The next windows of this epoch's order."""
+        """Return the next windows in the order of this epoch."""
         epoch, batch = self.position.epoch, self.position.batch
-        if epoch != self._dealt_epoch:
+        if epoch != self._batches_epoch:
             order = self._random(epoch, _ORDER).permutation(self._grid(epoch))
-            self._dealt = np.array_split(order, self.batches_in(epoch))
-            self._dealt_epoch = epoch
-        self.position = _moved_on(self.position, len(self._dealt))
-        return self._read(self._dealt[batch])
+            self._batches = np.array_split(order, self.batches_in(epoch))
+            self._batches_epoch = epoch
+        self.position = _next_position(self.position, len(self._batches))
+        return self._read(self._batches[batch])
 
     def _grid(self, epoch: int) -> Integers:
-        """The starts of all windows of an epoch; the first may lie before the text."""
+        """Return the starts of all windows of an epoch; the first can be before the text."""
         phase = int(self._random(epoch, _PHASE).integers(self._bptt))
         return np.arange(-phase, len(self._tokens) - 1, self._bptt, dtype=np.int64)
 
@@ -207,16 +227,16 @@ class RandomSampler:
         return Batch(inputs, targets, np.ones(len(starts), np.bool_))
 
 
-SAMPLERS: dict[str, Callable[..., Sampler]] = {
+SAMPLERS: dict[str, type[Sampler]] = {
     "sequential": SequentialSampler,
     "random": RandomSampler,
 }
 
 
 def fitting_batch_size(tokens: int, batch_size: int, bptt: int) -> int:
-    """The largest batch size up to `batch_size` whose rows hold a full window of the split.
+    """Return the largest batch size up to `batch_size` at which a row holds a whole window.
 
-    Raises DataError, with the arithmetic, where not even one row can be filled.
+    Raises DataError if the split is shorter than one window.
     """
     rows = (tokens - 1) // bptt
     if rows < 1:
@@ -227,12 +247,12 @@ def fitting_batch_size(tokens: int, batch_size: int, bptt: int) -> int:
     return min(batch_size, rows)
 
 
-def _moved_on(position: Position, batches: int) -> Position:
+def _next_position(position: Position, batches: int) -> Position:
     if position.batch + 1 == batches:
         return Position(position.epoch + 1, 0)
     return Position(position.epoch, position.batch + 1)
 
 
-def _require(have: int, need: int) -> None:
+def _require_tokens(have: int, need: int) -> None:
     if have < need:
         raise DataError(f"the split has {have:,} tokens; this batch needs at least {need:,}")

@@ -59,7 +59,5 @@ def new_training(
     torch.manual_seed(config.seed)
     shape = {name: getattr(config, name) for name in NetworkConfig.model_fields}
     model = LanguageModel(ModelConfig(**shape, vocab_size=vocab_size))
-    sampler = SAMPLERS[config.sampler](
-        tokens, config.batch_size, config.bptt, config.seed, targets=targets
-    )
+    sampler = SAMPLERS[config.sampler].from_config(config, tokens, targets)
     return TrainLoop(model, sampler, config, CPU, unk_id)

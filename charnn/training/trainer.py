@@ -93,9 +93,7 @@ class Trainer:
         model = LanguageModel(config.shape(tokenizer.vocab_size), dropouts)
         model.init_output_bias(unigram(symbol_counts(tokens, tokenizer)))
         model = model.to(arithmetic.device)
-        sampler = SAMPLERS[config.sampler](
-            tokens, config.batch_size, config.bptt, config.seed, vary=config.random_bptt
-        )
+        sampler = SAMPLERS[config.sampler].from_config(config, tokens)
         return TrainLoop(model, sampler, config, arithmetic, tokenizer.unk_id)
 
     def _planned_tokens(self) -> float:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charnn.config import TrainConfig
 from charnn.data.samplers import (
     IGNORE,
     SAMPLERS,
@@ -118,7 +119,7 @@ def test_varied_windows_see_every_token_too_and_lengths_differ(shape) -> None:
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return
-    sampler = SequentialSampler(np.arange(tokens), batch_size, bptt, vary=True)
+    sampler = SequentialSampler(np.arange(tokens), batch_size, bptt, random_bptt=True)
     length = (tokens - 1) // batch_size
     before = sampler.next_batch()
     seen = before.targets.ravel().tolist()
@@ -129,7 +130,7 @@ def test_varied_windows_see_every_token_too_and_lengths_differ(shape) -> None:
         before = batch
 
     assert sorted(seen) == list(range(1, batch_size * length + 1))
-    sampler = SequentialSampler(np.arange(100_000), 4, 64, vary=True)
+    sampler = SequentialSampler(np.arange(100_000), 4, 64, random_bptt=True)
     lengths = [batch.inputs.shape[1] for batch in epoch_of(sampler)]
     assert min(lengths[:-1]) < 40
     assert 55 < np.mean(lengths) < 70
@@ -188,6 +189,19 @@ def test_a_restored_position_continues_the_same_data(shape, name, done) -> None:
         assert (expected.inputs == actual.inputs).all()
         assert (expected.targets == actual.targets).all()
         assert (expected.fresh == actual.fresh).all()
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_a_sampler_is_built_from_the_settings_of_a_run(name) -> None:
+    """Batch size, window and seed are those of the settings; the sequential one varies windows."""
+    tokens = np.arange(1000)
+    config = TrainConfig(sampler=name, batch_size=3, bptt=8, seed=5, random_bptt=True)
+    options = {"random_bptt": True} if name == "sequential" else {}
+    built = SAMPLERS[name].from_config(config, tokens)
+    expected = SAMPLERS[name](tokens, 3, 8, 5, **options)
+
+    for _ in range(60):
+        assert (built.next_batch().inputs == expected.next_batch().inputs).all()
 
 
 def test_a_small_text_gets_a_smaller_batch() -> None:

@@ -21,7 +21,8 @@ class Shell:
         self.folder = folder
 
     def environment(self, **changes: str) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        inherited = ("PATH", "HOME", "PYTHONPATH")
+        kept = {name: os.environ[name] for name in inherited if name in os.environ}
         return {**kept, "CHARNN_CACHE_DIR": str(self.folder / "cache"), **changes}
 
     def command(self, *arguments: str) -> list[str]:

@@ -136,6 +136,7 @@ def test_corpora_lists_the_catalogue(shell) -> None:
     assert {"lamplighter", "places", "river_town"} <= {r["name"] for r in listed if r["embedded"]}
     assert {"tinyshakespeare", "timemachine", "ptb", "wikitext2", "text8", "enwik8"} <= names
     assert all(row["license"] for row in listed)
+    assert all(row["homepage"] or row["embedded"] for row in listed)
     assert {row["name"] for row in listed if row["lines"]} == {"names", "places"}
     assert "tinyshakespeare" in shell.run("corpora").stdout
 

@@ -138,7 +138,9 @@ def test_the_result_is_the_best_model_on_the_whole_split(session) -> None:
 
 def test_a_model_of_records_shows_three_of_them(dataset, tmp_path, session) -> None:
     """Each ends at its newline; one alone would say little of what was learnt."""
-    records = dataclasses.replace(dataset, records=True)
+    records = dataclasses.replace(
+        dataset, meta={**dataset.meta, "policies": {**dataset.meta["policies"], "lines": True}}
+    )
     listed = Trainer(records, session.config, tmp_path / "listed")
 
     assert len(listed.sample(tokens=5).split("\n")) == 3

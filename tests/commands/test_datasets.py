@@ -1,0 +1,57 @@
+"""A command opens the dataset of a model once, however many of its options need it."""
+
+import pytest
+
+from charnn import cli
+from charnn.data import dataset as corpus
+from charnn.data.splits import split_text
+from charnn.model.model_file import ModelFile, write_model
+from tests.tiny import random_tensors, tiny_config, written_dataset
+
+
+@pytest.fixture
+def opened(tmp_path, text, monkeypatch):
+    """The folders of datasets that are opened, in a folder with a model and its dataset."""
+    monkeypatch.chdir(tmp_path)
+    dataset = written_dataset(tmp_path / "data" / "lamp", split_text(text, 0.1, 0))
+    shape = tiny_config(vocab_size=dataset.tokenizer.vocab_size)
+    tensors = random_tensors(shape, scale=0.3)
+    model = ModelFile(shape, dataset.tokenizer, 0, tensors, fingerprint=dataset.fingerprint)
+    write_model(tmp_path / "m.safetensors", model)
+    (tmp_path / "lines.txt").write_text("the lamp\n")
+    folders = []
+    original = corpus.open_dataset
+
+    def recording(folder):
+        folders.append(folder.name)
+        return original(folder)
+
+    monkeypatch.setattr(corpus, "open_dataset", recording)
+    return folders
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["eval", "m.safetensors", "--dynamic"],
+        ["eval", "m.safetensors", "lines.txt", "--dynamic"],
+        ["score", "m.safetensors", "lines.txt", "--adapt", "--overlap"],
+        ["sample", "m.safetensors", "-n", "5", "--novel", "3"],
+    ],
+    ids=" ".join,
+)
+def test_the_dataset_is_opened_once(command, opened) -> None:
+    """Reading and hashing it takes time."""
+    assert cli.main([*command, "-q"]) == 0
+    assert opened == ["lamp"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["eval", "m.safetensors", "lines.txt"], ["score", "m.safetensors", "lines.txt"]],
+    ids=" ".join,
+)
+def test_a_dataset_that_is_not_needed_is_not_opened(command, opened) -> None:
+    """A text is scored without it."""
+    assert cli.main([*command, "-q"]) == 0
+    assert opened == []
