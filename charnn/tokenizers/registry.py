@@ -6,9 +6,5 @@ from charnn.tokenizers.char import CharTokenizer
 from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.tokenizers.words import WordTokenizer
 
-TOKENIZERS: dict[str, type[Tokenizer]] = {
-    "char": CharTokenizer,
-    "byte": ByteTokenizer,
-    "word": WordTokenizer,
-    "bpe": BpeTokenizer,
-}
+KINDS: tuple[type[Tokenizer], ...] = (CharTokenizer, ByteTokenizer, WordTokenizer, BpeTokenizer)
+TOKENIZERS = {kind.kind: kind for kind in KINDS}

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from charnn.commands.signals import listening
-from charnn.data import prepare as preparation
 from charnn.evaluation.metrics import Score
+from charnn.storage import atomic
 from charnn.training.checkpoint import load_newest
 from charnn.training.loop import TrainLoop
 from charnn.training.time_budget import Pace
@@ -129,8 +129,6 @@ def test_f2_a_signal_in_the_last_validation_leaves_the_last_weights(trained, mon
 
 def test_f2_a_signal_during_a_save_lets_it_end(trained, monkeypatch) -> None:
     """Handlers set flags alone, so the checkpoint is complete."""
-    from charnn.storage import atomic
-
     before_call(monkeypatch, atomic, "new_folder", 1, send(signal.SIGTERM))
     done = trained.run("train", "--resume", RUN, "--steps", "40", "--save-every", "2", code=143)
 
@@ -141,7 +139,7 @@ def test_f2_a_signal_during_a_save_lets_it_end(trained, monkeypatch) -> None:
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 def test_f2_a_signal_in_prepare_leaves_nothing(trained, monkeypatch, number) -> None:
     """Neither a dataset nor a temporary folder; the exit code says which signal it was."""
-    before_call(monkeypatch, preparation.atomic, "write_new", 2, send(number))
+    before_call(monkeypatch, atomic, "write_new", 2, send(number))
     done = trained.run("prepare", "lamp.txt", "--name", "new", code=CODES[number])
 
     assert "Traceback" not in done.stderr
