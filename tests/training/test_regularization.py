@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from charnn.model.layers import CELLS
 from charnn.training.optimizers import orthogonalised
 from charnn.training.weight_average import WeightAverage
-from tests.test_training import start
+from tests.training.test_loop import start
 
 
 @pytest.mark.parametrize("name", sorted(CELLS))
