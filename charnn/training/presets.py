@@ -56,7 +56,7 @@ class Facts:
 
 
 def apply_preset(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
-    """Return the configuration, `given` over the preset, and one line about what was chosen.
+    """Return the configuration, valid settings over the preset, and one line about the choice.
 
     Instead of `auto` the configuration names the preset that was chosen. Raise UsageError where the
     result makes no sense.
