@@ -320,8 +320,10 @@ def test_c7_forged_counters_of_a_checkpoint_are_refused(trained, name) -> None:
     """65 though the manifest vouches for them, before a step is taken."""
     folder = trained.folder / RUN / "checkpoints/step-00000006"
     shutil.rmtree(trained.folder / RUN / "checkpoints/step-00000003")
-    counters = json.loads((folder / "state.json").read_text())
-    reseal(folder, "state.json", json.dumps({**counters, name: FORGED_COUNTERS[name]}).encode())
+    header = json.loads((folder / "state.json").read_text())
+    place = header["progress"] if name in header["progress"] else header
+    place[name] = FORGED_COUNTERS[name]
+    reseal(folder, "state.json", json.dumps(header).encode())
 
     trained.refused("train", "--resume", "lamp-lstm-001", "--steps", "9", code=65)
 

@@ -15,8 +15,8 @@ from charnn.model import device as devices
 from charnn.model.model_file import read_model
 from charnn.training.checkpoint import load_newest
 from charnn.training.events import Evaluation, Step
+from charnn.training.loop import LOG_EVERY
 from charnn.training.optimizers import OPTIMIZERS
-from charnn.training.run_folder import LOG_EVERY
 from charnn.training.time_budget import STARTUP_RESERVE
 from tests.reliability.conftest import logged_events, same, weights
 
