@@ -17,7 +17,7 @@ import numpy as np
 from charnn.arrays import Doubles, Ids
 from charnn.evaluation.line_reader import Part
 from charnn.evaluation.metrics import Score, TokenLengths
-from charnn.model.numpy_model import Stepper
+from charnn.model.numpy_model import NumpyModel
 from charnn.tokenizers.tokenizer import Tokenizer
 
 # Lines side by side in one product. Wider ones save little, a line that comes alone would wait
@@ -49,10 +49,10 @@ class Reader(Protocol):
         """Read (T,) ids; ln p of each one's target as the next token, (T,)."""
 
 
-class StepperReader:
+class ModelReader:
     """Reads with the weights as they were trained."""
 
-    def __init__(self, stepper: Stepper) -> None:
+    def __init__(self, stepper: NumpyModel) -> None:
         self.stepper = stepper
         self.restart()
 
@@ -111,7 +111,7 @@ class Scorer:
 
     def __init__(
         self,
-        stepper: Stepper,
+        stepper: NumpyModel,
         tokenizer: Tokenizer,
         start_token: int,
         *,
@@ -121,7 +121,7 @@ class Scorer:
     ) -> None:
         self.stepper, self.tokenizer, self.start_token = stepper, tokenizer, start_token
         self.carry, self.at_once = carry, not carry and reader is None
-        self.passage = Passage(reader or StepperReader(stepper), tokenizer, start_token)
+        self.passage = Passage(reader or ModelReader(stepper), tokenizer, start_token)
         self.lengths = TokenLengths.of(tokenizer)
         self.threads = ThreadPoolExecutor(threads)
 

@@ -14,6 +14,7 @@ from typing import Any
 from charnn.arrays import Floats
 from charnn.config import ModelConfig, validate
 from charnn.errors import DataError, UsageError
+from charnn.model.spec import tensor_shapes
 from charnn.storage import atomic, jsonio, safetensors_file
 from charnn.storage.safetensors_file import Packed, damaged
 from charnn.tokenizers.tokenizer import Tokenizer
@@ -23,12 +24,11 @@ FORMAT = "charnn-model"
 FORMAT_VERSION = 1
 MOST_DIGITS = 40  # of an id
 LARGEST = 1e15  # of a weight; products of larger ones leave the range of float32
-GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model as plain values. `tensors` are float32 under the names of `tensor_shapes`.
+    """A model as plain values. `tensors` are float32 under the names of `spec.tensor_shapes`.
 
     `start_token` is the id before the first token of any text; `metrics` is the validation score
     the model was kept for; `fingerprint` identifies the dataset it was trained on; `training` says
@@ -54,31 +54,6 @@ class ModelFile:
     def stops(self, given: Sequence[str] = ()) -> tuple[str, ...]:
         """What ends a text of this model: the strings that are given, and the line of a record."""
         return (*given, "\n") if self.records else tuple(given)
-
-
-def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a model of this configuration."""
-    vocabulary, width = config.vocab_size, config.hidden_size
-    rows = len(GATES[config.cell]) * width
-    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary, config.embedding_dim)}
-    for layer in range(config.num_layers):
-        columns = config.embedding_dim if layer == 0 else width
-        shapes[f"layers.{layer}.weight_ih"] = (rows, columns)
-        shapes[f"layers.{layer}.weight_hh"] = (rows, width)
-        shapes[f"layers.{layer}.bias"] = (rows,)
-    if not config.tie_weights:
-        shapes["output.weight"] = (vocabulary, width)
-    shapes["output.bias"] = (vocabulary,)
-    return shapes
-
-
-def textbook_names(name: str, cell: str) -> str:
-    """What the textbooks call a tensor: W_xh, W_hh, b_h, W_hq, b_q, and one letter a gate."""
-    kind = name.rsplit(".", 1)[-1]
-    symbols = {"weight_ih": "W_x", "weight_hh": "W_h", "bias": "b_"}
-    if name.startswith("layers."):
-        return " ".join(symbols[kind] + gate for gate in GATES[cell])
-    return {"embedding.weight": "E", "output.weight": "W_hq", "output.bias": "b_q"}[name]
 
 
 def write_model(path: Path, model: ModelFile) -> None:
