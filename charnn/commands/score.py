@@ -162,4 +162,4 @@ def _learning(model: "ModelFile", datasets: Path) -> "Reader":
     network, rates = with_weights(model.config, model.tensors), dynamic_evaluation.Rates()
     unk_id = model.tokenizer.unk_id
     sizes = dynamic_evaluation.gradient_sizes(network, train, unk_id, rates.segment)
-    return dynamic_evaluation.LearningReader(network, sizes, unk_id, rates)
+    return dynamic_evaluation.LearningReader(network, sizes, rates)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from charnn.config import TrainConfig
-from charnn.data.samplers import IGNORE, Batch, Sampler
+from charnn.data.samplers import Batch, Sampler
 from charnn.errors import DivergedError
-from charnn.evaluation.metrics import Score
+from charnn.evaluation.metrics import Score, mask_unknown
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel, detach, reset_rows
 from charnn.model.layers import State
@@ -100,7 +100,7 @@ class TrainLoop:
         self.step += 1
         if self.config.average and self.steps and self.step >= AVERAGE_FROM * self.steps:
             self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * self.steps))
-        self.tokens += int(np.count_nonzero(batch.targets != IGNORE))
+        self.tokens += int(np.count_nonzero(batch.targets >= 0))
         if math.isfinite(float(loss.detach())):  # float16 may overflow; then the step was skipped
             self.loss_sum += float(loss.detach())
             self.loss_count += 1
@@ -115,7 +115,8 @@ class TrainLoop:
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, State]:
         device = self.arithmetic.device
         inputs = torch.from_numpy(batch.inputs).to(device, non_blocking=True)
-        targets = torch.from_numpy(batch.targets).to(device, non_blocking=True)
+        scored = mask_unknown(batch.targets, self.unk_id)
+        targets = torch.from_numpy(scored).to(device, non_blocking=True)
         self.model.train()
         with self.arithmetic.autocast():
             dropped, outputs, hidden = self.model.hidden(inputs, self._state_before(batch))
@@ -126,8 +127,8 @@ class TrainLoop:
         """Mean nats of a batch: exact, or where the vocabulary is large, estimated."""
         samples = self.config.sampled_softmax
         if samples:
-            return sampled_nats(outputs, self.model.output, targets, self.unk_id, samples)
-        return mean_nats(self.model.output(outputs), targets, self.unk_id)
+            return sampled_nats(outputs, self.model.output, targets, samples)
+        return mean_nats(self.model.output(outputs), targets)
 
     def _penalty(self, dropped: Tensor, outputs: Tensor) -> Tensor:
         """Activation and temporal activation regularisation of (B, T, H), added to the loss.
