@@ -254,8 +254,8 @@ def _summary(result: "Result", session: "Trainer") -> str:
 
 def _judged(session: "Trainer") -> str:
     """The text that the rungs of the ladder are about."""
-    from charnn.evaluation.baselines import JUDGED
+    from charnn.evaluation.baselines import MAX_SCORED_TOKENS
 
-    if len(session.dataset.split("val")) <= JUDGED:
+    if len(session.dataset.split("val")) <= MAX_SCORED_TOKENS:
         return "the validation text"
-    return f"the validation text (all but the last: of its first {JUDGED:,} tokens)"
+    return f"the validation text (all but the last: of its first {MAX_SCORED_TOKENS:,} tokens)"

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from charnn.arrays import Ids
 from charnn.data.dataset import Dataset
-from charnn.evaluation.baselines import ladder
+from charnn.evaluation.baselines import evaluate_baselines
 from charnn.evaluation.evaluate import WARM_UP, default_streams, evaluate_carried
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic
@@ -62,8 +62,7 @@ class Validator:
     @cached_property
     def ladder(self) -> dict[str, float]:
         """Bits per character of the validation text without a network."""
-        tokenizer = self.dataset.tokenizer
-        return ladder(self.dataset.split("train"), self._val, tokenizer.pieces, tokenizer.unk_id)
+        return evaluate_baselines(self.dataset.split("train"), self._val, self.dataset.tokenizer)
 
     def _score(
         self, model: LanguageModel, tokens: Ids, streams: int, warm_up: int, share: float
