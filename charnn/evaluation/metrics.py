@@ -16,7 +16,7 @@ NATS_PER_BIT = math.log(2)
 
 @dataclass(frozen=True)
 class Score:
-    """How well a text was predicted, as sums, so that two parts add up to the whole.
+    """How well a text was predicted, as sums, so that the scores of its parts can be added.
 
     `nats` is the sum of -ln p over the scored tokens and `squares` the sum of its squares;
     `tokens`, `chars` and `bytes` count what was scored; `unknown` counts tokens outside the

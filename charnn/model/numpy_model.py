@@ -14,8 +14,8 @@ from charnn.model.backend import State
 from charnn.model.numpy_cells import CELLS, Cell, Layer, repeat_column
 from charnn.model.spec import CELL_SPECS, layer_tensors
 
-TABLE_LIMIT = 1 << 22  # floats (16 MiB) in the table of layer 0, which takes time to build
-CHUNK_LIMIT = 1 << 20  # floats (4 MiB) of intermediate results of a bulk run: fit into a cache
+TABLE_LIMIT = 1 << 22  # floats of the table of layer 0: 16 MiB, which take about 40 ms to compute
+CHUNK_LIMIT = 1 << 20  # floats of intermediate results of a bulk run: 4 MiB, which fit into a cache
 CACHE_LINE = 16  # floats
 
 
