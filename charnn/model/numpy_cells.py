@@ -99,15 +99,16 @@ class LstmCell(Cell):
     One buffer of five blocks of H rows holds the gates and the cell state. c follows g, so that
     (i, f) ∘ (g, c) is one call. The views into the buffer:
 
-        block                0     1     2     3     4
-        before the step      i     f     o     g     c
-        product           [                       ]
-        sigmoid_gates     [                 ]
-        input_forget      [           ]
-        candidate_cell                      [           ]
-        after the step      i∘g   f∘c    o   tanh g  c'
-        added, kept, output  [ ]   [ ]   [ ]
-        cell                                         [ ]
+        block            |   0   |   1   |   2   |   3   |   4   |
+        values           |   i   |   f   |   o   |   g   |   c   |
+        product          |-------------------------------|
+        sigmoid_gates    |-----------------------|
+        input_forget     |---------------|
+        candidate_cell                           |---------------|
+        added            |-------|                                   i ∘ g, then tanh(c')
+        kept                     |-------|                           f ∘ c
+        output                           |-------|
+        cell                                             |-------|
     """
 
     spec = CELL_SPECS["lstm"]
@@ -135,7 +136,7 @@ class LstmCell(Cell):
         np.add(self.sigmoid_gates, HALF, self.sigmoid_gates)
         np.multiply(self.input_forget, self.candidate_cell, self.input_forget)
         np.add(self.added, self.kept, self.cell)
-        np.tanh(self.cell, self.added)  # `added` is free by now
+        np.tanh(self.cell, self.added)
         np.multiply(self.output, self.added, self.hidden)
 
 
@@ -144,13 +145,14 @@ class GruCell(Cell):
 
     Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014, in cuDNN's form.
 
-    Views into `product`, three blocks of H rows:
+    `product` has three blocks of H rows. The views into it:
 
-        block                0     1     2
-        before the step      r     z    U_n h
-        sigmoid_gates     [           ]
-        reset, update       [ ]   [ ]
-        candidate                      [ ]     n after the step
+        block            |   0   |   1   |   2   |
+        values           |   r   |   z   | U_n h |
+        sigmoid_gates    |---------------|
+        reset            |-------|
+        update                   |-------|
+        candidate                        |-------|    U_n h, then n
     """
 
     spec = CELL_SPECS["gru"]
