@@ -52,8 +52,8 @@ def open_forget_gate(model: LanguageModel) -> None:
 def unopposed(model: LanguageModel) -> None:
     """The gate that writes is half open, however long a unit keeps its state."""
     for layer in model.recurrent_layers():
-        if layer.writing_gate:
-            layer.gate_biases()[layer.writing_gate].zero_()
+        if layer.spec.writing_gate:
+            layer.gate_biases()[layer.spec.writing_gate].zero_()
 
 
 def spread_to(bias: float) -> Callable[[LanguageModel], None]:

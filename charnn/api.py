@@ -6,11 +6,11 @@ from pathlib import Path
 from charnn.config import ModelConfig, SampleConfig, validate
 from charnn.evaluation.line_reader import pieces
 from charnn.evaluation.metrics import Score, TokenLengths
-from charnn.evaluation.surprisal import Passage, StepperReader
+from charnn.evaluation.surprisal import ModelReader, Passage
 from charnn.generation.constraints import constrain
 from charnn.generation.generate import Piece, Request, encode_prompt, generate, opening, read
 from charnn.model.model_file import ModelFile, read_model
-from charnn.model.numpy_model import Stepper
+from charnn.model.numpy_model import NumpyModel
 from charnn.storage.workspace import find_model, runs_dir
 
 
@@ -24,7 +24,7 @@ class Model:
 
     def __init__(self, loaded: ModelFile) -> None:
         self.file = loaded
-        self._stepper = Stepper(loaded.config, loaded.tensors)
+        self._stepper = NumpyModel(loaded.config, loaded.tensors)
 
     @property
     def config(self) -> ModelConfig:
@@ -78,7 +78,7 @@ class Model:
         Symbols that the model does not know are fed as `<unk>`, counted, and not scored.
         """
         tokenizer, start_token = self.file.tokenizer, self.file.start_token
-        passage = Passage(StepperReader(self._stepper), tokenizer, start_token)
+        passage = Passage(ModelReader(self._stepper), tokenizer, start_token)
         lengths, data, score = (
             TokenLengths.of(tokenizer),
             text.encode("utf-8", "surrogatepass"),

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from charnn.commands.sample_output import Novel, SampleEvent
     from charnn.display.messages import Display
     from charnn.generation.generate import Context
+    from charnn.model.backend import Model
     from charnn.model.model_file import ModelFile
-    from charnn.model.numpy_model import Network
 
 Unknown = Literal["error", "skip", "replace"]
 
@@ -167,20 +167,20 @@ def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: i
         raise StorageError(f"cannot write {save_state}: there is no such folder", "make it first")
 
 
-def _stepper(model: "ModelFile", device: str) -> "Network":
+def _stepper(model: "ModelFile", device: str) -> "Model":
     if device == "cpu":
-        from charnn.model.numpy_model import Stepper
+        from charnn.model.numpy_model import NumpyModel
 
-        return Stepper(model.config, model.tensors)
+        return NumpyModel(model.config, model.tensors)
     from charnn.model.device import choose_device
-    from charnn.model.torch_backend import TorchStepper
+    from charnn.model.torch_backend import TorchModel
 
-    return TorchStepper(model.config, model.tensors, choose_device(device))
+    return TorchModel(model.config, model.tensors, choose_device(device))
 
 
 def _opening(
     model: "ModelFile",
-    stepper: "Network",
+    stepper: "Model",
     state: Path | None,
     seed: int | None,
     display: "Display",

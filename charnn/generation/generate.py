@@ -20,8 +20,9 @@ from charnn.generation.constraints import Constraint
 from charnn.generation.logit_filters import RECENT, chain, draw, filtered
 from charnn.generation.rng import Uniforms
 from charnn.generation.stop_strings import StopMatcher
+from charnn.model.backend import Model, State
 from charnn.model.model_file import ModelFile
-from charnn.model.numpy_model import Network, State, log_probs
+from charnn.model.numpy_model import log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 
 Finish = Literal["length", "stop", "match"]
@@ -93,14 +94,14 @@ class Sample:
     context: Context | None
 
 
-def opening(stepper: Network, start_token: int) -> Context:
+def opening(stepper: Model, start_token: int) -> Context:
     """Where a text stands of which only the start token is known."""
     streams = stepper.streams(stepper.initial_state())
     streams.step(np.array([start_token]))
     return Context(streams.state, np.empty(0, np.int64))
 
 
-def read(stepper: Network, context: Context, ids: Ids) -> Context:
+def read(stepper: Model, context: Context, ids: Ids) -> Context:
     """Where the text stands after (T,) more tokens, such as those of a prompt."""
     streams = stepper.streams(context.state)
     streams.feed(ids[None])
@@ -129,7 +130,7 @@ def encode_prompt(
 
 
 def generate(
-    stepper: Network,
+    stepper: Model,
     tokenizer: Tokenizer,
     request: Request,
     context: Context,
@@ -218,7 +219,7 @@ class SampleBatch:
 
     def __init__(
         self,
-        stepper: Network,
+        stepper: Model,
         tokenizer: Tokenizer,
         request: Request,
         context: Context,
@@ -294,9 +295,9 @@ SAMPLE_RECORDS = 3
 def sample_text(file: ModelFile, tokens: int, seed: int) -> str:
     """Return text of a model, or a few records of a model of records."""
     from charnn.generation.constraints import constrain
-    from charnn.model.numpy_model import Stepper
+    from charnn.model.numpy_model import NumpyModel
 
-    stepper = Stepper(file.config, file.tensors)
+    stepper = NumpyModel(file.config, file.tensors)
     tokenizer = file.tokenizer
     constraint = constrain(tokenizer.pieces, tokenizer.unk_id)
     texts = []

@@ -12,7 +12,7 @@ from charnn.arrays import Floats
 from charnn.errors import DataError
 from charnn.generation.generate import Context
 from charnn.generation.logit_filters import RECENT
-from charnn.model.numpy_model import Network, State
+from charnn.model.backend import Model, State
 from charnn.storage import safetensors_file
 from charnn.storage.atomic import write_file
 from charnn.storage.safetensors_file import Packed, damaged
@@ -36,7 +36,7 @@ def write_state(path: Path, context: Context, model_sha256: str) -> None:
     write_file(path, safetensors_file.pack(tensors, strings))
 
 
-def read_state(path: Path, stepper: Network, model_sha256: str) -> Context:
+def read_state(path: Path, stepper: Model, model_sha256: str) -> Context:
     """The context in a file.
 
     Raises DataError for a file that is damaged, no state, or that of another model, StorageError

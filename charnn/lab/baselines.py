@@ -29,7 +29,7 @@ from charnn.data.dataset import Dataset
 from charnn.display import humanize
 from charnn.display.charts import Bars, Lines
 from charnn.errors import CharnnError, DataError
-from charnn.evaluation.baselines import LEARNT, kneser_ney_nats, unigram_nats, xz_bits
+from charnn.evaluation.baselines import MAX_TRAIN_TOKENS, kneser_ney_nats, unigram_nats, xz_bits
 from charnn.evaluation.evaluate import default_streams, evaluate_carried
 from charnn.evaluation.metrics import TokenLengths
 from charnn.lab import hmm
@@ -52,7 +52,7 @@ class Effort:
     blocks: int
 
 
-FULL = Effort(LEARNT, (4, 16, 64, 128), 1500)
+FULL = Effort(MAX_TRAIN_TOKENS, (4, 16, 64, 128), 1500)
 QUICK = Effort(300_000, (4, 16, 64), 300)
 
 

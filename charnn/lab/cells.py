@@ -28,8 +28,8 @@ from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import evaluate_carried
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.small_models import Book, embedded_book, new_training
-from charnn.model.model_file import tensor_shapes
-from charnn.model.numpy_model import Stepper
+from charnn.model.numpy_model import NumpyModel
+from charnn.model.spec import tensor_shapes
 from charnn.training.loop import TrainLoop, train
 
 REFERENCE: CellName = "lstm"  # whose width and number of weights the others are given
@@ -185,7 +185,7 @@ def sample_in_turns(trials: Sequence[Trial], trainings: Sequence[TrainLoop], see
     models = [training.model for training in trainings]
     tokens = np.random.default_rng(seed).integers(models[0].config.vocab_size, size=(DRAWN, 1))
     steppers = [
-        Stepper(model.config, {n: t.detach().numpy() for n, t in model.named_tensors().items()})
+        NumpyModel(model.config, {n: t.detach().numpy() for n, t in model.named_tensors().items()})
         for model in models
     ]
     seconds: list[list[float]] = [[] for _ in trials]

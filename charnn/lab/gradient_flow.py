@@ -39,7 +39,7 @@ def gradient_norms(model: LanguageModel, tokens: Tensor, reach: int) -> dict[str
 def state_names(model: LanguageModel) -> list[str]:
     """h_0, c_0, h_1, … in the order of the state."""
     layers = model.recurrent_layers()
-    return [f"{part}_{i}" for i, layer in enumerate(layers) for part in layer.state_names]
+    return [f"{part}_{i}" for i, layer in enumerate(layers) for part in layer.spec.state]
 
 
 def _typical(norms: Tensor) -> float:
@@ -71,7 +71,9 @@ def spectral_norms(model: LanguageModel) -> dict[str, float]:
     return {
         f"W_h{gate}_{i}": float(torch.linalg.matrix_norm(block, 2))
         for i, layer in enumerate(model.recurrent_layers())
-        for gate, block in zip(layer.gates, layer.weight_hh.chunk(len(layer.gates)), strict=True)
+        for gate, block in zip(
+            layer.spec.gates, layer.weight_hh.chunk(len(layer.spec.gates)), strict=True
+        )
     }
 
 
@@ -85,5 +87,5 @@ def silence(model: LanguageModel) -> None:
 def hold_open(model: LanguageModel, bias: float) -> None:
     """Let the gates through which a state passes on be open: f of an LSTM, z of a GRU."""
     for layer in model.recurrent_layers():
-        if layer.keeping_gate:
-            layer.gate_biases()[layer.keeping_gate].fill_(bias)
+        if layer.spec.keeping_gate:
+            layer.gate_biases()[layer.spec.keeping_gate].fill_(bias)

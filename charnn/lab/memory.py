@@ -23,7 +23,6 @@ import numpy as np
 
 from charnn.arrays import Integers
 from charnn.config import CellName, SamplerName
-from charnn.data.samplers import IGNORE
 from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import evaluate_carried, evaluate_windows
 from charnn.evaluation.metrics import TokenLengths
@@ -108,7 +107,7 @@ def flips(symbols: int, seed: int) -> tuple[Integers, Integers]:
     lagged = {lag: x[longest - lag : len(x) - lag] for lag in LAGS}
     p = BASE + sum(LAGS[lag] * lagged[lag] for lag in LAGS)
     y = (random.random(symbols) < p).astype(np.int64)
-    return x[longest:], np.concatenate([[IGNORE], y[:-1]])
+    return x[longest:], np.concatenate([[-1], y[:-1]])
 
 
 def trial(

@@ -23,7 +23,6 @@ import numpy as np
 
 from charnn.arrays import Ids, Integers
 from charnn.config import SamplerName
-from charnn.data.samplers import IGNORE
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
@@ -81,7 +80,7 @@ def shuffled(tokens: Ids, window: int, seed: int) -> tuple[Integers, Integers]:
     places = (starts[:, None] + np.arange(window)).ravel()
     inputs, targets = tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
     # One token more: what is predicted stands beside the token after what it is predicted from.
-    return np.append(inputs, tokens[:1]), np.append([IGNORE], targets)
+    return np.append(inputs, tokens[:1]), np.append([-1], targets)
 
 
 def trial(book: Book, order: str, bptt: int, effort: Effort, seed: int, tell: Tell) -> Trial:

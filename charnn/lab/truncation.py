@@ -92,7 +92,7 @@ def costs(model: LanguageModel, sampler: Sampler, most_bytes: int, *, cut: bool)
         started = time.perf_counter()
         with held.watching():
             logits, state = model(inputs, state)
-            loss = mean_nats(logits, targets, None)
+            loss = mean_nats(logits, targets)
         forward = time.perf_counter() - started
         size, bytes_held = operations(loss), held.bytes
         started = time.perf_counter()
@@ -161,7 +161,7 @@ def gradient(model: LanguageModel, tokens: Tensor, bptt: int) -> tuple[Tensor, i
         window = tokens[:, begin : min(begin + bptt, span) + 1]
         with held.watching():
             logits, state = model(window[:, :-1], state)
-            loss = mean_nats(logits, window[:, 1:], None) * (window.shape[1] - 1) / span
+            loss = mean_nats(logits, window[:, 1:]) * (window.shape[1] - 1) / span
         most = max(most, held.bytes)
         total += torch.autograd.grad(loss, weight)[0]
         state = detach(state)

@@ -15,9 +15,9 @@ from charnn.errors import UsageError
 from charnn.generation import generate as generation
 from charnn.generation.constraints import constrain
 from charnn.generation.generate import Request, Sample, encode_prompt, generate, opening, read
-from charnn.model.numpy_model import Stepper, log_probs
+from charnn.model.numpy_model import NumpyModel, log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
-from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_stepper
+from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_model
 
 SYMBOLS = "abcde .\né"
 REPLACEMENT = b"\xef\xbf\xbd"
@@ -31,8 +31,8 @@ def characters(symbols):
 
 LETTERS = characters(SYMBOLS)
 BYTES = Tokenizer("byte", [bytes([byte]) for byte in range(256)])
-LETTER_STEPPER = tiny_stepper("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
-BYTE_STEPPER = tiny_stepper("gru", 1, vocab_size=256, hidden_size=16)
+LETTER_STEPPER = tiny_model("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+BYTE_STEPPER = tiny_model("gru", 1, vocab_size=256, hidden_size=16)
 
 
 def sampled(vocabulary=LETTERS, stepper=LETTER_STEPPER, context=None, rules=None, **options):
@@ -60,7 +60,7 @@ def constant(logits):
     """A network that predicts the same whatever it reads."""
     config = tiny_config("rnn", vocab_size=len(logits))
     tensors = {name: 0 * tensor for name, tensor in random_tensors(config).items()}
-    return Stepper(config, {**tensors, "output.bias": np.array(logits, np.float32)})
+    return NumpyModel(config, {**tensors, "output.bias": np.array(logits, np.float32)})
 
 
 def test_a_sample_does_not_depend_on_how_many_are_drawn(monkeypatch) -> None:

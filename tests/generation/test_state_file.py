@@ -10,10 +10,10 @@ from charnn.generation.generate import Context, Piece, Request, Sample, generate
 from charnn.generation.state_file import FORMAT, read_state, write_state
 from charnn.storage import safetensors_file
 from charnn.tokenizers.tokenizer import build
-from tests.tiny import tiny_stepper
+from tests.tiny import tiny_model
 
 LETTERS = build("char", "abcdefgh .\n")
-STEPPER = tiny_stepper("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+STEPPER = tiny_model("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
 SHA = "a" * 64
 
 

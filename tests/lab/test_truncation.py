@@ -71,13 +71,13 @@ def test_cut_off_after_all_of_it_the_gradient_is_the_whole_one(make_model, cell)
     tokens = torch.from_numpy(np.random.default_rng(2).integers(11, size=(4, 11)))
     weight = model.recurrent_layers()[0].weight_hh
     logits, _ = model(tokens[:, :-1], model.initial_state(4))
-    whole = torch.autograd.grad(mean_nats(logits, tokens[:, 1:], None), weight)[0]
+    whole = torch.autograd.grad(mean_nats(logits, tokens[:, 1:]), weight)[0]
     by_hand = torch.zeros_like(whole)
     for begin, end in [(0, 3), (3, 6), (6, 9), (9, 10)]:
         with torch.no_grad():
             state = model(tokens[:, :begin], model.initial_state(4))[1] if begin else None
         logits, _ = model(tokens[:, begin:end], state or model.initial_state(4))
-        loss = mean_nats(logits, tokens[:, begin + 1 : end + 1], None)
+        loss = mean_nats(logits, tokens[:, begin + 1 : end + 1])
         by_hand += torch.autograd.grad(loss, weight)[0] * (end - begin) / 10
 
     torch.testing.assert_close(truncation.gradient(model, tokens, 10)[0], whole)

@@ -7,8 +7,9 @@ import torch
 from charnn.config import SampleConfig
 from charnn.generation.constraints import constrain
 from charnn.generation.generate import Piece, Request, generate, opening, read
-from charnn.model.numpy_model import Stepper
-from charnn.model.torch_backend import TorchStepper
+from charnn.model import torch_backend
+from charnn.model.numpy_model import NumpyModel
+from charnn.model.torch_backend import TorchModel
 from charnn.tokenizers.tokenizer import build
 from tests.tiny import random_tensors, tiny_config
 
@@ -19,7 +20,7 @@ DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 def both(cell, device, **shape):
     config = tiny_config(cell, 2, vocab_size=LETTERS.vocab_size, **shape)
     tensors = random_tensors(config)
-    return Stepper(config, tensors), TorchStepper(config, tensors, torch.device(device))
+    return NumpyModel(config, tensors), TorchModel(config, tensors, torch.device(device))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -39,6 +40,20 @@ def test_logits_and_states_agree_with_numpy(cell, tie, device) -> None:
     assert pair[0].predict() == pytest.approx(pair[1].predict(), abs=1e-4)
     for a, b in zip(pair[0].state, pair[1].state, strict=True):
         assert a == pytest.approx(b, abs=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_log_probs_agree_with_numpy(monkeypatch, device) -> None:
+    """Over several chunks, with NaN for a negative target, and with the same state after it."""
+    monkeypatch.setattr(torch_backend, "CHUNK", 10)
+    ids, targets = np.random.default_rng(1).integers(0, LETTERS.vocab_size, (2, 3, 25))
+    targets[targets == 4] = -1
+    pair = [network.streams(network.initial_state(3)) for network in both("gru", device)]
+    ours, torchs = (streams.log_probs(ids, targets) for streams in pair)
+
+    assert np.isnan(ours).any()
+    assert ours == pytest.approx(torchs, abs=1e-4, nan_ok=True)
+    assert pair[0].predict() == pytest.approx(pair[1].predict(), abs=1e-4)
 
 
 @pytest.mark.parametrize("device", DEVICES)
