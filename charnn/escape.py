@@ -1,4 +1,4 @@
-"""Escape control and format characters, which could control a terminal, in text and in JSON."""
+"""Escape characters that could control a terminal, in text and in JSON."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Bits per character of a text under models that keep more or less of the preceding text.
+"""Bits per character of a text under n-grams, hidden Markov models, xz and trained networks.
 
 The cost of a text under a model, −Σ log2 P(x_t | x_1 … x_{t−1}), is the length in bits to which it
 can be compressed (Shannon, "A mathematical theory of communication", 1948). The models differ in

@@ -1,4 +1,4 @@
-"""Compare RNN, LSTM and GRU at equal width and at equal numbers of weights: cost and loss.
+"""RNN, LSTM and GRU at equal width and at equal numbers of weights: cost and loss.
 
 With D inputs and H hidden units a layer has G · H · (D + H + 1) weights: G is 1 in an RNN (Elman,
 1990), 4 in an LSTM (Hochreiter and Schmidhuber, 1997), 3 in a GRU (Cho and others, 2014). So

@@ -1,4 +1,6 @@
-"""A hidden Markov model of tokens, whose state is one of S symbols, not a vector as in a network.
+"""A hidden Markov model of tokens: Baum–Welch training and scoring.
+
+Its state is one of S symbols, not a vector as in a network.
 
 z_t is one of S states, drawn from row z_{t−1} of A; x_t is a token, drawn from row z_t of E. The
 forward recursion α_t ∝ (α_{t−1} A) ∘ E[:, x_t] gives α_t(s) = P(z_t = s | x_1 … x_t), and the

@@ -1,4 +1,4 @@
-"""Random against sequential sampling at equal numbers of tokens, and the effect of carried state.
+"""Random against sequential batches at equal numbers of tokens, and the effect of carried state.
 
 A text is cut into windows of n tokens. Sequential: consecutive windows are read in order, and the
 hidden state is carried (and detached) between them, so that h_t depends on all of x_1 … x_t

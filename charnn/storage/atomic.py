@@ -1,4 +1,4 @@
-"""Write files and folders atomically: a reader sees the old contents or the new, never a part."""
+"""Write files and folders atomically: readers see the old contents or the new."""
 
 import contextlib
 import errno
