@@ -104,16 +104,16 @@ class Sample:
     context: Context | None
 
 
-def initial_context(stepper: Network, start_token: int) -> Context:
+def initial_context(model: Network, start_token: int) -> Context:
     """Return the state after the start token."""
-    streams = stepper.streams(stepper.initial_state())
+    streams = model.streams(model.initial_state())
     streams.step(np.array([start_token]))
     return Context(streams.state, np.empty(0, np.int64))
 
 
-def feed(stepper: Network, context: Context, ids: Ids) -> Context:
+def feed(model: Network, context: Context, ids: Ids) -> Context:
     """Return the state after feeding (T,) more tokens, such as those of a prompt."""
-    streams = stepper.streams(context.state)
+    streams = model.streams(context.state)
     streams.feed(ids[None])
     recent = np.concatenate([context.recent, ids[-RECENT:].astype(np.int64)])
     return context._replace(state=streams.state, recent=recent[-RECENT:])
@@ -140,7 +140,7 @@ def encode_prompt(
 
 
 def generate(
-    stepper: Network,
+    model: Network,
     tokenizer: Tokenizer,
     request: Request,
     context: Context,
@@ -151,7 +151,7 @@ def generate(
     The first unfinished sample is streamed: only what may begin a stop string or an incomplete
     character is withheld. The samples after it are generated at the same time and collected.
     """
-    batch = SampleBatch(stepper, tokenizer, request, context, in_flight)
+    batch = SampleBatch(model, tokenizer, request, context, in_flight)
     queue = deque(batch.samples)
     while queue:
         batch.step()
@@ -243,13 +243,13 @@ class SampleBatch:
 
     def __init__(
         self,
-        stepper: Network,
+        model: Network,
         tokenizer: Tokenizer,
         request: Request,
         context: Context,
         in_flight: int,
     ) -> None:
-        self.stepper, self.request, self.context = stepper, request, context
+        self.model, self.request, self.context = model, request, context
         self.filters = active_filters(request.config.model_dump())
         self.unstarted = (
             SampleStream(request, tokenizer.pieces, index, context.drawn)
@@ -257,8 +257,8 @@ class SampleBatch:
         )
         self.samples = list(islice(self.unstarted, in_flight))
         size = len(self.samples)
-        self.first_logits = stepper.streams(context.state).predict().copy()
-        self.streams = stepper.streams(tuple(part.repeat(size, axis=0) for part in context.state))
+        self.first_logits = model.streams(context.state).predict().copy()
+        self.streams = model.streams(tuple(part.repeat(size, axis=0) for part in context.state))
         self.streams.logits[:] = self.first_logits
         self.recent = RecentTokens(context.recent, size, tokenizer.vocab_size)
 
@@ -295,7 +295,7 @@ class SampleBatch:
         """Remove the rows of finished samples."""
         rows = [row for row, sample in enumerate(self.samples) if not sample.finish]
         logits = self.streams.logits[rows]
-        self.streams = self.stepper.streams(tuple(part[rows] for part in self.streams.state))
+        self.streams = self.model.streams(tuple(part[rows] for part in self.streams.state))
         self.streams.logits[:] = logits
         self.recent.keep(rows)
         self.samples = [self.samples[row] for row in rows]
@@ -307,8 +307,8 @@ class SampleBatch:
 
 
 def generate_text(
-    model: ModelFile,
-    stepper: Network,
+    model_file: ModelFile,
+    model: Network,
     config: SampleConfig,
     *,
     prompt: str = "",
@@ -321,23 +321,23 @@ def generate_text(
     U+FFFD replaces bytes that are not UTF-8. Raises UsageError for a prompt with symbols outside
     the vocabulary, and for a `match` that is no regular expression or matches no text.
     """
-    tokenizer = model.tokenizer
+    tokenizer = model_file.tokenizer
     constraint = constrain(tokenizer.pieces, tokenizer.unk_id, match=match)
-    request = Request(config, constraint, seed, stop=model.stops(stop))
-    context = initial_context(stepper, model.start_token)
+    request = Request(config, constraint, seed, stop=model_file.stops(stop))
+    context = initial_context(model, model_file.start_token)
     if prompt:
-        context = feed(stepper, context, encode_prompt(tokenizer, prompt))
-    events = generate(stepper, tokenizer, request, context)
+        context = feed(model, context, encode_prompt(tokenizer, prompt))
+    events = generate(model, tokenizer, request, context)
     return (event.data.decode("utf-8", "replace") for event in events if isinstance(event, Piece))
 
 
-def sample_text(model: ModelFile, tokens: int, seed: int) -> str:
+def sample_text(model_file: ModelFile, tokens: int, seed: int) -> str:
     """Return one text of at most `tokens` tokens, or SAMPLE_RECORDS records on lines of their own.
 
     Drawn with the default settings, without a prompt.
     """
-    stepper = Stepper(model.config, model.tensors)
+    model = Stepper(model_file.config, model_file.tensors)
     config = validate(SampleConfig, {"max_new_tokens": tokens})
-    count = SAMPLE_RECORDS if model.records else 1
-    texts = [generate_text(model, stepper, config, seed=seed + i) for i in range(count)]
+    count = SAMPLE_RECORDS if model_file.records else 1
+    texts = [generate_text(model_file, model, config, seed=seed + i) for i in range(count)]
     return "\n".join("".join(text) for text in texts)

@@ -35,7 +35,7 @@ def write_state(path: Path, context: Context, model_sha256: str) -> None:
     write_file(path, safetensors_file.pack(tensors, strings))
 
 
-def read_state(path: Path, stepper: Network, model_sha256: str) -> Context:
+def read_state(path: Path, model: Network, model_sha256: str) -> Context:
     """Return the generation state in a file.
 
     Raises DataError for a file that is damaged, not a state, or the state of another model;
@@ -47,13 +47,13 @@ def read_state(path: Path, stepper: Network, model_sha256: str) -> Context:
             f"{path} is the state of another model",
             "name the model that it was saved with, or begin without --state",
         )
-    shapes = {name: part.shape for name, part in _named(stepper.initial_state())}
+    shapes = {name: part.shape for name, part in _named(model.initial_state())}
     packed.check(shapes | {RECENT_IDS: (_recent_count(packed),)}, {RECENT_IDS: "I64"})
     tensors = packed.tensors()
     state, recent = tuple(tensors[name] for name in shapes), tensors[RECENT_IDS]
     if not all(np.isfinite(part).all() for part in state):
         raise damaged(path, "it holds values that are not finite")
-    if len(recent) and not (recent.min() >= 0 and recent.max() < stepper.config.vocab_size):
+    if len(recent) and not (recent.min() >= 0 and recent.max() < model.config.vocab_size):
         raise damaged(path, "it holds ids that are no tokens")
     return Context(state, recent, packed.integer("seed"), packed.integer("drawn"))
 
