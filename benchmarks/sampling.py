@@ -153,15 +153,15 @@ def tokens(width: int, samples: int, limit: int, cell: str = "lstm") -> Iterator
     """Samples drawn as `charnn sample` draws them; yields 1 for a piece of the first."""
     from charnn.config import SampleConfig
     from charnn.generation.constraints import constrain
-    from charnn.generation.generate import Request, Sample, generate, opening
+    from charnn.generation.generate import Request, Sample, generate, initial_context
     from charnn.model.numpy_model import NumpyModel
 
     model, vocabulary = NumpyModel(*network(width, cell)), tokenizer()
     constraint = constrain(vocabulary.pieces, vocabulary.unk_id)
     request = Request(SampleConfig(max_new_tokens=limit), constraint, seed=1, samples=samples)
-    for event in generate(model, vocabulary, request, opening(model, 0)):
+    for event in generate(model, vocabulary, request, initial_context(model, 0)):
         if not isinstance(event, Sample):
-            yield len(event.text)
+            yield len(event.data)
 
 
 def sampling_rate(width: int, samples: int) -> float:

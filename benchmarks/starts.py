@@ -18,7 +18,7 @@ from machine import print_table, spread, title
 from quality import prepared
 
 from charnn.data.dataset import Dataset, open_dataset
-from charnn.lab.gradient_flow import hold_open
+from charnn.lab.gradient_flow import open_gates
 from charnn.model.language_model import LanguageModel
 from charnn.model.layers import LONGEST_KEPT
 from charnn.training.events import Result
@@ -46,7 +46,7 @@ def half_open(model: LanguageModel) -> None:
 def open_forget_gate(model: LanguageModel) -> None:
     """As Jozefowicz, Zaremba and Sutskever (2015) advise for an LSTM."""
     half_open(model)
-    hold_open(model, 1)
+    open_gates(model, 1)
 
 
 def unopposed(model: LanguageModel) -> None:

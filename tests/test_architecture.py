@@ -67,6 +67,7 @@ TORCH_FREE = {
     "training/events",
     "training/metrics_log",
     "training/presets",
+    "training/progress",
     "training/time_budget",
 }
 

@@ -121,14 +121,13 @@ def sample(
     text = _prompt(prompt, prompt_file, display)
     if text:
         ids = generation.encode_prompt(tokenizer, _for(loaded, text), unk)
-        opening = generation.read(stepper, opening, ids)
+        opening = generation.feed(stepper, opening, ids)
     request = generation.Request(
         config=config,
         constraint=constraint,
         seed=opening.seed,
         samples=samples,
         stop=loaded.stops(stop or ()),
-        raw=raw is True,
         loss=json or jsonl,
     )
     in_flight = generation.BATCH if device == "cpu" else generation.BATCH_ON_GPU
@@ -200,7 +199,7 @@ def _opening(
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
         display.note(f"seed {seed}")
-    return generation.opening(stepper, model.start_token)._replace(seed=seed)
+    return generation.initial_context(stepper, model.start_token)._replace(seed=seed)
 
 
 def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterator["SampleEvent"]:

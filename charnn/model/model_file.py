@@ -22,7 +22,6 @@ from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 FORMAT = "charnn-model"
 FORMAT_VERSION = 1
-MOST_DIGITS = 40  # of an id
 LARGEST = 1e15  # of a weight; products of larger ones leave the range of float32
 
 
@@ -89,7 +88,7 @@ def read_model(path: Path) -> ModelFile:
     return ModelFile(
         config=config,
         tokenizer=tokenizer,
-        start_token=_start_token(header, config, path),
+        start_token=_start_token(packed, config),
         tensors=_tensors(packed),
         fingerprint=header.get("fingerprint", ""),
         records=header.get("records") == "true",
@@ -121,12 +120,11 @@ def _tokenizer(header: dict[str, str], config: ModelConfig, path: Path) -> Token
     return tokenizer
 
 
-def _start_token(header: dict[str, str], config: ModelConfig, path: Path) -> int:
-    text = header.get("start_token", "")
-    is_short = len(text) <= MOST_DIGITS  # for Python refuses to read thousands of them
-    if not (is_short and text.isascii() and text.isdigit() and int(text) < config.vocab_size):
-        raise damaged(path, f"start_token {text[:20]!r} is not a token")
-    return int(text)
+def _start_token(packed: Packed, config: ModelConfig) -> int:
+    token = packed.integer("start_token")
+    if token >= config.vocab_size:
+        raise damaged(packed.path, f"start_token {token} is not a token")
+    return token
 
 
 def _check_layout(packed: Packed, config: ModelConfig) -> None:

@@ -47,11 +47,11 @@ def test_the_embedded_book_is_split_without_a_gap() -> None:
 @pytest.mark.parametrize("order", samplers.ORDERS)
 def test_a_trial_scores_the_network_in_three_ways(order) -> None:
     """The state is worth something only where it is the true one."""
-    told: list[str] = []
-    found = samplers.trial(small_book(), order, 16, TINY, 1, told.append)
+    lines: list[str] = []
+    found = samplers.run_trial(small_book(), order, 16, TINY, 1, lines.append)
 
     assert (found.order, found.bptt) == (order, 16)
-    assert len(told) == 30_000 // samplers.TOKENS + 1
+    assert len(lines) == 30_000 // samplers.TOKENS + 1
     assert found.carried < found.zeroed
     assert found.carried < found.broken
 
@@ -83,7 +83,7 @@ def measured(**changes) -> list[Trial]:
 def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
     """What does not fit makes the claims not hold, and the sentence says which part."""
     usual = {"training": 1.4, "zeroed": 2.1, "carried": 1.4, "broken": 2.3}
-    finding = samplers.judged(measured(**{SEQUENTIAL: {**usual, **changes}}), TINY)
+    finding = samplers.finding_of(measured(**{SEQUENTIAL: {**usual, **changes}}), TINY)
 
     assert finding.held is (contradicted is None)
     parts = [part for part in finding.verdict.split("; ") if "NOT so here" in part]

@@ -6,7 +6,7 @@ import torch
 
 from charnn.config import SampleConfig
 from charnn.generation.constraints import constrain
-from charnn.generation.generate import Piece, Request, generate, opening, read
+from charnn.generation.generate import Piece, Request, feed, generate, initial_context
 from charnn.model import torch_backend
 from charnn.model.numpy_model import NumpyModel
 from charnn.model.torch_backend import TorchModel
@@ -68,10 +68,10 @@ def test_the_texts_are_the_same(device) -> None:
     )
     texts = []
     for network in both("lstm", device, hidden_size=16):
-        context = read(network, opening(network, 0), LETTERS.encode("abc"))
+        context = feed(network, initial_context(network, 0), LETTERS.encode("abc"))
         texts.append(
             [
-                (event.index, event.text) if isinstance(event, Piece) else event.finish
+                (event.index, event.data) if isinstance(event, Piece) else event.finish
                 for event in generate(network, LETTERS, request, context)
             ]
         )

@@ -176,14 +176,14 @@ class Targets:
         to_json(_describe_model(self.model))
         _as_text(_describe_model(self.model)).encode()
         stepper = NumpyModel(model.config, model.tensors)
-        opening = generation.opening(stepper, model.start_token)
+        start = generation.initial_context(stepper, model.start_token)
         prompt = generation.encode_prompt(model.tokenizer, LAMP[:20], "skip")
         request = generation.Request(
             config=SampleConfig(max_new_tokens=5),
             constraint=constrain(model.tokenizer.pieces, model.tokenizer.unk_id),
             seed=1,
         )
-        context = generation.read(stepper, opening, prompt)
+        context = generation.feed(stepper, start, prompt)
         for _ in generation.generate(stepper, model.tokenizer, request, context):
             pass
 
@@ -250,7 +250,7 @@ class Targets:
         model = read_model(self._restored(self.model))
         stepper = NumpyModel(model.config, model.tensors)
         path = self.folder / "context"
-        write_state(path, generation.opening(stepper, model.start_token), model.sha256)
+        write_state(path, generation.initial_context(stepper, model.start_token), model.sha256)
         header, body = craft.parts(path)
         whole = chance.random() < 0.5
         sealed = craft.sealed(mutated_json(header, chance), body)
