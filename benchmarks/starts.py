@@ -18,10 +18,11 @@ from machine import print_table, spread, title
 from quality import prepared
 
 from charnn.data.dataset import Dataset, open_dataset
-from charnn.lab.gradient_flow import hold_open
+from charnn.lab.gradient_flow import open_gates
 from charnn.model.language_model import LanguageModel
 from charnn.model.layers import LONGEST_KEPT
-from charnn.training.presets import Facts, resolve
+from charnn.training.events import Result
+from charnn.training.resolve import resolve
 from charnn.training.trainer import Trainer
 
 WARMUP_SHARE = 0.1
@@ -45,14 +46,14 @@ def half_open(model: LanguageModel) -> None:
 def open_forget_gate(model: LanguageModel) -> None:
     """As Jozefowicz, Zaremba and Sutskever (2015) advise for an LSTM."""
     half_open(model)
-    hold_open(model, 1)
+    open_gates(model, 1)
 
 
 def unopposed(model: LanguageModel) -> None:
     """The gate that writes is half open, however long a unit keeps its state."""
     for layer in model.recurrent_layers():
-        if layer.writing_gate:
-            layer.gate_biases()[layer.writing_gate].zero_()
+        if layer.spec.writing_gate:
+            layer.gate_biases()[layer.spec.writing_gate].zero_()
 
 
 def spread_to(bias: float) -> Callable[[LanguageModel], None]:
@@ -128,16 +129,14 @@ def trained(
     change, is_warmed_up = STARTS[start]
     given = {name: getattr(options, name) for name in ("steps", "preset", "cell")}
     given |= {"seed": seed, "warmup_steps": int(WARMUP_SHARE * options.steps) * is_warmed_up}
-    facts = Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size)
-    session = Trainer(dataset, resolve(given, facts)[0], folder)
+    trainer = Trainer(dataset, resolve(given, dataset).config, folder)
     with torch.no_grad():
-        change(session.training.model)
-    session.run.create(force=True)
-    for _ in session.events():
-        pass
-    score = session.finish().val
-    assert score is not None
-    return score.loss
+        change(trainer.loop.model)
+    trainer.folder.create(force=True)
+    *_, result = trainer.events()
+    assert isinstance(result, Result)
+    assert result.val is not None
+    return result.val.loss
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import numpy as np
 from charnn.config import ModelConfig, PrepareConfig
 from charnn.data.dataset import Dataset, new_dataset, write_dataset
 from charnn.data.prepare import encode_split
-from charnn.model.model_file import tensor_shapes
-from charnn.model.numpy_model import Stepper
+from charnn.model.numpy_model import NumpyModel
+from charnn.model.spec import tensor_shapes
 from charnn.tokenizers.char import CharTokenizer
 
 
@@ -33,10 +33,10 @@ def random_tensors(config, seed=1, scale=0.7):
     }
 
 
-def tiny_stepper(*args, seed=1, **kwargs):
-    """A stepper of random weights."""
+def tiny_model(*args, seed=1, **kwargs):
+    """Return a NumPy model of random weights."""
     config = tiny_config(*args, **kwargs)
-    return Stepper(config, random_tensors(config, seed))
+    return NumpyModel(config, random_tensors(config, seed))
 
 
 def make_dataset(folder, splits, tokenizer=None, config=None) -> Dataset:

@@ -39,31 +39,34 @@ def write_text(events: Iterable[SampleEvent], style: Style) -> None:
     """
     output = Output(unbuffered=style.unbuffered)
     safe = output.is_terminal if style.raw is None else not style.raw
-    last = ""
+    last = b""
     flushed = time.monotonic()
 
-    def put(text: str) -> None:
+    def put(data: bytes) -> None:
         nonlocal last
-        last = text or last
-        output.write((visible(text) if safe else text).encode("utf-8", "surrogateescape"))
+        last = data or last
+        output.write(visible(data.decode("utf-8", "surrogateescape")).encode() if safe else data)
 
     current: int | None = None
+    prompt, separator = (
+        text.encode("utf-8", "surrogateescape") for text in (style.prompt, style.separator)
+    )
 
     def finish() -> None:
-        if current is not None and not (last.endswith("\n") or style.null or style.raw):
-            put("\n")
+        if current is not None and not (last.endswith(b"\n") or style.null or style.raw):
+            put(b"\n")
         output.flush()
 
     try:
         for event in events:
             if event.index != current:
-                put(style.separator if current is not None and not style.null else "")
-                put(style.prompt)
+                put(separator if current is not None and not style.null else b"")
+                put(prompt)
                 current = event.index
             if isinstance(event, Piece):
-                put(event.text)
+                put(event.data if style.raw else replace_invalid(event.data))
             elif style.null:
-                put(style.separator)
+                put(separator)
             now = time.monotonic()
             if output.is_terminal or now - flushed > PATIENCE:
                 output.flush()
@@ -75,15 +78,20 @@ def write_text(events: Iterable[SampleEvent], style: Style) -> None:
     finish()
 
 
+def replace_invalid(data: bytes) -> bytes:
+    """Return UTF-8 with U+FFFD for bytes that are not."""
+    return data if data.isascii() else data.decode("utf-8", "replace").encode()
+
+
 def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_object: bool) -> None:
     """One object a sample as each is done, or all of them in one."""
     output = Output()
     done: list[dict[str, Any]] = []
-    for text, end in whole(events):
+    for data, end in whole(events):
         row = {
             "index": end.index,
             "seed": seed,
-            "text": prompt + text,
+            "text": prompt + data.decode("utf-8", "replace"),
             "tokens": end.tokens,
             "loss": end.loss,
             "finish": end.finish,
@@ -98,15 +106,15 @@ def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_obj
     output.flush()
 
 
-def whole(events: Iterable[SampleEvent]) -> Iterator[tuple[str, Sample]]:
-    """The text of each sample, and how it ended."""
-    pieces: list[str] = []
+def whole(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sample]]:
+    """Yield the bytes and the end of each sample."""
+    data = bytearray()
     for event in events:
         if isinstance(event, Piece):
-            pieces.append(event.text)
+            data += event.data
         else:
-            yield "".join(pieces), event
-            pieces.clear()
+            yield bytes(data), event
+            data.clear()
 
 
 class Novel:
@@ -120,10 +128,10 @@ class Novel:
 
     def among(self, events: Iterable[SampleEvent]) -> Iterator[SampleEvent]:
         """The events of the samples that are new, each sample at once."""
-        for text, end in whole(events):
-            if self.longest(text) >= self.limit:
+        for data, end in whole(events):
+            if self.longest(data.decode("utf-8", "replace")) >= self.limit:
                 self.dropped += 1
                 continue
-            if text:
-                yield Piece(end.index, text)
+            if data:
+                yield Piece(end.index, data)
             yield end

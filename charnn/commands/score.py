@@ -82,14 +82,14 @@ def score(
     from charnn.display.messages import Display
     from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Scorer
-    from charnn.model.numpy_model import Stepper
+    from charnn.model.numpy_model import NumpyModel
 
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
     dataset = _dataset(loaded, workspace.data_dir(data_dir)) if adapt or overlap else None
     output, display = Output(), Display(quiet=quiet)
     layout = Layout(json, per_token, _has_color(color, output), output.is_terminal)
     scorer = Scorer(
-        Stepper(loaded.config, loaded.tensors),
+        NumpyModel(loaded.config, loaded.tensors),
         loaded.tokenizer,
         loaded.start_token,
         carry=state == "carry",
@@ -162,4 +162,4 @@ def _learning(model: "ModelFile", dataset: "Dataset") -> "Reader":
     sizes = dynamic_evaluation.gradient_sizes(
         network, dataset.split("train"), unk_id, rates.segment
     )
-    return dynamic_evaluation.LearningReader(network, sizes, unk_id, rates)
+    return dynamic_evaluation.LearningReader(network, sizes, rates)

@@ -14,17 +14,16 @@ from charnn.arrays import Bools, Ids, Integers
 from charnn.config import TrainConfig
 from charnn.errors import DataError
 
-IGNORE = -100  # a target that is not scored: padding, or a symbol outside the vocabulary
 _PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
 HALVED, SPREAD = 0.05, 0.1  # of random lengths: share around T/2, deviation in units of T
 
 
 class Batch(NamedTuple):
-    """One step's worth of data: `inputs` and `targets` (B, T), and which rows begin afresh (B,).
+    """The data of one step: `inputs` and `targets` (B, T), and which rows are `fresh` (B,).
 
-    `targets[b, t]` is what to predict after `inputs[b, t]`: what follows it in the text, or IGNORE.
-    A row that is fresh does not continue the row of the batch before it, so its hidden state
-    starts at zero.
+    `targets[b, t]` is the token to predict after `inputs[b, t]`: the one that follows it in the
+    text. A negative target is not scored; samplers pad with -1. A fresh row does not continue the
+    row of the previous batch, so its hidden state starts at zero.
     """
 
     inputs: Integers
@@ -163,8 +162,8 @@ class RandomSampler:
     """Reads windows of T tokens in random order, without replacement, about B at a time.
 
     The grid of windows has another random offset in each epoch, so that no token is always the
-    first of its window. The windows cut short by the two ends of the split are filled up with
-    IGNORE targets, so every token but the first is a target exactly once an epoch. The windows
+    first of its window. The windows cut short by the two ends of the split are padded with
+    targets of -1, so every token but the first is a target exactly once an epoch. The windows
     are divided among the batches as evenly as possible, so no batch is a small remainder. `targets`
     as in `SequentialSampler`.
     """
@@ -223,7 +222,7 @@ class RandomSampler:
         inside = places < ends
         places = np.where(inside, places, 0)
         inputs = self._tokens[places].astype(np.int64)
-        targets = np.where(inside, self._targets[places + 1].astype(np.int64), IGNORE)
+        targets = np.where(inside, self._targets[places + 1].astype(np.int64), -1)
         return Batch(inputs, targets, np.ones(len(starts), np.bool_))
 
 
