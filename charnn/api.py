@@ -23,7 +23,7 @@ class Model:
 
     def __init__(self, loaded: ModelFile) -> None:
         self.file = loaded
-        self._stepper = NumpyModel(loaded.config, loaded.tensors)
+        self._model = NumpyModel(loaded.config, loaded.tensors)
 
     @property
     def config(self) -> ModelConfig:
@@ -64,7 +64,7 @@ class Model:
         )
         stops = [stop] if isinstance(stop, str) else stop
         return generate_text(
-            self.file, self._stepper, config, prompt=prompt, stop=stops, match=match, seed=seed
+            self.file, self._model, config, prompt=prompt, stop=stops, match=match, seed=seed
         )
 
     def score(self, text: str) -> Score:
@@ -73,7 +73,7 @@ class Model:
         Symbols outside the vocabulary are fed as `<unk>`, counted, and not scored.
         """
         tokenizer, start_token = self.file.tokenizer, self.file.start_token
-        passage = Passage(ModelReader(self._stepper), tokenizer, start_token)
+        passage = Passage(ModelReader(self._model), tokenizer, start_token)
         lengths, score = TokenLengths.of(tokenizer), Score()
         for part in pieces(text.encode("utf-8", "surrogatepass")):
             scored = passage.feed(part)
