@@ -10,6 +10,7 @@ from charnn.errors import StorageError
 from charnn.storage import workspace
 
 
+@options.command()
 def info(
     path: Annotated[
         str | None,
@@ -17,8 +18,8 @@ def info(
             help="Dataset, run or model: its name, folder or file. Default: the newest model."
         ),
     ] = None,
-    data_dir: options.DataDir = None,
-    runs_dir: options.RunsDir = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
     _: options.Quiet = False,
 ) -> int:
@@ -26,7 +27,7 @@ def info(
     from charnn.display.stdout import Output
     from charnn.storage.jsonio import to_json
 
-    found = _find(path, workspace.data_dir(data_dir), workspace.runs_dir(runs_dir))
+    found = _find(path, data_dir, runs_dir)
     description = _describe_dataset(found) if found.is_dir() else _describe_model(found)
     output = Output()
     if json:

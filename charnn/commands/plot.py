@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 NEWEST = (None,)
 
 
+@options.command()
 def plot(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Runs: names or folders. Default: the newest."),
+        typer.Argument(metavar="RUN", help="Runs: names or folders. Default: the newest."),
     ] = None,
     x: Annotated[
         Literal["step", "tokens", "seconds"], typer.Option("--x", help="What to plot over.")
@@ -28,7 +29,7 @@ def plot(
             "--output", "-o", help="Write a PNG or SVG; without it, draw in the terminal."
         ),
     ] = None,
-    runs_dir: options.RunsDir = None,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     quiet: options.Quiet = False,
 ) -> int:
     """Draw the learning curves of runs."""
@@ -36,7 +37,7 @@ def plot(
     from charnn.display.messages import Display
     from charnn.training.metrics_log import read_metrics
 
-    folder = workspace.runs_dir(runs_dir)
+    folder = runs_dir
     found = [workspace.find_run(name, folder) for name in (runs or NEWEST)]
     curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
     if output is not None:

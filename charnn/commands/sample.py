@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from charnn.commands import options
-from charnn.commands.options import option
 from charnn.config import SampleConfig, validate
 from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
 Unknown = Literal["error", "skip", "replace"]
 
 
+@options.command(SampleConfig)
 def sample(
-    context: typer.Context,
+    *,
     model: Annotated[
         str | None, typer.Argument(help="A run, its folder, or a model file. Default: the newest.")
     ] = None,
-    temperature: Annotated[float | None, option(SampleConfig, "temperature", "--temp")] = None,
-    max_new_tokens: Annotated[int | None, option(SampleConfig, "max_new_tokens", "-n")] = None,
+    given: options.Given,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="Text to go on from.")
     ] = None,
@@ -37,10 +36,6 @@ def sample(
         str | None, typer.Option(help="File with the text to go on from; - is stdin.")
     ] = None,
     echo: Annotated[bool, typer.Option(help="Whether the prompt is part of the text.")] = True,
-    top_k: Annotated[int | None, option(SampleConfig, "top_k")] = None,
-    top_p: Annotated[float | None, option(SampleConfig, "top_p")] = None,
-    min_p: Annotated[float | None, option(SampleConfig, "min_p")] = None,
-    repetition_penalty: Annotated[float | None, option(SampleConfig, "repetition_penalty")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Same seed, same text.", show_default="random, told")
     ] = None,
@@ -96,12 +91,12 @@ def sample(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; default: all but one.")
     ] = None,
-    data_dir: options.DataDir = None,
-    runs_dir: options.RunsDir = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     quiet: options.Quiet = False,
 ) -> int:
     """Stream text from a model."""
-    config = validate(SampleConfig, options.given(context, SampleConfig))
+    config = validate(SampleConfig, given)
     _check(config, samples, save_state, novel)
     from charnn.commands.threads import set_up_numpy
 
@@ -113,7 +108,7 @@ def sample(
     from charnn.model.model_file import read_model
 
     display = Display(quiet=quiet)
-    loaded = read_model(workspace.find_model(model, workspace.runs_dir(runs_dir)))
+    loaded = read_model(workspace.find_model(model, runs_dir))
     tokenizer = loaded.tokenizer
     constraint = constrain(tokenizer.pieces, tokenizer.unk_id, ban=ban, allow=allow, match=match)
     stepper = _stepper(loaded, device)
@@ -137,7 +132,7 @@ def sample(
     )
     if save_state:
         events = _saving(events, save_state, loaded.sha256)
-    judge = _judge(loaded, novel, workspace.data_dir(data_dir)) if novel else None
+    judge = _judge(loaded, novel, data_dir) if novel else None
     events = judge.among(events) if judge else events
     shown = text if echo else ""
     if json or jsonl:

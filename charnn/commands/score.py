@@ -10,7 +10,6 @@ import typer
 
 from charnn.commands import options
 from charnn.display.stdout import Output
-from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.display.messages import Display
@@ -23,11 +22,12 @@ STDIN = "-"
 Color = Literal["auto", "always", "never"]
 
 
+@options.command()
 def score(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL] [FILE]...",
+            metavar="MODEL [FILE]",
             help="A run, a model file, or nothing for the newest; then files instead of stdin.",
             show_default=False,
         ),
@@ -44,11 +44,7 @@ def score(
         bool, typer.Option("--per-token", help="A row for each token: line, bits, token.")
     ] = False,
     color: Annotated[
-        Color,
-        typer.Option(
-            help="Show surprise as colour; bare --color means auto: on a terminal only.",
-            show_default=False,
-        ),
+        Color, typer.Option(help="Show surprisal as color; auto: only on a terminal.")
     ] = "never",
     overlap: Annotated[
         bool,
@@ -65,8 +61,8 @@ def score(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Groups of lines read at once; default: all cores.")
     ] = None,
-    data_dir: options.DataDir = None,
-    runs_dir: options.RunsDir = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     quiet: options.Quiet = False,
 ) -> int:
     """Say how surprising each line is: bits per character, then the line.
@@ -84,7 +80,7 @@ def score(
     from charnn.model.numpy_model import Stepper
 
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
-    datasets = workspace.data_dir(data_dir)
+    datasets = data_dir
     output, display = Output(), Display(quiet=quiet)
     layout = Layout(json, per_token, _has_color(color, output), output.is_terminal)
     scorer = Scorer(

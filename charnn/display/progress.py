@@ -166,7 +166,7 @@ def counted(
 
 
 @contextlib.contextmanager
-def told(display: Display, clock: Clock = time.monotonic) -> Iterator[Callable[[str], None]]:
+def status_line(display: Display, clock: Clock = time.monotonic) -> Iterator[Callable[[str], None]]:
     """A function that takes a line about what is done now, for work of unknown length.
 
     On a terminal it is the live line, gone afterwards; elsewhere one is printed every 10 seconds.

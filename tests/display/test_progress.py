@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from charnn.display.messages import Display
-from charnn.display.progress import HISTORY, History, Smoothed, TrainingLine, counted, told
+from charnn.display.progress import HISTORY, History, Smoothed, TrainingLine, counted, status_line
 from charnn.display.status import TrainingStatus, ValidationStatus
 
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
@@ -17,7 +17,7 @@ FOUND = ValidationStatus(50, 0.5, 1.5, 4.5, 2.2, best=True)
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that goes when the test says so."""
 
     def __init__(self):
         self.now = 0.0
@@ -205,7 +205,7 @@ def test_counted_work_in_a_log_is_a_line_every_ten_seconds():
 
 
 def _tell(display, clock):
-    with told(display, clock) as tell:
+    with status_line(display, clock) as tell:
         for n in range(9):
             tell(f"唐诗\x1b {n}")
             clock.now += 3

@@ -103,8 +103,8 @@ def test_a_row_a_token(trained) -> None:
 
 
 def test_colour_only_where_it_is_seen_or_asked_for(trained) -> None:
-    """--color is quiet in a pipe, --color=always is not; the text without its codes is the text."""
-    assert "\x1b" not in trained.run("score", "--color", input=LAMP).stdout
+    """--color auto is plain in a pipe, always is not; the text without its codes is the text."""
+    assert "\x1b" not in trained.run("score", "--color", "auto", input=LAMP).stdout
     assert "\x1b" not in trained.run("score", "--color", "never", input=LAMP).stdout
     painted = trained.run("score", "--color=always", input=LAMP, env={"NO_COLOR": "1"}).stdout
 
@@ -118,7 +118,7 @@ def test_colour_is_for_terminals_that_have_it(trained, kind, has_color) -> None:
     """A terminal with TERM=dumb gets the text alone."""
     ours, theirs = pty.openpty()
     done = subprocess.run(
-        trained.command("score", "--color"),
+        trained.command("score", "--color", "auto"),
         cwd=trained.folder,
         env=trained.environment(TERM=kind),
         input=b"qqqqzzzz jjjj\n",
