@@ -74,7 +74,7 @@ def score(
     from charnn.commands.threads import core_count, set_up_numpy
 
     set_up_numpy(1)
-    from charnn.commands.score_output import Assembler, Layout
+    from charnn.commands.score_output import Layout, LineAccumulator, token_rows, tokens_of
     from charnn.display.messages import Display
     from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import Stepper
@@ -92,10 +92,14 @@ def score(
         threads=threads or core_count(),
     )
     index = _index(loaded, datasets) if overlap else None
-    assembler = Assembler(scorer, layout, index, whole=not lines)
+    line = LineAccumulator(scorer, index, with_tokens=layout.needs_tokens, whole=not lines)
+    count = 0  # of lines that began
     for parts in _parts(names or [STDIN], display, lines=lines):
         for scored in scorer.score(parts):
-            for row in assembler.add(scored):
+            count += scored.part.begins
+            if per_token and not json:
+                output.write(token_rows(count, tokens_of(scorer, scored)))
+            elif row := line.add(scored):
                 output.write(layout.rendered(row))
         output.flush()
     return 0
