@@ -21,7 +21,8 @@ from charnn.data.dataset import Dataset, open_dataset
 from charnn.lab.gradient_flow import hold_open
 from charnn.model.language_model import LanguageModel
 from charnn.model.layers import LONGEST_KEPT
-from charnn.training.presets import Facts, resolve
+from charnn.training.events import Result
+from charnn.training.resolve import resolve
 from charnn.training.trainer import Trainer
 
 WARMUP_SHARE = 0.1
@@ -128,16 +129,14 @@ def trained(
     change, is_warmed_up = STARTS[start]
     given = {name: getattr(options, name) for name in ("steps", "preset", "cell")}
     given |= {"seed": seed, "warmup_steps": int(WARMUP_SHARE * options.steps) * is_warmed_up}
-    facts = Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size)
-    session = Trainer(dataset, resolve(given, facts)[0], folder)
+    trainer = Trainer(dataset, resolve(given, dataset).config, folder)
     with torch.no_grad():
-        change(session.training.model)
-    session.run.create(force=True)
-    for _ in session.events():
-        pass
-    score = session.finish().val
-    assert score is not None
-    return score.loss
+        change(trainer.loop.model)
+    trainer.folder.create(force=True)
+    *_, result = trainer.events()
+    assert isinstance(result, Result)
+    assert result.val is not None
+    return result.val.loss
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def rows(options: argparse.Namespace, device: torch.device) -> Iterator[tuple[st
     cells, precisions = options.cells.split(","), options.precisions.split(",")
     for cell, precision in itertools.product(cells, precisions):
         try:
-            devices.choose_precision(precision, device, options.hidden_size, options.batch_size)
+            devices.measure_machine(device, precision, options.hidden_size, options.batch_size)
         except UsageError:
             yield cell, precision, "not on this machine", "", "", ""
             continue

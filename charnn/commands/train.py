@@ -1,6 +1,6 @@
 """`charnn train`: dataset → run."""
 
-import dataclasses
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from charnn.training.trainer import Trainer
 
 SAMPLE_LINES = 3  # of text that the best model writes at the end
+JSON_KEYS = (
+    "run",
+    "steps",
+    "epochs",
+    "tokens",
+    "seconds",
+    "tokens_per_second",
+    "parameters",
+    "val",
+    "best_step",
+)
 
 
 @options.command(TrainConfig)
@@ -64,38 +75,40 @@ def train(
     set_up_torch()
     display = Display(quiet=quiet)
     asked = train_settings.asked(given if data is None else {**given, "data": data}, config)
-    first = None  # the model that it begins with
+    model = None  # whose weights the run starts with
     if resume is not None:
         train_settings.refuse_with_resume(name, init_from, asked)
         folder = workspace.find_run(resume, runs_dir)
-        dataset, chosen = train_settings.resumed(folder, asked, data_dir, display)
+        dataset, resolved = train_settings.resumed(folder, asked, data_dir)
     else:
         if init_from is not None:
-            first = workspace.find_model(init_from, runs_dir)
-            asked = {**train_settings.inherited(first), **asked}
-        dataset, chosen = train_settings.resolved(asked, data_dir, display)
+            model = workspace.find_model(init_from, runs_dir)
+            asked = {**train_settings.inherited(model), **asked}
+        dataset, resolved = train_settings.resolved(asked, data_dir)
         folder = runs_dir / workspace.check_name(
-            name or workspace.next_run_name(runs_dir, dataset.name, chosen.cell)
+            name or workspace.next_run_name(runs_dir, dataset.name, resolved.config.cell)
         )
+    for note in resolved.notes:
+        display.note(note)
     if print_config:
-        train_settings.print_settings(chosen)
+        train_settings.print_settings(resolved.config, asked)
         return 0
     from charnn.model.device import memory_explained
     from charnn.storage.lock import Lock
     from charnn.training.optimizers import rate_names
     from charnn.training.trainer import Trainer
 
-    with memory_explained(chosen.batch_size):
-        session = Trainer(dataset, chosen, folder, began)
+    with memory_explained(resolved.config.batch_size):
+        trainer = Trainer(dataset, resolved.config, folder, began, baselines=not quiet)
     if resume is None:
-        session.run.create(force=force)
-    with Lock(folder), memory_explained(session.config.batch_size):
+        trainer.folder.create(force=force)
+    with Lock(folder), memory_explained(resolved.config.batch_size):
         if resume is not None:
-            session.resume(new_rates=rate_names(chosen) <= asked.keys())
-        elif first is not None:
-            session.init_from(first)
-        session.record_config()
-        return _run(session, context, display, json=json)
+            trainer.resume(new_rates=rate_names(resolved.config) <= asked.keys())
+        elif model is not None:
+            trainer.init_from(model)
+        trainer.record_config()
+        return _run(trainer, context, display, json=json)
 
 
 def _refuse_ranks() -> None:
@@ -109,73 +122,61 @@ def _refuse_ranks() -> None:
         )
 
 
-def _run(session: "Trainer", context: typer.Context, display: "Display", *, json: bool) -> int:
-    """Train until done or told to stop; save, report, and name the next command."""
+def _run(trainer: "Trainer", context: typer.Context, display: "Display", *, json: bool) -> int:
+    """Train until done or asked to stop; save, report, and name the next command."""
     from charnn.commands.signals import StopRequestedError, listening
     from charnn.commands.train_progress import Watcher
+    from charnn.training.events import Result
 
-    run = session.run.folder
-    _tell_notes(session, display)
+    run = trainer.folder.path
     result = None
     with (
         listening() as requests,
-        Watcher(display, session.dataset.chars_per_token("train")) as watcher,
+        Watcher(display, trainer.dataset.chars_per_token("train")) as watcher,
     ):
-        session.validator.check = requests.check
         try:
-            if session.config.minutes and session.has_val and not display.quiet:
-                # What comes after the training would not be in the minutes.
-                _ = session.validator.ladder
-                requests.check()
-            for event in session.events():
-                watcher.show(event)
-                if requests.save:
-                    requests.save = False
-                    watcher.show(session.save())
-                requests.check()
-            result = session.finish()
+            with contextlib.closing(trainer.events()) as events:
+                for event in events:
+                    if isinstance(event, Result):
+                        result = event
+                        break
+                    watcher.show(event)
+                    if requests.save:
+                        requests.save = False
+                        watcher.show(trainer.save())
+                    requests.check()
         except StopRequestedError:
-            session.save()
+            trainer.save()
     if result is None:
         assert requests.stop
-        display.note(f"stopped at step {session.training.step:,}; the state is saved")
+        display.note(f"stopped at step {trainer.loop.progress.step:,}; the state is saved")
         words = ("charnn", "train", "--resume", str(run))
         display.hint(f"go on with: {options.next_command(context, *words)}")
         return requests.stop
-    _tell_notes(session, display)
-    _report(result, session, display, json=json)
+    if json:
+        _print_json(result)
+    display.note(_summary(result, trainer))
     words = ("charnn", "sample", "--temp", "0.8")
     display.hint(f"next: {options.next_command(context, *words)}")
     return 0
 
 
-def _tell_notes(session: "Trainer", display: "Display") -> None:
-    """What was adapted since this was last told."""
-    while session.notes:
-        display.note(session.notes.pop(0))
-
-
-def _report(result: "Result", session: "Trainer", display: "Display", *, json: bool) -> None:
-    """The outcome: figures, what they are worth, and a taste of the text."""
+def _print_json(result: "Result") -> None:
     from charnn.display.stdout import Output
     from charnn.storage.jsonio import to_json
 
-    if json:
-        values = dataclasses.asdict(result)
-        del values["train"], values["share"]
-        if result.val is not None:
-            named = {"model": result.run, "text": "val", "protocol": "carried"}
-            values["val"] = {**named, **result.val.as_dict()}
-            if result.share < 1:
-                values["val"]["share"] = result.share
-        output = Output()
-        output.line(to_json(values))
-        output.flush()
-    if not display.quiet:
-        display.note(_summary(result, session))
+    values = {name: getattr(result, name) for name in JSON_KEYS}
+    if result.val is not None:
+        named = {"model": result.run, "text": "val", "protocol": "carried"}
+        values["val"] = {**named, **result.val.as_dict()}
+        if result.share < 1:
+            values["val"]["share"] = result.share
+    output = Output()
+    output.line(to_json(values))
+    output.flush()
 
 
-def _summary(result: "Result", session: "Trainer") -> str:
+def _summary(result: "Result", trainer: "Trainer") -> str:
     from charnn.commands.train_progress import quoted
     from charnn.display.messages import table
 
@@ -189,19 +190,19 @@ def _summary(result: "Result", session: "Trainer") -> str:
             for name, s in scores.items()
         ]
         parts.append(table(headers, figures))
-        rungs = {**session.validator.ladder, "this model": result.val.bits_per_char}
+        rungs = {**result.baselines, "this model": result.val.bits_per_char}
         rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in rungs.items()]
-        parts.append(table([f"bits/char of {_judged(session)}", ""], rows))
-    sample = session.best_sample().strip("\n").splitlines()[:SAMPLE_LINES]
+        parts.append(table([f"bits/char of {_judged(trainer)}", ""], rows))
+    sample = result.sample.strip("\n").splitlines()[:SAMPLE_LINES]
     parts.append(quoted("\n".join(sample)))
-    parts.append(f"model: {session.run.model_path}")
+    parts.append(f"model: {trainer.folder.model_path}")
     return "\n\n".join(part for part in parts if part)
 
 
-def _judged(session: "Trainer") -> str:
-    """The text that the rungs of the ladder are about."""
+def _judged(trainer: "Trainer") -> str:
+    """Return the name of the text that the baselines are about."""
     from charnn.evaluation.baselines import JUDGED
 
-    if len(session.dataset.split("val")) <= JUDGED:
+    if len(trainer.dataset.split("val")) <= JUDGED:
         return "the validation text"
     return f"the validation text (all but the last: of its first {JUDGED:,} tokens)"

@@ -6,7 +6,7 @@ from charnn.display.messages import Display
 from charnn.display.progress import Smoothed, TrainingLine
 from charnn.display.status import TrainingStatus, ValidationStatus
 from charnn.evaluation.metrics import bits, perplexity
-from charnn.training.events import Evaluation, Event, Sampled, Saved, Step, Warned
+from charnn.training.events import Evaluation, Event, Noted, Sampled, Saved, Step, Warned
 
 
 class Watcher:
@@ -46,6 +46,8 @@ class Watcher:
                 self._line.message(f"saved {event.folder}")
             case Sampled():
                 self._line.message(quoted(event.text))
+            case Noted():
+                self._line.message(event.message)
             case Warned():
                 self._display.warning(event.message)
 

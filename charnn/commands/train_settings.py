@@ -1,6 +1,6 @@
 """Resolve the settings of a training: flags over file over preset, or a resumed run."""
 
-import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,16 @@ from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset
-    from charnn.display.messages import Display
-    from charnn.training.presets import Facts
+    from charnn.training.resolve import Resolved
 
 # What a resumed run keeps.
 LASTING = (
     *("cell", "hidden_size", "num_layers", "embedding_dim", "tie_weights"),
     *("preset", "seed", "sampler", "random_bptt", "optimizer"),
 )
-# What decides how fast it is.
+
+
+# Settings that depend on the machine.
 MACHINE = ("threads", "device", "precision")
 
 
@@ -43,50 +44,27 @@ def inherited(model: Path) -> dict[str, Any]:
     return {name: getattr(shape, name) for name in NetworkConfig.model_fields}
 
 
-def resolved(
-    given: dict[str, Any], data_dir: Path, display: "Display"
-) -> tuple["Dataset", TrainConfig]:
-    """The dataset and the settings of a new run; what was chosen is said.
+def resolved(given: dict[str, Any], data_dir: Path) -> "tuple[Dataset, Resolved]":
+    """Return the dataset and the settings of a new run.
 
-    Raises UsageError where the settings make no sense, and what opening a dataset raises.
+    Raise UsageError where the settings make no sense, and what opening a dataset raises.
     """
     from charnn.data.dataset import open_dataset
-    from charnn.training import presets
+    from charnn.training.resolve import resolve
 
     folder = workspace.find_dataset(given.get("data"), data_dir)
     dataset = open_dataset(folder)
     is_there = (data_dir / dataset.name).resolve() == folder.resolve()
-    # --resume looks for it again; what lies elsewhere has no other name than its path.
+    # --resume looks for the dataset again; elsewhere it has no other name than its path.
     data = dataset.name if is_there else given.get("data") or folder.name
-    settings, why = presets.resolve({**given, "data": data}, _facts(given, dataset))
-    display.note(why)
-    return dataset, settings
+    return dataset, resolve({**given, "data": data}, dataset)
 
 
-def _facts(given: dict[str, Any], dataset: "Dataset") -> "Facts":
-    """What the presets may look at; how fast training is here only where minutes are given."""
-    from charnn.training import presets
-
-    facts = presets.Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size)
-    if given.get("minutes") is None:
-        return facts
-    from charnn.model import device as devices
-
-    machine = validate(TrainConfig, {name: given[name] for name in MACHINE if name in given})
-    devices.configure(machine.threads, deterministic=False)  # which minutes never are
-    device = devices.choose_device(machine.device)
-    trial = presets.REFERENCE["hidden_size"], machine.batch_size
-    precision = devices.choose_precision(machine.precision, device, *trial)
-    speed = devices.tokens_a_minute(devices.Arithmetic(device, precision), *trial)
-    return dataclasses.replace(facts, tokens_a_minute=speed)
-
-
-def resumed(
-    folder: Path, given: dict[str, Any], data_dir: Path, display: "Display"
-) -> tuple["Dataset", TrainConfig]:
-    """The settings of the run to go on with, changed where that is harmless."""
+def resumed(folder: Path, given: dict[str, Any], data_dir: Path) -> "tuple[Dataset, Resolved]":
+    """Return the settings of a run to resume, changed where that is harmless."""
     from charnn.data.dataset import open_dataset
     from charnn.storage.settings_file import read_settings
+    from charnn.training.resolve import Resolved, resolve_machine
 
     recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
     settings = validate(TrainConfig, options.merged(recorded, given))
@@ -95,9 +73,10 @@ def resumed(
         for name, value in settings.model_dump(mode="json").items()
         if name in given and value != recorded.get(name)
     ]
-    if changes:
-        display.note(f"changed on resuming: {', '.join(changes)}")
-    return open_dataset(workspace.find_dataset(settings.data, data_dir)), settings
+    notes = [f"changed on resuming: {', '.join(changes)}"] if changes else []
+    dataset = open_dataset(workspace.find_dataset(settings.data, data_dir))
+    on_machine = resolve_machine(settings, len(dataset.split("train")))
+    return dataset, Resolved(on_machine.config, (*notes, *on_machine.notes))
 
 
 def refuse_with_resume(name: str | None, init_from: str | None, given: dict[str, Any]) -> None:
@@ -115,11 +94,13 @@ def refuse_with_resume(name: str | None, init_from: str | None, given: dict[str,
         )
 
 
-def print_settings(settings: TrainConfig) -> None:
-    """As YAML, on stdout; `charnn train --config` reads it."""
+def print_settings(settings: TrainConfig, given: Mapping[str, Any]) -> None:
+    """Print settings as YAML, which `charnn train --config` reads on any machine."""
     from charnn.display.stdout import Output
     from charnn.storage.settings_file import dump_settings
 
+    fields = TrainConfig.model_fields
+    chosen = {name: fields[name].default for name in MACHINE if name not in given}
     output = Output()
-    output.write(dump_settings(settings))
+    output.write(dump_settings(settings.model_copy(update=chosen)))
     output.flush()

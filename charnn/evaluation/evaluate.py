@@ -48,10 +48,25 @@ def evaluate_carried(
     of its part, from its beginning: a sample from all over the text. With `targets` (N,) those
     are predicted in place of the tokens; a negative one does not count.
     """
+    parts = carried_scores(model, tokens, lengths, start_token, streams, warm_up, share, targets)
+    return sum(parts, Score())
+
+
+def carried_scores(
+    model: LanguageModel,
+    tokens: Ids,
+    lengths: TokenLengths,
+    start_token: int,
+    streams: int = 1,
+    warm_up: int = WARM_UP,
+    share: float = 1.0,
+    targets: Ids | None = None,
+) -> Iterator[Score]:
+    """Yield the parts of `evaluate_carried`."""
     inputs = np.concatenate([[start_token], tokens[:-1]]).astype(np.int64)
     answers = np.asarray(tokens if targets is None else targets, np.int64)
     rows = _streams(len(answers), streams, warm_up, share)
-    return _score_rows(model, inputs, answers, rows, lengths)
+    return _scored_rows(model, inputs, answers, rows, lengths)
 
 
 def evaluate_windows(
@@ -100,16 +115,26 @@ def _score_rows(
     rows: list[StreamSpan],
     lengths: TokenLengths,
 ) -> Score:
-    """Run the rows side by side, a chunk of time at once, and add up what counts."""
-    score = Score()
+    return sum(_scored_rows(model, inputs, targets, rows, lengths), Score())
+
+
+def _scored_rows(
+    model: LanguageModel,
+    inputs: Integers,
+    targets: Integers,
+    rows: list[StreamSpan],
+    lengths: TokenLengths,
+) -> Iterator[Score]:
+    """Run the rows in parallel, a chunk of time at once."""
     if not rows:
-        return score
+        return
     with _evaluating(model):
         state = model.initial_state(len(rows))
-        for chunk_inputs, chunk_targets in _chunks(inputs, targets, rows, lengths.unk_id):
+    for chunk_inputs, chunk_targets in _chunks(inputs, targets, rows, lengths.unk_id):
+        with _evaluating(model):
             logits, state = model(torch.from_numpy(chunk_inputs).to(model.device), state)
-            score += score_of(logits, chunk_targets, lengths)
-    return score
+            score = score_of(logits, chunk_targets, lengths)
+        yield score
 
 
 def _chunks(

@@ -20,6 +20,7 @@ from charnn.generation.constraints import Constraint
 from charnn.generation.logit_filters import RECENT, chain, draw, filtered
 from charnn.generation.rng import Uniforms
 from charnn.generation.stop_strings import StopMatcher
+from charnn.model.model_file import ModelFile
 from charnn.model.numpy_model import Network, State, log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 
@@ -285,3 +286,24 @@ class SampleBatch:
             self.request.seed,
             self.runs[0].uniforms.drawn,
         )
+
+
+SAMPLE_RECORDS = 3
+
+
+def sample_text(file: ModelFile, tokens: int, seed: int) -> str:
+    """Return text of a model, or a few records of a model of records."""
+    from charnn.generation.constraints import constrain
+    from charnn.model.numpy_model import Stepper
+
+    stepper = Stepper(file.config, file.tensors)
+    tokenizer = file.tokenizer
+    constraint = constrain(tokenizer.pieces, tokenizer.unk_id)
+    texts = []
+    for number in range(SAMPLE_RECORDS if file.records else 1):
+        config = SampleConfig.model_validate({"max_new_tokens": tokens})
+        request = Request(config, constraint, seed + number, stop=file.stops())
+        context = opening(stepper, file.start_token)
+        events = generate(stepper, tokenizer, request, context)
+        texts.append("".join(event.text for event in events if isinstance(event, Piece)))
+    return "\n".join(texts)

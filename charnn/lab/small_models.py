@@ -4,18 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from charnn.arrays import Ids
-from charnn.config import ModelConfig, NetworkConfig, TrainConfig, validate
+from charnn.config import TrainConfig, validate
 from charnn.data.corpora import Catalogue
-from charnn.data.samplers import SAMPLERS
 from charnn.data.splits import split_text
 from charnn.evaluation.metrics import TokenLengths
 from charnn.model.device import Arithmetic
-from charnn.model.language_model import LanguageModel
 from charnn.tokenizers import tokenizer
-from charnn.training.loop import TrainLoop
+from charnn.training.loop import TrainLoop, new_loop
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 BOOK = "lamplighter"  # the longest text that needs no download
@@ -51,15 +50,13 @@ def new_training(
     targets: Ids | None = None,
     unk_id: int | None = None,
 ) -> TrainLoop:
-    """A training about to begin, its weights and its order of the tokens drawn from the seed.
+    """Return a training that is about to start, as `charnn train` would start it.
 
-    `settings` are fields of `TrainConfig`.
+    `settings` are fields of `TrainConfig`; `targets` are predicted instead of the tokens.
     """
     config = validate(TrainConfig, settings)
-    torch.manual_seed(config.seed)
-    shape = {name: getattr(config, name) for name in NetworkConfig.model_fields}
-    model = LanguageModel(ModelConfig(**shape, vocab_size=vocab_size))
-    sampler = SAMPLERS[config.sampler](
-        tokens, config.batch_size, config.bptt, config.seed, targets=targets
-    )
-    return TrainLoop(model, sampler, config, CPU, unk_id)
+    predicted = tokens if targets is None else targets[targets >= 0]
+    counts = np.bincount(predicted, minlength=vocab_size)
+    if unk_id is not None:
+        counts[unk_id] = 0
+    return new_loop(config, tokens, counts, CPU, targets=targets, unk_id=unk_id)

@@ -14,11 +14,11 @@ from charnn.errors import CharnnError, UsageError
 from charnn.model.layers import LSTM
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-WORTH_IT = 1.2  # reduced precision must be at least this much faster to be chosen
-TRIALS = 6  # steps of a trial; the quickest counts, for others may be busy meanwhile
-LOOKS = 3  # trials that must all speak against bfloat16
-TRIAL_LENGTH = 16  # tokens of each row in a trial
-TRIAL_SHARE = 0.8  # of a trial's speed that training has, optimizer and output included
+# benchmarks/README.md, "training_speed.py": precision.
+MIN_SPEEDUP = 1.2  # bfloat16 must be at least this much faster than float32 to be chosen
+BENCHMARK_ROUNDS = 12  # steps of each candidate; the quickest counts
+BENCHMARK_LENGTH = 16  # tokens of each row in a step
+BENCHMARK_FRACTION = 0.8  # of its speed that training reaches, with optimizer and output layer
 
 
 @dataclass(frozen=True)
@@ -88,49 +88,68 @@ def memory_explained(batch_size: int) -> Iterator[None]:
         ) from error
 
 
-def choose_precision(
-    name: str, device: torch.device, hidden_size: int, batch_size: int, *, timed: bool = True
-) -> str:
-    """`name`, or for "auto" the quicker of float32 and bfloat16 on this device.
+@dataclass(frozen=True)
+class Machine:
+    """Where a run computes, and how many tokens a minute the benchmark network trains on there.
 
-    Both are timed on a layer of the given shape, so the answer is measured, not guessed from the
-    processor's name. Unless `timed`, for clocks do not repeat, it is float32 on a CPU, and on a
-    GPU bfloat16 where that is multiplied in hardware. Raises UsageError where the device lacks
-    the precision asked for.
+    The speed is None where nothing was measured.
     """
-    if name == "auto" and timed:
-        return _quicker_precision(device, hidden_size, batch_size)
-    if name == "auto":
-        on_gpu = device.type == "cuda" and _multiplies_bfloat16(device)
-        return "bfloat16" if on_gpu else "float32"
-    if name != "float32" and not _can_train(device, name, hidden_size, batch_size):
+
+    arithmetic: Arithmetic
+    tokens_per_minute: float | None = None
+
+
+def measure_machine(
+    device: torch.device,
+    precision: str,
+    hidden_size: int,
+    batch_size: int,
+    *,
+    timed: bool = True,
+    speed: bool = False,
+) -> Machine:
+    """Choose the precision for a network of this shape, and with `speed` measure its speed.
+
+    "auto" takes bfloat16 where a benchmark finds it faster than float32 by MIN_SPEEDUP. Unless
+    `timed`, because runs must repeat, it is float32 on a CPU, and on a GPU bfloat16 where that is
+    multiplied in hardware. Raise UsageError where the device lacks the precision asked for.
+    """
+    candidates = _candidates(device, precision, hidden_size, batch_size, timed=timed)
+    if len(candidates) == 1 and not speed:
+        return Machine(candidates[0])
+    seconds = _benchmark(candidates, hidden_size, batch_size)
+    chosen = len(candidates) - 1
+    if chosen and seconds[0] <= MIN_SPEEDUP * seconds[1]:
+        chosen = 0
+    tokens = BENCHMARK_FRACTION * 60 * batch_size * BENCHMARK_LENGTH / seconds[chosen]
+    return Machine(candidates[chosen], tokens)
+
+
+def _candidates(
+    device: torch.device, precision: str, hidden_size: int, batch_size: int, *, timed: bool
+) -> list[Arithmetic]:
+    """Return what the benchmark compares: float32 first, or only what was asked for."""
+    if precision == "auto":
+        if device.type == "mps" or not _multiplies_bfloat16(device):
+            return [Arithmetic(device, "float32")]
+        if not timed:
+            return [Arithmetic(device, "bfloat16" if device.type == "cuda" else "float32")]
+        names = ["float32", "bfloat16"]
+        return [
+            Arithmetic(device, name)
+            for name in names
+            if name == "float32" or _can_train(device, name, hidden_size, batch_size)
+        ]
+    if precision != "float32" and not _can_train(device, precision, hidden_size, batch_size):
         raise UsageError(
-            f"--precision {name}: a recurrent layer does not run in it on {device.type} here",
+            f"--precision {precision}: a recurrent layer does not run in it on {device.type} here",
             "use --precision float32",
         )
-    return name
-
-
-def _quicker_precision(device: torch.device, hidden_size: int, batch_size: int) -> str:
-    if device.type == "mps" or not _multiplies_bfloat16(device):
-        return "float32"
-    if not _can_train(device, "bfloat16", hidden_size, batch_size):
-        return "float32"
-    sides = [Arithmetic(device, name) for name in ("float32", "bfloat16")]
-    quickest, pause = [math.inf, math.inf], 0.0
-    for _ in range(LOOKS):
-        time.sleep(pause)  # what disturbed all of a trial may pass
-        begin = time.perf_counter()
-        seconds = _seconds_of_a_step(sides, hidden_size, batch_size)
-        full, reduced = quickest = list(map(min, quickest, seconds))
-        if full > WORTH_IT * reduced:
-            return "bfloat16"
-        pause = time.perf_counter() - begin
-    return "float32"
+    return [Arithmetic(device, precision)]
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a GPU does so itself; of a CPU the trial will tell."""
+    """Return whether a GPU does so in hardware; for a CPU the benchmark decides."""
     if device.type != "cuda":
         return True
     with torch.cuda.device(device):
@@ -139,43 +158,38 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
 
 def _can_train(device: torch.device, name: str, hidden_size: int, batch_size: int) -> bool:
     if name == "float16" and device.type == "cpu":
-        return False  # no gradient scaling is offered there, and no CPU gains by it
+        return False  # there is no gradient scaling on a CPU, and none gains by float16
     try:
-        _trial_step(_trial_layer(device, hidden_size), Arithmetic(device, name), batch_size)
+        _benchmark_step(_benchmark_layer(device, hidden_size), Arithmetic(device, name), batch_size)
     except RuntimeError:  # "could not create a primitive": a CPU without those kernels
         return False
     return True
 
 
-def tokens_a_minute(arithmetic: Arithmetic, hidden_size: int, batch_size: int) -> float:
-    """About how many tokens a network of one LSTM layer trains on in a minute, by a short trial."""
-    (seconds,) = _seconds_of_a_step([arithmetic], hidden_size, batch_size)
-    return TRIAL_SHARE * 60 * batch_size * TRIAL_LENGTH / seconds
+def _benchmark(candidates: Sequence[Arithmetic], hidden_size: int, batch_size: int) -> list[float]:
+    """Return the seconds of the quickest step of each candidate.
 
-
-def _seconds_of_a_step(
-    sides: Sequence[Arithmetic], hidden_size: int, batch_size: int
-) -> list[float]:
-    """The quickest step of each side; they take turns, so that what disturbs one disturbs all."""
-    layers = [_trial_layer(side.device, hidden_size) for side in sides]
-    quickest = [math.inf] * len(sides)
-    for _ in range(TRIALS):
-        for number, (side, layer) in enumerate(zip(sides, layers, strict=True)):
+    The candidates take turns, so that other work on the machine disturbs all of them.
+    """
+    layers = [_benchmark_layer(candidate.device, hidden_size) for candidate in candidates]
+    quickest = [math.inf] * len(candidates)
+    for _ in range(BENCHMARK_ROUNDS):
+        for number, (candidate, layer) in enumerate(zip(candidates, layers, strict=True)):
             begin = time.perf_counter()
-            _trial_step(layer, side, batch_size)
+            _benchmark_step(layer, candidate, batch_size)
             quickest[number] = min(quickest[number], time.perf_counter() - begin)
     return quickest
 
 
-def _trial_layer(device: torch.device, hidden_size: int) -> LSTM:
-    with torch.random.fork_rng(devices=[]):  # a trial must not move the run's random numbers
+def _benchmark_layer(device: torch.device, hidden_size: int) -> LSTM:
+    with torch.random.fork_rng(devices=[]):  # the run's random numbers must not change
         return LSTM(hidden_size, hidden_size).to(device)
 
 
-def _trial_step(layer: LSTM, arithmetic: Arithmetic, batch_size: int) -> None:
-    inputs = torch.zeros(batch_size, TRIAL_LENGTH, layer.hidden_size, device=arithmetic.device)
+def _benchmark_step(layer: LSTM, arithmetic: Arithmetic, batch_size: int) -> None:
+    inputs = torch.zeros(batch_size, BENCHMARK_LENGTH, layer.hidden_size, device=arithmetic.device)
     with arithmetic.autocast():
         outputs, _ = layer(inputs, layer.initial_state(batch_size))
         outputs.sum().backward()
     if arithmetic.device.type != "cpu":
-        torch.accelerator.synchronize(arithmetic.device)  # else the launch alone is timed
+        torch.accelerator.synchronize(arithmetic.device)  # otherwise only the launch is timed

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from charnn.errors import DataError
 from charnn.storage import atomic, jsonio
-from charnn.training.loop import TrainLoop
-from charnn.training.snapshot import Snapshot, capture, read_counters, refuse_diverged
+from charnn.training.snapshot import Snapshot, parse_header, refuse_diverged
 
 CHECKPOINTS = "checkpoints"
 TENSORS_FILE = "state.safetensors"
@@ -18,25 +17,24 @@ MANIFEST_FILE = "manifest.json"
 KEEP = 2  # complete checkpoints that are kept
 
 
-def save_checkpoint(training: TrainLoop, run: Path, fingerprint: str) -> Path:
-    """Write the state of `training` under `run`, whose older checkpoints but one are removed then.
+def save_checkpoint(snapshot: Snapshot, run: Path) -> Path:
+    """Write a snapshot under `run`; of the older checkpoints only the newest is kept.
 
-    Raises StorageError, or DivergedError where a weight is not finite; the older checkpoints are
-    then as they were.
+    Raise StorageError, or DivergedError where a weight is not finite; the older checkpoints are
+    then unchanged.
     """
     from safetensors.torch import save
 
-    state = capture(training, fingerprint)
-    refuse_diverged(state)
+    refuse_diverged(snapshot)
     contents = {
-        TENSORS_FILE: save(dict(state.tensors)),
-        STATE_FILE: jsonio.to_json(state.counters.model_dump(mode="json"), indent=2).encode(),
+        TENSORS_FILE: save(dict(snapshot.tensors)),
+        STATE_FILE: jsonio.to_json(snapshot.header.model_dump(mode="json"), indent=2).encode(),
     }
     manifest = {
         name: {"bytes": len(data), "sha256": atomic.sha256(data)} for name, data in contents.items()
     }
     contents[MANIFEST_FILE] = jsonio.to_json(manifest, indent=2).encode()
-    folder = run / CHECKPOINTS / f"step-{training.step:08d}"
+    folder = run / CHECKPOINTS / f"step-{snapshot.step:08d}"
     with atomic.storage_errors("write", folder):
         folder.parent.mkdir(exist_ok=True)  # but not the run, should that have been moved away
         atomic.clean_up(folder.parent)
@@ -97,8 +95,8 @@ def _load(folder: Path) -> Snapshot:
         }:
             raise DataError(f"{folder / name} is damaged: it does not match its manifest")
     source = str(folder / STATE_FILE)
-    counters = read_counters(jsonio.parse_json_object(contents[STATE_FILE], source), source)
+    header = parse_header(jsonio.parse_json_object(contents[STATE_FILE], source), source)
     try:
-        return Snapshot(load(contents[TENSORS_FILE]), counters, str(folder))
+        return Snapshot(load(contents[TENSORS_FILE]), header, str(folder))
     except (SafetensorError, ValueError, KeyError) as error:
         raise DataError(f"{folder / TENSORS_FILE} is damaged: {error}") from None

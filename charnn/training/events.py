@@ -1,6 +1,7 @@
 """The events of a training run, as plain values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from charnn.evaluation.metrics import Score
@@ -9,8 +10,8 @@ from charnn.evaluation.metrics import Score
 @dataclass(frozen=True)
 class Step:
     """One optimizer update. `loss` is the mean of the batch in nats per token, before the update;
-    `grad_norm` the global norm before clipping; `seconds` and `tokens` are totals of the run;
-    `epoch` counts passes over the training split, with a fraction.
+    `grad_norm` the global norm before clipping; `seconds`, `tokens` and `epoch` are totals of the
+    run; `mean_loss` is the mean since the last logged step, on steps that are logged.
     """
 
     step: int
@@ -22,6 +23,15 @@ class Step:
     lr: float
     grad_norm: float
     tokens_per_second: float
+    mean_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Validating:
+    """A validation at `step`, or the final scoring, has read `tokens` tokens."""
+
+    step: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,13 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Something was chosen or adapted."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something went wrong that training survives."""
 
@@ -64,17 +81,14 @@ class Sampled:
     text: str
 
 
-Event = Step | Evaluation | Saved | Sampled | Warned
-
-
 @dataclass(frozen=True)
 class Result:
-    """What came of a run.
+    """The end of a run.
 
-    `val` is the score of the best model on the whole validation split, `train` that on the last
-    part of the training split, as long as the other at most. `seconds` are those of all its
-    sessions from their start to here, `tokens_per_second` those of training and validating in
-    the last one; `share` is how much of the split `val` is about.
+    `val` is the score of the best model on the validation split, `train` its score on the end of
+    the training split. `seconds` are those of all sessions, `tokens_per_second` those of the last
+    session; `share` is the fraction of the split that was scored. `baselines` are bits per
+    character of the validation text without a network, `sample` is text of the best model.
     """
 
     run: str
@@ -88,3 +102,8 @@ class Result:
     val: Score | None
     best_step: int
     share: float = 1.0
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    sample: str = ""
+
+
+Event = Step | Validating | Evaluation | Saved | Sampled | Noted | Warned | Result

@@ -1,45 +1,48 @@
 """The training loop: truncated backpropagation through time with carried, detached state.
 
-A step reads one batch, runs it from the carried state, follows the gradient, and detaches the
-state, so that no gradient reaches further back than `bptt` tokens (Williams and Peng, 1990).
-Whoever consumes the events may save, stop or paint between two of them: at every `yield` the
-`TrainLoop` is whole.
+A step reads one batch, runs it from the carried state, backpropagates, and detaches the state, so
+that no gradient reaches further back than `bptt` tokens (Williams and Peng, 1990). The loop yields
+events; its consumer may save, stop or display between two of them: at every `yield` the `TrainLoop`
+is in a state from which training continues.
 """
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from charnn.arrays import Ids, Integers
 from charnn.config import TrainConfig
-from charnn.data.samplers import IGNORE, Batch, Sampler
+from charnn.data.samplers import SAMPLERS, Batch, Sampler
 from charnn.errors import DivergedError
+from charnn.evaluation.baselines import unigram
 from charnn.evaluation.metrics import Score
 from charnn.model.device import Arithmetic
-from charnn.model.language_model import LanguageModel, detach, reset_rows
+from charnn.model.language_model import Dropouts, LanguageModel, detach, reset_rows
 from charnn.model.layers import State
 from charnn.model.loss import mean_nats, sampled_nats
-from charnn.training.events import Evaluation, Step
+from charnn.training.events import Evaluation, Step, Validating
 from charnn.training.optimizers import build_optimizers, lr_factor, set_lr
-from charnn.training.time_budget import Pace, plan_holds
+from charnn.training.progress import Progress
+from charnn.training.time_budget import TimeBudget
 from charnn.training.weight_average import WeightAverage
 
-AVERAGE_FROM = 0.5  # share of the steps after which the weights are averaged
-AVERAGE_OVER = 0.1  # share of the steps that the average looks back over
-LATEST = 0.3  # weight of the latest validation in what one takes: it may have been disturbed
-MOST_CLOSING = 0.5  # share of a budget in minutes that the scoring at its end may take
+AVERAGE_FROM = 0.5  # fraction of the steps after which the weights are averaged
+AVERAGE_OVER = 0.1  # fraction of the steps that the average looks back over
 MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
-Validate = Callable[[LanguageModel], Score]
+LOG_EVERY = 10  # steps between two logged training losses
+
+# Scores a network part by part; the sum of the parts is the score of the validation.
+Validate = Callable[[LanguageModel], Iterator[Score]]
 
 
 class TrainLoop:
-    """A network in training, and everything that decides how it goes on.
+    """A network in training, and everything that decides how training continues.
 
-    What a checkpoint must hold is exactly what is here: weights, optimizer, position in the data,
-    hidden state of every stream, counters. `unk_id` as a target is not learnt.
+    A checkpoint holds what is here: weights, optimizer state, position in the data, hidden state of
+    every stream, counters. A target equal to `unk_id` is not scored.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class TrainLoop:
         config: TrainConfig,
         arithmetic: Arithmetic,
         unk_id: int | None = None,
+        budget: TimeBudget | None = None,
     ) -> None:
         self.model = model
         self.sampler = sampler
@@ -59,58 +63,42 @@ class TrainLoop:
         self.scaler = torch.amp.GradScaler(
             arithmetic.device.type, enabled=arithmetic.precision == "float16"
         )
+        self.budget = budget or TimeBudget(
+            steps=planned_steps(config, sampler),
+            minutes=config.minutes,
+            eval_every=config.eval_every,
+        )
         self.hidden: State | None = None
-        self.steps = planned_steps(config, sampler)  # None until a time budget is calibrated
-        self.budget_seconds = 60 * (config.minutes or math.inf)
-        self.validation_share = 1.0  # of the validation split, read at each validation
-        self.validation_seconds = 0.0  # that one takes, for one set of weights
-        self.step = 0
-        self.tokens = 0
-        self.seconds = 0.0
-        self.skipped = 0
-        self.loss_sum, self.loss_count = 0.0, 0  # since `take_mean_loss`
-        self.best_loss = math.inf
-        self.best_step = 0
-        self.evaluated_at = 0
-        self.evaluations_since_best = 0
-        self.lr_scale = 1.0  # halved at each roll-back from a divergence
+        self.progress = Progress()
         self.average = WeightAverage()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
 
     @property
     def epoch(self) -> float:
-        """Passes over the training split so far."""
+        """Epochs so far, with a fraction."""
         position = self.sampler.position
         return position.epoch + position.batch / self.sampler.batches_in(position.epoch)
 
     def update(self) -> tuple[float, float, float]:
-        """One step of truncated BPTT: (loss in nats per token, gradient norm, learning rate).
+        """Take one step of truncated BPTT.
 
-        Raises DivergedError, before the weights are touched, when the loss or the norm of the
-        gradient is not finite.
+        Return the loss in nats per token, the gradient norm before clipping, and the learning rate.
+        Raise DivergedError, before the weights change, when loss or gradient norm is not finite.
         """
         batch = self.sampler.next_batch()
-        factor = self.lr_scale * lr_factor(self.step, self.steps, self.config)
+        steps = self.budget.steps
+        factor = self.progress.lr_scale * lr_factor(self.progress.step, steps, self.config)
         set_lr(self.optimizers, factor)
         loss, penalty, hidden = self._loss(batch)
         self.model.zero_grad()
         self.scaler.scale(loss + penalty).backward()  # type: ignore[no-untyped-call]  # torch's
-        norm = self._apply(float(loss.detach()))
+        nats = float(loss.detach())
+        norm = self._apply(nats)
         self.hidden = detach(hidden)
-        self.step += 1
-        if self.config.average and self.steps and self.step >= AVERAGE_FROM * self.steps:
-            self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * self.steps))
-        self.tokens += int(np.count_nonzero(batch.targets != IGNORE))
-        if math.isfinite(float(loss.detach())):  # float16 may overflow; then the step was skipped
-            self.loss_sum += float(loss.detach())
-            self.loss_count += 1
-        return float(loss.detach()), norm, self.config.lr * factor
-
-    def take_mean_loss(self) -> float:
-        """The mean loss of the steps since this was last asked; NaN where there were none."""
-        mean = self.loss_sum / self.loss_count if self.loss_count else math.nan
-        self.loss_sum, self.loss_count = 0.0, 0
-        return mean
+        self.progress.count_step(nats, int(np.count_nonzero(batch.targets >= 0)))
+        if self.config.average and steps and self.progress.step >= AVERAGE_FROM * steps:
+            self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * steps))
+        return nats, norm, self.config.lr * factor
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, State]:
         device = self.arithmetic.device
@@ -123,14 +111,14 @@ class TrainLoop:
         return loss, self._penalty(dropped, outputs), hidden
 
     def _nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean nats of a batch: exact, or where the vocabulary is large, estimated."""
+        """Return the mean nats of a batch: exact, or estimated by sampled softmax."""
         samples = self.config.sampled_softmax
         if samples:
             return sampled_nats(outputs, self.model.output, targets, self.unk_id, samples)
         return mean_nats(self.model.output(outputs), targets, self.unk_id)
 
     def _penalty(self, dropped: Tensor, outputs: Tensor) -> Tensor:
-        """Activation and temporal activation regularisation of (B, T, H), added to the loss.
+        """Activation and temporal activation regularization of outputs (B, T, H).
 
         Merity, McCann and Socher, "Revisiting activation regularization for language RNNs", 2017.
         """
@@ -152,146 +140,146 @@ class TrainLoop:
         return self.hidden
 
     def _apply(self, loss: float) -> float:
+        """Clip the gradient and apply it, unless it overflowed; return its norm."""
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         limit = self.config.grad_clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
         finite = math.isfinite(norm) and math.isfinite(loss)
-        if finite:  # else none may move: what overflowed in one is in the norm that clips all
+        if finite:  # otherwise no optimizer steps: the norm that clips covers all weights
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
         self.scaler.update()
-        self.skipped = 0 if finite else self.skipped + 1
-        if not finite and not (self.scaler.is_enabled() and self.skipped < MAX_SKIPPED):
+        self.progress.skipped = 0 if finite else self.progress.skipped + 1
+        if not finite and not (self.scaler.is_enabled() and self.progress.skipped < MAX_SKIPPED):
             raise DivergedError(
-                f"training diverged at step {self.step + 1}: loss {loss}, gradient norm {norm}",
+                f"training diverged at step {self.progress.step + 1}: loss {loss}, "
+                f"gradient norm {norm}",
                 "try a lower --lr or a lower --grad-clip",
             )
         return norm
 
-    def evaluate(self, validate: Validate) -> Evaluation:
-        """Validate without touching anything that training depends on."""
-        with self.arithmetic.autocast():
-            score, averaged = validate(self.model), False
-            if self.average.updates:
-                with self.kept_weights(averaged=True):
-                    of_average = validate(self.model)
-                if of_average.loss < score.loss:
-                    score, averaged = of_average, True
-        self.evaluated_at = self.step
-        best = score.loss < self.best_loss
-        self.evaluations_since_best = 0 if best else self.evaluations_since_best + 1
-        if best:
-            self.best_loss, self.best_step = score.loss, self.step
-        return Evaluation(self.step, self.tokens, self.epoch, self.seconds, score, best, averaged)
+    def evaluate(self, validate: Validate) -> Iterator[Validating | Evaluation]:
+        """Validate the weights, and their average if there is one; the better of the two counts.
 
-    def kept_weights(self, *, averaged: bool) -> contextlib.AbstractContextManager[None]:
-        """A context in which the model has the weights that a validation was about."""
-        if averaged:
-            return self.average.swapped_in(self.model.named_tensors())
-        return contextlib.nullcontext()
+        Yield a `Validating` after each part, and the `Evaluation` at the end.
+        """
+        networks = [self.model]
+        if self.average.updates:
+            networks.append(self.average.network(self.model))
+        scores: list[Score] = []
+        with self.budget.evaluating(len(networks)):
+            for network in networks:
+                scores.append(Score())
+                for part in validate(network):
+                    scores[-1] += part
+                    yield Validating(self.progress.step, sum(score.tokens for score in scores))
+        self.progress.seconds = self.budget.elapsed
+        averaged = len(scores) > 1 and scores[1].loss < scores[0].loss
+        score = scores[averaged]
+        best = self.progress.count_evaluation(score.loss)
+        yield Evaluation(
+            step=self.progress.step,
+            tokens=self.progress.tokens,
+            epoch=self.epoch,
+            seconds=self.progress.seconds,
+            score=score,
+            best=best,
+            averaged=averaged,
+        )
 
-    def closing_share(self, validations: float) -> float:
-        """How much of a scoring at the end, as long as so many validations, its time allows."""
-        wanted = validations * self.validation_seconds
-        allowed = MOST_CLOSING * 60 * (self.config.minutes or math.inf)
-        return min(1.0, allowed / wanted) if wanted else 1.0
+    def weights(self, *, averaged: bool = False) -> Mapping[str, Tensor]:
+        """Return the weights by their names in a model file, or their average."""
+        return self.average.tensors if averaged else self.model.named_tensors()
+
+    @property
+    def evaluation_is_due(self) -> bool:
+        """Whether to validate now."""
+        return self.budget.evaluation_is_due(self.progress.step, self.progress.evaluated_at)
 
     @property
     def is_over(self) -> bool:
         """Whether all planned steps are done, or patience has run out."""
-        patience = self.config.patience
-        if patience is not None and self.evaluations_since_best >= patience:
+        patience, progress = self.config.patience, self.progress
+        if patience is not None and progress.evaluations_since_best >= patience:
             return True
-        return self.steps is not None and self.step >= self.steps
+        return self.budget.steps is not None and progress.step >= self.budget.steps
+
+
+def new_loop(
+    config: TrainConfig,
+    tokens: Ids,
+    counts: Integers,
+    arithmetic: Arithmetic,
+    *,
+    targets: Ids | None = None,
+    unk_id: int | None = None,
+) -> TrainLoop:
+    """Return a training that is about to start, its weights drawn from the seed.
+
+    `counts` (V,) is how often each symbol is a target: the output bias starts at their log
+    frequencies. `targets` (N,) are predicted instead of the tokens themselves.
+    """
+    torch.manual_seed(config.seed)
+    dropouts = Dropouts(
+        config.dropout, config.input_dropout, config.embedding_dropout, config.weight_dropout
+    )
+    model = LanguageModel(config.shape(len(counts)), dropouts)
+    model.init_output_bias(unigram(counts))
+    model = model.to(arithmetic.device)
+    sampler = SAMPLERS[config.sampler](
+        tokens,
+        config.batch_size,
+        config.bptt,
+        config.seed,
+        vary=config.random_bptt,
+        targets=targets,
+    )
+    return TrainLoop(model, sampler, config, arithmetic, unk_id)
 
 
 def train(
-    training: TrainLoop, validate: Validate | None = None, final_evaluation: float = 1.0
-) -> Iterator[Step | Evaluation]:
+    loop: TrainLoop, validate: Validate | None = None
+) -> Iterator[Step | Validating | Evaluation]:
     """Train up to the planned number of steps, validating at intervals.
 
-    With a budget in minutes the speed is measured first, then the steps are planned, and planned
-    anew where the machine turns out faster or slower; `final_evaluation` is what is still to
-    follow at the end, in units of one validation. Raises DivergedError; the weights are then
-    those of the last good step.
+    Raise DivergedError; the weights are then those of the last good step.
     """
-    pace = Pace(training.seconds)
-    if validate and _evaluation_is_due(training, pace):  # the run was stopped just before it
-        yield _evaluated(training, validate, pace)
-    while not training.is_over:
-        with pace.stepping():
-            loss, norm, lr = training.update()
-        training.seconds = pace.elapsed
-        yield _stepped(training, loss, norm, lr, pace)
-        first_plan = _calibrated(training, pace)
-        if validate and (first_plan or _evaluation_is_due(training, pace)):
-            yield _evaluated(training, validate, pace)
-        if pace.calibrated or first_plan:
-            _plan(training, pace, final_evaluation)
-    if validate and training.evaluated_at != training.step:  # the plan may have ended here
-        yield _evaluated(training, validate, pace)
+    budget = loop.budget
+    budget.start(loop.progress.seconds)
+    if validate and loop.evaluation_is_due:  # the run was stopped just before this validation
+        yield from loop.evaluate(validate)
+    while not loop.is_over:
+        with budget.stepping():
+            loss, norm, lr = loop.update()
+        loop.progress.seconds = budget.elapsed
+        yield _step_event(loop, loss, norm, lr)
+        if validate and (budget.must_plan or loop.evaluation_is_due):
+            yield from loop.evaluate(validate)
+        budget.plan(loop.progress.step)
+    if validate and loop.progress.evaluated_at != loop.progress.step:  # the plan became shorter
+        yield from loop.evaluate(validate)
 
 
-def _stepped(training: TrainLoop, loss: float, norm: float, lr: float, pace: Pace) -> Step:
-    tokens_per_step = training.tokens / training.step
+def _step_event(loop: TrainLoop, loss: float, norm: float, lr: float) -> Step:
+    progress, steps = loop.progress, loop.budget.steps
+    is_logged = progress.step % LOG_EVERY == 0 or progress.step == steps
     return Step(
-        step=training.step,
-        steps=training.steps,
-        tokens=training.tokens,
-        epoch=training.epoch,
-        seconds=training.seconds,
+        step=progress.step,
+        steps=steps,
+        tokens=progress.tokens,
+        epoch=loop.epoch,
+        seconds=progress.seconds,
         loss=loss,
         lr=lr,
         grad_norm=norm,
-        tokens_per_second=tokens_per_step / pace.step_seconds,
+        tokens_per_second=progress.tokens / progress.step / loop.budget.step_seconds,
+        mean_loss=progress.take_mean_loss() if is_logged else None,
     )
 
 
-def _evaluated(training: TrainLoop, validate: Validate, pace: Pace) -> Evaluation:
-    with pace.evaluating():
-        evaluation = training.evaluate(validate)
-    training.seconds = pace.elapsed
-    seconds = pace.evaluation_seconds / (1 + bool(training.average.updates))
-    before = training.validation_seconds or seconds
-    training.validation_seconds = before + LATEST * (seconds - before)
-    return evaluation
-
-
-def _calibrated(training: TrainLoop, pace: Pace) -> bool:
-    """Whether to plan a budget in minutes now; up to here the rate is that of a run without end."""
-    if training.steps is not None:
-        return False
-    return pace.calibrated or pace.elapsed >= training.budget_seconds
-
-
-def _plan(training: TrainLoop, pace: Pace, final_evaluation: float) -> None:
-    """Set or correct the number of steps, where minutes are the budget."""
-    if training.config.minutes is None or training.step == training.steps:
-        return
-    closing = final_evaluation * training.validation_seconds
-    closing *= training.closing_share(final_evaluation)
-    left = training.budget_seconds - pace.elapsed - closing
-    rough = training.step + pace.steps_that_fit(left, 0)
-    every = pace.evaluation_interval(rough, training.config.eval_every, timed=True)
-    evaluations = (rough - training.step) // every
-    steps = training.step + pace.steps_that_fit(left, evaluations)
-    if training.steps is None or not plan_holds(training.steps, steps):
-        training.steps = steps
-
-
-def _evaluation_is_due(training: TrainLoop, pace: Pace) -> bool:
-    if training.steps is None or training.evaluated_at == training.step:
-        return False
-    timed = training.config.minutes is not None
-    every = pace.evaluation_interval(training.steps, training.config.eval_every, timed=timed)
-    # Where the interval may move, no multiple of it may ever be met.
-    due = training.step - training.evaluated_at >= every if timed else training.step % every == 0
-    return due or training.step == training.steps
-
-
 def planned_steps(config: TrainConfig, sampler: Sampler) -> int | None:
-    """The steps that the configuration asks for; None where minutes decide."""
+    """Return the steps that the configuration asks for; None where minutes decide."""
     if config.steps is not None or config.minutes is not None:
         return config.steps
     epochs = config.epochs or 1.0

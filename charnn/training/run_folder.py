@@ -1,153 +1,101 @@
 """The folder of a run: configuration, metrics log, best model, checkpoints."""
 
 import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from charnn.config import TrainConfig
-from charnn.data.dataset import Dataset
 from charnn.errors import UsageError
 from charnn.evaluation.metrics import bits, perplexity
-from charnn.model.model_file import ModelFile, write_model
+from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.storage import atomic
 from charnn.storage.lock import LOCK_FILE, Lock
 from charnn.storage.settings_file import dump_settings
 from charnn.storage.workspace import CONFIG_FILE, MODEL_FILE
 from charnn.training.checkpoint import CHECKPOINTS, save_checkpoint
 from charnn.training.events import Evaluation, Saved, Step, Warned
-from charnn.training.loop import TrainLoop
 from charnn.training.metrics_log import METRICS_FILE, append_row
+from charnn.training.snapshot import Snapshot
 
-LOG_EVERY = 10  # steps between two training lines in metrics.jsonl
-SAVE_SECONDS = 300.0  # between checkpoints, where save_every is not given
-OWN = {CONFIG_FILE, METRICS_FILE, MODEL_FILE, CHECKPOINTS, LOCK_FILE}  # names in a folder
+OWN_FILES = {CONFIG_FILE, METRICS_FILE, MODEL_FILE, CHECKPOINTS, LOCK_FILE}
 
 
 class RunFolder:
-    """The folder of one training run, and what must be known to fill it."""
+    """The files of one run. `chars_per_token` converts a loss to bits per character."""
 
-    def __init__(self, folder: Path, dataset: Dataset, config: TrainConfig) -> None:
-        self.folder = folder
-        self.dataset = dataset
-        self.config = config
+    def __init__(self, path: Path, chars_per_token: float) -> None:
+        self.path = path
+        self._chars_per_token = chars_per_token
         self._log_failed = False
 
     @property
     def model_path(self) -> Path:
-        """Where the best model so far is."""
-        return self.folder / MODEL_FILE
+        """The path of the best model so far."""
+        return self.path / MODEL_FILE
 
     def create(self, *, force: bool) -> None:
         """Make the folder; an existing run is replaced only with `force`.
 
-        Raises UsageError where the name is taken, StorageError where it cannot be made.
+        Raise UsageError where the name is taken, StorageError where it cannot be made.
         """
-        if force and self.folder.is_dir():
-            with atomic.storage_errors("replace", self.folder):
-                remove_run(self.folder)
-        atomic.make_folder(self.folder.parent)
-        with atomic.storage_errors("make", self.folder):
+        if force and self.path.is_dir():
+            with atomic.storage_errors("replace", self.path):
+                remove_run(self.path)
+        atomic.make_folder(self.path.parent)
+        with atomic.storage_errors("make", self.path):
             try:
-                self.folder.mkdir()
+                self.path.mkdir()
             except FileExistsError:
-                if not self.folder.is_dir():
+                if not self.path.is_dir():
                     raise
                 raise UsageError(
-                    f"{self.folder} exists already",
+                    f"{self.path} exists already",
                     "give another --name, --resume it, or replace it with --force",
                 ) from None
 
     def clean_up(self) -> None:
-        """Remove what a killed process left unfinished here. Raises StorageError."""
-        with atomic.storage_errors("clean up", self.folder):
-            atomic.clean_up(self.folder)
+        """Remove what a killed process left unfinished here. Raise StorageError."""
+        with atomic.storage_errors("clean up", self.path):
+            atomic.clean_up(self.path)
 
     def write_config(self, config: TrainConfig) -> None:
-        """Record the configuration as resolved so far."""
-        self.config = config
-        atomic.write_file(self.folder / CONFIG_FILE, dump_settings(config).encode())
+        """Write config.yaml. Raise StorageError."""
+        atomic.write_file(self.path / CONFIG_FILE, dump_settings(config).encode())
 
-    def log(self, training: TrainLoop, event: Step | Evaluation) -> Warned | None:
-        """Append an event to metrics.jsonl; a log that fails is reported once, then given up."""
-        row = self._row(training, event)
+    def write_model(self, model: ModelFile) -> None:
+        """Write model.safetensors. Raise StorageError."""
+        write_model(self.model_path, model)
+
+    def read_model(self) -> ModelFile:
+        """Read model.safetensors. Raise StorageError or DataError."""
+        return read_model(self.model_path)
+
+    def save(self, snapshot: Snapshot) -> Saved:
+        """Write a checkpoint. Raise StorageError, or DivergedError for weights not finite."""
+        return Saved(snapshot.step, save_checkpoint(snapshot, self.path))
+
+    def log(self, event: Step | Evaluation) -> Warned | None:
+        """Append a validation, or a step that is logged, to metrics.jsonl.
+
+        A log that cannot be written is reported once, then given up.
+        """
+        row = self._row(event)
         if row is None or self._log_failed:
             return None
         try:
-            append_row(self.folder, row)
+            append_row(self.path, row)
         except OSError as error:
             self._log_failed = True
             return Warned(f"cannot write {METRICS_FILE}: {error.strerror}; training goes on")
         return None
 
-    def _row(self, training: TrainLoop, event: Step | Evaluation) -> dict[str, Any] | None:
+    def _row(self, event: Step | Evaluation) -> dict[str, Any] | None:
         if isinstance(event, Evaluation):
             return _metrics_row(event, "val", event.score.loss, event.score.bits_per_char)
-        if event.step % LOG_EVERY and event.step != event.steps:
+        if event.mean_loss is None:
             return None
-        loss = training.take_mean_loss()
-        bits_per_char = bits(loss, self.dataset.chars_per_token("train"))
-        return _metrics_row(event, "train", loss, bits_per_char)
-
-    def keep_model(self, training: TrainLoop, event: Evaluation) -> None:
-        """Write the network as the best model so far."""
-        metrics = {
-            "step": event.step,
-            "epoch": event.epoch,
-            "averaged": event.averaged,
-            "val": event.score.as_dict(),
-        }
-        with training.kept_weights(averaged=event.averaged):
-            self.write_model(training, metrics)
-
-    def write_model(self, training: TrainLoop, metrics: dict[str, Any]) -> None:
-        """Write the network, with what is known of it, to the model file of the run."""
-        write_model(self.model_path, self.model_of(training, metrics))
-
-    def model_of(self, training: TrainLoop, metrics: dict[str, Any]) -> ModelFile:
-        """The network as it is now, as plain values."""
-        tensors = {
-            name: tensor.detach().cpu().numpy()
-            for name, tensor in training.model.named_tensors().items()
-        }
-        # The name of the dataset is kept, not where it lay.
-        recorded = {**self.config.model_dump(mode="json"), "data": self.dataset.name}
-        return ModelFile(
-            config=training.model.config,
-            tokenizer=self.dataset.tokenizer,
-            start_token=self.dataset.start_token,
-            tensors=tensors,
-            fingerprint=self.dataset.fingerprint,
-            records=self.dataset.records,
-            metrics=metrics,
-            training=recorded,
-        )
-
-    def save(self, training: TrainLoop) -> Saved:
-        """Write a checkpoint now. Raises StorageError."""
-        folder = save_checkpoint(training, self.folder, self.dataset.fingerprint)
-        return Saved(training.step, folder)
-
-    def record(
-        self, training: TrainLoop, events: Iterator[Step | Evaluation]
-    ) -> Iterator[Step | Evaluation | Saved | Warned]:
-        """Write down what happens, and pass it on; the best model is kept, state is saved."""
-        saved_at = time.monotonic()
-        for event in events:
-            if warning := self.log(training, event):
-                yield warning
-            if isinstance(event, Evaluation) and event.best:
-                self.keep_model(training, event)
-            yield event
-            if isinstance(event, Step) and self._save_is_due(event.step, saved_at):
-                yield self.save(training)
-                saved_at = time.monotonic()
-
-    def _save_is_due(self, step: int, saved_at: float) -> bool:
-        if self.config.save_every:
-            return step % self.config.save_every == 0
-        return time.monotonic() - saved_at >= SAVE_SECONDS
+        bits_per_char = bits(event.mean_loss, self._chars_per_token)
+        return _metrics_row(event, "train", event.mean_loss, bits_per_char)
 
 
 def _metrics_row(
@@ -170,11 +118,12 @@ def _metrics_row(
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run and its folder; nothing, if there is anything else in it.
+    """Remove a run and its folder; refuse if there is anything else in it.
 
-    Raises BusyError where another process is writing the run, StorageError where it cannot go.
+    Raise BusyError where another process is writing the run, StorageError where it cannot be
+    removed.
     """
     with Lock(folder):
         atomic.clean_up(folder)
-        atomic.refuse_foreign(folder, OWN, "move it away first, or give another --name")
+        atomic.refuse_foreign(folder, OWN_FILES, "move it away first, or give another --name")
         shutil.rmtree(folder)

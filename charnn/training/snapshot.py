@@ -1,12 +1,11 @@
 """Capture and restore the complete state of a training, in memory.
 
-Nothing in a state that was read from disk is believed before it fits the training it is for.
+A snapshot that was read from disk is not trusted until it fits the training it is restored into.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -19,98 +18,97 @@ from charnn.errors import DataError, DivergedError, UsageError
 from charnn.model.layers import State
 from charnn.training.loop import TrainLoop
 from charnn.training.optimizers import STATE_NAMES
+from charnn.training.progress import Progress
 
+FORMAT_VERSION = 2
 SHOWN_DIGITS = 8  # of a fingerprint
-KEPT = ("batch_size", "bptt", "sampler", "random_bptt", "seed", "optimizer")  # for a whole run
+FIXED_SETTINGS = ("batch_size", "bptt", "sampler", "random_bptt", "seed", "optimizer")  # of a run
 
 
-class Counters(Settings):
-    """The numbers of a state, each within its range; `settings` and `model` must not change."""
+class SnapshotHeader(Settings):
+    """Everything in a snapshot but its tensors.
 
-    format_version: Literal[1] = 1
+    `settings` and `model` must not change on resuming; `epoch` and `batch` are the position of the
+    sampler; `steps` and `validation_fraction` are the plan of the time budget.
+    """
+
+    format_version: int = FORMAT_VERSION
     torch: str
     fingerprint: str
     model: dict[str, Any]
     settings: dict[str, Any]
-    step: int = Field(ge=0, le=MAX_COUNT)
-    steps: int | None = Field(ge=0, le=MAX_COUNT)
-    tokens: int = Field(ge=0)
-    seconds: float = Field(ge=0)
+    progress: Progress
     epoch: int = Field(ge=0, le=MAX_COUNT)
     batch: int = Field(ge=0, le=MAX_COUNT)
-    loss_sum: float
-    loss_count: int = Field(ge=0, le=MAX_COUNT)
-    best_loss: float | None
-    best_step: int = Field(ge=0, le=MAX_COUNT)
-    evaluated_at: int = Field(ge=0, le=MAX_COUNT)
-    evaluations_since_best: int = Field(ge=0, le=MAX_COUNT)
-    lr_scale: float = Field(gt=0, le=1)
+    steps: int | None = Field(ge=0, le=MAX_COUNT)
+    validation_fraction: float = Field(gt=0, le=1)
     average_updates: int = Field(ge=0, le=MAX_COUNT)
-    validation_share: float | None = Field(None, gt=0, le=1)
     scaler: dict[str, float | int]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A training at rest; `source` says where it was read, if it was."""
+    """The state of a training between two steps; `source` says where it was read, if it was."""
 
     tensors: Mapping[str, Tensor]
-    counters: Counters
+    header: SnapshotHeader
     source: str = ""
 
+    @property
+    def step(self) -> int:
+        """The step after which it was captured."""
+        return self.header.progress.step
 
-def read_counters(values: Mapping[str, Any], source: str) -> Counters:
-    """The counters among JSON values. Raises DataError naming `source` and the field."""
+
+def parse_header(values: Mapping[str, Any], source: str) -> SnapshotHeader:
+    """Return the header in JSON values. Raise DataError naming `source` and the field."""
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise DataError(
+            f"{source} has checkpoint format {version!r}; this charnn reads {FORMAT_VERSION}",
+            "start a new run from its model with --init-from",
+        )
     try:
-        return validate(Counters, values, source)
+        return validate(SnapshotHeader, values, source)
     except UsageError as error:
-        raise DataError(error.message, "an earlier checkpoint may be whole") from None
+        raise DataError(error.message, "an earlier checkpoint may be undamaged") from None
 
 
-def capture(training: TrainLoop, fingerprint: str) -> Snapshot:
-    """The state of `training` as it is now; later steps do not change it."""
-    position = training.sampler.position
-    counters = Counters(
+def capture(loop: TrainLoop, fingerprint: str) -> Snapshot:
+    """Return the state of a training; later steps do not change it."""
+    position = loop.sampler.position
+    header = SnapshotHeader(
         torch=str(torch.__version__),
         fingerprint=fingerprint,
-        model=training.model.config.model_dump(mode="json"),
-        settings=_kept_settings(training),
-        step=training.step,
-        steps=training.steps,
-        tokens=training.tokens,
-        seconds=training.seconds,
+        model=loop.model.config.model_dump(mode="json"),
+        settings=_fixed_settings(loop),
+        progress=loop.progress.model_copy(),
         epoch=position.epoch,
         batch=position.batch,
-        loss_sum=training.loss_sum,
-        loss_count=training.loss_count,
-        best_loss=training.best_loss if math.isfinite(training.best_loss) else None,
-        best_step=training.best_step,
-        evaluated_at=training.evaluated_at,
-        evaluations_since_best=training.evaluations_since_best,
-        lr_scale=training.lr_scale,
-        average_updates=training.average.updates,
-        validation_share=training.validation_share,
-        scaler=training.scaler.state_dict(),
+        steps=loop.budget.steps,
+        validation_fraction=loop.budget.fraction,
+        average_updates=loop.average.updates,
+        scaler=loop.scaler.state_dict(),
     )
-    return Snapshot(_tensors(training), counters)
+    return Snapshot(_tensors(loop), header)
 
 
-def _kept_settings(training: TrainLoop) -> dict[str, Any]:
-    return training.config.model_dump(mode="json", include=set(KEPT))
+def _fixed_settings(loop: TrainLoop) -> dict[str, Any]:
+    return loop.config.model_dump(mode="json", include=set(FIXED_SETTINGS))
 
 
-def _tensors(training: TrainLoop) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": t for name, t in training.model.named_tensors().items()}
-    for number, optimizer in enumerate(training.optimizers):
+def _tensors(loop: TrainLoop) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": t for name, t in loop.model.named_tensors().items()}
+    for number, optimizer in enumerate(loop.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{number}.{index}.{name}"] = value
-    for index, part in enumerate(training.hidden or ()):
+    for index, part in enumerate(loop.hidden or ()):
         tensors[f"hidden.{index}"] = part
-    tensors |= {f"average.{name}": part for name, part in training.average.tensors.items()}
+    tensors |= {f"average.{name}": part for name, part in loop.average.tensors.items()}
     tensors["random.cpu"] = torch.get_rng_state()
-    device = training.model.device
+    device = loop.model.device
     if device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(device)
     elif device.type == "mps":
@@ -118,61 +116,61 @@ def _tensors(training: TrainLoop) -> dict[str, Tensor]:
     return {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
 
 
-def refuse_diverged(state: Snapshot) -> None:
-    """Raise DivergedError where a weight is not finite: such a state is worth nothing."""
-    for name, tensor in _group(state.tensors, "model.").items():
+def refuse_diverged(snapshot: Snapshot) -> None:
+    """Raise DivergedError where a weight is not finite."""
+    for name, tensor in _group(snapshot.tensors, "model.").items():
         if not tensor.isfinite().all():
             raise DivergedError(
-                f"{name} is not finite at step {state.counters.step}",
+                f"{name} is not finite at step {snapshot.step}",
                 "try a lower --lr or a lower --grad-clip",
             )
 
 
-def restore(training: TrainLoop, state: Snapshot, fingerprint: str) -> None:
-    """Put `training` where the state was taken, random numbers included, as the last act.
+def restore(loop: TrainLoop, snapshot: Snapshot, fingerprint: str) -> None:
+    """Put `loop` into the state of a snapshot, random number generators included.
 
-    Raises UsageError where dataset or shape differ, DataError where the state does not fit.
+    Raise UsageError where dataset or shape differ, DataError where the snapshot does not fit.
     """
-    _check_same(training, state.counters, fingerprint)
+    _check_same(loop, snapshot.header, fingerprint)
     try:
-        _restore_tensors(training, state.tensors)
-        _restore_counters(training, state.counters)
-        _restore_random(_group(state.tensors, "random."), training.model.device)
+        _restore_tensors(loop, snapshot.tensors)
+        _restore_header(loop, snapshot.header)
+        _restore_random(_group(snapshot.tensors, "random."), loop.model.device)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{state.source} does not fit this run: {error}") from None
+        raise DataError(f"{snapshot.source} does not fit this run: {error}") from None
 
 
-def _check_same(training: TrainLoop, counters: Counters, fingerprint: str) -> None:
-    if counters.fingerprint != fingerprint:
+def _check_same(loop: TrainLoop, header: SnapshotHeader, fingerprint: str) -> None:
+    if header.fingerprint != fingerprint:
         raise UsageError(
-            "the run was trained on another dataset, or the dataset was prepared anew: "
-            f"fingerprint {counters.fingerprint[:SHOWN_DIGITS]} → {fingerprint[:SHOWN_DIGITS]}",
-            "resume with the same dataset; to go on with new text use --init-from",
+            "the run was trained on another dataset, or the dataset was prepared again: "
+            f"fingerprint {header.fingerprint[:SHOWN_DIGITS]} → {fingerprint[:SHOWN_DIGITS]}",
+            "resume with the same dataset; to continue on new text use --init-from",
         )
-    own = {**training.model.config.model_dump(mode="json"), **_kept_settings(training)}
-    theirs = {**counters.model, **counters.settings}
-    differing = [key for key in own if own[key] != theirs.get(key)]
+    own = {**loop.model.config.model_dump(mode="json"), **_fixed_settings(loop)}
+    saved = {**header.model, **header.settings}
+    differing = [key for key in own if own[key] != saved.get(key)]
     if differing:
-        changes = ", ".join(f"{key} {theirs.get(key)} → {own[key]}" for key in differing)
+        changes = ", ".join(f"{key} {saved.get(key)} → {own[key]}" for key in differing)
         raise UsageError(f"a resumed run keeps its shape, but: {changes}", "leave these out")
 
 
-def _restore_tensors(training: TrainLoop, tensors: Mapping[str, Tensor]) -> None:
-    weights = training.model.named_tensors()
-    device = training.model.device
+def _restore_tensors(loop: TrainLoop, tensors: Mapping[str, Tensor]) -> None:
+    weights = loop.model.named_tensors()
+    device = loop.model.device
     stored, average = _group(tensors, "model."), _group(tensors, "average.")
     _require_like(stored, weights, "weights")
     if average:
         _require_like(average, weights, "average")
-    training.model.load_tensors(stored)
-    training.average.tensors = {name: tensor.to(device) for name, tensor in average.items()}
-    for number, optimizer in enumerate(training.optimizers):
+    loop.model.load_tensors(stored)
+    loop.average.tensors = {name: tensor.to(device) for name, tensor in average.items()}
+    for number, optimizer in enumerate(loop.optimizers):
         _restore_optimizer(optimizer, _group(tensors, f"optimizer.{number}."))
-    training.hidden = _hidden(training, _group(tensors, "hidden."))
+    loop.hidden = _hidden(loop, _group(tensors, "hidden."))
 
 
 def _require_like(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Raise ValueError unless names and shapes agree and all is finite."""
+    """Raise ValueError unless names and shapes agree and everything is finite."""
     if given.keys() != expected.keys():
         raise ValueError(f"the {what} have other names")
     for name, tensor in given.items():
@@ -183,64 +181,54 @@ def _require_like(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
 
 
 def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """What it remembers of each weight; its settings are those of the run."""
+    """Restore the state of each weight; the optimizer's settings are those of the run."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    remembered: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         shape = torch.Size() if key == "step" else weights[int(index)].shape
         if tensor.shape != shape or tensor.dtype != torch.float32:
             raise ValueError(f"optimizer: {name} has another shape or type")
-        remembered.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = tensor
     names = STATE_NAMES[type(optimizer)]
-    if any(of_weight.keys() != names for of_weight in remembered.values()):
-        raise ValueError("optimizer: something is missing")
+    if any(of_weight.keys() != names for of_weight in state.values()):
+        raise ValueError("optimizer: a tensor is missing")
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": remembered, "param_groups": groups})
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _hidden(training: TrainLoop, stored: Mapping[str, Tensor]) -> State | None:
+def _hidden(loop: TrainLoop, stored: Mapping[str, Tensor]) -> State | None:
     if not stored:
         return None
     hidden = tuple(stored[str(index)] for index in range(len(stored)))
-    expected = training.model.initial_state(len(hidden[0]) if hidden[0].ndim else 0)
+    expected = loop.model.initial_state(len(hidden[0]) if hidden[0].ndim else 0)
     if _shapes(hidden) != _shapes(expected):
         raise ValueError("the hidden state has another shape")
-    if training.config.sampler == "sequential" and len(hidden[0]) != training.config.batch_size:
+    if loop.config.sampler == "sequential" and len(hidden[0]) != loop.config.batch_size:
         raise ValueError("the hidden state has another number of streams")
-    # It was in the precision of the run, which may be another one now.
-    return tuple(part.to(training.model.device, torch.float32) for part in hidden)
+    # It was saved in the precision of the run, which may have changed.
+    return tuple(part.to(loop.model.device, torch.float32) for part in hidden)
 
 
 def _shapes(parts: Iterable[Tensor]) -> list[torch.Size]:
     return [part.shape for part in parts]
 
 
-def _restore_counters(training: TrainLoop, counters: Counters) -> None:
-    if counters.batch >= training.sampler.batches_in(counters.epoch):
-        raise ValueError(f"batch {counters.batch} is beyond the epoch")
-    training.sampler.position = Position(counters.epoch, counters.batch)
-    training.step = counters.step
-    training.tokens = counters.tokens
-    training.seconds = counters.seconds
-    training.loss_sum = counters.loss_sum
-    training.loss_count = counters.loss_count
-    training.best_loss = math.inf if counters.best_loss is None else counters.best_loss
-    training.best_step = counters.best_step
-    training.evaluated_at = counters.evaluated_at
-    training.evaluations_since_best = counters.evaluations_since_best
-    training.lr_scale = counters.lr_scale
-    training.average.updates = counters.average_updates
-    if training.config.minutes is not None:
-        training.steps = counters.steps
-    training.validation_share = counters.validation_share or training.validation_share
-    training.skipped = 0
-    if counters.scaler:  # what was not half precision then has none
-        training.scaler.load_state_dict(dict(counters.scaler))
+def _restore_header(loop: TrainLoop, header: SnapshotHeader) -> None:
+    if header.batch >= loop.sampler.batches_in(header.epoch):
+        raise ValueError(f"batch {header.batch} is beyond the epoch")
+    loop.sampler.position = Position(header.epoch, header.batch)
+    loop.progress = header.progress.model_copy()
+    loop.average.updates = header.average_updates
+    loop.budget.fraction = header.validation_fraction
+    if loop.config.minutes is not None:
+        loop.budget.steps = header.steps
+    if header.scaler:  # a run that was not in float16 before has none
+        loop.scaler.load_state_dict(dict(header.scaler))
 
 
 def _restore_random(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Random numbers go on where they were, on a kind of device that the run was on before."""
+    """Restore the generators, of a device if the run was on such a device before."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

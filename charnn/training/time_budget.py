@@ -1,35 +1,91 @@
-"""Plan the steps and validations of a run, by count or by --minutes."""
+"""Plan the steps and validations of a run, by a number of steps or by --minutes.
+
+With minutes, the speed of the machine is measured first. Then the steps that fit are planned, and
+planned again where the machine turns out faster or slower. Everything here is plain numbers:
+seconds, steps, tokens.
+"""
 
 import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+STARTUP_RESERVE = 1.0  # seconds of --minutes that no clock here sees: Python starts, output is read
 SMOOTHING = 0.95  # weight of the past in the mean time of a step
-CALIBRATION_SECONDS = 3.0  # how long speed is measured before the first plan
-CALIBRATION_STEPS = 3  # the first steps are slow; fewer say nothing
-ENOUGH_STEPS = 20  # of which a plan can be made before so many seconds
-EVALUATIONS = 20  # in a run, where nobody says after how many steps
-MOST_EVALUATING = 0.1  # time of evaluations, as a share of that of steps
-MOST_RESERVED = 0.3  # share of the time left that evaluations may claim, however slow one was
-DEADBAND = 0.03  # a plan moves only if it would miss the budget by more than this share
+CALIBRATION_SECONDS = 3.0  # how long the speed is measured before the first plan
+CALIBRATION_STEPS = 3  # fewer steps say nothing: the first ones are slow
+ENOUGH_STEPS = 20  # steps after which a plan can be made before CALIBRATION_SECONDS
+EVALUATIONS = 20  # validations of a run without --eval-every
+MAX_EVALUATING = 0.1  # time of validations as a fraction of the time of steps
+MAX_RESERVED = 0.3  # fraction of the time left that validations may claim, however slow one was
+DEADBAND = 0.03  # a plan changes only if it would miss the budget by more than this fraction
+LATEST_WEIGHT = 0.3  # weight of the latest validation in the mean time of one
+MAX_FINAL = 0.5  # fraction of --minutes that the final scoring may take
+
+# A validation during training reads this fraction of the tokens trained on, so that twenty of them
+# read 15 % as many tokens as training does, and at least MIN_VALIDATED tokens: fewer are too noisy
+# to rank one model against an earlier one.
+VALIDATED_FRACTION = 0.0075
+MIN_VALIDATED = 8192
 
 
-class Pace:
-    """Times steps and evaluations; everything else (saving, painting) counts as overhead.
+@dataclass(frozen=True)
+class ValidationCost:
+    """What validations read, in tokens.
 
-    `spent` is the time, in seconds, that a resumed run had already used.
+    `split` is the size of the validation split, `warm_up` what its streams read before the first
+    scored token, `final` what the final scoring reads in all.
     """
 
-    def __init__(self, spent: float = 0.0, clock: Callable[[], float] = time.perf_counter) -> None:
+    split: int = 0
+    warm_up: int = 0
+    final: int = 0
+
+    def fraction(self, planned_tokens: float) -> float:
+        """Return the fraction of the split to read during a training on so many tokens."""
+        wanted = max(MIN_VALIDATED, VALIDATED_FRACTION * planned_tokens)
+        return min(1.0, wanted / max(1, self.split))
+
+    def final_in_validations(self, fraction: float) -> float:
+        """Return the cost of the final scoring in units of one validation of this fraction."""
+        tokens = fraction * self.split + self.warm_up
+        return self.final / tokens if tokens else 0.0
+
+
+class TimeBudget:
+    """The length of a run: its steps, when it validates, how much is scored at the end.
+
+    `steps` is None until a run with `minutes` has measured its speed. `fraction` is the part of
+    the validation split that each validation reads. Without `minutes` nothing depends on the clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps: int | None = None,
+        minutes: float | None = None,
+        eval_every: int | None = None,
+        cost: ValidationCost | None = None,
+        planned_tokens: float = 0.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.steps = steps
+        self.minutes = minutes
+        self.cost = cost or ValidationCost()
+        self.fraction = self.cost.fraction(planned_tokens)
+        self.validation_seconds = 0.0  # of one validation, for one set of weights
+        self._seconds = 60 * minutes if minutes is not None else math.inf
+        self._eval_every = eval_every
         self._clock = clock
-        self._spent = spent
-        self._begin = clock()
-        self._stepping = 0.0
-        self._steps = 0
-        self._evaluating = 0.0
-        self.step_seconds = 0.0
-        self.evaluation_seconds = 0.0
+        self.start(0.0)
+
+    def start(self, spent: float) -> None:
+        """Start to measure; `spent` is how many seconds of the run have passed already."""
+        self._spent, self._begin = spent, self._clock()
+        self._steps_timed = 0
+        self._stepping = self._evaluating = 0.0
+        self.step_seconds = self._evaluation_seconds = 0.0
 
     @property
     def elapsed(self) -> float:
@@ -43,46 +99,85 @@ class Pace:
         yield
         seconds = self._clock() - begin
         self._stepping += seconds
-        self._steps += 1
-        keep = SMOOTHING if self._steps > CALIBRATION_STEPS else 0.0
+        self._steps_timed += 1
+        keep = SMOOTHING if self._steps_timed > CALIBRATION_STEPS else 0.0
         self.step_seconds = keep * self.step_seconds + (1 - keep) * seconds
 
     @contextlib.contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Time the evaluation inside the block."""
+    def evaluating(self, weights: int = 1) -> Iterator[None]:
+        """Time the validation inside the block, of one set of weights or of two."""
         begin = self._clock()
         yield
-        self.evaluation_seconds = self._clock() - begin
-        self._evaluating += self.evaluation_seconds
+        self._evaluation_seconds = self._clock() - begin
+        self._evaluating += self._evaluation_seconds
+        seconds = self._evaluation_seconds / weights
+        before = self.validation_seconds or seconds
+        self.validation_seconds = before + LATEST_WEIGHT * (seconds - before)
 
     @property
-    def calibrated(self) -> bool:
-        """Whether enough has been measured for a plan."""
-        long_enough = self._stepping >= CALIBRATION_SECONDS or self._steps >= ENOUGH_STEPS
-        return self._steps >= CALIBRATION_STEPS and long_enough
+    def must_plan(self) -> bool:
+        """Whether the first plan is due: the speed is known, or the time is over."""
+        if self.steps is not None:
+            return False
+        return self._is_calibrated or self.elapsed >= self._seconds - STARTUP_RESERVE
 
-    def steps_that_fit(self, seconds: float, evaluations: int) -> int:
-        """Further steps that fit into `seconds` from now, so many evaluations between them."""
+    def plan(self, step: int) -> None:
+        """Set or correct the number of steps after `step`, where minutes are the budget."""
+        ready = self.must_plan if self.steps is None else self._is_calibrated
+        if self.minutes is None or step == self.steps or not ready:
+            return
+        final = self._final_validations * self.validation_seconds * self.final_fraction
+        left = self._seconds - STARTUP_RESERVE - self.elapsed - final
+        rough = step + self._steps_that_fit(left, 0)
+        evaluations = (rough - step) // self._evaluation_interval(rough)
+        steps = step + self._steps_that_fit(left, evaluations)
+        if self.steps is None or abs(self.steps - steps) > DEADBAND * self.steps:
+            self.steps = steps
+
+    def plan_at_speed(self, step: int, seconds: float) -> None:
+        """Plan a resumed run, which took `seconds` for `step` steps, before speed is measured."""
+        if self.minutes is not None and step:
+            fitting = step * (self._seconds - STARTUP_RESERVE) / max(seconds, 1e-3)
+            self.steps = max(step + 1, int(fitting))
+
+    def evaluation_is_due(self, step: int, evaluated_at: int) -> bool:
+        """Return whether to validate after `step`; the last validation was at `evaluated_at`."""
+        if self.steps is None or evaluated_at == step:
+            return False
+        every = self._evaluation_interval(self.steps)
+        # Where the interval may change, a multiple of it may never be met.
+        timed = self.minutes is not None
+        due = step - evaluated_at >= every if timed else step % every == 0
+        return due or step == self.steps
+
+    @property
+    def final_fraction(self) -> float:
+        """The fraction of the final scoring that its share of --minutes allows."""
+        wanted = self._final_validations * self.validation_seconds
+        return min(1.0, MAX_FINAL * self._seconds / wanted) if wanted else 1.0
+
+    @property
+    def _final_validations(self) -> float:
+        return self.cost.final_in_validations(self.fraction)
+
+    @property
+    def _is_calibrated(self) -> bool:
+        long_enough = self._stepping >= CALIBRATION_SECONDS or self._steps_timed >= ENOUGH_STEPS
+        return self._steps_timed >= CALIBRATION_STEPS and long_enough
+
+    def _steps_that_fit(self, seconds: float, evaluations: int) -> int:
+        """Return how many steps fit into `seconds` from now, with so many validations."""
         session = self._clock() - self._begin
-        overhead = (session - self._stepping - self._evaluating) / max(1, self._steps)
-        wanted = evaluations * self.evaluation_seconds
-        room = seconds - min(wanted, MOST_RESERVED * seconds)
+        overhead = (session - self._stepping - self._evaluating) / max(1, self._steps_timed)
+        wanted = evaluations * self._evaluation_seconds
+        room = seconds - min(wanted, MAX_RESERVED * seconds)
         return max(0, int(room / (self.step_seconds + overhead)))
 
-    def evaluation_interval(self, steps: int, given: int | None, *, timed: bool) -> int:
-        """Steps between the evaluations of a run of so many, if none are `given`.
-
-        They depend on the clock only where the run is `timed`.
-        """
-        return given or max(1, steps // EVALUATIONS, self.least_interval() if timed else 1)
-
-    def least_interval(self) -> int:
-        """The fewest steps between evaluations at which these take but a small share."""
-        if not self.step_seconds:
-            return 1
-        return math.ceil(self.evaluation_seconds / (MOST_EVALUATING * self.step_seconds))
-
-
-def plan_holds(planned: int, fitting: int) -> bool:
-    """Whether a plan of so many steps still fits closely enough to be kept."""
-    return abs(planned - fitting) <= DEADBAND * planned
+    def _evaluation_interval(self, steps: int) -> int:
+        """Return the steps between validations of a run of `steps`."""
+        if self._eval_every:
+            return self._eval_every
+        least = 1
+        if self.minutes is not None and self.step_seconds:
+            least = math.ceil(self._evaluation_seconds / (MAX_EVALUATING * self.step_seconds))
+        return max(1, steps // EVALUATIONS, least)

@@ -1,299 +1,309 @@
 """Build a run from a dataset and a configuration; train, resume, roll back, finish."""
 
+import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import torch
 
-from charnn.api import Model
 from charnn.config import TrainConfig, flag
 from charnn.data.dataset import Dataset, symbol_counts
-from charnn.data.samplers import SAMPLERS, fitting_batch_size
 from charnn.errors import DivergedError
-from charnn.evaluation.baselines import unigram
 from charnn.evaluation.metrics import Score
-from charnn.model import device as devices
-from charnn.model.language_model import Dropouts, LanguageModel
-from charnn.model.model_file import ModelFile, read_model
+from charnn.generation.generate import sample_text
+from charnn.model.device import Arithmetic
+from charnn.model.language_model import LanguageModel, with_weights
+from charnn.model.model_file import ModelFile
 from charnn.training.checkpoint import load_newest
-from charnn.training.events import Evaluation, Event, Result, Sampled, Saved, Step, Warned
+from charnn.training.events import (
+    Evaluation,
+    Event,
+    Noted,
+    Result,
+    Sampled,
+    Saved,
+    Step,
+    Validating,
+    Warned,
+)
 from charnn.training.init_from import inherit
-from charnn.training.loop import TrainLoop, train
+from charnn.training.loop import TrainLoop, new_loop, planned_steps, train
 from charnn.training.metrics_log import cut_back
 from charnn.training.optimizers import rate_names
-from charnn.training.presets import TOKENS_A_MINUTE
+from charnn.training.presets import TOKENS_PER_MINUTE
 from charnn.training.run_folder import RunFolder
 from charnn.training.snapshot import Snapshot, capture, restore
+from charnn.training.time_budget import TimeBudget
 from charnn.training.validation import Validator
 
-ROLL_BACKS = 3  # times that a run may diverge before it is given up
-STARTUP_RESERVE = (
-    1.0  # seconds of a budget for what no clock here sees: Python starts, text is written
-)
-GOOD_EVERY = 200  # steps after which a state counts as good though it was not validated
-SAMPLE_TOKENS = 200  # in a sample shown while training,
-SAMPLE_RECORDS = 3  # or, where a model writes one record at a time, so many of these
+MAX_ROLLBACKS = 3  # divergences that a run survives
+SNAPSHOT_STEPS = 200  # steps between the states to roll back to, in a run without validation
+SAVE_SECONDS = 300.0  # between checkpoints, without --save-every
+SAMPLE_TOKENS = 200  # in a sample shown during training
 
 
 class Trainer:
-    """One run with its parts built and, on resuming, its state restored.
+    """One run: its network in training, its validation, its folder.
 
-    Building it resolves device, precision, threads and batch size; `notes` says what was adapted.
-    What the validator's check raises ends a validation, which a resumed run then makes anew. A
-    budget in minutes counts from `began`, in seconds of time.perf_counter, or from here.
+    `config` is resolved (resolve.py). A budget in minutes counts from `began`, in seconds of
+    time.perf_counter, or from here. With `baselines` the result says what the text costs without a
+    network.
     """
 
     def __init__(
-        self, dataset: Dataset, config: TrainConfig, folder: Path, began: float | None = None
+        self,
+        dataset: Dataset,
+        config: TrainConfig,
+        folder: Path,
+        began: float | None = None,
+        *,
+        baselines: bool = False,
     ) -> None:
         self._began = time.perf_counter() if began is None else began
-        self._first = (0, 0.0)  # tokens and seconds of the run when this session began to train
         self.dataset = dataset
-        self.notes: list[str] = []
-        devices.configure(config.threads, deterministic=config.deterministic)
-        device = devices.choose_device(config.device)
-        batch_size = self._fitting_batch_size(config)
-        precision = devices.choose_precision(
-            *(config.precision, device, config.hidden_size, batch_size),
-            timed=not config.deterministic,
-        )
-        self.config = config.model_copy(
-            update={
-                "batch_size": batch_size,
-                "precision": precision,
-                "device": str(device),
-                "threads": torch.get_num_threads(),
-            }
-        )
-        self.run = RunFolder(folder, dataset, self.config)
-        arithmetic = devices.Arithmetic(device, precision)
-        self.training = self._build(arithmetic)
+        self.config = config
+        self.folder = RunFolder(folder, dataset.chars_per_token("train"))
+        arithmetic = Arithmetic(torch.device(config.device), config.precision)
         self.validator = Validator(dataset, arithmetic)
-        self.training.budget_seconds -= STARTUP_RESERVE
-        self.training.validation_share = self.validator.share(self._planned_tokens())
+        self.loop = self._new_loop(arithmetic)
+        self._has_val = "val" in dataset.splits
+        self._with_baselines = baselines and self._has_val
+        self._baselines: dict[str, float] = {}
+        self._notes: list[str] = []
 
-    def _fitting_batch_size(self, config: TrainConfig) -> int:
-        tokens = len(self.dataset.split("train"))
-        fitting = fitting_batch_size(tokens, config.batch_size, config.bptt)
-        if fitting < config.batch_size:
-            self.notes.append(
-                f"batch size {config.batch_size} → {fitting}: {tokens:,} training tokens hold "
-                f"{fitting} rows of bptt {config.bptt}"
-            )
-        return fitting
-
-    def _build(self, arithmetic: devices.Arithmetic) -> TrainLoop:
-        config = self.config
-        torch.manual_seed(config.seed)
-        dropouts = Dropouts(
-            config.dropout, config.input_dropout, config.embedding_dropout, config.weight_dropout
+    def _new_loop(self, arithmetic: Arithmetic) -> TrainLoop:
+        config, tokens = self.config, self.dataset.split("train")
+        counts = symbol_counts(tokens, self.dataset.tokenizer)
+        loop = new_loop(config, tokens, counts, arithmetic, unk_id=self.dataset.tokenizer.unk_id)
+        steps = planned_steps(config, loop.sampler)
+        by_minutes = TOKENS_PER_MINUTE * (config.minutes or 0.0)
+        planned_tokens = by_minutes or (steps or 0) * config.batch_size * config.bptt
+        loop.budget = TimeBudget(
+            steps=steps,
+            minutes=config.minutes,
+            eval_every=config.eval_every,
+            cost=self.validator.cost,
+            planned_tokens=planned_tokens,
         )
-        tokens, tokenizer = self.dataset.split("train"), self.dataset.tokenizer
-        model = LanguageModel(config.shape(tokenizer.vocab_size), dropouts)
-        model.init_output_bias(unigram(symbol_counts(tokens, tokenizer)))
-        model = model.to(arithmetic.device)
-        sampler = SAMPLERS[config.sampler](
-            tokens, config.batch_size, config.bptt, config.seed, vary=config.random_bptt
-        )
-        return TrainLoop(model, sampler, config, arithmetic, tokenizer.unk_id)
-
-    def _planned_tokens(self) -> float:
-        """About how many tokens the run will train on."""
-        if self.config.minutes is not None:
-            return self.config.minutes * TOKENS_A_MINUTE
-        return (self.training.steps or 0) * self.config.batch_size * self.config.bptt
+        return loop
 
     def resume(self, *, new_rates: bool = False) -> None:
-        """Go on from the run's newest whole checkpoint.
+        """Continue from the run's newest undamaged checkpoint.
 
-        With `new_rates` those of the optimizer are as given, and no longer halved.
-
-        Raises DataError where there is none, UsageError where dataset or shape differ.
+        With `new_rates` a learning rate that roll-backs have halved starts again as given. Raise
+        DataError where there is no checkpoint, UsageError where dataset or shape differ.
         """
-        self.run.clean_up()
-        state, faults = load_newest(self.run.folder)
-        self.notes += [f"{fault.message}; an earlier checkpoint is used" for fault in faults]
-        if state.counters.torch != torch.__version__:
-            self.notes.append(
-                f"torch {state.counters.torch} → {torch.__version__}: the results may differ in "
+        self.folder.clean_up()
+        snapshot, faults = load_newest(self.folder.path)
+        self._notes += [f"{fault.message}; an earlier checkpoint is used" for fault in faults]
+        if snapshot.header.torch != torch.__version__:
+            self._notes.append(
+                f"torch {snapshot.header.torch} → {torch.__version__}: the results may differ in "
                 "their last digits from those of a run that was never stopped"
             )
-        self._go_back_to(state)
-        training = self.training
+        self._go_back_to(snapshot)
+        progress = self.loop.progress
         if new_rates:
-            training.lr_scale = 1.0
-        if self.config.minutes is not None and training.step:  # a new budget, at the pace so far
-            fitting = training.step * training.budget_seconds / max(training.seconds, 1e-3)
-            training.steps = max(training.step + 1, int(fitting))
+            progress.lr_scale = 1.0
+        self.loop.budget.plan_at_speed(progress.step, progress.seconds)
 
     def init_from(self, path: Path) -> None:
-        """Begin with the weights of a model. Raises DataError where the shapes differ."""
-        known = inherit(self.training.model, self.dataset.tokenizer, path)
-        self.notes.append(
+        """Start with the weights of a model. Raise DataError where the shapes differ."""
+        known = inherit(self.loop.model, self.dataset.tokenizer, path)
+        self._notes.append(
             f"weights from {path}: {known:,} of {self.dataset.tokenizer.vocab_size:,} "
             "symbols known there"
         )
 
-    def events(self) -> Iterator[Event]:
-        """Train, log and keep the best model; whoever consumes this may stop between events.
+    def events(self) -> Generator[Event, None, None]:
+        """Train, log, keep the best model and score it; the last event is the `Result`.
 
-        A divergence leads back to the last good state, with half the learning rate; raises
-        DivergedError when that has been tried ROLL_BACKS times.
+        A consumer that stops early closes the iterator before it calls `save`. A divergence rolls
+        back to the last good state with half the learning rate; raise DivergedError after
+        MAX_ROLLBACKS of them.
         """
-        self.training.seconds += time.perf_counter() - self._began
-        self._first = (self.training.tokens, self.training.seconds)
-        good = capture(self.training, self.dataset.fingerprint)
+        while self._notes:
+            yield Noted(self._notes.pop(0))
+        if self._with_baselines and self.config.minutes is not None:
+            self._baselines = self.validator.baselines()  # their time is part of the minutes
+        progress = self.loop.progress
+        progress.seconds += time.perf_counter() - self._began
+        first_tokens, first_seconds = progress.tokens, progress.seconds
+        yield from self._train_with_rollbacks()
+        progress = self.loop.progress
+        tokens, seconds = progress.tokens - first_tokens, progress.seconds - first_seconds
+        yield from self._finish(tokens / seconds if seconds else 0.0)
+
+    def _train_with_rollbacks(self) -> Iterator[Event]:
+        good = self._capture()
         while True:
             try:
-                for event in self._events():
+                for event in self._train():
                     if self._is_good(event, good):
-                        good = capture(self.training, self.dataset.fingerprint)
+                        good = self._capture()
                     yield event
                 return
             except DivergedError as error:
-                if self.training.lr_scale <= 0.5**ROLL_BACKS:
-                    raise self._given_up(good, error) from None
                 yield self._roll_back(good, error)
 
-    def _is_good(self, event: Event, last: Snapshot) -> bool:
-        """Whether to go back to here should the run diverge: it was validated, or nothing is."""
-        if self.has_val:
-            return isinstance(event, Evaluation)
-        return self.training.step - last.counters.step >= GOOD_EVERY
-
-    def _events(self) -> Iterator[Event]:
-        validate = self._validate if self.has_val else None
-        for event in self.run.record(self.training, train(self.training, validate, self._closing)):
+    def _train(self) -> Iterator[Event]:
+        """Train up to the end of the plan; write down what happens."""
+        saved_at = time.monotonic()
+        for event in train(self.loop, self._validate if self._has_val else None):
+            if isinstance(event, Step | Evaluation) and (warning := self.folder.log(event)):
+                yield warning
+            if isinstance(event, Evaluation) and event.best:
+                self._keep_best(event)
             yield event
-            if isinstance(event, Saved):
-                self.record_config()
-                self._keep_last()
+            if not isinstance(event, Step):
+                continue
+            if self._save_is_due(event.step, saved_at):
+                yield self.save()
+                saved_at = time.monotonic()
             every = self.config.sample_every
-            if every and isinstance(event, Step) and event.step % every == 0:
+            if every and event.step % every == 0:
                 yield Sampled(event.step, self.sample())
 
-    @property
-    def has_val(self) -> bool:
-        """Whether there is text to validate on."""
-        return "val" in self.dataset.splits
+    def _validate(self, model: LanguageModel) -> Iterator[Score]:
+        return self.validator.during(model, self.loop.budget.fraction)
 
-    def _validate(self, model: LanguageModel) -> Score:
-        return self.validator.on_the_way(model, self.training.validation_share)
+    def _is_good(self, event: Event, last: Snapshot) -> bool:
+        """Return whether to roll back to this state from now on."""
+        if self._has_val:
+            return isinstance(event, Evaluation)
+        return self.loop.progress.step - last.step >= SNAPSHOT_STEPS
 
-    @property
-    def _closing(self) -> float:
-        return self.validator.validations_at_end(self.training.validation_share)
+    def _save_is_due(self, step: int, saved_at: float) -> bool:
+        if self.config.save_every:
+            return step % self.config.save_every == 0
+        return time.monotonic() - saved_at >= SAVE_SECONDS
 
-    def _go_back_to(self, state: Snapshot) -> None:
-        restore(self.training, state, self.dataset.fingerprint)
-        cut_back(self.run.folder, self.training.step, self.training.evaluated_at)
+    def _capture(self) -> Snapshot:
+        return capture(self.loop, self.dataset.fingerprint)
+
+    def _go_back_to(self, snapshot: Snapshot) -> None:
+        restore(self.loop, snapshot, self.dataset.fingerprint)
+        progress = self.loop.progress
+        cut_back(self.folder.path, progress.step, progress.evaluated_at)
 
     def _roll_back(self, good: Snapshot, error: DivergedError) -> Warned:
-        scale, seconds = self.training.lr_scale / 2, self.training.seconds
+        """Restore the last good state with half the learning rate; raise at the last attempt."""
+        scale, seconds = self.loop.progress.lr_scale, self.loop.progress.seconds
+        is_last = scale <= 0.5**MAX_ROLLBACKS
         self._go_back_to(good)
-        self.training.lr_scale, self.training.seconds = scale, seconds
+        self.loop.progress.lr_scale = scale if is_last else scale / 2
+        if is_last:
+            self.save()
+            raise self._given_up(error) from None
+        self.loop.progress.seconds = seconds
         return Warned(
-            f"{error.message}; back to step {self.training.step:,} with the learning rate × {scale}"
+            f"{error.message}; back to step {self.loop.progress.step:,} with the learning rate × "
+            f"{scale / 2}"
         )
 
-    def _given_up(self, good: Snapshot, error: DivergedError) -> DivergedError:
-        """Save the last good state; the error that says where it is."""
-        scale = self.training.lr_scale
-        self._go_back_to(good)
-        self.training.lr_scale = scale
-        self.save()
+    def _given_up(self, error: DivergedError) -> DivergedError:
         rates = " ".join(f"{flag(name)} …" for name in sorted(rate_names(self.config)))
         return DivergedError(
             error.message,
-            f"{error.hint}; step {self.training.step:,} was good: "
-            f"charnn train --resume {self.run.folder} {rates}",
+            f"{error.hint}; step {self.loop.progress.step:,} was good: "
+            f"charnn train --resume {self.folder.path} {rates}",
+        )
+
+    def save(self) -> Saved:
+        """Write a checkpoint, and a model where none was kept yet. Raise StorageError."""
+        saved = self.folder.save(self._capture())
+        self.record_config()
+        if not (self._has_val and self.folder.model_path.exists()):
+            averaged = bool(self.loop.average.updates)
+            metrics = {"step": self.loop.progress.step, "averaged": averaged}
+            self.folder.write_model(self._model_file(metrics, averaged=averaged))
+        return saved
+
+    def record_config(self) -> None:
+        """Write the configuration that repeats this run: minutes become steps once planned."""
+        config, steps = self.config, self.loop.budget.steps
+        if steps is not None and config.minutes is not None:
+            config = config.model_copy(update={"minutes": None, "steps": steps})
+        self.folder.write_config(config)
+
+    def _keep_best(self, event: Evaluation) -> None:
+        metrics = {
+            "step": event.step,
+            "epoch": event.epoch,
+            "averaged": event.averaged,
+            "val": event.score.as_dict(),
+        }
+        self.folder.write_model(self._model_file(metrics, averaged=event.averaged))
+
+    def _model_file(self, metrics: Mapping[str, object], *, averaged: bool = False) -> ModelFile:
+        """Return the network, or the average of its weights, as the contents of a model file."""
+        weights = self.loop.weights(averaged=averaged)
+        return ModelFile(
+            config=self.loop.model.config,
+            tokenizer=self.dataset.tokenizer,
+            start_token=self.dataset.start_token,
+            tensors={name: tensor.detach().cpu().numpy() for name, tensor in weights.items()},
+            fingerprint=self.dataset.fingerprint,
+            records=self.dataset.records,
+            metrics=metrics,
+            # The name of the dataset, not its path on this machine.
+            training={**self.config.model_dump(mode="json"), "data": self.dataset.name},
         )
 
     def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
-        """What the network writes as it is now; touches nothing that training depends on."""
-        return _written(self.run.model_of(self.training, {}), tokens, self.training.step)
+        """Return text of the network in training; nothing that training depends on changes."""
+        return sample_text(self._model_file({}), tokens, self.loop.progress.step)
 
-    def record_config(self) -> None:
-        """Record the configuration that repeats this run: minutes become steps once known."""
-        config = self.config
-        if self.training.steps is not None and config.minutes is not None:
-            config = config.model_copy(update={"minutes": None, "steps": self.training.steps})
-        self.run.write_config(config)
-
-    def save(self) -> Saved:
-        """Write a checkpoint now, and a model where none was kept yet. Raises StorageError."""
-        saved = self.run.save(self.training)
-        self.record_config()
-        self._keep_last()
-        return saved
-
-    def _keep_last(self) -> None:
-        """Write the network as it is, where no validation tells which was the best one."""
-        if self.has_val and self.run.model_path.exists():
-            return
-        averaged = bool(self.training.average.updates)
-        with self.training.kept_weights(averaged=averaged):
-            metrics = {"step": self.training.step, "averaged": averaged}
-            self.run.write_model(self.training, metrics)
-
-    def finish(self) -> Result:
-        """Save the last state, and score the best model on the whole validation split."""
+    def _finish(self, tokens_per_second: float) -> Iterator[Event]:
+        """Save the last state, then score the best model and sample from it."""
         begin = time.perf_counter()
-        if not self.has_val:
-            self.training.best_step = self.training.step
+        if not self._has_val:
+            self.loop.progress.best_step = self.loop.progress.step
         self.save()
-        scores = self._score_best()
-        return self._result(scores, time.perf_counter() - begin)
-
-    def _score_best(self) -> dict[str, Score]:
-        """Scores of the kept model on the validation split, and on the end of the training one.
-
-        That on the validation split is noted in the model's file.
-        """
-        if not self.has_val:
-            return {}
-        share = self.training.closing_share(self._closing)
+        best, scores, share = self.folder.read_model(), dict[str, Score](), 1.0
+        if self._has_val:
+            share = self.loop.budget.final_fraction
+            scores = yield from self._final_scores(best, share)
+            found = {"val": scores["val"].as_dict()} | ({"share": share} if share < 1 else {})
+            best = dataclasses.replace(best, metrics={**best.metrics, **found})
+            self.folder.write_model(best)
         if share < 1:
-            self.notes.append(
+            yield Noted(
                 f"{share:.0%} of the validation split was scored, as much as the minutes allow; "
                 "charnn eval reads all of it"
             )
-        model = self.training.model
-        own = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
-        best = read_model(self.run.model_path)
-        try:
-            model.load_tensors({name: torch.from_numpy(t) for name, t in best.tensors.items()})
-            scores = self.validator.at_end(model, share)
-            scored = {"val": scores["val"].as_dict()} | ({"share": share} if share < 1 else {})
-            self.run.write_model(self.training, {**best.metrics, **scored})
-        finally:
-            model.load_tensors(own)
-        return scores
-
-    def best_sample(self, tokens: int = SAMPLE_TOKENS) -> str:
-        """What the kept model writes."""
-        return _written(read_model(self.run.model_path), tokens, self.config.seed)
-
-    def _result(self, scores: dict[str, Score], closing_seconds: float) -> Result:
-        training = self.training
-        tokens, seconds = training.tokens - self._first[0], training.seconds - self._first[1]
-        return Result(
-            run=self.run.folder.name,
-            steps=training.step,
-            epochs=training.epoch,
-            tokens=training.tokens,
-            seconds=training.seconds + closing_seconds,
-            tokens_per_second=tokens / seconds if seconds else 0.0,
-            parameters=sum(t.numel() for t in training.model.named_tensors().values()),
+        if self._with_baselines and not self._baselines:
+            self._baselines = self.validator.baselines()
+        progress = self.loop.progress
+        yield Result(
+            run=self.folder.path.name,
+            steps=progress.step,
+            epochs=self.loop.epoch,
+            tokens=progress.tokens,
+            seconds=progress.seconds + time.perf_counter() - begin,
+            tokens_per_second=tokens_per_second,
+            parameters=best.parameters,
             train=scores.get("train"),
             val=scores.get("val"),
-            best_step=training.best_step,
-            share=training.closing_share(self._closing),
+            best_step=progress.best_step,
+            share=share,
+            baselines=self._baselines,
+            sample=sample_text(best, SAMPLE_TOKENS, self.config.seed),
         )
 
-
-def _written(file: ModelFile, tokens: int, seed: int) -> str:
-    """So many tokens of a text, or a few records."""
-    model, seeds = Model(file), range(seed, seed + (SAMPLE_RECORDS if file.records else 1))
-    return "\n".join("".join(model.generate(max_new_tokens=tokens, seed=s)) for s in seeds)
+    def _final_scores(
+        self, best: ModelFile, fraction: float
+    ) -> Generator[Validating, None, dict[str, Score]]:
+        """Return the scores of a model on the validation and the end of the training split."""
+        network = with_weights(best.config, best.tensors).to(self.loop.arithmetic.device)
+        scores = {"val": Score(), "train": Score()}
+        parts = {
+            "val": self.validator.final_val(network, fraction),
+            "train": self.validator.final_train(network, fraction),
+        }
+        for split, some in parts.items():
+            for part in some:
+                scores[split] += part
+                yield Validating(self.loop.progress.step, scores[split].tokens)
+        return scores

@@ -1,14 +1,20 @@
 """Devices: what is measured by a trial, and what happens where the hardware cannot."""
 
+import itertools
+import time
+
 import pytest
 import torch
 
 from charnn.errors import UsageError
 from charnn.model import device as devices
-from charnn.model.device import Arithmetic
 
 CPU = torch.device("cpu")
-FLOAT32 = Arithmetic(CPU, "float32")
+
+
+def precision(name, **options):
+    """The precision chosen for a small layer on the CPU."""
+    return devices.measure_machine(CPU, name, 8, 4, **options).arithmetic.precision
 
 
 def unable(layer, arithmetic, batch_size):
@@ -19,7 +25,10 @@ def unable(layer, arithmetic, batch_size):
 
 def test_a_wider_network_is_found_to_be_slower() -> None:
     """The trial measures: 64 times the arithmetic takes several times as long."""
-    narrow, wide = (devices.tokens_a_minute(FLOAT32, width, 32) for width in (64, 512))
+    narrow, wide = (
+        devices.measure_machine(CPU, "float32", width, 32, speed=True).tokens_per_minute
+        for width in (64, 512)
+    )
 
     assert narrow > 3 * wide > 0
 
@@ -29,18 +38,18 @@ def test_a_trial_leaves_the_random_numbers_of_the_run_alone() -> None:
     torch.manual_seed(1)
     expected = torch.rand(5)
     torch.manual_seed(1)
-    devices.tokens_a_minute(FLOAT32, 8, 4)
+    devices.measure_machine(CPU, "auto", 8, 4, speed=True)
 
     assert torch.equal(torch.rand(5), expected)
 
 
 def test_a_cpu_without_the_kernels_of_bfloat16_trains_in_float32(monkeypatch) -> None:
     """auto falls back; asking for it is refused with the remedy."""
-    monkeypatch.setattr(devices, "_trial_step", unable)
+    monkeypatch.setattr(devices, "_benchmark_step", unable)
 
-    assert devices.choose_precision("auto", CPU, 8, 4) == "float32"
+    assert precision("auto") == "float32"
     with pytest.raises(UsageError, match="bfloat16") as refusal:
-        devices.choose_precision("bfloat16", CPU, 8, 4)
+        precision("bfloat16")
     assert refusal.value.hint == "use --precision float32"
 
 
@@ -48,25 +57,25 @@ def test_a_cpu_without_the_kernels_of_bfloat16_trains_in_float32(monkeypatch) ->
 def test_bfloat16_must_be_worth_it(monkeypatch, seconds, chosen) -> None:
     """A little quicker is not enough to give up digits."""
     monkeypatch.setattr(devices, "_can_train", lambda *_: True)
-    monkeypatch.setattr(devices, "_seconds_of_a_step", lambda *_: [1.0, seconds])
+    monkeypatch.setattr(devices, "_benchmark", lambda *_: [1.0, seconds])
 
-    assert devices.choose_precision("auto", CPU, 8, 4) == chosen
+    assert precision("auto") == chosen
 
 
-def test_a_disturbed_trial_does_not_halve_the_speed_of_a_run(monkeypatch) -> None:
-    """Something else may keep a machine busy for as long as a trial takes."""
-    trials = iter([[1.0, 1.0], [1.5, 0.5]])
+def test_a_disturbed_step_does_not_decide(monkeypatch) -> None:
+    """The quickest step of each precision counts, and the two take turns."""
+    seconds = itertools.cycle([0.01, 0.005, 0.03, 0.03])
     monkeypatch.setattr(devices, "_can_train", lambda *_: True)
-    monkeypatch.setattr(devices, "_seconds_of_a_step", lambda *_: next(trials))
+    monkeypatch.setattr(devices, "_benchmark_step", lambda *_: time.sleep(next(seconds)))
 
-    assert devices.choose_precision("auto", CPU, 8, 4) == "bfloat16"
+    assert precision("auto") == "bfloat16"
 
 
 def test_where_runs_must_repeat_no_clock_decides(monkeypatch) -> None:
     """Unless timed, auto is float32 on a CPU."""
-    monkeypatch.setattr(devices, "_seconds_of_a_step", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(devices, "_benchmark", lambda *_: pytest.fail("timed"))
 
-    assert devices.choose_precision("auto", CPU, 8, 4, timed=False) == "float32"
+    assert precision("auto", timed=False) == "float32"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

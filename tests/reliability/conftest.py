@@ -14,6 +14,8 @@ from charnn.config import PrepareConfig, TrainConfig
 from charnn.data.dataset import Dataset, open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.tokenizers.tokenizer import build
+from charnn.training.events import Event, Noted, Result, Validating
+from charnn.training.resolve import resolve_machine
 from charnn.training.trainer import Trainer
 from tests.shell.conftest import LAMP, Shell
 
@@ -32,7 +34,7 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def _denormals() -> Iterator[None]:
-    """A session flushes denormals for its process; the tests share one."""
+    """A run flushes denormals for its process; the tests share one."""
     yield
     torch.set_flush_denormal(False)
 
@@ -62,22 +64,29 @@ def dataset(tmp_path_factory) -> Dataset:
 
 
 @pytest.fixture
-def new_session(dataset, tmp_path) -> Callable[..., Trainer]:
-    """A function that builds a session of a tiny run; `create` makes its folder too."""
+def new_trainer(dataset, tmp_path) -> Callable[..., Trainer]:
+    """A function that builds a trainer of a tiny run; `create` makes its folder too."""
 
-    def build_session(name="run", *, create=True, **settings) -> Trainer:
-        session = Trainer(dataset, TrainConfig(**{**TINY, **settings}), tmp_path / name)
+    def build_trainer(name="run", *, create=True, **settings) -> Trainer:
+        asked = TrainConfig(**{**TINY, **settings})
+        config = resolve_machine(asked, len(dataset.split("train"))).config
+        trainer = Trainer(dataset, config, tmp_path / name)
         if create:
-            session.run.create(force=False)
-            session.record_config()
-        return session
+            trainer.folder.create(force=False)
+            trainer.record_config()
+        return trainer
 
-    return build_session
+    return build_trainer
 
 
-def weights(session: Trainer) -> list[torch.Tensor]:
+def logged_events(trainer: Trainer) -> Iterator[Event]:
+    """The events of a run without progress and notes; the result is left out."""
+    return (e for e in trainer.events() if not isinstance(e, Validating | Noted | Result))
+
+
+def weights(trainer: Trainer) -> list[torch.Tensor]:
     """A copy of all weights."""
-    return [tensor.detach().clone() for tensor in session.training.model.named_tensors().values()]
+    return [tensor.detach().clone() for tensor in trainer.loop.model.named_tensors().values()]
 
 
 def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:

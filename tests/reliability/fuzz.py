@@ -27,7 +27,7 @@ import numpy as np
 from charnn.commands.info import _as_text, _describe_dataset, _describe_model
 from charnn.config import PrepareConfig, SampleConfig, TrainConfig, validate
 from charnn.data.corpora import Catalogue
-from charnn.data.dataset import open_dataset, write_dataset
+from charnn.data.dataset import Dataset, open_dataset, write_dataset
 from charnn.data.prepare import prepare
 from charnn.data.sources import read_sources
 from charnn.data.splits import split_text
@@ -45,6 +45,7 @@ from charnn.tokenizers.tokenizer import TOKENIZERS, build
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 from charnn.training.checkpoint import load_newest
 from charnn.training.metrics_log import cut_back, read_metrics
+from charnn.training.resolve import resolve_machine
 from charnn.training.snapshot import restore
 from charnn.training.trainer import Trainer
 from tests.reliability import craft
@@ -109,6 +110,12 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(value[key])
 
 
+def new_trainer(dataset: Dataset, folder: Path) -> Trainer:
+    """A tiny run."""
+    config = resolve_machine(TrainConfig(**TINY), len(dataset.split("train"))).config
+    return Trainer(dataset, config, folder)
+
+
 def either(data: bytes, chance: random.Random) -> bytes:
     """A JSON file changed as bytes or as a value."""
     if chance.random() < 0.5:
@@ -125,12 +132,12 @@ class Targets:
         self.vocabulary = build("char", splits["train"])
         write_dataset(folder / "lamp", splits, self.vocabulary, PrepareConfig(), [])
         self.dataset = open_dataset(folder / "lamp")
-        self.session = Trainer(self.dataset, TrainConfig(**TINY), folder / "run")
-        self.session.run.create(force=False)
-        for _ in self.session.events():
+        self.trainer = new_trainer(self.dataset, folder / "run")
+        self.trainer.folder.create(force=False)
+        for _ in self.trainer.events():
             pass
-        self.session.save()
-        self.model = self.session.run.model_path
+        self.trainer.save()
+        self.model = self.trainer.folder.model_path
         self.checkpoint = load_newest(folder / "run")[0].source
         self.real = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
         self.tokenizers = [dump_tokenizer(self._tokenizer(kind)) for kind in sorted(TOKENIZERS)]
@@ -205,7 +212,7 @@ class Targets:
         dataset = open_dataset(self.dataset.folder)
         to_json(_describe_dataset(dataset.folder))
         _as_text(_describe_dataset(dataset.folder)).encode()
-        Trainer(dataset, TrainConfig(**TINY), self.folder / "other").training.update()
+        new_trainer(dataset, self.folder / "other").loop.update()
 
     def training_state(self, chance: random.Random) -> None:
         """The counters of a checkpoint, whose hash fits."""
@@ -234,9 +241,9 @@ class Targets:
         self._use_checkpoint()
 
     def _use_checkpoint(self) -> None:
-        state, _ = load_newest(self.session.run.folder)
-        restore(self.session.training, state, self.dataset.fingerprint)
-        self.session.training.update()
+        state, _ = load_newest(self.trainer.folder.path)
+        restore(self.trainer.loop, state, self.dataset.fingerprint)
+        self.trainer.loop.update()
 
     def sample_state(self, chance: random.Random) -> None:
         """Where a text stands, as `sample --save-state` writes it."""
@@ -259,7 +266,7 @@ class Targets:
 
     def metrics(self, chance: random.Random) -> None:
         """A log: to be cut back, and to be plotted."""
-        path = self.session.run.folder / "metrics.jsonl"
+        path = self.trainer.folder.path / "metrics.jsonl"
         path.write_bytes(mutated(self.real[path], chance))
         try:
             rows = read_metrics(path.parent)

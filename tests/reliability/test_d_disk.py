@@ -25,10 +25,12 @@ from charnn.storage import atomic
 from charnn.storage.settings_file import read_settings
 from charnn.tokenizers.tokenizer import build
 from charnn.training.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
-from charnn.training.events import Warned
+from charnn.training.events import Noted, Warned
 from charnn.training.metrics_log import METRICS_FILE
 from charnn.training.presets import PRESETS
-from charnn.training.run_folder import SAVE_SECONDS
+from charnn.training.snapshot import capture
+from charnn.training.trainer import SAVE_SECONDS
+from tests.reliability.conftest import logged_events
 from tests.reliability.faults import CALLS, MODES, exit_codes
 from tests.shell.conftest import LAMP
 
@@ -36,13 +38,13 @@ KILLED = -signal.SIGKILL
 
 
 @pytest.fixture
-def at_three(new_session):
-    """A session at step 3 with checkpoints of steps 1 and 2, but no model yet."""
-    session = new_session(eval_every=100)
-    for step, _ in enumerate(itertools.islice(session.events(), 3), 1):
+def at_three(new_trainer):
+    """A trainer at step 3 with checkpoints of steps 1 and 2, but no model yet."""
+    trainer = new_trainer(eval_every=100)
+    for step, _ in enumerate(itertools.islice(logged_events(trainer), 3), 1):
         if step < 3:
-            session.run.save(session.training)
-    return session
+            trainer.folder.save(trainer._capture())
+    return trainer
 
 
 def everything(folder):
@@ -50,60 +52,60 @@ def everything(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
 
 
-def fault_loop(session, again, mode, steps=(2, 3)):
+def fault_loop(trainer, again, mode, steps=(2, 3)):
     """After each fault of a save: what must hold, then the next save; the exit codes back.
 
     `steps` are those whose state may be found.
     """
-    folder, spare = session.run.folder, session.run.folder.with_name("spare")
+    folder, spare = trainer.folder.path, trainer.folder.path.with_name("spare")
     shutil.copytree(folder, spare)
     resumed, codes = again(create=False), []
-    for code in exit_codes(session.save, mode):
+    for code in exit_codes(trainer.save, mode):
         codes.append(code)
         state, faults = load_newest(folder)
         assert not faults
-        assert state.counters.step in ((3,) if code == 2 else steps), (len(codes), code)
+        assert state.header.progress.step in ((3,) if code == 2 else steps), (len(codes), code)
         assert read_settings(folder / "config.yaml", TrainConfig)
-        if session.run.model_path.exists():
-            assert read_model(session.run.model_path)
+        if trainer.folder.model_path.exists():
+            assert read_model(trainer.folder.model_path)
         resumed.resume()
         resumed.save()
-        assert load_newest(folder)[0].counters.step == state.counters.step
+        assert load_newest(folder)[0].header.progress.step == state.header.progress.step
         assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
         shutil.rmtree(folder)
         shutil.copytree(spare, folder)
     return codes
 
 
-def test_d1_a_kill_at_any_call_of_a_save_leaves_the_old_or_the_new(at_three, new_session) -> None:
+def test_d1_a_kill_at_any_call_of_a_save_leaves_the_old_or_the_new(at_three, new_trainer) -> None:
     """Checkpoint, configuration and model: each is whole, and the run can be resumed."""
-    codes = fault_loop(at_three, new_session, "kill")
+    codes = fault_loop(at_three, new_trainer, "kill")
 
     assert set(codes) == {KILLED}
     assert len(codes) > 40
 
 
-def test_d1_a_kill_while_a_checkpoint_is_written_anew(at_three, new_session) -> None:
+def test_d1_a_kill_while_a_checkpoint_is_written_anew(at_three, new_trainer) -> None:
     """The same step twice: between the two renames the old one is not lost."""
     at_three.save()
-    codes = fault_loop(at_three, new_session, "kill", steps=(3,))
+    codes = fault_loop(at_three, new_trainer, "kill", steps=(3,))
 
     assert set(codes) == {KILLED}
 
 
 @pytest.mark.parametrize("mode", ["once", "for good"])
-def test_d2_a_full_or_broken_disk_is_74_with_the_run_intact(at_three, new_session, mode) -> None:
+def test_d2_a_full_or_broken_disk_is_74_with_the_run_intact(at_three, new_trainer, mode) -> None:
     """Each open, write, fsync, rename, close … of a save fails, alone or with all after it."""
-    codes = fault_loop(at_three, new_session, mode)
+    codes = fault_loop(at_three, new_trainer, mode)
 
     assert set(codes) <= {74, 2}  # 2: what failed was but the removal of something old
     assert codes.count(74) > 25
 
 
-def test_d3_short_writes_are_continued(at_three, new_session) -> None:
+def test_d3_short_writes_are_continued(at_three, new_trainer) -> None:
     """A system that takes half of what it is given gets the rest in further calls."""
     assert "short" in MODES
-    codes = fault_loop(at_three, new_session, "short")
+    codes = fault_loop(at_three, new_trainer, "short")
 
     assert set(codes) == {2}
 
@@ -134,18 +136,17 @@ def test_d2_a_dataset_is_the_old_or_the_new_one_after_any_fault(tmp_path, mode) 
         assert everything(folder) == before
 
 
-def test_d4_a_log_that_fails_does_not_stop_training(new_session) -> None:
+def test_d4_a_log_that_fails_does_not_stop_training(new_trainer) -> None:
     """One warning, and the run goes on to its end with everything else in place."""
-    session = new_session(steps=25)
-    (session.run.folder / METRICS_FILE).symlink_to("/dev/full")
-    warnings = [event for event in session.events() if isinstance(event, Warned)]
-    session.finish()
+    trainer = new_trainer(steps=25)
+    (trainer.folder.path / METRICS_FILE).symlink_to("/dev/full")
+    warnings = [event for event in trainer.events() if isinstance(event, Warned)]
 
     assert [warning.message for warning in warnings] == [
         "cannot write metrics.jsonl: No space left on device; training goes on"
     ]
-    assert session.training.step == 25
-    assert read_model(session.run.model_path)
+    assert trainer.loop.progress.step == 25
+    assert read_model(trainer.folder.model_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs limits on the size of files")
@@ -204,20 +205,20 @@ def _raise(error):
 
 
 @pytest.mark.parametrize("gone", ["removed", "renamed"])
-def test_d6_a_run_folder_that_vanishes_is_74_at_the_next_save(new_session, gone) -> None:
+def test_d6_a_run_folder_that_vanishes_is_74_at_the_next_save(new_trainer, gone) -> None:
     """It is not made anew without its past, and what was renamed is not touched."""
-    session = new_session()
-    for _ in itertools.islice(session.events(), 3):
+    trainer = new_trainer()
+    for _ in itertools.islice(logged_events(trainer), 3):
         pass
-    session.save()
-    folder = session.run.folder
+    trainer.save()
+    folder = trainer.folder.path
     if gone == "removed":
         shutil.rmtree(folder)
     else:
         folder.rename(folder.with_name("elsewhere"))
 
     with pytest.raises(StorageError, match="run"):
-        session.save()
+        trainer.save()
     assert not folder.exists()
 
 
@@ -236,7 +237,7 @@ def test_d7_the_folder_for_temporary_files_plays_no_part(trained, monkeypatch) -
 
 def test_d8_the_last_good_checkpoint_outlives_a_save_that_fails(at_three, monkeypatch) -> None:
     """Older ones are removed only when the new one is complete."""
-    folder = at_three.run.folder
+    folder = at_three.folder.path
     before = everything(folder / "checkpoints")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", _raise(OSError(errno.EIO, os.strerror(errno.EIO))))
@@ -247,25 +248,27 @@ def test_d8_the_last_good_checkpoint_outlives_a_save_that_fails(at_three, monkey
     assert len(checkpoint_folders(folder)) == KEEP
 
 
-def test_d8_a_damaged_newer_checkpoint_does_not_crowd_out_a_good_one(at_three, new_session) -> None:
+def test_d8_a_damaged_newer_checkpoint_does_not_crowd_out_a_good_one(at_three, new_trainer) -> None:
     """After falling back to an earlier one, what is ahead of it goes, not what was just saved."""
-    folder = at_three.run.folder
+    folder = at_three.folder.path
     for path in checkpoint_folders(folder)[1:]:
         (path / "state.json").write_bytes(b"{")
     for number in (8, 9):
         shutil.copytree(
             checkpoint_folders(folder)[-1], folder / f"checkpoints/step-0000000{number}"
         )
-    resumed = new_session(create=False, eval_every=100)
+    resumed = new_trainer(create=False, eval_every=100)
     resumed.resume()
-    assert resumed.training.step == 1
-    assert len(resumed.notes) == 3
-    next(resumed.events())
+    assert resumed.loop.progress.step == 1
+    events = resumed.events()
+    notes = [event for event in itertools.islice(events, 3) if isinstance(event, Noted)]
+    assert len(notes) == 3
+    next(events)
     resumed.save()
 
     names = [path.name for path in checkpoint_folders(folder)]
     assert names == ["step-00000001", "step-00000002"]
-    assert load_newest(folder)[0].counters.step == 2
+    assert load_newest(folder)[0].header.progress.step == 2
 
 
 def test_d9_leftovers_of_a_crash_are_ignored_and_cleaned_up(trained) -> None:
@@ -325,13 +328,13 @@ def test_d7_a_file_system_that_can_do_less_is_used_all_the_same(
 
 
 @pytest.mark.slow
-def test_saving_costs_less_than_a_hundredth_of_the_time(new_session) -> None:
+def test_saving_costs_less_than_a_hundredth_of_the_time(new_trainer) -> None:
     """At the interval that is the default, for the largest preset."""
-    session = new_session(**{**PRESETS["large"], "batch_size": 8}, steps=3)
-    for _ in session.events():
+    trainer = new_trainer(**{**PRESETS["large"], "batch_size": 8}, steps=3)
+    for _ in trainer.events():
         pass
     begin = time.perf_counter()
-    session.save()
+    trainer.save()
 
     assert time.perf_counter() - begin < SAVE_SECONDS / 100
 
@@ -355,7 +358,7 @@ def test_d10_a_torn_log_is_cut_back_and_continued(trained) -> None:
 def test_d11_nothing_gets_its_name_before_it_is_on_the_disk(at_three, monkeypatch) -> None:
     """Each file is synced after its last write, the folder before its rename, the parent after."""
     calls = recorded(monkeypatch)
-    save_checkpoint(at_three.training, at_three.run.folder, "f")
+    save_checkpoint(capture(at_three.loop, "f"), at_three.folder.path)
     renamed = next(i for i, (name, _) in enumerate(calls) if name == "rename")
     written = [path for name, path in calls[:renamed] if name == "write"]
     (temporary,) = {path.parent for path in written}

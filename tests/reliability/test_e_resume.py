@@ -15,42 +15,40 @@ from charnn.model import device as devices
 from charnn.model.model_file import read_model
 from charnn.training.checkpoint import load_newest
 from charnn.training.events import Evaluation, Step
+from charnn.training.loop import LOG_EVERY
 from charnn.training.optimizers import OPTIMIZERS
-from charnn.training.run_folder import LOG_EVERY
-from charnn.training.trainer import STARTUP_RESERVE
-from tests.reliability.conftest import same, weights
+from charnn.training.time_budget import STARTUP_RESERVE
+from tests.reliability.conftest import logged_events, same, weights
 
 TIMES = ("seconds", "tokens_per_second")
 
 
-def whole_run(new_session, **settings):
+def whole_run(new_trainer, **settings):
     """A run that nobody stops."""
-    session = new_session("whole", **settings)
-    for _ in session.events():
+    trainer = new_trainer("whole", **settings)
+    for _ in trainer.events():
         pass
-    session.finish()
-    return session
+    return trainer
 
 
-def stopped_and_resumed(new_session, events, name="stopped", **settings):
+def stopped_and_resumed(new_trainer, events, name="stopped", **settings):
     """A run stopped after so many events and resumed by new objects, as by a new process."""
-    first = new_session(name, **settings)
-    last = list(itertools.islice(first.events(), events))[-1]
+    first = new_trainer(name, **settings)
+    last = list(itertools.islice(logged_events(first), events))[-1]
     first.save()
     torch.manual_seed(1234)  # another process would stand elsewhere
     random.seed(5)
     np.random.seed(5)
-    resumed = new_session(name, create=False, **settings)
+    resumed = new_trainer(name, create=False, **settings)
     resumed.resume()
     for _ in resumed.events():
         pass
-    resumed.finish()
     return resumed, last
 
 
-def rows(session):
+def rows(trainer):
     """metrics.jsonl without times."""
-    lines = (session.run.folder / "metrics.jsonl").read_text().splitlines()
+    lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
     return [
         {key: value for key, value in json.loads(line).items() if key not in TIMES}
         for line in lines
@@ -60,102 +58,101 @@ def rows(session):
 def assert_same_outcome(one, other):
     assert same(weights(one), weights(other))
     assert rows(one) == rows(other)
-    assert read_model(one.run.model_path).sha256 == read_model(other.run.model_path).sha256
+    assert read_model(one.folder.model_path).sha256 == read_model(other.folder.model_path).sha256
     for name in ("tokens", "best_loss", "best_step", "evaluations_since_best"):
-        assert getattr(one.training, name) == getattr(other.training, name)
+        assert getattr(one.loop.progress, name) == getattr(other.loop.progress, name)
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_e1_stopped_and_resumed_ends_at_the_same_bits(new_session, optimizer) -> None:
+def test_e1_stopped_and_resumed_ends_at_the_same_bits(new_trainer, optimizer) -> None:
     """Weights, kept model and metrics are those of the run that was never stopped."""
     settings = {"optimizer": optimizer, "average": True, "random_bptt": True}
-    whole = whole_run(new_session, **settings)
-    resumed, _ = stopped_and_resumed(new_session, 17, **settings)
+    whole = whole_run(new_trainer, **settings)
+    resumed, _ = stopped_and_resumed(new_trainer, 17, **settings)
 
     assert_same_outcome(whole, resumed)
 
 
-def test_e1_it_does_not_matter_where_the_run_was_stopped(new_session) -> None:
+def test_e1_it_does_not_matter_where_the_run_was_stopped(new_trainer) -> None:
     """After any event of it: a step, a step whose validation is due, a validation, the last."""
     settings = {"steps": 12, "eval_every": 4, "warmup_steps": 3}
-    whole = whole_run(new_session, **settings)
+    whole = whole_run(new_trainer, **settings)
     kinds = set()
     for events in range(1, 16):
-        resumed, last = stopped_and_resumed(new_session, events, f"at-{events}", **settings)
+        resumed, last = stopped_and_resumed(new_trainer, events, f"at-{events}", **settings)
         kinds.add(type(last))
         assert_same_outcome(whole, resumed)
 
     assert kinds == {Step, Evaluation}
 
 
-def test_e1_patience_runs_out_at_the_same_step(new_session) -> None:
+def test_e1_patience_runs_out_at_the_same_step(new_trainer) -> None:
     """A validation that was due when the run was stopped still counts."""
     settings = {"eval_every": 2, "patience": 2, "lr": 0.5, "steps": 40}
-    whole = whole_run(new_session, **settings)
-    assert whole.training.step < 40  # it did run out
-    for events in range(1, whole.training.step + 3, 2):
-        resumed, _ = stopped_and_resumed(new_session, events, f"at-{events}", **settings)
+    whole = whole_run(new_trainer, **settings)
+    assert whole.loop.progress.step < 40  # it did run out
+    for events in range(1, whole.loop.progress.step + 3, 2):
+        resumed, _ = stopped_and_resumed(new_trainer, events, f"at-{events}", **settings)
         assert_same_outcome(whole, resumed)
 
 
-def test_e1_what_was_logged_after_the_last_save_is_not_logged_twice(new_session) -> None:
+def test_e1_what_was_logged_after_the_last_save_is_not_logged_twice(new_trainer) -> None:
     """Killed after a validation, with the checkpoint from just before it."""
     settings = {"steps": 12, "eval_every": 4, "save_every": 8}
-    whole = whole_run(new_session, **settings)
-    first = new_session("killed", **settings)
+    whole = whole_run(new_trainer, **settings)
+    first = new_trainer("killed", **settings)
     for event in first.events():
         if isinstance(event, Evaluation) and event.step == 8:
             break
-    assert load_newest(first.run.folder)[0].counters.evaluated_at == 4
-    resumed = new_session("killed", create=False, **settings)
+    assert load_newest(first.folder.path)[0].header.progress.evaluated_at == 4
+    resumed = new_trainer("killed", create=False, **settings)
     resumed.resume()
     for _ in resumed.events():
         pass
-    resumed.finish()
 
     assert_same_outcome(whole, resumed)
 
 
-def test_e1_neither_pythons_nor_numpys_random_numbers_are_used(new_session) -> None:
+def test_e1_neither_pythons_nor_numpys_random_numbers_are_used(new_trainer) -> None:
     """So a checkpoint need not hold them."""
     before = random.getstate(), str(np.random.get_state())
-    whole_run(new_session, sampler="random", sample_every=10)
+    whole_run(new_trainer, sampler="random", sample_every=10)
 
     assert (random.getstate(), str(np.random.get_state())) == before
 
 
 @pytest.mark.parametrize("sampler", ["sequential", "random"])
-def test_e2_a_stop_in_the_middle_of_an_epoch_is_exact(new_session, sampler) -> None:
+def test_e2_a_stop_in_the_middle_of_an_epoch_is_exact(new_trainer, sampler) -> None:
     """Position, hidden state of each stream and dropout go on where they were."""
     settings = {"sampler": sampler, "epochs": 2.0, "steps": None, "batch_size": 8}
-    whole = whole_run(new_session, **settings)
-    resumed, _ = stopped_and_resumed(new_session, 13, **settings)
+    whole = whole_run(new_trainer, **settings)
+    resumed, _ = stopped_and_resumed(new_trainer, 13, **settings)
 
-    assert whole.training.sampler.batches_in(0) > 13
+    assert whole.loop.sampler.batches_in(0) > 13
     assert_same_outcome(whole, resumed)
 
 
-def test_e2_without_the_hidden_state_it_would_differ(new_session) -> None:
+def test_e2_without_the_hidden_state_it_would_differ(new_trainer) -> None:
     """The control: the state that is carried is part of what makes it exact."""
-    whole = whole_run(new_session)
-    first = new_session("stopped")
-    for _ in itertools.islice(first.events(), 7):
+    whole = whole_run(new_trainer)
+    first = new_trainer("stopped")
+    for _ in itertools.islice(logged_events(first), 7):
         pass
     first.save()
-    resumed = new_session("stopped", create=False)
+    resumed = new_trainer("stopped", create=False)
     resumed.resume()
-    resumed.training.hidden = None
+    resumed.loop.hidden = None
     for _ in resumed.events():
         pass
 
     assert not same(weights(whole), weights(resumed))
 
 
-def test_e4_intervals_do_not_touch_the_training(new_session) -> None:
+def test_e4_intervals_do_not_touch_the_training(new_trainer) -> None:
     """However often it validates, saves or samples, the final weights are the same."""
-    whole = whole_run(new_session)
+    whole = whole_run(new_trainer)
     settings = {"eval_every": 7, "save_every": 4, "sample_every": 5}
-    busy = new_session("busy", **settings)
+    busy = new_trainer("busy", **settings)
     for _ in busy.events():
         pass
 
@@ -180,17 +177,17 @@ def test_e4_intervals_do_not_touch_the_training(new_session) -> None:
     ids=str,
 )
 def test_e6_another_shape_or_order_is_refused_with_the_difference(
-    new_session, change, said
+    new_trainer, change, said
 ) -> None:
     """Exit code 2; nothing is changed, and the run can still be resumed as it was."""
-    first = new_session()
-    for _ in itertools.islice(first.events(), 3):
+    first = new_trainer()
+    for _ in itertools.islice(logged_events(first), 3):
         pass
     first.save()
 
     with pytest.raises(UsageError, match=said):
-        new_session(create=False, **change).resume()
-    new_session(create=False).resume()
+        new_trainer(create=False, **change).resume()
+    new_trainer(create=False).resume()
 
 
 def test_e6_another_dataset_is_refused_with_both_fingerprints(trained) -> None:
@@ -208,15 +205,16 @@ def test_e6_harmless_changes_are_allowed_and_told(trained) -> None:
     assert "steps: 8" in (trained.folder / "runs/lamp-lstm-001/config.yaml").read_text()
 
 
-def test_e7_a_checkpoint_of_another_format_version_is_refused(new_session) -> None:
-    """65, naming the version; an earlier checkpoint is not mistaken for damage of this one."""
-    session = new_session()
-    folder = session.save().folder
+def test_e7_a_checkpoint_of_another_format_version_is_refused(new_trainer) -> None:
+    """65, naming both versions and what to do instead; it is never resumed inexactly."""
+    trainer = new_trainer()
+    folder = trainer.save().folder
     state = json.loads((folder / "state.json").read_text())
-    rewrite(folder, {**state, "format_version": 2})
+    rewrite(folder, {**state, "format_version": 1})
 
-    with pytest.raises(DataError, match="format_version"):
-        new_session(create=False).resume()
+    with pytest.raises(DataError, match="format 1; this charnn reads 2") as refusal:
+        new_trainer(create=False).resume()
+    assert "--init-from" in refusal.value.hint
 
 
 def rewrite(folder, state):
@@ -269,16 +267,15 @@ def _indifferent_again():
 
 
 @pytest.mark.usefixtures("_indifferent_again")
-def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_session, monkeypatch) -> None:
+def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_trainer, monkeypatch) -> None:
     """Same seed, same machine, same threads; nothing is left to a clock, precision included."""
-    monkeypatch.setattr(devices, "_quicker_precision", lambda *_: "bfloat16")
+    monkeypatch.setattr(devices, "_benchmark", lambda *_: pytest.fail("timed"))
     outcomes = []
     for name in ("one", "two"):
-        session = new_session(name, deterministic=True, precision="auto", optimizer="muon")
-        for _ in session.events():
+        trainer = new_trainer(name, deterministic=True, precision="auto", optimizer="muon")
+        for _ in trainer.events():
             pass
-        session.finish()
-        outcomes.append((weights(session), session.config.precision, rows(session)))
+        outcomes.append((weights(trainer), trainer.config.precision, rows(trainer)))
 
     assert same(outcomes[0][0], outcomes[1][0])
     assert outcomes[0][1:] == outcomes[1][1:]
@@ -287,69 +284,69 @@ def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_session, monkeypat
 
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
 @pytest.mark.parametrize("one", ["bfloat16", "float32"])
-def test_e6_a_run_goes_on_in_another_precision(new_session, one, cell) -> None:
+def test_e6_a_run_goes_on_in_another_precision(new_trainer, one, cell) -> None:
     """What a machine without bfloat16 asks for: the carried state is taken over."""
     other = {"bfloat16": "float32", "float32": "bfloat16"}[one]
-    first = new_session(precision=one, cell=cell)
-    list(itertools.islice(first.events(), 9))
+    first = new_trainer(precision=one, cell=cell)
+    list(itertools.islice(logged_events(first), 9))
     first.save()
-    resumed = new_session(create=False, precision=other, cell=cell)
+    resumed = new_trainer(create=False, precision=other, cell=cell)
     resumed.resume()
-    assert resumed.training.hidden is not None
-    for mine, theirs in zip(first.training.hidden, resumed.training.hidden, strict=True):
+    assert resumed.loop.hidden is not None
+    for mine, theirs in zip(first.loop.hidden, resumed.loop.hidden, strict=True):
         torch.testing.assert_close(mine.float(), theirs)
     for _ in resumed.events():
         pass
 
-    assert resumed.training.step == resumed.training.steps == 30
+    assert resumed.loop.progress.step == resumed.loop.budget.steps == 30
 
 
-def test_e6_minutes_given_anew_are_a_new_budget(new_session) -> None:
+def test_e6_minutes_given_anew_are_a_new_budget(new_trainer) -> None:
     """A run that is done goes on for the minutes that it has not had; its schedule follows."""
-    done = whole_run(new_session, warmup_steps=0)
-    seconds = done.training.seconds
+    done = whole_run(new_trainer, warmup_steps=0)
+    seconds = done.loop.progress.seconds
     minutes = (3 * seconds + STARTUP_RESERVE) / 60
-    longer = new_session("whole", create=False, warmup_steps=0, steps=None, minutes=minutes)
+    longer = new_trainer("whole", create=False, warmup_steps=0, steps=None, minutes=minutes)
     longer.resume()
     steps = [event for event in longer.events() if isinstance(event, Step)]
 
     assert steps[0].lr == pytest.approx(0.755 * longer.config.lr, rel=0.05)  # a third of the way
-    assert longer.training.step == longer.training.steps > done.training.steps
-    assert longer.training.seconds == pytest.approx(3 * seconds, rel=0.3)
+    assert longer.loop.progress.step == longer.loop.budget.steps > done.loop.budget.steps
+    assert longer.loop.progress.seconds == pytest.approx(3 * seconds, rel=0.3)
 
 
-def test_e6_a_resumed_run_validates_on_the_same_text(new_session) -> None:
+def test_e6_a_resumed_run_validates_on_the_same_text(new_trainer) -> None:
     """However long it is to be now: only losses of the same text compare."""
-    first = new_session()
-    first.training.validation_share = 0.34
-    list(itertools.islice(first.events(), 9))
+    first = new_trainer()
+    first.loop.budget.fraction = 0.34
+    list(itertools.islice(logged_events(first), 9))
     first.save()
-    resumed = new_session(create=False, steps=4000)
+    resumed = new_trainer(create=False, steps=4000)
     resumed.resume()
 
-    assert resumed.training.validation_share == 0.34
+    assert resumed.loop.budget.fraction == 0.34
 
 
-def test_e6_new_rates_are_not_halved(new_session) -> None:
+def test_e6_new_rates_are_not_halved(new_trainer) -> None:
     """After three roll-backs the way on is a lower --lr, which counts as given."""
-    first = new_session()
-    first.training.lr_scale = 0.125
+    first = new_trainer()
+    first.loop.progress.lr_scale = 0.125
     first.save()
     for new_rates, expected in ((False, 0.125), (True, 1.0)):
-        resumed = new_session(create=False, lr=1e-3)
+        resumed = new_trainer(create=False, lr=1e-3)
         resumed.resume(new_rates=new_rates)
-        assert resumed.training.lr_scale == expected
+        assert resumed.loop.progress.lr_scale == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.usefixtures("_indifferent_again")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_e3_on_a_gpu_a_stopped_run_ends_at_the_same_bits(new_session, optimizer, precision) -> None:
+def test_e3_on_a_gpu_a_stopped_run_ends_at_the_same_bits(new_trainer, optimizer, precision) -> None:
     """Two layers, dropout between them, --deterministic."""
     settings = {"device": "cuda", "num_layers": 2, "deterministic": True}
     settings |= {"optimizer": optimizer, "precision": precision}
-    whole = whole_run(new_session, **settings)
-    resumed, _ = stopped_and_resumed(new_session, 17, **settings)
+    whole = whole_run(new_trainer, **settings)
+    resumed, _ = stopped_and_resumed(new_trainer, 17, **settings)
 
     assert_same_outcome(whole, resumed)

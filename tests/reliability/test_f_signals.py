@@ -19,7 +19,7 @@ from charnn.data import prepare as preparation
 from charnn.evaluation.metrics import Score
 from charnn.training.checkpoint import load_newest
 from charnn.training.loop import TrainLoop
-from charnn.training.time_budget import Pace
+from charnn.training.time_budget import TimeBudget
 from charnn.training.trainer import Trainer
 from tests.reliability.conftest import Commands
 
@@ -46,7 +46,7 @@ def send(number):
 
 
 def newest_step(trained: Commands) -> int:
-    return load_newest(trained.folder / "runs" / RUN)[0].counters.step
+    return load_newest(trained.folder / "runs" / RUN)[0].header.progress.step
 
 
 def resume(trained: Commands, code: int):
@@ -70,13 +70,14 @@ def test_f1_a_second_interrupt_ends_it_at_once(trained) -> None:
     """Also in the middle of a save; the checkpoint before stays as it was."""
     script = (
         "import os, signal, sys\n"
-        "from charnn import checkpoint, cli\n"
+        "from charnn import cli\n"
+        "from charnn.training import trainer\n"
         "interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
         "def save(*_):\n"
         "    interrupt()\n"
         "    interrupt()\n"
         "    raise AssertionError\n"
-        "checkpoint.capture = save\n"
+        "trainer.capture = save\n"
         f"sys.exit(cli.main(['train', '--resume', '{RUN}', '--steps', '40', '-q']))"
     )
     before = newest_step(trained)
@@ -99,7 +100,7 @@ def test_f2_a_signal_in_a_validation_does_not_wait_for_its_end(
     done = resume(trained, CODES[number])
 
     assert "stopped at step 10" in done.stderr
-    assert load_newest(trained.folder / "runs" / RUN)[0].counters.evaluated_at < 10
+    assert load_newest(trained.folder / "runs" / RUN)[0].header.progress.evaluated_at < 10
     monkeypatch.undo()
     monkeypatch.chdir(trained.folder)
     rows = resume(trained, 0) and (trained.folder / "runs" / RUN / "metrics.jsonl").read_text()
@@ -108,20 +109,21 @@ def test_f2_a_signal_in_a_validation_does_not_wait_for_its_end(
 
 def test_f2_a_signal_in_the_last_validation_leaves_the_last_weights(trained, monkeypatch) -> None:
     """There the best model is scored in their place; what is saved is nevertheless the last."""
-    score_best, last = Trainer._score_best, {}
+    final_scores, last = Trainer._final_scores, {}
 
-    def interrupted(session):
-        tensors = session.training.model.named_tensors()
+    def interrupted(trainer, *arguments):
+        tensors = trainer.loop.model.named_tensors()
         last.update({f"model.{name}": tensor.clone() for name, tensor in tensors.items()})
         os.kill(os.getpid(), signal.SIGTERM)
-        return score_best(session)
+        return (yield from final_scores(trainer, *arguments))
 
-    monkeypatch.setattr(Trainer, "_score_best", interrupted)
-    monkeypatch.setattr(Trainer, "_validate", lambda *_: Score(9e9, 0, 1, 1, 1))  # none is better
+    worse = Score(9e9, 0, 1, 1, 1)
+    monkeypatch.setattr(Trainer, "_final_scores", interrupted)
+    monkeypatch.setattr(Trainer, "_validate", lambda *_: iter([worse]))
     resume(trained, 143)
     state, _ = load_newest(trained.folder / "runs" / RUN)
 
-    assert state.counters.best_step < state.counters.step == 40
+    assert state.header.progress.best_step < state.header.progress.step == 40
     assert last
     for name, tensor in last.items():
         assert tensor.equal(state.tensors[name])
@@ -245,7 +247,7 @@ def test_f4_handlers_are_put_back(trained) -> None:
 def test_f7_the_rate_recovers_from_a_pause() -> None:
     """SIGSTOP and SIGCONT make one step long; soon that is no longer seen."""
     now = [0.0]
-    pace = Pace(clock=lambda: now[0])
+    pace = TimeBudget(clock=lambda: now[0])
     for step in range(200):
         with pace.stepping():
             now[0] += 1000 if step == 20 else 0.1

@@ -18,7 +18,7 @@ from charnn.training.checkpoint import checkpoint_folders, load_newest
 from charnn.training.events import Step, Warned
 from charnn.training.loop import MAX_SKIPPED, TrainLoop
 from charnn.training.snapshot import capture, restore
-from charnn.training.trainer import ROLL_BACKS, Trainer
+from charnn.training.trainer import MAX_ROLLBACKS, Trainer
 from tests.reliability.conftest import same, weights
 from tests.tiny import random_tensors
 
@@ -38,29 +38,29 @@ def spoil_loss(monkeypatch, value, steps):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")], ids=str)
 def test_g1_a_loss_that_is_not_finite_stops_before_the_weights_move(
-    new_session, monkeypatch, value
+    new_trainer, monkeypatch, value
 ) -> None:
     """Once: back to the last good state with half the rate, and on to the end."""
-    session = new_session()
+    trainer = new_trainer()
     before = None
     spoil_loss(monkeypatch, value, {8})
     warned = []
-    for event in session.events():
+    for event in trainer.events():
         if isinstance(event, Step) and event.step == 7 and before is None:
-            before = weights(session)
+            before = weights(trainer)
         if isinstance(event, Warned):
             warned.append(event.message)
-            assert same(weights(session), before)
+            assert same(weights(trainer), before)
 
     assert len(warned) == 1
     assert "diverged at step 8" in warned[0]
     assert "back to step 7" in warned[0]
-    assert session.training.step == 30
+    assert trainer.loop.progress.step == 30
 
 
-def test_g1_a_gradient_that_is_not_finite_is_as_bad(new_session, monkeypatch) -> None:
+def test_g1_a_gradient_that_is_not_finite_is_as_bad(new_trainer, monkeypatch) -> None:
     """Though the loss is: its norm, which clipping computes anyway, tells."""
-    session = new_session()
+    trainer = new_trainer()
     clip = torch.nn.utils.clip_grad_norm_
     calls = itertools.count(1)
     monkeypatch.setattr(
@@ -68,7 +68,7 @@ def test_g1_a_gradient_that_is_not_finite_is_as_bad(new_session, monkeypatch) ->
         "clip_grad_norm_",
         lambda *a: clip(*a) * (float("nan") if next(calls) == 8 else 1),
     )
-    warned = [event for event in session.events() if isinstance(event, Warned)]
+    warned = [event for event in trainer.events() if isinstance(event, Warned)]
 
     assert len(warned) == 1
     assert "gradient norm nan" in warned[0].message
@@ -90,46 +90,45 @@ def test_g1_a_run_that_keeps_diverging_ends_with_3_and_names_what_is_good(
     assert "charnn train --resume" in message
     state, faults = load_newest(trained.folder / "runs" / RUN)
     assert not faults
-    assert state.counters.step == 6
-    assert state.counters.lr_scale == 0.5**ROLL_BACKS
+    assert state.header.progress.step == 6
+    assert state.header.progress.lr_scale == 0.5**MAX_ROLLBACKS
     assert read_model(model).sha256 == before
     trained.run("train", "--resume", RUN, "--steps", "9", "-q")
 
 
 @pytest.mark.parametrize("save_every", [1, None], ids=["each-step", "at-the-end"])
-def test_g1_weights_that_are_not_finite_are_never_saved(new_session, save_every) -> None:
+def test_g1_weights_that_are_not_finite_are_never_saved(new_trainer, save_every) -> None:
     """A checkpoint of them would push out a good one; they count as a divergence."""
-    session = new_session(save_every=save_every, eval_every=5)
-    for event in session.events():
-        if isinstance(event, Step) and event.step == 6 and session.training.lr_scale == 1:
+    trainer = new_trainer(save_every=save_every, eval_every=5)
+    for event in trainer.events():
+        if isinstance(event, Step) and event.step == 6 and trainer.loop.progress.lr_scale == 1:
             with torch.no_grad():
-                session.training.model.output.bias[0] = float("nan")
-    session.finish()
+                trainer.loop.model.output.bias[0] = float("nan")
 
-    assert session.training.lr_scale == 0.5
-    for folder in checkpoint_folders(session.run.folder):
+    assert trainer.loop.progress.lr_scale == 0.5
+    for folder in checkpoint_folders(trainer.folder.path):
         assert "step-000000" in folder.name
-    state, _ = load_newest(session.run.folder)
+    state, _ = load_newest(trainer.folder.path)
     assert all(t.isfinite().all() for name, t in state.tensors.items() if "model" in name)
 
 
-def test_g1_a_request_to_save_what_is_not_finite_is_refused(new_session) -> None:
+def test_g1_a_request_to_save_what_is_not_finite_is_refused(new_trainer) -> None:
     """The checkpoints before stay; so does the model."""
-    session = new_session()
-    session.save()
-    before = [path.name for path in checkpoint_folders(session.run.folder)]
+    trainer = new_trainer()
+    trainer.save()
+    before = [path.name for path in checkpoint_folders(trainer.folder.path)]
     with torch.no_grad():
-        session.training.model.embedding.weight[0, 0] = float("inf")
-    session.training.step = 9
+        trainer.loop.model.embedding.weight[0, 0] = float("inf")
+    trainer.loop.progress.step = 9
 
     with pytest.raises(DivergedError, match=r"embedding\.weight is not finite"):
-        session.save()
-    assert [path.name for path in checkpoint_folders(session.run.folder)] == before
+        trainer.save()
+    assert [path.name for path in checkpoint_folders(trainer.folder.path)] == before
 
 
-def test_g3_an_overflow_of_half_precision_skips_the_step(new_session, monkeypatch) -> None:
+def test_g3_an_overflow_of_half_precision_skips_the_step(new_trainer, monkeypatch) -> None:
     """The scale is halved and the weights stay; only a long streak counts as divergence."""
-    training = new_session().training
+    training = new_trainer().loop
     training.scaler = torch.amp.GradScaler("cpu", enabled=True)
     spoil_loss(monkeypatch, float("inf"), set(range(3, 3 + MAX_SKIPPED - 1)))
     training.update()
@@ -139,10 +138,10 @@ def test_g3_an_overflow_of_half_precision_skips_the_step(new_session, monkeypatc
     training.update()
     assert same(before, list(training.model.named_tensors().values()))
     assert training.scaler.get_scale() < scale
-    assert capture(training, "f").counters.loss_count == 2
+    assert training.progress.loss_count == 2
     for _ in range(MAX_SKIPPED):
         training.update()
-    assert training.skipped == 0
+    assert training.progress.skipped == 0
 
     spoil_loss(monkeypatch, float("inf"), set(range(1, 1000)))
     for _ in range(MAX_SKIPPED - 1):
@@ -152,10 +151,10 @@ def test_g3_an_overflow_of_half_precision_skips_the_step(new_session, monkeypatc
 
 
 def test_g3_an_overflow_in_one_optimizer_moves_the_weights_of_none(
-    new_session, monkeypatch
+    new_trainer, monkeypatch
 ) -> None:
     """Muon's matrices stay too when only what AdamW moves has overflowed; the next step is fine."""
-    training = new_session(optimizer="muon").training
+    training = new_trainer(optimizer="muon").loop
     training.scaler = torch.amp.GradScaler("cpu", enabled=True)
     training.update()
     before = [t.detach().clone() for t in training.model.named_tensors().values()]
@@ -166,48 +165,48 @@ def test_g3_an_overflow_in_one_optimizer_moves_the_weights_of_none(
     assert same(before, list(training.model.named_tensors().values()))
     training.update()
     assert not same(before, list(training.model.named_tensors().values()))
-    assert training.skipped == 0
+    assert training.progress.skipped == 0
 
 
 def test_g3_after_a_divergence_of_half_precision_the_next_step_can_be_taken(
-    new_session, monkeypatch
+    new_trainer, monkeypatch
 ) -> None:
     """The scaler is not left in the middle of a step."""
-    session = new_session(optimizer="muon")
-    training = session.training
+    trainer = new_trainer(optimizer="muon")
+    training = trainer.loop
     training.scaler = torch.amp.GradScaler("cpu", enabled=True)
-    good = capture(training, session.dataset.fingerprint)
+    good = capture(training, trainer.dataset.fingerprint)
     spoil_loss(monkeypatch, float("inf"), set(range(1, MAX_SKIPPED + 1)))
     for _ in range(MAX_SKIPPED - 1):
         training.update()
     with pytest.raises(DivergedError):
         training.update()
-    restore(training, good, session.dataset.fingerprint)
+    restore(training, good, trainer.dataset.fingerprint)
 
-    assert training.skipped == 0
+    assert training.progress.skipped == 0
     assert np.isfinite(training.update()[0])
 
 
 def test_g1_without_validation_a_divergence_goes_back_a_little_and_keeps_checkpoints(
-    new_session, dataset, monkeypatch
+    new_trainer, dataset, monkeypatch
 ) -> None:
     """Not to the beginning: every so many steps are good enough to go back to."""
-    monkeypatch.setattr("charnn.training.trainer.GOOD_EVERY", 5)
+    monkeypatch.setattr("charnn.training.trainer.SNAPSHOT_STEPS", 5)
     monkeypatch.setattr(
         "tests.reliability.conftest.Trainer",
         functools.partial(_without_val, Trainer),
     )
-    session = new_session(save_every=4)
-    spoil_loss(monkeypatch, float("nan"), set(range(23, 23 + ROLL_BACKS + 1)))
+    trainer = new_trainer(save_every=4)
+    spoil_loss(monkeypatch, float("nan"), set(range(23, 23 + MAX_ROLLBACKS + 1)))
     with pytest.raises(DivergedError) as given_up:
-        list(session.events())
+        list(trainer.events())
 
     assert "step 20 was good" in given_up.value.hint
-    assert [folder.name for folder in checkpoint_folders(session.run.folder)] == [
+    assert [folder.name for folder in checkpoint_folders(trainer.folder.path)] == [
         "step-00000016",
         "step-00000020",
     ]
-    assert read_model(session.run.model_path).metrics["step"] == 20
+    assert read_model(trainer.folder.model_path).metrics["step"] == 20
 
 
 def _without_val(kind, dataset, *arguments):
@@ -232,7 +231,7 @@ def test_g4_out_of_memory_says_what_takes_less(trained, monkeypatch, error) -> N
     )
 
     assert "--batch-size" in message
-    assert load_newest(trained.folder / "runs" / RUN)[0].counters.step == 6
+    assert load_newest(trained.folder / "runs" / RUN)[0].header.progress.step == 6
     with pytest.raises(RuntimeError, match="something else"), memory_explained(1):
         raise RuntimeError("something else")
     with pytest.raises(CharnnError), memory_explained(1):
@@ -245,7 +244,7 @@ def test_g4_a_network_that_does_not_fit_is_told_so(trained, monkeypatch) -> None
     def fail(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
 
-    monkeypatch.setattr("charnn.training.trainer.LanguageModel", fail)
+    monkeypatch.setattr("charnn.training.loop.LanguageModel", fail)
     trained.refused("train", "--steps", "1", code=1, said=("out of memory", "a smaller model"))
     assert [path.name for path in (trained.folder / "runs").iterdir()] == [RUN]
 

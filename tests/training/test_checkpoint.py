@@ -21,7 +21,7 @@ from charnn.training.checkpoint import (
 from charnn.training.events import Step
 from charnn.training.loop import TrainLoop, train
 from charnn.training.optimizers import OPTIMIZERS
-from charnn.training.snapshot import restore
+from charnn.training.snapshot import capture, restore
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 FINGERPRINT = "f" * 64
@@ -58,7 +58,7 @@ def test_e1_e2_resuming_repeats_the_uninterrupted_run_bit_for_bit(
 
     stopped = start(make_model, ids, **settings)
     first = run_to(stopped, 23)
-    save_checkpoint(stopped, tmp_path, FINGERPRINT)
+    save_checkpoint(capture(stopped, FINGERPRINT), tmp_path)
     torch.manual_seed(1234)  # another process would stand elsewhere
     resumed = start(make_model, ids, **settings)
     restore(resumed, load_newest(tmp_path)[0], FINGERPRINT)
@@ -68,14 +68,14 @@ def test_e1_e2_resuming_repeats_the_uninterrupted_run_bit_for_bit(
         whole.model.named_tensors().values(), resumed.model.named_tensors().values(), strict=True
     ):
         assert torch.equal(a, b)
-    assert resumed.tokens == whole.tokens
+    assert resumed.progress.tokens == whole.progress.tokens
 
 
 def test_e2_without_the_hidden_state_the_run_would_differ(make_model, ids, tmp_path) -> None:
     """The control: the carried state is part of what makes a resume exact."""
     stopped = start(make_model, ids)
     run_to(stopped, 23)
-    save_checkpoint(stopped, tmp_path, FINGERPRINT)
+    save_checkpoint(capture(stopped, FINGERPRINT), tmp_path)
     expected = run_to(stopped, 30)
     resumed = start(make_model, ids)
     restore(resumed, load_newest(tmp_path)[0], FINGERPRINT)
@@ -89,7 +89,7 @@ def test_only_the_newest_checkpoints_are_kept(make_model, ids, tmp_path) -> None
     training = start(make_model, ids)
     for step in (1, 2, 3):
         run_to(training, step)
-        save_checkpoint(training, tmp_path, FINGERPRINT)
+        save_checkpoint(capture(training, FINGERPRINT), tmp_path)
 
     names = [folder.name for folder in checkpoint_folders(tmp_path)]
     assert names == ["step-00000002", "step-00000003"]
@@ -105,12 +105,12 @@ def test_c1_a_truncated_checkpoint_gives_way_to_the_one_before(
     training = start(make_model, ids)
     for step in (1, 2):
         run_to(training, step)
-        save_checkpoint(training, tmp_path, FINGERPRINT)
+        save_checkpoint(capture(training, FINGERPRINT), tmp_path)
     victim = checkpoint_folders(tmp_path)[-1] / name
     victim.write_bytes(victim.read_bytes()[:size])
 
     checkpoint, faults = load_newest(tmp_path)
-    assert checkpoint.counters.step == 1
+    assert checkpoint.header.progress.step == 1
     assert len(faults) == 1
 
 
@@ -118,7 +118,7 @@ def test_c2_a_flipped_bit_is_found(make_model, ids, tmp_path) -> None:
     """With one checkpoint left and one bit wrong there is nothing to resume: DataError."""
     training = start(make_model, ids)
     run_to(training, 1)
-    folder = save_checkpoint(training, tmp_path, FINGERPRINT)
+    folder = save_checkpoint(capture(training, FINGERPRINT), tmp_path)
     data = bytearray((folder / TENSORS_FILE).read_bytes())
     data[-5] ^= 1
     (folder / TENSORS_FILE).write_bytes(data)
@@ -133,7 +133,7 @@ def test_e6_another_dataset_or_shape_is_refused_with_the_difference(
     """The message names what differs; nothing is loaded."""
     training = start(make_model, ids)
     run_to(training, 1)
-    save_checkpoint(training, tmp_path, FINGERPRINT)
+    save_checkpoint(capture(training, FINGERPRINT), tmp_path)
     checkpoint, _ = load_newest(tmp_path)
 
     with pytest.raises(UsageError, match="another dataset"):
@@ -146,8 +146,8 @@ def test_nothing_in_a_checkpoint_is_a_pickle(make_model, ids, tmp_path) -> None:
     """JSON and safetensors alone."""
     training = start(make_model, ids)
     run_to(training, 1)
-    folder = save_checkpoint(training, tmp_path, FINGERPRINT)
+    folder = save_checkpoint(capture(training, FINGERPRINT), tmp_path)
 
     assert sorted(p.name for p in folder.iterdir()) == [MANIFEST_FILE, STATE_FILE, TENSORS_FILE]
-    assert json.loads((folder / STATE_FILE).read_text())["step"] == 1
+    assert json.loads((folder / STATE_FILE).read_text())["progress"]["step"] == 1
     assert not (folder / TENSORS_FILE).read_bytes().startswith((b"PK", b"\x80"))

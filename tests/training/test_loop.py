@@ -10,13 +10,13 @@ import torch
 from charnn.config import TrainConfig
 from charnn.data.samplers import IGNORE, RandomSampler, SequentialSampler
 from charnn.errors import DivergedError
-from charnn.evaluation.evaluate import evaluate_carried
+from charnn.evaluation.evaluate import carried_scores, evaluate_carried
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.model.loss import mean_nats
 from charnn.training.events import Evaluation, Step
 from charnn.training.loop import TrainLoop, planned_steps, train
-from charnn.training.time_budget import Pace
+from charnn.training.time_budget import STARTUP_RESERVE, TimeBudget, ValidationCost
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 LENGTHS = TokenLengths(np.ones(11, np.int64), np.ones(11, np.int64), None)
@@ -28,6 +28,11 @@ def start(model, ids, *, sampler=SequentialSampler, batch_size=4, bptt=8, **sett
         settings["steps"] = 20
     config = TrainConfig(batch_size=batch_size, bptt=bptt, **settings)
     return TrainLoop(model, sampler(ids, batch_size, bptt, 1), config, CPU)
+
+
+def scores(score):
+    """A validation with this score, in one part."""
+    return lambda _: iter([score])
 
 
 def losses_of(training):
@@ -113,7 +118,7 @@ def test_validation_does_not_touch_the_training_stream(make_model, ids) -> None:
     plain = start(make_model(between=0.3), ids, eval_every=1000)
 
     def validate(model):
-        return evaluate_carried(model, ids[:200], LENGTHS, 0)
+        return carried_scores(model, ids[:200], LENGTHS, 0)
 
     torch.manual_seed(3)
     with_validation = [e.loss for e in train(validated, validate) if isinstance(e, Step)]
@@ -125,11 +130,11 @@ def test_the_best_evaluation_is_the_lowest_so_far(make_model, ids) -> None:
     """`best` is true exactly where the loss falls below all earlier ones."""
     values = iter([3.0, 2.0, 2.5, 1.0, math.nan])
     training = start(make_model(), ids, steps=5, eval_every=1)
-    events = train(training, lambda _: Score(nats=next(values), tokens=1))
+    events = train(training, lambda _: iter([Score(nats=next(values), tokens=1)]))
     best = [event.best for event in events if isinstance(event, Evaluation)]
 
     assert best == [True, True, False, True, False]
-    assert training.best_step == 4
+    assert training.progress.best_step == 4
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -182,43 +187,47 @@ def steady_machine(monkeypatch):
         return update(training)
 
     monkeypatch.setattr(TrainLoop, "update", timed_update)
-    monkeypatch.setattr("charnn.training.loop.Pace", functools.partial(Pace, clock=lambda: now[0]))
+    monkeypatch.setattr(
+        "charnn.training.loop.TimeBudget", functools.partial(TimeBudget, clock=lambda: now[0])
+    )
     return now
 
 
 def test_minutes_become_steps_and_are_kept(make_model, ids, steady_machine) -> None:
     """A budget of 30 seconds ends within 5 % of it, with the number of steps recorded."""
-    training = start(make_model(), ids, minutes=0.5, warmup_steps=20)
+    training = start(make_model(), ids, minutes=(30 + STARTUP_RESERVE) / 60, warmup_steps=20)
     events = [e for e in train(training) if isinstance(e, Step)]
 
-    assert training.steps == events[-1].step == len(events)
-    assert 29.5 < training.seconds < 30.5
+    assert training.budget.steps == events[-1].step == len(events)
+    assert 29.5 < training.progress.seconds < 30.5
 
 
 @pytest.mark.parametrize("final", [2, 30, 90])
 def test_minutes_hold_the_validations_and_the_scoring_at_the_end(
     make_model, ids, steady_machine, final
 ) -> None:
-    """A validation takes half a second; what is kept free at the end is what is needed there."""
+    """A validation takes half a second; the time of the final scoring is kept free."""
     training = start(make_model(), ids, minutes=1)
+    training.budget.cost = ValidationCost(split=100, final=100 * final)
+    training.budget.fraction = 1.0
 
     def validate(model):
         steady_machine[0] += 0.5
-        return Score(5.0, 0.0, 5, 5, 5)
+        yield Score(5.0, 0.0, 5, 5, 5)
 
-    for _ in train(training, validate, final):
+    for _ in train(training, validate):
         pass
-    closing = final * 0.5 * training.closing_share(final)
+    scoring = final * 0.5 * training.budget.final_fraction
 
-    assert closing == pytest.approx(min(final * 0.5, 30))
-    assert 57 < training.seconds + closing < 61.5
+    assert scoring == pytest.approx(min(final * 0.5, 30))
+    assert 57 < training.progress.seconds + scoring + STARTUP_RESERVE < 61.5
 
 
 def test_minutes_can_be_repeated_as_steps(make_model, ids, steady_machine) -> None:
     """The steps that minutes came to give the same losses."""
     timed = start(make_model(), ids, minutes=0.1, warmup_steps=20)
     timed_losses = losses_of(timed)
-    repeated = start(make_model(), ids, steps=timed.steps, warmup_steps=20)
+    repeated = start(make_model(), ids, steps=timed.budget.steps, warmup_steps=20)
 
     assert losses_of(repeated) == timed_losses
 
@@ -248,11 +257,11 @@ def test_a_run_whose_plan_ends_early_validates_its_last_weights(
     """As when a machine was suspended: what was learnt last is scored, and may be the best."""
     training = start(make_model(), ids, minutes=1)
 
-    def end_at_23(training, pace, final):
-        training.steps = 23 if training.step >= 23 else 1000
+    def end_at_23(budget, step):
+        budget.steps = 23 if step >= 23 else 1000
 
-    monkeypatch.setattr("charnn.training.loop._plan", end_at_23)
-    *_, last = train(training, lambda _: Score(5.0, 0.0, 5, 5, 5))
+    monkeypatch.setattr(TimeBudget, "plan", end_at_23)
+    *_, last = train(training, scores(Score(5.0, 0.0, 5, 5, 5)))
 
     assert isinstance(last, Evaluation)
-    assert last.step == training.step == 23
+    assert last.step == training.progress.step == 23

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from charnn.model.layers import CELLS
 from charnn.training.optimizers import orthogonalised
 from charnn.training.weight_average import WeightAverage
-from tests.test_training import start
+from tests.training.test_loop import start
 
 
 @pytest.mark.parametrize("name", sorted(CELLS))
@@ -52,17 +52,20 @@ def test_activation_penalties_are_their_formulas(make_model, ids) -> None:
     torch.testing.assert_close(training._penalty(dropped, outputs), expected)
 
 
-def test_an_average_is_the_mean_and_gives_the_weights_back() -> None:
-    """The plain mean up to the horizon; swapped in only inside the block."""
-    weights = {"w": torch.zeros(3)}
-    average = WeightAverage()
+def test_an_average_is_the_mean_in_a_network_of_its_own(make_model) -> None:
+    """The plain mean up to the horizon; the weights in training stay as they are."""
+    model, average = make_model(), WeightAverage()
+    bias = model.output.bias
     for value in (1.0, 2.0, 6.0):
-        weights["w"].fill_(value)
-        average.update(weights, horizon=100)
+        with torch.no_grad():
+            bias.fill_(value)
+        average.update(model.named_tensors(), horizon=100)
 
-    with average.swapped_in(weights):
-        assert weights["w"].tolist() == pytest.approx([3.0] * 3)
-    assert weights["w"].tolist() == [6.0] * 3
+    network = average.network(model)
+    assert network.output.bias.tolist() == pytest.approx([3.0] * len(bias))
+    assert bias.tolist() == [6.0] * len(bias)
+    average.update(model.named_tensors(), horizon=100)
+    assert average.network(model).output.bias.tolist() == pytest.approx([3.75] * len(bias))
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 16), (3, 16, 8), (1, 8, 16)])
@@ -91,7 +94,7 @@ def test_patience_ends_a_run_that_does_not_improve(make_model, ids) -> None:
     from charnn.training.loop import train
 
     training = start(make_model(), ids, steps=100, eval_every=2, patience=3)
-    list(train(training, lambda _: Score(nats=1.0, tokens=1)))
+    list(train(training, lambda _: iter([Score(nats=1.0, tokens=1)])))
 
-    assert training.step == 2 + 3 * 2
-    assert math.isclose(training.best_loss, 1.0)
+    assert training.progress.step == 2 + 3 * 2
+    assert math.isclose(training.progress.best_loss, 1.0)
