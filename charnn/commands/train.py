@@ -125,14 +125,14 @@ def _refuse_ranks() -> None:
 def _run(trainer: "Trainer", context: typer.Context, display: "Display", *, json: bool) -> int:
     """Train until done or asked to stop; save, report, and name the next command."""
     from charnn.commands.signals import StopRequestedError, listening
-    from charnn.commands.train_progress import Watcher
+    from charnn.commands.train_progress import TrainProgress
     from charnn.training.events import Result
 
     run = trainer.folder.path
     result = None
     with (
         listening() as requests,
-        Watcher(display, trainer.dataset.chars_per_token("train")) as watcher,
+        TrainProgress(display, trainer.dataset.chars_per_token("train")) as progress,
     ):
         try:
             with contextlib.closing(trainer.events()) as events:
@@ -140,10 +140,10 @@ def _run(trainer: "Trainer", context: typer.Context, display: "Display", *, json
                     if isinstance(event, Result):
                         result = event
                         break
-                    watcher.show(event)
+                    progress.show(event)
                     if requests.save:
                         requests.save = False
-                        watcher.show(trainer.save())
+                        progress.show(trainer.save())
                     requests.check()
         except StopRequestedError:
             trainer.save()
