@@ -9,9 +9,10 @@ from charnn.commands import options
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.display.learning_curves import Curve
+    from charnn.display.learning_curves import Curve, XName
 
 NEWEST = (None,)
+PLAIN_HEIGHT = 20  # lines, where stdout is not a terminal
 
 
 @options.command()
@@ -50,13 +51,18 @@ def plot(
     return 0
 
 
-def _draw(curves: "list[Curve]", x: Literal["step", "tokens", "seconds"]) -> None:
-    """Curves as characters on stdout, as wide as the terminal."""
+def _draw(curves: "list[Curve]", x: "XName") -> None:
+    """Plot curves on stdout; in a terminal at its size, with its colors and characters."""
     import shutil
 
     from charnn.display.stdout import Output
     from charnn.display.terminal_plot import terminal_curves
 
-    output = Output()
-    output.line(terminal_curves(curves, x, width=shutil.get_terminal_size().columns))
+    output, size = Output(), shutil.get_terminal_size()
+    height = size.lines - 1 if output.is_terminal else PLAIN_HEIGHT  # 1: the prompt below
+    output.line(
+        terminal_curves(
+            curves, x, size.columns, height, color=output.has_color, unicode=output.has_unicode
+        )
+    )
     output.flush()

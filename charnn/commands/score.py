@@ -82,7 +82,8 @@ def score(
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
     datasets = data_dir
     output, display = Output(), Display(quiet=quiet)
-    layout = Layout(json, per_token, _has_color(color, output), output.is_terminal)
+    has_color = output.has_color if color == "auto" else color == "always"
+    layout = Layout(json, per_token, has_color, output.is_terminal)
     scorer = Scorer(
         Stepper(loaded.config, loaded.tensors),
         loaded.tokenizer,
@@ -103,16 +104,6 @@ def score(
                 output.write(layout.rendered(row))
         output.flush()
     return 0
-
-
-def _has_color(color: Color, output: Output) -> bool:
-    import os
-
-    from charnn.display.messages import obeys_codes
-
-    if color == "auto":
-        return output.is_terminal and obeys_codes() and not os.environ.get("NO_COLOR")
-    return color == "always"
 
 
 def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[list["Part"]]:

@@ -12,10 +12,10 @@ XName = Literal["step", "tokens", "seconds"]
 Point = tuple[float, float]
 Line = Sequence[Point]
 
-STEEP = 0.02  # first share of the way, where a loss may run out of the picture
-LARGEST = 1e30  # that can be drawn
-SMALLEST = 1e-30  # height of a picture: a loss over a smaller one would have no finite place
-AIR = 0.05  # of the height, above and below the curves
+STEEP = 0.02  # first share of the x range, where a loss may be cut off
+LARGEST = 1e30  # value that is drawn
+SMALLEST = 1e-30  # margin of a plot; a smaller range would give places that are not finite
+AIR = 0.05  # margin above and below the curves, as a share of the height
 _MINUTE, _HOUR = 60, 3600  # seconds
 
 
@@ -66,10 +66,10 @@ def x_limits(lines: Iterable[Line]) -> tuple[float, float]:
 
 
 def y_limits(lines: Iterable[Line]) -> tuple[float, float]:
-    """Lowest and highest y worth showing, with a little air.
+    """Return the lowest and the highest y to show, with a margin.
 
-    The steep beginning of a loss, the first 2 % of the way, may run out at the top, so that the
-    rest, which is what one looks for, gets the room.
+    The first 2 % of the x range, where a loss falls steeply, may be cut off at the top, so that
+    the rest of the curve fills the plot.
     """
     points = [point for line in lines for point in finite(line)]
     if not points:
@@ -77,8 +77,12 @@ def y_limits(lines: Iterable[Line]) -> tuple[float, float]:
     last = max(x for x, _ in points)
     low = min(y for _, y in points)
     high = max(y for x, y in points if x >= STEEP * last)
-    air = next(air for air in (AIR * (high - low), AIR * abs(high), 1.0) if air > SMALLEST)
-    return low - air, high + air
+    margin = AIR * (high - low)
+    if margin <= SMALLEST:  # all values are equal
+        margin = AIR * abs(high)
+    if margin <= SMALLEST:  # to zero
+        margin = 1.0
+    return low - margin, high + margin
 
 
 def nice_ticks(low: float, high: float, most: int) -> list[float]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Literal, TextIO
 
+from charnn.display import terminal
 from charnn.errors import CharnnError
 from charnn.escape import visible
 
@@ -29,17 +30,16 @@ class Display:
     """Messages and one live line on stderr.
 
     `quiet` silences hints, notes and the live line, never warnings and errors. A terminal with
-    TERM=dumb counts as none. NO_COLOR takes the colours away; nothing, FORCE_COLOR included, puts
-    a control code on a stream that is not a terminal. A stream that fails is no reason to stop.
+    TERM=dumb counts as none. NO_COLOR removes colors; nothing, FORCE_COLOR included, writes a
+    control code to a stream that is not a terminal. Errors of the stream are ignored.
     """
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
         self.quiet = quiet
         self._stream: TextIO | None = stream or sys.stderr  # None where stderr is closed
-        self.is_terminal = _is_terminal(self._stream)
-        self.has_color = self.is_terminal and not os.environ.get("NO_COLOR")
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self.has_unicode = encoding.lower().startswith("utf")
+        self.is_terminal = terminal.obeys_codes(self._stream)
+        self.has_color = terminal.has_color(self._stream)
+        self.has_unicode = terminal.has_unicode(self._stream)
         self._live: Render | None = None
 
     @property
@@ -110,19 +110,6 @@ class Display:
             with contextlib.suppress(OSError, ValueError):  # gone, or closed
                 self._stream.write(text)
                 self._stream.flush()
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    try:
-        is_terminal = stream is not None and stream.isatty()
-    except ValueError:  # closed
-        return False
-    return is_terminal and obeys_codes()
-
-
-def obeys_codes() -> bool:
-    """Whether a terminal of this kind (TERM) moves its cursor and has colours."""
-    return os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def table(
