@@ -17,6 +17,7 @@ OptimizerName = Literal["adamw", "muon", "sgd"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 PresetName = Literal["auto", "tiny", "small", "medium", "large"]
 TokenizerName = Literal["char", "byte", "word", "bpe"]
+UnknownName = Literal["error", "skip", "replace"]  # for symbols outside the vocabulary
 
 MAX_WIDTH = 65_536
 MAX_LAYERS = 64

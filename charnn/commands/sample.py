@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charnn.commands import options
-from charnn.config import SampleConfig, validate
+from charnn.config import SampleConfig, UnknownName, validate
 from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from charnn.generation.generate import Context
     from charnn.model.model_file import ModelFile
     from charnn.model.numpy_model import Network
-
-Unknown = Literal["error", "skip", "replace"]
 
 
 @options.command(SampleConfig)
@@ -68,7 +66,7 @@ def sample(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a sample.")] = False,
     null: Annotated[bool, typer.Option("-0", "--null", help="End each sample with NUL.")] = False,
     unk: Annotated[
-        Unknown, typer.Option(help="Symbols of the prompt that the model does not know.")
+        UnknownName, typer.Option(help="Symbols of the prompt that the model does not know.")
     ] = "error",
     state: Annotated[
         Path | None, typer.Option(help="Go on where --save-state left off.", metavar="FILE")

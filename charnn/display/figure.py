@@ -1,4 +1,4 @@
-"""Write pictures as PNG or SVG: style, learning curves, heat maps.
+"""Write pictures as PNG or SVG: style and learning curves.
 
 Figures are made without pyplot, so nothing global is left behind, and the same values give the
 same bytes. matplotlib is imported when a picture is drawn.
@@ -54,10 +54,16 @@ _STYLE: "dict[RcKeyType, Any]" = {
     "svg.hashsalt": "charnn",  # identifiers that do not change from run to run
 }
 _SUBTITLE: dict[str, Any] = {"color": GREY, "fontsize": 9}
-# Where names in other scripts find their letters, if one of these is installed.
+# Fonts for names in other scripts, where they are installed.
 _FALLBACK_FONTS = (
-    *("Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Zen Hei", "PingFang SC", "Heiti SC"),
-    *("Microsoft YaHei", "SimHei", "Arial Unicode MS"),
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Heiti SC",
+    "Microsoft YaHei",
+    "SimHei",
+    "Arial Unicode MS",
 )
 
 
@@ -159,35 +165,6 @@ def _bits_per_nat(runs: Sequence[Curve]) -> float | None:
         if loss > 0 and math.isfinite(bits)
     ]
     return ratios[0] if ratios and max(ratios) <= SAME_RATIO * min(ratios) else None
-
-
-def heat_map(
-    values: Sequence[Sequence[float]],
-    path: Path,
-    *,
-    title: str = "",
-    x_label: str = "",
-    y_label: str = "",
-    value_label: str = "",
-    rows: Sequence[str] = (),
-    columns: Sequence[str] = (),
-) -> None:
-    """Write a matrix as colours, first row at the top; `rows` and `columns` name its sides.
-
-    NaN is left white. Raises as `picture` does.
-    """
-    with picture(path) as figure:
-        axes = figure.add_subplot()
-        axes.grid(visible=False)
-        image = axes.imshow(values, cmap="cividis", aspect="auto", interpolation="nearest")
-        axes.set(xlabel=literal(x_label), ylabel=literal(y_label))
-        axes.set_title(literal(title))
-        if rows:
-            axes.set_yticks(range(len(rows)), [literal(name) for name in rows])
-        if columns:
-            axes.set_xticks(range(len(columns)), [literal(name) for name in columns])
-        bar = figure.colorbar(image, ax=axes, label=literal(value_label))
-        bar.outline.set_visible(False)
 
 
 def literal(text: str) -> str:

@@ -9,11 +9,6 @@ _STEPS = ("", "k", "M", "G", "T", "P")  # powers of 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400  # seconds
 
 
-def count(number: int) -> str:
-    """1003854 → "1,003,854"."""
-    return f"{number:,}"
-
-
 def size(number: float) -> str:
     """Bytes in powers of 1000: "812 B", "12.3 MB"."""
     value, step = _scaled(number)

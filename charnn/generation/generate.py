@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from charnn.arrays import Ids, Integers
-from charnn.config import SampleConfig
+from charnn.config import SampleConfig, UnknownName
 from charnn.errors import UsageError
 from charnn.generation.constraints import Constraint
 from charnn.generation.logit_filters import RECENT, chain, draw, filtered
@@ -25,7 +25,6 @@ from charnn.model.numpy_model import Network, State, log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 
 Finish = Literal["length", "stop", "match"]
-UnknownPolicy = Literal["error", "skip", "replace"]
 
 BATCH = 64  # samples in flight at once: a matrix product is then limited by arithmetic
 BATCH_ON_GPU = 1024
@@ -108,9 +107,7 @@ def read(stepper: Network, context: Context, ids: Ids) -> Context:
     return context._replace(state=streams.state, recent=recent[-RECENT:])
 
 
-def encode_prompt(
-    tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownPolicy = "error"
-) -> Ids:
+def encode_prompt(tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownName = "error") -> Ids:
     """The ids of a prompt, (T,); symbols that the model does not know are skipped or replaced.
 
     Raises UsageError for such a symbol otherwise, naming it and its place.
