@@ -95,4 +95,4 @@ def load(path: str | Path | None = None) -> Model:
 
     Raises StorageError where there is none, DataError for a file that is damaged.
     """
-    return Model(read_model(find_model(None if path is None else str(path), runs_dir(None))))
+    return Model(read_model(find_model(None if path is None else str(path), runs_dir())))

@@ -47,3 +47,16 @@ def test_every_setting_is_an_option(command, name) -> None:
 def test_every_command_has_debug(command) -> None:
     """Like the root, so that it can be given in front of a command or behind it."""
     assert option_of(command, "debug").opts == ["--debug"]
+
+
+def test_folders_come_from_flag_environment_default(monkeypatch) -> None:
+    """The flag wins over CHARNN_DATA_DIR, which wins over data/."""
+
+    def folder(*arguments):
+        return str(COMMANDS["info"].make_context("info", [*arguments]).params["data_dir"])
+
+    monkeypatch.delenv("CHARNN_DATA_DIR", raising=False)
+    assert folder() == "data"
+    monkeypatch.setenv("CHARNN_DATA_DIR", "elsewhere")
+    assert folder() == "elsewhere"
+    assert folder("--data-dir", "here") == "here"
