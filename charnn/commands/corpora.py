@@ -1,4 +1,4 @@
-"""`charnn corpora`: the catalogue of texts to learn from."""
+"""`charnn corpora`: the corpora that have a name."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`charnn eval`: how well a model predicts a split or any text."""
+"""`charnn eval`: loss of a model on a split or on any text."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 

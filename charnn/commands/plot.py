@@ -1,4 +1,4 @@
-"""`charnn plot`: learning curves of one run or several."""
+"""`charnn plot`: learning curves of runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal

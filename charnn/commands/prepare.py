@@ -77,7 +77,7 @@ def prepare(
 def _check(
     asked: dict[str, Any], val: str | None, test: str | None, tokenizer_from: Path | None
 ) -> None:
-    """What does not go together, before anything is read."""
+    """Raise UsageError for options that exclude each other, before anything is read."""
     for split, file in (("val", val), ("test", test)):
         if file is not None and f"{split}_frac" in asked:
             raise UsageError(
@@ -94,9 +94,9 @@ def _check(
 def _read_all(
     arguments: list[str], val: str | None, test: str | None, display: "Display"
 ) -> tuple[dict[str, tuple["Source", ...]], bool]:
-    """The sources of each split, and whether their corpora say that each line is a record.
+    """Return the sources of each split, and whether the corpora are marked as records.
 
-    A corpus may bring splits of its own, --val and --test name theirs.
+    A corpus may have splits of its own; --val and --test name the files of those splits.
     """
     from charnn.data.corpora import Catalogue
     from charnn.data.sources import read_sources, reads_terminal
@@ -117,7 +117,7 @@ def _read_all(
 
 
 def _refuse_own_splits(asked: dict[str, Any], read: dict[str, tuple["Source", ...]]) -> None:
-    """Raises UsageError where a fraction is asked for of what the corpus brings itself."""
+    """Raise UsageError for a fraction of a split that the corpus already has."""
     for split in ("val", "test"):
         if split in read and f"{split}_frac" in asked:
             raise UsageError(

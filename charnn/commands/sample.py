@@ -1,4 +1,4 @@
-"""`charnn sample`: model → text on stdout."""
+"""`charnn sample`: text from a model."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -146,7 +146,7 @@ def sample(
 
 
 def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: int | None) -> None:
-    """What does not go together, before anything is loaded."""
+    """Raise UsageError for options that exclude each other, before anything is loaded."""
     endless = config.max_new_tokens < 0
     if endless and samples > 1:
         raise UsageError("-n -1 never ends, so there is no second sample", "leave out --samples")
@@ -178,10 +178,10 @@ def _opening(
     seed: int | None,
     display: "Display",
 ) -> "Context":
-    """Where the text begins: at the start, or where another ended, with its random numbers.
+    """Return the context before the prompt: a new one, or that of --state.
 
-    A seed that is given begins new ones. One that is made up is told, so that the text can be had
-    again.
+    With --state the random numbers continue unless a seed is given. Without both, a random seed
+    is chosen and printed, so that the text can be reproduced.
     """
     from charnn.generation import generate as generation
 
@@ -197,7 +197,7 @@ def _opening(
 
 
 def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterator["SampleEvent"]:
-    """The events of a single sample, whose end is saved before it is told."""
+    """Yield the events of a single sample; its state is saved before its end is passed on."""
     from charnn.generation.generate import Sample
     from charnn.generation.state_file import write_state
 
@@ -217,7 +217,7 @@ def _judge(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
 
 
 def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> str:
-    """The prompt as text; bytes that are not UTF-8 become lone surrogates, and are named later."""
+    """Return the prompt; bytes that are not UTF-8 are lone surrogates, refused when encoded."""
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file both give the prompt", "leave one out")
     if prompt_file is None:

@@ -1,4 +1,4 @@
-"""`charnn score`: lines in, how surprising each of them is out."""
+"""`charnn score`: the surprisal of each line of a text."""
 
 import contextlib
 import sys
@@ -107,7 +107,7 @@ def score(
 
 
 def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[list["Part"]]:
-    """The text of each file, in lines or as a whole, as it comes."""
+    """Yield the text of each file as it arrives, in lines or as a whole."""
     from charnn.evaluation import line_reader as streams
 
     for name in names:
@@ -136,7 +136,7 @@ def _opened(name: str, display: "Display") -> Iterator[int]:
 
 
 def _index(model: "ModelFile", datasets: Path) -> "TextIndex":
-    """The text that the model was trained on, ready to be searched."""
+    """Return an index of the text that the model was trained on."""
     from charnn.data.dataset import training_text
     from charnn.evaluation.suffix_array import TextIndex
 
@@ -144,7 +144,7 @@ def _index(model: "ModelFile", datasets: Path) -> "TextIndex":
 
 
 def _learning(model: "ModelFile", datasets: Path) -> "Reader":
-    """The network as one that learns from what it reads."""
+    """Return a reader that learns from what it reads."""
     from charnn.data.dataset import find_dataset_of
     from charnn.evaluation import dynamic_evaluation
     from charnn.model.language_model import with_weights

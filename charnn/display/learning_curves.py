@@ -21,13 +21,13 @@ _MINUTE, _HOUR = 60, 3600  # seconds
 
 @dataclass(frozen=True)
 class Curve:
-    """What a run logged: its name and the rows of its metrics.jsonl."""
+    """A run: its name and the rows of its metrics.jsonl."""
 
     name: str
     rows: Sequence[Mapping[str, Any]]
 
     def points(self, split: str, x: XName, y: str = "loss") -> list[Point]:
-        """(x, y) of each row of a split that has an x, in order."""
+        """Return (x, y) of each row of a split that has an x, in order."""
         points = [(_number(r, x), _number(r, y)) for r in self.rows if r.get("split") == split]
         return [point for point in points if math.isfinite(point[0])]
 
@@ -38,30 +38,30 @@ def _number(row: Mapping[str, Any], key: str) -> float:
 
 
 def drawable(value: float) -> bool:
-    """Whether a scale can hold a value; one that is not finite, or absurdly large, is a gap."""
+    """Return whether a value is drawn; one that is not finite or absurdly large is a gap."""
     return abs(value) < LARGEST
 
 
 def finite(line: Line) -> list[Point]:
-    """The points of a line that have a value."""
+    """Return the points of a line that are drawn."""
     return [(x, y) for x, y in line if drawable(y)]
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of the values that can be drawn; NaN if there are none."""
+    """Return the mean of the values that are drawn; NaN if there are none."""
     known = [value for value in values if drawable(value)]
     return sum(known) / len(known) if known else math.nan
 
 
 def x_unit(x: XName, last: float) -> tuple[float, str]:
-    """(what to divide x by, label of the axis): long times are shown in minutes or hours."""
+    """Return (divisor of x, label of the axis): long times are shown in minutes or hours."""
     if x == "seconds" and last > 2 * _MINUTE:
         return (_HOUR, "hours") if last > 2 * _HOUR else (_MINUTE, "minutes")
     return 1.0, x
 
 
 def x_limits(lines: Iterable[Line]) -> tuple[float, float]:
-    """From zero to the last x."""
+    """Return zero and the last x."""
     return 0.0, max((x for line in lines for x, _ in line), default=0.0) or 1.0
 
 
@@ -86,7 +86,7 @@ def y_limits(lines: Iterable[Line]) -> tuple[float, float]:
 
 
 def nice_ticks(low: float, high: float, most: int) -> list[float]:
-    """At most `most` round values (1, 2, 2.5 or 5 times a power of ten) from `low` to `high`."""
+    """Return at most `most` round values (1, 2, 2.5 or 5 times a power of ten) in a range."""
     span = high - low
     if most < 1 or not 0 < span < math.inf:
         return []
