@@ -32,7 +32,7 @@ Given = dict[str, Any]  # settings that were given on the command line, by field
 
 @dataclasses.dataclass
 class Invocation:
-    """What `main` learns from the options of a command."""
+    """State of one call of `main` that options change."""
 
     debug: bool = False
 
