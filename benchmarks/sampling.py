@@ -130,7 +130,7 @@ def network(width: int, cell: str = "lstm"):
     import numpy as np
 
     from charnn.config import ModelConfig
-    from charnn.model.model_file import tensor_shapes
+    from charnn.model.spec import tensor_shapes
 
     config = ModelConfig(
         cell=cell, hidden_size=width, num_layers=LAYERS, embedding_dim=width, vocab_size=VOCABULARY
@@ -153,15 +153,15 @@ def tokens(width: int, samples: int, limit: int, cell: str = "lstm") -> Iterator
     """Samples drawn as `charnn sample` draws them; yields 1 for a piece of the first."""
     from charnn.config import SampleConfig
     from charnn.generation.constraints import constrain
-    from charnn.generation.generate import Request, Sample, generate, opening
-    from charnn.model.numpy_model import Stepper
+    from charnn.generation.generate import Request, Sample, generate, initial_context
+    from charnn.model.numpy_model import NumpyModel
 
-    stepper, vocabulary = Stepper(*network(width, cell)), tokenizer()
+    model, vocabulary = NumpyModel(*network(width, cell)), tokenizer()
     constraint = constrain(vocabulary.pieces, vocabulary.unk_id)
     request = Request(SampleConfig(max_new_tokens=limit), constraint, seed=1, samples=samples)
-    for event in generate(stepper, vocabulary, request, opening(stepper, 0)):
+    for event in generate(model, vocabulary, request, initial_context(model, 0)):
         if not isinstance(event, Sample):
-            yield len(event.text)
+            yield len(event.data)
 
 
 def sampling_rate(width: int, samples: int) -> float:
@@ -177,9 +177,9 @@ def scoring_rate(width: int, threads: int) -> float:
 
     from charnn.evaluation.line_reader import Part
     from charnn.evaluation.surprisal import Scorer
-    from charnn.model.numpy_model import Stepper
+    from charnn.model.numpy_model import NumpyModel
 
-    scorer = Scorer(Stepper(*network(width)), tokenizer(), 0, threads=threads)
+    scorer = Scorer(NumpyModel(*network(width)), tokenizer(), 0, threads=threads)
     symbols = np.random.default_rng(2).integers(32, 32 + VOCABULARY - 1, (256, 50))
     parts = [Part(bytes(line.tolist())) for line in symbols]
     return per_second(lambda: sum(len(scored.ids) for scored in scorer.score(parts)))
@@ -189,11 +189,11 @@ def weight_bandwidth(width: int) -> float:
     """Gigabytes of weights a second that a step of one stream reads."""
     import numpy as np
 
-    from charnn.model.numpy_model import Stepper
+    from charnn.model.numpy_model import NumpyModel
 
-    stepper = Stepper(*network(width))
-    streams, ids = stepper.streams(stepper.initial_state()), np.array([3])
-    size = sum(layer.joined.nbytes for layer in stepper.layers) + stepper.output.nbytes
+    model = NumpyModel(*network(width))
+    streams, ids = model.streams(model.initial_state()), np.array([3])
+    size = sum(layer.joined.nbytes for layer in model.layers) + model.output.nbytes
 
     def steps() -> int:
         for _ in range(10):
@@ -252,9 +252,9 @@ def scoring_memory() -> float:
     """Megabytes at the peak after 16 MB of lines, of which one is half of it."""
     from charnn.evaluation.line_reader import BLOCK, lines
     from charnn.evaluation.surprisal import Scorer
-    from charnn.model.numpy_model import Stepper
+    from charnn.model.numpy_model import NumpyModel
 
-    scorer = Scorer(Stepper(*network(16, "rnn")), tokenizer(), 0)
+    scorer = Scorer(NumpyModel(*network(16, "rnn")), tokenizer(), 0)
     short = b"a line of some length, as in a log\n" * (BLOCK // 35)
     chunks = [short] * (8_000_000 // BLOCK) + [b"x" * BLOCK] * (8_000_000 // BLOCK)
     for parts in lines(chunks, lambda: True):

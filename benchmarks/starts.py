@@ -18,7 +18,7 @@ from machine import print_table, spread, title
 from quality import prepared
 
 from charnn.data.dataset import Dataset, open_dataset
-from charnn.lab.gradient_flow import hold_open
+from charnn.lab.gradient_flow import open_gates
 from charnn.model.language_model import LanguageModel
 from charnn.model.layers import LONGEST_KEPT
 from charnn.training.events import Result
@@ -46,14 +46,14 @@ def half_open(model: LanguageModel) -> None:
 def open_forget_gate(model: LanguageModel) -> None:
     """As Jozefowicz, Zaremba and Sutskever (2015) advise for an LSTM."""
     half_open(model)
-    hold_open(model, 1)
+    open_gates(model, 1)
 
 
 def unopposed(model: LanguageModel) -> None:
     """The gate that writes is half open, however long a unit keeps its state."""
     for layer in model.recurrent_layers():
-        if layer.writing_gate:
-            layer.gate_biases()[layer.writing_gate].zero_()
+        if layer.spec.writing_gate:
+            layer.gate_biases()[layer.spec.writing_gate].zero_()
 
 
 def spread_to(bias: float) -> Callable[[LanguageModel], None]:

@@ -58,7 +58,8 @@ def write_model(path: Path) -> None:
     import numpy as np
 
     from charnn.config import ModelConfig
-    from charnn.model.model_file import ModelFile, tensor_shapes, write_model
+    from charnn.model.model_file import ModelFile, write_model
+    from charnn.model.spec import tensor_shapes
     from charnn.tokenizers.tokenizer import build
 
     tokenizer = build("char", "".join(chr(32 + code) for code in range(VOCABULARY - 1)))

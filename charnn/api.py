@@ -6,16 +6,15 @@ from pathlib import Path
 from charnn.config import ModelConfig, SampleConfig, validate
 from charnn.evaluation.line_reader import pieces
 from charnn.evaluation.metrics import Score, TokenLengths
-from charnn.evaluation.surprisal import Passage, StepperReader
-from charnn.generation.constraints import constrain
-from charnn.generation.generate import Piece, Request, encode_prompt, generate, opening, read
+from charnn.evaluation.surprisal import ModelReader, Passage
+from charnn.generation.generate import generate_text
 from charnn.model.model_file import ModelFile, read_model
-from charnn.model.numpy_model import Stepper
+from charnn.model.numpy_model import NumpyModel
 from charnn.storage.workspace import find_model, runs_dir
 
 
 class Model:
-    """A trained model, ready to use; needs NumPy but no torch.
+    """A trained model; needs NumPy but not torch.
 
     >>> model = charnn.load("runs/lamplighter-lstm-001")
     >>> print("".join(model.generate("The lamp ", max_new_tokens=200, seed=1)))
@@ -24,11 +23,11 @@ class Model:
 
     def __init__(self, loaded: ModelFile) -> None:
         self.file = loaded
-        self._stepper = Stepper(loaded.config, loaded.tensors)
+        self._stepper = NumpyModel(loaded.config, loaded.tensors)
 
     @property
     def config(self) -> ModelConfig:
-        """The shape of the network."""
+        """The configuration of the network."""
         return self.file.config
 
     def generate(
@@ -45,11 +44,12 @@ class Model:
         match: str | None = None,
         seed: int = 0,
     ) -> Iterator[str]:
-        """Pieces of new text after the prompt, as they are drawn; the same seed, the same text.
+        """Return an iterator over pieces of new text, without the prompt, as they are generated.
 
-        The settings mean what the flags of `charnn sample` mean; `max_new_tokens` -1 is endless,
-        and a model of records, one a line, ends its text before the newline.
-        Raises UsageError for a setting out of range, or a symbol that the model does not know.
+        The settings have the meaning of the options of `charnn sample`; `max_new_tokens` -1 is
+        endless. The same seed gives the same text. A model of records, one per line, ends its text
+        before the newline. Raises UsageError for a setting out of range and for a symbol outside
+        the vocabulary.
         """
         config = validate(
             SampleConfig,
@@ -62,37 +62,28 @@ class Model:
                 "repetition_penalty": repetition_penalty,
             },
         )
-        tokenizer = self.file.tokenizer
-        constraint = constrain(tokenizer.pieces, tokenizer.unk_id, match=match)
-        stops = self.file.stops([stop] if isinstance(stop, str) else stop)
-        request = Request(config, constraint, seed, stop=stops)
-        context = opening(self._stepper, self.file.start_token)
-        if prompt:
-            context = read(self._stepper, context, encode_prompt(tokenizer, prompt))
-        events = generate(self._stepper, tokenizer, request, context)
-        return (event.text for event in events if isinstance(event, Piece))
+        stops = [stop] if isinstance(stop, str) else stop
+        return generate_text(
+            self.file, self._stepper, config, prompt=prompt, stop=stops, match=match, seed=seed
+        )
 
     def score(self, text: str) -> Score:
-        """How well the model predicts a text, from its first token on, in one carried pass.
+        """Return the score of a text, from its first token, with the hidden state carried.
 
-        Symbols that the model does not know are fed as `<unk>`, counted, and not scored.
+        Symbols outside the vocabulary are fed as `<unk>`, counted, and not scored.
         """
         tokenizer, start_token = self.file.tokenizer, self.file.start_token
-        passage = Passage(StepperReader(self._stepper), tokenizer, start_token)
-        lengths, data, score = (
-            TokenLengths.of(tokenizer),
-            text.encode("utf-8", "surrogatepass"),
-            Score(),
-        )
-        for part in pieces(data):
+        passage = Passage(ModelReader(self._stepper), tokenizer, start_token)
+        lengths, score = TokenLengths.of(tokenizer), Score()
+        for part in pieces(text.encode("utf-8", "surrogatepass")):
             scored = passage.feed(part)
             score += lengths.score(scored.nats, scored.ids)
         return score
 
 
 def load(path: str | Path | None = None) -> Model:
-    """The model of a run (its name or folder) or in a file; without a path, the newest one.
+    """Load the model of a run (its name or folder) or of a file; without a path, the newest.
 
-    Raises StorageError where there is none, DataError for a file that is damaged.
+    Raises StorageError if there is none, DataError if the file is damaged.
     """
     return Model(read_model(find_model(None if path is None else str(path), runs_dir())))

@@ -1,4 +1,4 @@
-"""Escape the characters that a terminal obeys instead of showing, in text and in JSON."""
+"""Escape characters that could control a terminal, in text and in JSON."""
 
 import json
 import re
@@ -8,22 +8,21 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class _Escapes(dict[int, int | str]):
-    """What `str.translate` puts for each character, worked out when it is first met.
+    """A table for `str.translate`, filled as characters are looked up.
 
-    Replaced is what a terminal obeys instead of showing: controls, format characters (bidi
-    overrides, invisible tags), line separators, lone surrogates. Zero-width joiners stay, for
-    Persian, Hindi and emoji are written with them.
+    Escaped are control characters, format characters (bidi overrides, invisible tags), line
+    separators and lone surrogates. Zero-width joiners are kept: Persian, Hindi and emoji need them.
     """
 
-    _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # general categories of Unicode
+    _CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # general categories of Unicode
     _JOINERS = "\u200c\u200d"
 
     def __init__(self, kept: str) -> None:
         super().__init__((ord(character), character) for character in kept + self._JOINERS)
 
     def __missing__(self, code: int) -> int | str:
-        unseen = unicodedata.category(chr(code)) in self._UNSEEN
-        self[code] = chr(code).encode("unicode_escape").decode("ascii") if unseen else code
+        escaped = unicodedata.category(chr(code)) in self._CATEGORIES
+        self[code] = chr(code).encode("unicode_escape").decode("ascii") if escaped else code
         return self[code]
 
 
@@ -32,16 +31,16 @@ _IN_NAME = _Escapes("")
 
 
 def visible(text: str, *, one_line: bool = False) -> str:
-    r"""`text` with everything that could steer a terminal shown as an escape such as `\x1b`.
+    r"""Return `text` with control and format characters as escapes such as `\x1b`.
 
-    Newlines and tabs stay, unless `one_line` asks for `\n` and `\t`, as names in messages need.
+    Newlines and tabs are kept, unless `one_line` is set, as for names in messages.
     """
     return text.translate(_IN_NAME if one_line else _IN_TEXT)
 
 
-# What `visible` escapes and `json` does not: DEL, C1, format characters but for the two
-# joiners, line separators; as ranges, for to ask Unicode about each character takes too long.
-_STEERING = re.compile(
+# The characters that `visible` escapes and `json` does not: DEL, C1, format characters except the
+# two joiners, line separators. As ranges, because looking up each character would be too slow.
+_UNESCAPED_BY_JSON = re.compile(
     "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f"
     "\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
@@ -50,8 +49,8 @@ _STEERING = re.compile(
 
 
 def escape_json(text: str) -> str:
-    """The JSON with escapes of the same value, and U+FFFD for lone surrogates, which have none."""
-    return _STEERING.sub(_escape, text)
+    """Return JSON of the same value with these characters escaped; lone surrogates are U+FFFD."""
+    return _UNESCAPED_BY_JSON.sub(_escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -17,6 +17,19 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 COMMANDS = ROOT / "docs" / "commands.md"
 RELIABILITY = ROOT / "docs" / "reliability.md"
+# The packages from the top layer to the bottom; tests/test_architecture.py tests the layers.
+PACKAGES = (
+    "commands",
+    "lab",
+    "training",
+    "generation",
+    "evaluation",
+    "data",
+    "model",
+    "tokenizers",
+    "display",
+    "storage",
+)
 
 
 def main() -> int:
@@ -67,15 +80,28 @@ def command_table() -> str:
     return "\n".join(["| command | does |", "|---|---|", *rows])
 
 
-def module_table() -> str:
-    """One line a module, with the first sentence of its docstring."""
-    rows = []
-    for path in sorted((ROOT / "charnn").glob("**/*.py")):
-        if path.name.startswith("__"):
-            continue
-        docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-        rows.append(f"| `{path.relative_to(ROOT / 'charnn')}` | {first_sentence(docstring)} |")
-    return "\n".join(["| file | holds |", "|---|---|", *rows])
+def package_tree() -> str:
+    """Every package and module with the first line of its docstring, from top to bottom layer."""
+    root = ROOT / "charnn"
+    found = {path.parent.name for path in root.glob("*/__init__.py")}
+    assert found == set(PACKAGES), "PACKAGES in docs/generate.py must list every package"
+    lines = []
+    for folder in (root, *(root / name for name in PACKAGES)):
+        lines += [
+            "",
+            f"{folder.relative_to(ROOT)}/".ljust(30) + docstring_line(folder / "__init__.py"),
+        ]
+        lines += [
+            f"    {path.name}".ljust(30) + docstring_line(path)
+            for path in sorted(folder.glob("*.py"))
+            if not path.name.startswith("__")
+        ]
+    return "\n".join(["```text", *lines[1:], "```"])
+
+
+def docstring_line(path: Path) -> str:
+    """The first line of a module's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
 
 
 def promise_tables() -> str:
@@ -136,7 +162,7 @@ def help_of(name: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
 
 
-BLOCKS = {"commands": command_table, "modules": module_table, "promises": promise_tables}
+BLOCKS = {"commands": command_table, "tree": package_tree, "promises": promise_tables}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from charnn import cli, config
 from charnn.config import SampleConfig
 from charnn.data import samplers
 from charnn.generation import logit_filters
-from charnn.model import layers, model_file, numpy_cells
+from charnn.model import layers, model_file, numpy_cells, spec
 from charnn.tokenizers import tokenizer as tokenizers
 from charnn.training import optimizers, presets
 from charnn.training.metrics_log import METRICS_FILE
@@ -67,6 +67,7 @@ TORCH_FREE = {
     "training/events",
     "training/metrics_log",
     "training/presets",
+    "training/progress",
     "training/time_budget",
 }
 
@@ -276,27 +277,28 @@ def test_what_is_public_has_a_docstring(name) -> None:
 @pytest.mark.parametrize(
     ("registry", "names"),
     [
-        (layers.CELLS, config.CellName),
+        (spec.CELL_SPECS, config.CellName),
+        (layers.LAYERS, config.CellName),
         (numpy_cells.CELLS, config.CellName),
-        (model_file.GATES, config.CellName),
         (tokenizers.TOKENIZERS, config.TokenizerName),
         (samplers.SAMPLERS, config.SamplerName),
         (optimizers.OPTIMIZERS, config.OptimizerName),
         ({"auto": None, **presets.PRESETS}, config.PresetName),
         ({"auto": None, **presets.EPOCHS}, config.PresetName),
     ],
-    ids=["layers", "cells", "gates", "tokenizers", "samplers", "optimizers", "presets", "epochs"],
+    ids=["specs", "layers", "cells", "tokenizers", "samplers", "optimizers", "presets", "epochs"],
 )
 def test_a_registry_has_the_names_of_the_configuration(registry, names) -> None:
     """What can be asked for can be made, and the other way round."""
     assert set(registry) == set(get_args(names))
 
 
-def test_the_gates_of_a_cell_agree_everywhere() -> None:
-    """In training, in the model file, and one token at a time."""
-    for name, gates in model_file.GATES.items():
-        assert layers.CELLS[name].gates == gates
-        assert sorted(numpy_cells.CELLS[name].order) == list(range(len(gates)))
+def test_layers_and_cells_follow_the_specification_of_their_name() -> None:
+    """In PyTorch, and in NumPy with the gates in an order of its own."""
+    for name, specification in spec.CELL_SPECS.items():
+        assert layers.LAYERS[name].spec is specification
+        assert numpy_cells.CELLS[name].spec is specification
+        assert sorted(numpy_cells.CELLS[name].order) == sorted(specification.gates)
 
 
 def test_every_filter_has_a_field() -> None:

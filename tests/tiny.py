@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charnn.config import ModelConfig
-from charnn.model.model_file import tensor_shapes
-from charnn.model.numpy_model import Stepper
+from charnn.model.numpy_model import NumpyModel
+from charnn.model.spec import tensor_shapes
 
 
 def tiny_config(cell="lstm", num_layers=1, *, tie=False, vocab_size=11, hidden_size=7):
@@ -30,10 +30,10 @@ def random_tensors(config, seed=1, scale=0.7):
     }
 
 
-def tiny_stepper(*args, seed=1, **kwargs):
-    """A stepper of random weights."""
+def tiny_model(*args, seed=1, **kwargs):
+    """Return a NumPy model of random weights."""
     config = tiny_config(*args, **kwargs)
-    return Stepper(config, random_tensors(config, seed))
+    return NumpyModel(config, random_tensors(config, seed))
 
 
 @dataclass

@@ -59,7 +59,8 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
-    from charnn.model.model_file import FORMAT_VERSION, read_model, textbook_names
+    from charnn.model.model_file import FORMAT_VERSION, read_model
+    from charnn.model.spec import textbook_names
 
     model = read_model(path)
     return {

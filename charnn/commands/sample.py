@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from charnn.commands.sample_output import Novel, SampleEvent
     from charnn.display.messages import Display
     from charnn.generation.generate import Context
+    from charnn.model.backend import Model
     from charnn.model.model_file import ModelFile
-    from charnn.model.numpy_model import Network
 
 
 @options.command(SampleConfig)
@@ -114,14 +114,13 @@ def sample(
     text = _prompt(prompt, prompt_file, display)
     if text:
         ids = generation.encode_prompt(tokenizer, _for(loaded, text), unk)
-        opening = generation.read(stepper, opening, ids)
+        opening = generation.feed(stepper, opening, ids)
     request = generation.Request(
         config=config,
         constraint=constraint,
         seed=opening.seed,
         samples=samples,
         stop=loaded.stops(stop or ()),
-        raw=raw is True,
         loss=json or jsonl,
     )
     in_flight = generation.BATCH if device == "cpu" else generation.BATCH_ON_GPU
@@ -160,20 +159,20 @@ def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: i
         raise StorageError(f"cannot write {save_state}: there is no such folder", "make it first")
 
 
-def _stepper(model: "ModelFile", device: str) -> "Network":
+def _stepper(model: "ModelFile", device: str) -> "Model":
     if device == "cpu":
-        from charnn.model.numpy_model import Stepper
+        from charnn.model.numpy_model import NumpyModel
 
-        return Stepper(model.config, model.tensors)
+        return NumpyModel(model.config, model.tensors)
     from charnn.model.device import choose_device
-    from charnn.model.torch_backend import TorchStepper
+    from charnn.model.torch_backend import TorchModel
 
-    return TorchStepper(model.config, model.tensors, choose_device(device))
+    return TorchModel(model.config, model.tensors, choose_device(device))
 
 
 def _opening(
     model: "ModelFile",
-    stepper: "Network",
+    stepper: "Model",
     state: Path | None,
     seed: int | None,
     display: "Display",
@@ -193,7 +192,7 @@ def _opening(
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
         display.note(f"seed {seed}")
-    return generation.opening(stepper, model.start_token)._replace(seed=seed)
+    return generation.initial_context(stepper, model.start_token)._replace(seed=seed)
 
 
 def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterator["SampleEvent"]:

@@ -37,30 +37,31 @@ class TextWriter:
 
     def __init__(self, style: Style) -> None:
         self._style = style
+        self._prompt, self._separator = (
+            text.encode("utf-8", "surrogateescape") for text in (style.prompt, style.separator)
+        )
         self._output = Output(unbuffered=style.unbuffered)
         self._is_safe = self._output.is_terminal if style.raw is None else not style.raw
         self._index: int | None = None  # of the current sample
-        self._last = ""  # text that was written
+        self._last = b""  # that was written
         self._flushed = time.monotonic()
 
     def begin_sample(self, index: int) -> None:
         """Write what comes before a sample, unless it is the current one."""
         if index != self._index:
             if self._index is not None and not self._style.null:
-                self.put(self._style.separator)
-            self.put(self._style.prompt)
+                self._put(self._separator)
+            self._put(self._prompt)
             self._index = index
 
-    def put(self, text: str) -> None:
-        """Write text of the current sample."""
-        self._last = text or self._last
-        shown = visible(text) if self._is_safe else text
-        self._output.write(shown.encode("utf-8", "surrogateescape"))
+    def put_piece(self, data: bytes) -> None:
+        """Write bytes of the current sample; unless raw, U+FFFD for those that are not UTF-8."""
+        self._put(data if self._style.raw else replace_invalid(data))
 
     def end_sample(self) -> None:
         """Write what comes after a sample."""
         if self._style.null:
-            self.put(self._style.separator)
+            self._put(self._separator)
 
     def flush(self) -> None:
         """Pass on what was written: at once to a terminal, else every FLUSH_SECONDS."""
@@ -71,10 +72,16 @@ class TextWriter:
 
     def close(self) -> None:
         """End the text with a newline where one is missing, and pass on everything."""
-        is_complete = self._last.endswith("\n") or self._style.null or self._style.raw
+        is_complete = self._last.endswith(b"\n") or self._style.null or self._style.raw
         if self._index is not None and not is_complete:
-            self.put("\n")
+            self._put(b"\n")
         self._output.flush()
+
+    def _put(self, data: bytes) -> None:
+        self._last = data or self._last
+        if self._is_safe:
+            data = visible(data.decode("utf-8", "surrogateescape")).encode()
+        self._output.write(data)
 
 
 def write_text(events: Iterable[SampleEvent], style: Style) -> None:
@@ -84,7 +91,7 @@ def write_text(events: Iterable[SampleEvent], style: Style) -> None:
         for event in events:
             writer.begin_sample(event.index)
             if isinstance(event, Piece):
-                writer.put(event.text)
+                writer.put_piece(event.data)
             else:
                 writer.end_sample()
             writer.flush()
@@ -95,15 +102,20 @@ def write_text(events: Iterable[SampleEvent], style: Style) -> None:
     writer.close()
 
 
+def replace_invalid(data: bytes) -> bytes:
+    """Return UTF-8 with U+FFFD for bytes that are not."""
+    return data if data.isascii() else data.decode("utf-8", "replace").encode()
+
+
 def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_object: bool) -> None:
     """Write one JSON object per sample as soon as it ends, or one object for all."""
     output = Output()
     done: list[dict[str, Any]] = []
-    for text, end in whole(events):
+    for data, end in whole(events):
         row = {
             "index": end.index,
             "seed": seed,
-            "text": prompt + text,
+            "text": prompt + data.decode("utf-8", "replace"),
             "tokens": end.tokens,
             "loss": end.loss,
             "finish": end.finish,
@@ -118,15 +130,15 @@ def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_obj
     output.flush()
 
 
-def whole(events: Iterable[SampleEvent]) -> Iterator[tuple[str, Sample]]:
-    """Yield the text and the end of each sample."""
-    pieces: list[str] = []
+def whole(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sample]]:
+    """Yield the bytes and the end of each sample."""
+    data = bytearray()
     for event in events:
         if isinstance(event, Piece):
-            pieces.append(event.text)
+            data += event.data
         else:
-            yield "".join(pieces), event
-            pieces.clear()
+            yield bytes(data), event
+            data.clear()
 
 
 class Novel:
@@ -140,10 +152,10 @@ class Novel:
 
     def among(self, events: Iterable[SampleEvent]) -> Iterator[SampleEvent]:
         """Yield the events of samples that are kept, each sample as one piece."""
-        for text, end in whole(events):
-            if self.longest(text) >= self.limit:
+        for data, end in whole(events):
+            if self.longest(data.decode("utf-8", "replace")) >= self.limit:
                 self.dropped += 1
                 continue
-            if text:
-                yield Piece(end.index, text)
+            if data:
+                yield Piece(end.index, data)
             yield end

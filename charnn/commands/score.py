@@ -77,7 +77,7 @@ def score(
     from charnn.commands.score_output import Layout, LineAccumulator, token_rows, tokens_of
     from charnn.display.messages import Display
     from charnn.evaluation.surprisal import Scorer
-    from charnn.model.numpy_model import Stepper
+    from charnn.model.numpy_model import NumpyModel
 
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
     datasets = data_dir
@@ -85,7 +85,7 @@ def score(
     has_color = output.has_color if color == "auto" else color == "always"
     layout = Layout(json, per_token, has_color, output.is_terminal)
     scorer = Scorer(
-        Stepper(loaded.config, loaded.tensors),
+        NumpyModel(loaded.config, loaded.tensors),
         loaded.tokenizer,
         loaded.start_token,
         carry=state == "carry",
@@ -153,4 +153,4 @@ def _learning(model: "ModelFile", datasets: Path) -> "Reader":
     network, rates = with_weights(model.config, model.tensors), dynamic_evaluation.Rates()
     unk_id = model.tokenizer.unk_id
     sizes = dynamic_evaluation.gradient_sizes(network, train, unk_id, rates.segment)
-    return dynamic_evaluation.LearningReader(network, sizes, unk_id, rates)
+    return dynamic_evaluation.LearningReader(network, sizes, rates)

@@ -201,8 +201,8 @@ def _summary(result: "Result", trainer: "Trainer") -> str:
 
 def _judged(trainer: "Trainer") -> str:
     """Return the name of the text that the baselines are about."""
-    from charnn.evaluation.baselines import JUDGED
+    from charnn.evaluation.baselines import MAX_SCORED_TOKENS
 
-    if len(trainer.dataset.split("val")) <= JUDGED:
+    if len(trainer.dataset.split("val")) <= MAX_SCORED_TOKENS:
         return "the validation text"
-    return f"the validation text (all but the last: of its first {JUDGED:,} tokens)"
+    return f"the validation text (all but the last: of its first {MAX_SCORED_TOKENS:,} tokens)"

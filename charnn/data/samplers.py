@@ -14,17 +14,16 @@ import numpy as np
 from charnn.arrays import Bools, Ids, Integers
 from charnn.errors import DataError
 
-IGNORE = -100  # a target that is not scored: padding, or a symbol outside the vocabulary
 _PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
 HALVED, SPREAD = 0.05, 0.1  # of varied windows: share that is halved, deviation in units of T
 
 
 class Batch(NamedTuple):
-    """One step's worth of data: `inputs` and `targets` (B, T), and which rows begin afresh (B,).
+    """The data of one step: `inputs` and `targets` (B, T), and which rows are `fresh` (B,).
 
-    `targets[b, t]` is what to predict after `inputs[b, t]`: what follows it in the text, or IGNORE.
-    A row that is fresh does not continue the row of the batch before it, so its hidden state
-    starts at zero.
+    `targets[b, t]` is the token to predict after `inputs[b, t]`: the one that follows it in the
+    text. A negative target is not scored; samplers pad with -1. A fresh row does not continue the
+    row of the previous batch, so its hidden state starts at zero.
     """
 
     inputs: Integers
@@ -146,8 +145,8 @@ class RandomSampler:
     """Windows of T tokens in random order, without replacement, about B at a time.
 
     Each epoch lays its grid of windows at another random phase, so that no position is always the
-    first of its window. The windows cut short by the two ends of the split are filled up with
-    IGNORE targets, so every token but the first is a target exactly once an epoch. The windows
+    first of its window. The windows cut short by the two ends of the split are padded with
+    targets of -1, so every token but the first is a target exactly once an epoch. The windows
     are dealt to batches as evenly as possible, so no batch is a small rest. `targets` as in
     `SequentialSampler`.
     """
@@ -203,7 +202,7 @@ class RandomSampler:
         inside = places < ends
         places = np.where(inside, places, 0)
         inputs = self._tokens[places].astype(np.int64)
-        targets = np.where(inside, self._targets[places + 1].astype(np.int64), IGNORE)
+        targets = np.where(inside, self._targets[places + 1].astype(np.int64), -1)
         return Batch(inputs, targets, np.ones(len(starts), np.bool_))
 
 

@@ -5,101 +5,111 @@ Shapes: N tokens of training text, M of held-out text, V vocab_size.
 
 import lzma
 import math
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from charnn.arrays import Bools, Doubles, Ids, Integers
-from charnn.evaluation.metrics import bits
+from charnn.evaluation.metrics import TokenLengths, mask_unknown
+from charnn.tokenizers.tokenizer import Tokenizer
 
 ORDER = 5
-LEARNT = 2_000_000  # tokens that the ladder learns from; bounds its time to a few seconds,
-JUDGED = 500_000  # as does how many it predicts,
-PACKED = 4_000_000  # and how many bytes of the text before these xz packs
+# These bound the time of `evaluate_baselines` to a few seconds; smaller texts are used whole.
+MAX_TRAIN_TOKENS = 2_000_000
+MAX_SCORED_TOKENS = 500_000
+MAX_XZ_BYTES = 4_000_000  # of training text
 
 
 def unigram_nats(train: Ids, held_out: Ids, vocab_size: int) -> Doubles:
-    """-ln p of each held-out token, (M,), by its frequency in training."""
+    """Return -ln p of each held-out token, (M,), by its frequency in training."""
     nats: Doubles = -unigram(np.bincount(train, minlength=vocab_size))[held_out]
     return nats
 
 
 def unigram(counts: Integers) -> Doubles:
-    """Log probability of each symbol, (V,) in nats, from how often it was seen, plus one."""
+    """Return the log probability of each symbol in nats, (V,), with add-one smoothing."""
     log_probabilities: Doubles = np.log((counts + 1) / (counts + 1).sum())
     return log_probabilities
 
 
 def kneser_ney_nats(train: Ids, held_out: Ids, vocab_size: int, order: int) -> Doubles:
-    """-ln p of each held-out token, (M,), by interpolated Kneser-Ney n-grams of this order.
+    """Return -ln p of each held-out token, (M,), by an interpolated Kneser-Ney model of this order.
 
-    Kneser and Ney, "Improved backing-off for m-gram language modeling", 1995; one discount an
-    order, n1 / (n1 + 2 n2), as Chen and Goodman (1999) estimate it. Held-out text follows on the
-    training text, whose end is its first context.
+    Kneser and Ney, "Improved backing-off for m-gram language modeling", 1995; one discount per
+    order, n1 / (n1 + 2 n2), estimated as in Chen and Goodman, "An empirical study of smoothing
+    techniques for language modeling", 1999. The held-out text follows the training text, whose end
+    is its first context.
     """
     text = np.concatenate([train, held_out]).astype(np.int64)
     in_training = np.arange(len(text)) < len(train)
-    grams, contexts = _grams(text, vocab_size, order)
+    ngrams, contexts = _ngrams(text, vocab_size, order)
     probabilities = np.full(len(held_out), 1 / vocab_size)
-    for k in range(1, order + 1):
-        # Lower orders count in how many contexts a gram was seen, not how often.
-        counted = in_training if k == order else _first_occurrences(grams[k + 1], in_training)
-        probabilities = _interpolated(grams[k], contexts[k], counted, in_training, probabilities)
+    for n in range(1, order + 1):
+        # The highest order counts occurrences; a lower one continuation counts, which are the
+        # numbers of different tokens before an n-gram: the different (n + 1)-grams that end in it.
+        counted = in_training if n == order else _first_occurrences(ngrams[n + 1], in_training)
+        probabilities = _interpolated(ngrams[n], contexts[n], counted, in_training, probabilities)
     nats: Doubles = -np.log(probabilities)
     return nats
 
 
-def _grams(
+def _ngrams(
     text: Integers, vocab_size: int, order: int
 ) -> tuple[dict[int, Integers], dict[int, Integers]]:
-    """For each order k and place, a number for the k tokens that end there, and their context.
+    """Return for each n and place an id of the n-gram that ends there, and one of its context.
 
-    Equal grams have equal numbers. Before the beginning of the text stands a token of its own.
+    Equal n-grams have equal ids. A token of its own precedes the beginning of the text.
     """
-    grams: dict[int, Integers] = {1: text}
+    ngrams: dict[int, Integers] = {1: text}
     contexts: dict[int, Integers] = {1: np.zeros(len(text), np.int64)}
-    for k in range(2, order + 1):
-        before = np.concatenate([[-1], grams[k - 1][:-1]]) + 1
-        contexts[k] = before
-        _, grams[k] = np.unique(before * vocab_size + text, return_inverse=True)
-    return grams, contexts
+    for n in range(2, order + 1):
+        contexts[n] = np.concatenate([[-1], ngrams[n - 1][:-1]]) + 1
+        _, ngrams[n] = np.unique(contexts[n] * vocab_size + text, return_inverse=True)
+    return ngrams, contexts
 
 
-def _first_occurrences(gram: Integers, among: Bools) -> Bools:
-    """Marks the first place of each different gram among the places marked."""
+def _first_occurrences(ngrams: Integers, among: Bools) -> Bools:
+    """Mark the first place of each different n-gram among the places marked."""
     places = np.flatnonzero(among)
-    _, first = np.unique(gram[places], return_index=True)
-    marks = np.zeros(len(gram), np.bool_)
+    _, first = np.unique(ngrams[places], return_index=True)
+    marks = np.zeros(len(ngrams), np.bool_)
     marks[places[first]] = True
     return marks
 
 
 def _interpolated(
-    gram: Integers,
-    context: Integers,
+    ngrams: Integers,
+    contexts: Integers,
     counted: Bools,
     in_training: Bools,
-    lower: Doubles,
+    lower_order: Doubles,
 ) -> Doubles:
-    """Probabilities of one order over those of the order below."""
-    gram_counts = np.bincount(gram[counted], minlength=int(gram.max()) + 1)
-    context_counts = np.bincount(context[counted], minlength=int(context.max()) + 1)
-    kinds_seen = _first_occurrences(gram, counted)
-    followers = np.bincount(context[kinds_seen], minlength=len(context_counts))
-    once, twice = (np.count_nonzero(gram_counts == n) for n in (1, 2))
+    """Return p of each held-out token, (M,), from the counts of one order and p of the lower order.
+
+    With c the count of an n-gram, C that of its context, t the different tokens that follow the
+    context, and D the discount:
+
+        p = max(c - D, 0) / C + D t / C · p_lower, or p_lower where C is 0
+    """
+    counts = np.bincount(ngrams[counted], minlength=int(ngrams.max()) + 1)
+    context_counts = np.bincount(contexts[counted], minlength=int(contexts.max()) + 1)
+    followers = np.bincount(
+        contexts[_first_occurrences(ngrams, counted)], minlength=len(context_counts)
+    )
+    once, twice = (np.count_nonzero(counts == n) for n in (1, 2))
     discount = once / (once + 2 * twice) if once else 0.5
     held_out = ~in_training
-    count, total = gram_counts[gram[held_out]], context_counts[context[held_out]]
-    known = np.maximum(total, 1)
-    weight = np.where(total > 0, discount * followers[context[held_out]] / known, 1.0)
-    own = np.where(total > 0, np.maximum(count - discount, 0) / known, 0.0)
-    interpolated: Doubles = own + weight * lower
+    count, context = counts[ngrams[held_out]], contexts[held_out]
+    is_known = context_counts[context] > 0
+    total = np.maximum(context_counts[context], 1)
+    backoff_weight = np.where(is_known, discount * followers[context] / total, 1.0)
+    discounted = np.where(is_known, np.maximum(count - discount, 0) / total, 0.0)
+    interpolated: Doubles = discounted + backoff_weight * lower_order
     return interpolated
 
 
 def xz_bits(train: bytes, held_out: bytes) -> float:
-    """Bits that `held_out` adds to the xz archive of `train`."""
+    """Return the bits that `held_out` adds to the xz archive of `train`."""
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 
     def size(data: bytes) -> int:
@@ -110,25 +120,23 @@ def xz_bits(train: bytes, held_out: bytes) -> float:
     return 8.0 * (both - alone)
 
 
-def ladder(
-    train: Ids, held_out: Ids, pieces: Sequence[bytes], unk_id: int | None
-) -> dict[str, float]:
-    """Bits per character of the held-out text: unigram, 5-gram, xz.
+def evaluate_baselines(train: Ids, held_out: Ids, tokenizer: Tokenizer) -> dict[str, float]:
+    """Return bits per character of the held-out text by baseline: unigram, 5-gram, xz.
 
-    All learn from the last LEARNT tokens of the training text at most, and are judged on the
-    first JUDGED of the held-out text. Tokens outside the vocabulary are left out, as they are
-    when a model is scored.
+    They learn from the last MAX_TRAIN_TOKENS tokens of the training text and predict the first
+    MAX_SCORED_TOKENS of the held-out text. Tokens outside the vocabulary are not scored.
     """
-    train, held_out = train[-LEARNT:], held_out[:JUDGED]
-    known = held_out != (-1 if unk_id is None else unk_id)
-    text = b"".join([pieces[index] for index in held_out[known]])
-    characters = sum(byte & 0xC0 != 0x80 for byte in text)  # noqa: PLR2004 - not a continuation
-    before = b"".join([pieces[index] for index in train])[-PACKED:]
-    with ThreadPoolExecutor() as threads:  # xz and what NumPy sorts do not keep each other waiting
+    train, held_out = train[-MAX_TRAIN_TOKENS:], held_out[:MAX_SCORED_TOKENS]
+    lengths, pieces = TokenLengths.of(tokenizer), tokenizer.pieces
+    scored = held_out[mask_unknown(held_out, tokenizer.unk_id) >= 0]
+    before = b"".join([pieces[index] for index in train])[-MAX_XZ_BYTES:]
+    text = b"".join([pieces[index] for index in scored])
+    with ThreadPoolExecutor() as threads:  # xz and NumPy's sorts run in parallel
         xz = threads.submit(xz_bits, before, text)
         nats = {
             "unigram": unigram_nats(train, held_out, len(pieces)),
             f"{ORDER}-gram": kneser_ney_nats(train, held_out, len(pieces), ORDER),
         }
-    rows = {name: bits(float(n[known].sum()), characters) for name, n in nats.items()}
-    return {**rows, "xz": xz.result() / characters if characters else math.nan}
+    rows = {name: lengths.score(n, held_out).bits_per_char for name, n in nats.items()}
+    chars = int(lengths.chars[scored].sum())
+    return {**rows, "xz": xz.result() / chars if chars else math.nan}

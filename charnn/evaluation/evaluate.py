@@ -1,33 +1,33 @@
 """Evaluate a model on a text: one pass with carried state, or independent windows.
 
 The carried pass reads a text from its first token to its last with one hidden state. It may be
-computed in parallel streams: each is warmed up on the tokens before it, which are not counted.
+computed in parallel streams: each is warmed up on the tokens before it, which are not scored.
+
+Shapes: B streams, T time, V vocab_size, N tokens of a text.
 """
 
 import contextlib
-import itertools
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from charnn.arrays import Ids, Integers
-from charnn.data.samplers import IGNORE
+from charnn.arrays import Bools, Ids, Integers
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.language_model import LanguageModel
 
-WARM_UP = 1024  # tokens read before each stream's share, not counted
-TOKENS_PER_STREAM = 4096  # below this share of the text a stream is mostly warm-up
+# Tokens read before each stream's part, not scored. With 1,024 of them streams come within 0.002
+# nats of the exact pass even where cells forget slowly (tests/evaluation/test_evaluate.py).
+WARM_UP = 1024
+TOKENS_PER_STREAM = 4 * WARM_UP  # so that at most a fifth of what a stream reads is warm-up
 MAX_STREAMS = 64
-UNKNOWN = IGNORE - 1  # a target outside the vocabulary: counted, but not scored
 CHUNK = 256  # tokens a stream reads at once; bounds the memory for logits
 
 
 def default_streams(tokens: int) -> int:
-    """How many parallel streams a carried pass over so many tokens is worth."""
+    """Return the number of parallel streams for a carried pass over this many tokens."""
     return max(1, min(MAX_STREAMS, tokens // TOKENS_PER_STREAM))
 
 
@@ -41,15 +41,11 @@ def evaluate_carried(
     share: float = 1.0,
     targets: Ids | None = None,
 ) -> Score:
-    """Score of all N tokens, the first predicted from `start_token`, with carried state.
-
-    One stream is the literal pass. More are quicker, and differ from it by what a context longer
-    than `warm_up` tokens would have told. With a `share` below 1 each stream reads only so much
-    of its part, from its beginning: a sample from all over the text. With `targets` (N,) those
-    are predicted in place of the tokens; a negative one does not count.
-    """
-    parts = carried_scores(model, tokens, lengths, start_token, streams, warm_up, share, targets)
-    return sum(parts, Score())
+    """Return the sum of `carried_scores`."""
+    scores = carried_scores(
+        model, tokens, lengths, start_token, streams, warm_up, share, targets=targets
+    )
+    return sum(scores, Score())
 
 
 def carried_scores(
@@ -62,11 +58,20 @@ def carried_scores(
     share: float = 1.0,
     targets: Ids | None = None,
 ) -> Iterator[Score]:
-    """Yield the parts of `evaluate_carried`."""
-    inputs = np.concatenate([[start_token], tokens[:-1]]).astype(np.int64)
+    """Score all N tokens with carried state, the first predicted from `start_token`.
+
+    Yields the score of each chunk that has been read; their sum is the score of the text. Between
+    two chunks the model is in its own mode and autograd in the caller's, so that the caller may
+    save or stop there.
+
+    One stream is the exact pass. More streams are faster; they lack the context before their
+    warm-up. With a `share` below 1 each stream reads only that share of its part, from the start
+    of it: a sample of the whole text. With `targets` (N,) those are predicted instead of the
+    tokens; a negative one is not scored.
+    """
+    inputs = np.concatenate([[start_token], tokens])[:-1].astype(np.int64)
     answers = np.asarray(tokens if targets is None else targets, np.int64)
-    rows = _streams(len(answers), streams, warm_up, share)
-    return _scored_rows(model, inputs, answers, rows, lengths)
+    return _scores(model, inputs, answers, _parts(len(answers), streams, warm_up, share), lengths)
 
 
 def evaluate_windows(
@@ -76,103 +81,87 @@ def evaluate_windows(
     window: int,
     targets: Ids | None = None,
 ) -> Score:
-    """Score in windows of T tokens side by side, each from a state of zero (nanoGPT's protocol).
+    """Return the score in independent windows of T tokens, each from a state of zero.
 
-    Token 0 is context only; every later token is scored once. `targets` as in `evaluate_carried`.
+    Token 0 is context only; every other token is scored once (nanoGPT's protocol). `targets` as
+    in `carried_scores`.
     """
     inputs = np.asarray(tokens[:-1], np.int64)
     answers = np.asarray(tokens if targets is None else targets, np.int64)[1:]
-    starts = range(0, len(answers), window)
-    rows = [StreamSpan(start, start, min(start + window, len(answers))) for start in starts]
+    starts = np.arange(0, len(answers), window)
+    spans = Spans(starts, starts, np.minimum(starts + window, len(answers)))
     score = Score()
-    for first in range(0, len(rows), MAX_STREAMS):
-        score += _score_rows(model, inputs, answers, rows[first : first + MAX_STREAMS], lengths)
+    for first in range(0, len(starts), MAX_STREAMS):
+        group = spans.only(slice(first, first + MAX_STREAMS))
+        score += sum(_scores(model, inputs, answers, group, lengths), Score())
     return score
 
 
-@dataclass(frozen=True)
-class StreamSpan:
-    """One stream: reads from `begin`, counts from `count_from`, stops before `end`."""
+class Spans(NamedTuple):
+    """What B streams read: from `begins`, scored from `scored_from`, up to `ends`, (B,) each."""
 
-    begin: int
-    count_from: int
-    end: int
+    begins: Integers
+    scored_from: Integers
+    ends: Integers
 
-
-def _streams(length: int, streams: int, warm_up: int, share: float) -> list[StreamSpan]:
-    cuts = np.linspace(0, length, streams + 1).astype(int).tolist()
-    rows = [
-        StreamSpan(max(0, start - warm_up), start, start + math.ceil((end - start) * share))
-        for start, end in itertools.pairwise(cuts)
-    ]
-    return [row for row in rows if row.end > row.count_from]
+    def only(self, rows: slice | Bools) -> "Spans":
+        """Return some of the streams."""
+        return Spans(*(part[rows] for part in self))
 
 
-def _score_rows(
-    model: LanguageModel,
-    inputs: Integers,
-    targets: Integers,
-    rows: list[StreamSpan],
-    lengths: TokenLengths,
-) -> Score:
-    return sum(_scored_rows(model, inputs, targets, rows, lengths), Score())
+def _parts(length: int, streams: int, warm_up: int, share: float) -> Spans:
+    """Divide a text evenly among the streams, and let each begin up to `warm_up` tokens earlier."""
+    cuts = np.linspace(0, length, streams + 1).astype(np.int64)
+    starts, sizes = cuts[:-1], np.ceil(np.diff(cuts) * share).astype(np.int64)
+    spans = Spans(np.maximum(starts - warm_up, 0), starts, starts + sizes)
+    return spans.only(sizes > 0)
 
 
-def _scored_rows(
-    model: LanguageModel,
-    inputs: Integers,
-    targets: Integers,
-    rows: list[StreamSpan],
-    lengths: TokenLengths,
+def _scores(
+    model: LanguageModel, inputs: Integers, targets: Integers, spans: Spans, lengths: TokenLengths
 ) -> Iterator[Score]:
-    """Run the rows in parallel, a chunk of time at once."""
-    if not rows:
-        return
-    with _evaluating(model):
-        state = model.initial_state(len(rows))
-    for chunk_inputs, chunk_targets in _chunks(inputs, targets, rows, lengths.unk_id):
-        with _evaluating(model):
+    """Run the streams in parallel, a chunk of time at once, and yield the score of each chunk."""
+    state = model.initial_state(len(spans.begins))
+    for chunk_inputs, chunk_targets in _chunks(inputs, targets, spans):
+        with _evaluating(model):  # not around the yield, where the caller's code runs
             logits, state = model(torch.from_numpy(chunk_inputs).to(model.device), state)
             score = score_of(logits, chunk_targets, lengths)
         yield score
 
 
 def _chunks(
-    inputs: Integers, targets: Integers, rows: list[StreamSpan], unk_id: int | None
+    inputs: Integers, targets: Integers, spans: Spans
 ) -> Iterator[tuple[Integers, Integers]]:
-    """Inputs and targets (rows, CHUNK) over time, in step; a target that does not count is IGNORE.
+    """Yield inputs and targets (B, CHUNK) in the order of time; -1 where a target is not scored.
 
-    A row shorter than the longest is padded at its end, where nothing that counts can follow.
+    A stream shorter than the longest is padded at its end, where nothing that is scored follows.
     """
-    longest = max(row.end - row.begin for row in rows)
-    for offset in range(0, longest, CHUNK):
-        places = np.array([row.begin for row in rows])[:, None] + np.arange(
-            offset, min(offset + CHUNK, longest)
-        )
-        counted = (places >= np.array([row.count_from for row in rows])[:, None]) & (
-            places < np.array([row.end for row in rows])[:, None]
-        )
+    begins, scored_from, ends = (part[:, None] for part in spans)
+    longest = (ends - begins).max(initial=0)
+    for offset in range(0, int(longest), CHUNK):
+        places = begins + np.arange(offset, min(offset + CHUNK, longest))
+        scored = (places >= scored_from) & (places < ends)
         places = np.minimum(places, len(targets) - 1)
-        scored = np.where(targets[places] == unk_id, UNKNOWN, targets[places])
-        yield inputs[places], np.where(counted, scored, IGNORE)
+        yield inputs[places], np.where(scored, targets[places], -1)
 
 
 def score_of(logits: torch.Tensor, targets: Integers, lengths: TokenLengths) -> Score:
-    """Score of targets (B, T) under logits (B, T, V); negative targets do not count."""
-    known = targets[targets >= 0]
-    unknown = Score(unknown=int(np.count_nonzero(targets == UNKNOWN)))
-    if not len(known):
-        return unknown
-    scored = torch.from_numpy(targets >= 0).to(logits.device)
+    """Return the score of targets (B, T) under logits (B, T, V); negative ones are not scored."""
+    scored = targets >= 0
+    if not scored.any():
+        return Score()
+    ids = targets[scored]
     nats = F.cross_entropy(
-        logits[scored].float(), torch.from_numpy(known).to(logits.device), reduction="none"
+        logits[torch.from_numpy(scored).to(logits.device)].float(),
+        torch.from_numpy(ids).to(logits.device),
+        reduction="none",
     )
-    return lengths.score(nats.double().cpu().numpy(), known) + unknown
+    return lengths.score(nats.double().cpu().numpy(), ids)
 
 
 @contextlib.contextmanager
 def _evaluating(model: LanguageModel) -> Iterator[None]:
-    """No dropout and no graph inside; the model's mode comes back as it was."""
+    """Disable dropout and autograd inside the block; restore the model's mode after it."""
     training = model.training
     model.eval()
     try:

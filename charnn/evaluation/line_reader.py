@@ -5,8 +5,8 @@ import select
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-LONG_LINE = 1 << 16  # bytes; a longer line is handed on in pieces of exactly this length
-ENOUGH = 1 << 20  # bytes of lines that are handed on at once
+LONG_LINE = 1 << 16  # bytes; a longer line is yielded in pieces of exactly this length
+ENOUGH = 1 << 20  # bytes of lines that are yielded together
 BLOCK = 1 << 16  # bytes read at once
 
 
@@ -19,15 +19,15 @@ class Part(NamedTuple):
 
     @property
     def is_line(self) -> bool:
-        """Whether it is a line as a whole."""
+        """Whether it is a complete line."""
         return self.begins and self.ends
 
 
 def lines(chunks: Iterable[bytes], has_more: Callable[[], bool]) -> Iterator[list[Part]]:
-    """The lines of a stream, in order, a list at a time: what has come, up to about ENOUGH bytes.
+    """Yield the lines of a stream, in order: all that have arrived, up to about ENOUGH bytes.
 
-    `has_more` says whether the next chunk can be had without waiting. How a line is cut depends
-    on the line alone. A last line needs no line end.
+    `has_more` tells whether the next chunk can be read without waiting. How a long line is cut
+    depends on the line alone. The last line does not need a newline.
     """
     ready: list[Part] = []
     size = 0
@@ -51,7 +51,7 @@ def lines(chunks: Iterable[bytes], has_more: Callable[[], bool]) -> Iterator[lis
 
 
 def pieces(line: bytes, *, begins: bool = True) -> list[Part]:
-    """A line, or what is left of one, cut after each LONG_LINE bytes."""
+    """Cut a line, or the rest of one, after each LONG_LINE bytes."""
     starts = range(0, max(1, len(line)), LONG_LINE)
     return [
         Part(
@@ -64,7 +64,7 @@ def pieces(line: bytes, *, begins: bool = True) -> list[Part]:
 
 
 def whole(chunks: Iterable[bytes]) -> Iterator[list[Part]]:
-    """The stream as a single line that is always handed on in pieces, line ends and all."""
+    """Yield the stream in pieces of a single line, which includes the newlines."""
     waiting, begins = b"", True
     for chunk in chunks:
         waiting += chunk
@@ -75,11 +75,11 @@ def whole(chunks: Iterable[bytes]) -> Iterator[list[Part]]:
 
 
 def chunks_of(descriptor: int) -> Iterator[bytes]:
-    """What can be read from a file, a pipe or a terminal, as it comes."""
+    """Yield the bytes of a file, a pipe or a terminal as they arrive."""
     while True:
         try:
             chunk = os.read(descriptor, BLOCK)
-        except BlockingIOError:  # somebody made it non-blocking
+        except BlockingIOError:  # another process made it non-blocking
             select.select([descriptor], [], [])
             continue
         if not chunk:
@@ -88,7 +88,7 @@ def chunks_of(descriptor: int) -> Iterator[bytes]:
 
 
 def is_ready(descriptor: int) -> bool:
-    """Whether something can be read without waiting; where the system cannot tell, no."""
+    """Return whether something can be read without waiting; False where the system cannot tell."""
     try:
         return bool(select.select([descriptor], [], [], 0)[0])
     except (OSError, ValueError):

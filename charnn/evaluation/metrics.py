@@ -16,7 +16,7 @@ NATS_PER_BIT = math.log(2)
 
 @dataclass(frozen=True)
 class Score:
-    """How well a text was predicted, as sums, so that two parts add up to the whole.
+    """How well a text was predicted, as sums, so that the scores of its parts can be added.
 
     `nats` is the sum of -ln p over the scored tokens and `squares` the sum of its squares;
     `tokens`, `chars` and `bytes` count what was scored; `unknown` counts tokens outside the
@@ -83,7 +83,7 @@ class Score:
 
 @dataclass(frozen=True)
 class TokenLengths:
-    """Characters and bytes by id (V,), and the id that is counted but not scored."""
+    """Characters and bytes of each token by id, (V,); `unk_id` is counted, but not scored."""
 
     chars: Integers
     bytes: Integers
@@ -91,21 +91,35 @@ class TokenLengths:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "TokenLengths":
-        """The units of a tokenizer's vocabulary."""
+        """Return the lengths of a tokenizer's tokens."""
         return cls(tokenizer.char_lengths, tokenizer.byte_lengths, tokenizer.unk_id)
 
-    def score(self, nats: Doubles, ids: Ids) -> Score:
-        """The sums over N tokens, (N,), and -ln p of each, (N,)."""
-        known = np.ones(len(ids), bool) if self.unk_id is None else ids != self.unk_id
-        ids, nats = ids[known], nats[known]
+    def score(self, nats: Doubles, targets: Ids) -> Score:
+        """Return the sums over N targets, (N,), and -ln p of each, (N,).
+
+        A negative target is left out; `<unk>` is left out too, but counted as `unknown`.
+        """
+        scored = mask_unknown(targets, self.unk_id) >= 0
+        ids, nats = targets[scored], nats[scored]
         return Score(
             nats=float(nats.sum()),
             squares=float(np.square(nats).sum()),
             tokens=len(ids),
             chars=int(self.chars[ids].sum()),
             bytes=int(self.bytes[ids].sum()),
-            unknown=len(known) - len(ids),
+            unknown=int(np.count_nonzero(targets >= 0)) - len(ids),
         )
+
+
+def mask_unknown(targets: Ids, unk_id: int | None) -> Integers:
+    """Return targets with `<unk>` replaced by -1: a negative target is not scored.
+
+    The probability of `<unk>` says nothing about the symbol that it stands for.
+    """
+    masked = targets.astype(np.int64)
+    if unk_id is not None:
+        masked[masked == unk_id] = -1
+    return masked
 
 
 def perplexity(loss: float) -> float:

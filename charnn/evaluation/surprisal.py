@@ -1,9 +1,9 @@
 """Score text by surprisal: many lines in parallel, or one long text in parts.
 
 What is computed for a line depends on the line alone, to the last bit: lines go through matrix
-products of a fixed width, whose columns do not know each other, however many lines there are.
+products of a fixed width, whose columns are independent, however many lines there are.
 
-Shapes: T tokens of a text, B = WIDTH lines side by side.
+Shapes: T tokens of a text, B = WIDTH lines in parallel.
 """
 
 import codecs
@@ -16,21 +16,21 @@ import numpy as np
 
 from charnn.arrays import Doubles, Ids
 from charnn.evaluation.line_reader import Part
-from charnn.evaluation.metrics import Score, TokenLengths
-from charnn.model.numpy_model import Stepper
+from charnn.evaluation.metrics import Score, TokenLengths, mask_unknown
+from charnn.model.backend import Model
 from charnn.tokenizers.tokenizer import Tokenizer
 
-# Lines side by side in one product. Wider ones save little, a line that comes alone would wait
-# longer, and from 24 on OpenBLAS rounds some columns otherwise than others.
+# Lines in one product. More columns save little, a line that comes alone would wait longer, and
+# from 24 on OpenBLAS rounds some columns differently (benchmarks/README.md, sampling.py).
 WIDTH = 16
-# No unit of our patterns goes from a non-space over a space, so to cut there changes no token.
+# No token of our patterns continues from a non-space over a space, so a cut there changes no token.
 CUT = re.compile(r"(?<=\S)(?=\s)")
 
 
 class Scored(NamedTuple):
     """Tokens of a text, (T,), and -ln p of each, (T,); NaN for one outside the vocabulary.
 
-    `text` is what a long line's part of bytes completed.
+    `text` is the text of the tokens, for a part of a long line.
     """
 
     part: Part
@@ -40,28 +40,31 @@ class Scored(NamedTuple):
 
 
 class Reader(Protocol):
-    """A network that reads a text, its hidden state carried from call to call."""
+    """A model that reads one text, its hidden state carried from call to call."""
 
     def restart(self) -> None:
-        """Forget what has been read."""
+        """Reset the hidden state."""
 
     def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
-        """Read (T,) ids; ln p of each one's target as the next token, (T,)."""
+        """Read (T,) ids and return ln p of each one's target as the next token, (T,).
+
+        A negative target is not scored: its result is NaN.
+        """
 
 
-class StepperReader:
-    """Reads with the weights as they were trained."""
+class ModelReader:
+    """Reads with the weights of the model."""
 
-    def __init__(self, stepper: Stepper) -> None:
-        self.stepper = stepper
+    def __init__(self, model: Model) -> None:
+        self.model = model
         self.restart()
 
     def restart(self) -> None:
-        """Forget what has been read."""
-        self.streams = self.stepper.streams(self.stepper.initial_state())
+        """Reset the hidden state."""
+        self.streams = self.model.streams(self.model.initial_state())
 
     def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
-        """Read (T,) ids; ln p of each one's target as the next token, (T,)."""
+        """Read (T,) ids and return ln p of each one's target as the next token, (T,)."""
         log_probs: Doubles = self.streams.log_probs(ids[None], targets[None])[0]
         return log_probs
 
@@ -76,20 +79,17 @@ class Passage:
     def restart(self) -> None:
         """Begin a new text."""
         self.reader.restart()
-        self.last = self.start_token  # not yet read: it is with what follows
+        self.last = self.start_token  # not read yet: it is the first input of the next part
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.held = ""
 
     def feed(self, part: Part) -> Scored:
-        """The next part of the text, as far as its tokens are sure; all of it once it ends."""
+        """Score the next part of the text, up to where its tokens are certain, or to its end."""
         ids, text = self._encode(part)
-        nats = np.empty(0)
-        if len(ids):
-            targets = ids.astype(np.int64)
-            inputs = np.concatenate([[self.last], targets[:-1]])
-            self.last = int(targets[-1])
-            nats = mask_unknown(-self.reader.log_probs(inputs, targets), targets, self.tokenizer)
-        return Scored(part, ids, nats, text)
+        inputs = np.concatenate([[self.last], ids]).astype(np.int64)
+        self.last = int(inputs[-1])
+        targets = mask_unknown(ids, self.tokenizer.unk_id)
+        return Scored(part, ids, -self.reader.log_probs(inputs[:-1], targets), text)
 
     def _encode(self, part: Part) -> tuple[Ids, str]:
         if self.tokenizer.kind == "byte":
@@ -103,15 +103,16 @@ class Passage:
 
 
 class Scorer:
-    """Scores lines, each on its own, or each with the state in which the line before it left off.
+    """Scores lines, each independently, or each from the state at the end of the previous line.
 
-    `carry` feeds the line end between two lines, and does not score it. `reader` may be one that
-    learns; such lines are read one after the other. Others go to so many `threads` at once.
+    `carry` keeps the state and feeds the newline between two lines, without scoring it. `reader`
+    replaces the model, for instance by one that learns; its lines are read one after the other.
+    Without either, lines are scored in parallel on up to `threads` threads.
     """
 
     def __init__(
         self,
-        stepper: Stepper,
+        model: Model,
         tokenizer: Tokenizer,
         start_token: int,
         *,
@@ -119,74 +120,73 @@ class Scorer:
         reader: Reader | None = None,
         threads: int = 1,
     ) -> None:
-        self.stepper, self.tokenizer, self.start_token = stepper, tokenizer, start_token
-        self.carry, self.at_once = carry, not carry and reader is None
-        self.passage = Passage(reader or StepperReader(stepper), tokenizer, start_token)
+        self.model, self.tokenizer, self.start_token = model, tokenizer, start_token
+        self.carry, self.in_parallel = carry, not carry and reader is None
+        self.passage = Passage(reader or ModelReader(model), tokenizer, start_token)
         self.lengths = TokenLengths.of(tokenizer)
         self.threads = ThreadPoolExecutor(threads)
 
     def score(self, parts: Sequence[Part]) -> Iterator[Scored]:
-        """Each part scored, in order; a line in pieces goes on from call to call."""
-        together = [part for part in parts if part.is_line] if self.at_once else []
-        texts = [encoded(self.tokenizer, part.data) for part in together]
-        results = zip(texts, self._lines(texts), strict=True)
-        for part in parts:
-            if self.at_once and part.is_line:
-                yield Scored(part, *next(results))
-                continue
-            if part.begins and not self.carry:
-                self.passage.restart()
-            yield self.passage.feed(part)
-            if part.ends and self.carry:
-                self.passage.feed(Part(b"\n"))
+        """Score each part, in order; a line in pieces continues from call to call."""
+        lines = [i for i, part in enumerate(parts) if self.in_parallel and part.is_line]
+        texts = [encoded(self.tokenizer, parts[i].data) for i in lines]
+        scored = {
+            i: Scored(parts[i], ids, nats)
+            for i, ids, nats in zip(lines, texts, self._score_lines(texts), strict=True)
+        }
+        for i, part in enumerate(parts):
+            yield scored[i] if i in scored else self._read(part)
 
     def total(self, scored: Scored) -> Score:
-        """The sums over what has been scored."""
+        """Return the sums over what has been scored."""
         return self.lengths.score(scored.nats, scored.ids)
 
     def spelled(self, scored: Scored) -> list[bytes]:
-        """The text of each token; of one outside the vocabulary too, where that can be told."""
+        """Return the text of each token, of unknown characters too."""
         if self.tokenizer.kind == "char":
             part = scored.part
             text = part.data.decode("utf-8", "replace") if part.is_line else scored.text
             return [char.encode() for char in text]
         return [self.tokenizer.pieces[index] for index in scored.ids.tolist()]
 
-    def _lines(self, texts: Sequence[Ids]) -> list[Doubles]:
-        """Nats of each token of each text, lines of about the same length side by side."""
+    def _read(self, part: Part) -> Scored:
+        """Score a part in sequence with the parts before it."""
+        if part.begins and not self.carry:
+            self.passage.restart()
+        scored = self.passage.feed(part)
+        if part.ends and self.carry:
+            self.passage.feed(Part(b"\n"))
+        return scored
+
+    def _score_lines(self, texts: Sequence[Ids]) -> list[Doubles]:
+        """Return the nats of each token of each text; texts of similar length share a product."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         groups = [order[start : start + WIDTH] for start in range(0, len(order), WIDTH)]
-        scored = self.threads.map(self._together, [[texts[i] for i in group] for group in groups])
-        results = [np.empty(0)] * len(texts)
-        for group, nats in zip(groups, scored, strict=True):
-            for index, line in zip(group, nats, strict=True):
-                results[index] = line
-        return results
+        scored = self.threads.map(self._score_group, [[texts[i] for i in g] for g in groups])
+        results = {
+            index: nats
+            for group, lines in zip(groups, scored, strict=True)
+            for index, nats in zip(group, lines, strict=True)
+        }
+        return [results[index] for index in range(len(texts))]
 
-    def _together(self, texts: Sequence[Ids]) -> list[Doubles]:
-        """Nats of up to WIDTH texts; columns without a text read start tokens."""
+    def _score_group(self, texts: Sequence[Ids]) -> list[Doubles]:
+        """Return the nats of up to WIDTH texts; columns without a text read start tokens."""
         tokens = np.full((WIDTH, max(map(len, texts)) + 1), self.start_token, np.int64)
         for row, text in enumerate(texts):
             tokens[row, 1 : len(text) + 1] = text
-        streams = self.stepper.streams(self.stepper.initial_state(WIDTH))
-        nats = -streams.log_probs(tokens[:, :-1], tokens[:, 1:])
-        return [
-            mask_unknown(nats[row, : len(text)], text, self.tokenizer)
-            for row, text in enumerate(texts)
-        ]
+        targets = mask_unknown(tokens[:, 1:], self.tokenizer.unk_id)
+        streams = self.model.streams(self.model.initial_state(WIDTH))
+        nats = -streams.log_probs(tokens[:, :-1], targets)
+        return [nats[row, : len(text)] for row, text in enumerate(texts)]
 
 
 def encoded(tokenizer: Tokenizer, data: bytes) -> Ids:
-    """The ids of a text in UTF-8, (T,); what is not UTF-8 reads as U+FFFD, or as bytes."""
+    """Return the ids of a text in UTF-8, (T,); invalid UTF-8 reads as U+FFFD, or as bytes."""
     return tokenizer.encode(data if tokenizer.kind == "byte" else data.decode("utf-8", "replace"))
 
 
-def mask_unknown(nats: Doubles, ids: Ids, tokenizer: Tokenizer) -> Doubles:
-    """The nats, NaN where the token is `<unk>`: how likely that is says nothing about a symbol."""
-    return nats if tokenizer.unk_id is None else np.where(ids == tokenizer.unk_id, np.nan, nats)
-
-
 def last_cut(text: str) -> int:
-    """The last place where a text that goes on may be cut; its end where there is none."""
+    """Return the last place where a text that continues may be cut, or its end without one."""
     places = [match.start() for match in CUT.finditer(text)]
     return places[-1] if places else len(text)

@@ -1,4 +1,4 @@
-"""Constrain what may be drawn: banned and allowed characters, a regular expression.
+"""Constrain which tokens may be drawn: banned and allowed characters, a regular expression.
 
 Shapes: V vocab_size, S states of the automaton.
 """
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from charnn.arrays import Bools, Doubles
 from charnn.errors import UsageError
-from charnn.generation.token_automaton import Table, compiled
+from charnn.generation.token_automaton import Table, compile_pattern
 
 ANY_TEXT = r"[\s\S]*"
 SURROGATES = np.arange(0xD800, 0xE000)  # code points that are no characters
@@ -19,25 +19,26 @@ LAST = 0x10FFFF
 
 
 @dataclass(frozen=True)
-class Tracks:
-    """What may come in each of S states; a sample starts in the first.
+class SamplingAutomaton:
+    """Which tokens may follow in each of S states; a sample starts in state 0.
 
-    `following`, (S, V), is the state after each token, -1 for one that may not come. `barred`,
-    (S, V), marks those of them that are never drawn; to draw one of the others ends the sample.
-    `complete`, (S,), marks where nothing can come and the sample ends at once.
+    `next_state`, (S, V), is the state after each token, -1 for a token that the pattern does not
+    allow. `barred`, (S, V), marks those of them that are never drawn; drawing one of the others
+    ends the sample before it. `complete`, (S,), marks states that end the sample at once, because
+    no token can follow.
     """
 
-    following: Table
+    next_state: Table
     barred: Bools
     complete: Bools
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """`bias`, (V,), is to be added to logits: -inf for a token that is never drawn, else 0."""
+    """`bias`, (V,), is added to the logits: -inf for tokens that are never drawn, otherwise 0."""
 
     bias: Doubles
-    tracks: Tracks | None = None
+    automaton: SamplingAutomaton | None = None
 
 
 def constrain(
@@ -48,11 +49,11 @@ def constrain(
     allow: str | None = None,
     match: str | None = None,
 ) -> Constraint:
-    """No character of `ban`, none outside `allow`, the sample as a whole matching `match`.
+    """Allow no character of `ban`, none outside `allow`, and only samples that match `match`.
 
-    `pieces` are the bytes of each token. A sample ends where it matches and either nothing can
-    follow or the token drawn would lead out of the language. Raises UsageError where nothing is
-    left to draw, and where nothing can match.
+    `pieces` are the bytes of each token. A sample ends where it matches and either no token can
+    follow or the token drawn would make it fail to match. Raises UsageError if no token or no
+    matching text is left.
     """
     texts = [decoded(piece) for piece in pieces]
     banned, allowed = set(ban), None if allow is None else set(allow)
@@ -63,23 +64,25 @@ def constrain(
     if not drawable.any():
         raise nothing_left()
     bias = np.where(drawable, 0.0, -np.inf)
-    in_parts = None in texts and bool(ban or allow is not None)
-    if match is None and not in_parts:
+    # A token that is part of a character is judged with the tokens around it, by the automaton.
+    needs_automaton = None in texts and bool(ban or allow is not None)
+    if match is None and not needs_automaton:
         return Constraint(bias)
-    kept = [text for text, may in zip(texts, drawable, strict=True) if may]
+    drawable_texts = [text for text, may in zip(texts, drawable, strict=True) if may]
     pattern = ANY_TEXT if match is None else match
-    automaton = compiled(pattern, pieces, drawable, alphabet(kept, banned, allowed))
-    barred: Bools = np.less(automaton.following, 0)
+    characters = alphabet(drawable_texts, banned, allowed)
+    automaton = compile_pattern(pattern, pieces, drawable, characters)
+    barred: Bools = np.less(automaton.next_state, 0)
     complete: Bools = np.all(barred, axis=1)
     if match is None and complete[0]:
         raise nothing_left()
     if match is not None:
         barred[automaton.accepting] = False
-    return Constraint(bias, Tracks(automaton.following, barred, complete))
+    return Constraint(bias, SamplingAutomaton(automaton.next_state, barred, complete))
 
 
 def decoded(piece: bytes) -> str | None:
-    """The text of a token; None for one that has parts of characters."""
+    """Return the text of a token; None if the token contains part of a character."""
     try:
         return piece.decode()
     except UnicodeDecodeError:
@@ -87,14 +90,14 @@ def decoded(piece: bytes) -> str | None:
 
 
 def permitted(text: str | None, banned: set[str], allowed: set[str] | None) -> bool:
-    """Whether a token may be drawn as far as its own characters go."""
+    """Return whether a token may be drawn, judged by its complete characters."""
     if text is None:
-        return True  # it depends on the tokens beside it
+        return True  # depends on the tokens around it
     return banned.isdisjoint(text) and (allowed is None or allowed.issuperset(text))
 
 
 def alphabet(texts: Iterable[str | None], banned: set[str], allowed: set[str] | None) -> list[str]:
-    """The characters that these tokens can spell, as strings of consecutive ones."""
+    """Return the characters that these tokens can spell, as strings of consecutive characters."""
     characters: set[str] = set()
     for text in texts:
         if text is not None:
@@ -102,23 +105,23 @@ def alphabet(texts: Iterable[str | None], banned: set[str], allowed: set[str] | 
         elif allowed is not None:
             return consecutive(code_points(allowed - banned))
         else:
-            without = np.concatenate([SURROGATES, code_points(banned)])
-            return consecutive(np.delete(np.arange(LAST + 1), without))
+            excluded = np.concatenate([SURROGATES, code_points(banned)])
+            return consecutive(np.delete(np.arange(LAST + 1), excluded))
     return consecutive(code_points(characters))
 
 
 def code_points(characters: set[str]) -> npt.NDArray[np.intp]:
-    """The code points of some characters, in order, without lone surrogates."""
+    """Return the sorted code points of characters, without lone surrogates."""
     codes = np.array(sorted(map(ord, characters)), np.intp)
     return codes[~np.isin(codes, SURROGATES)]
 
 
 def consecutive(codes: npt.NDArray[np.intp]) -> list[str]:
-    """Code points in order as strings, cut where one does not follow the one before."""
+    """Return sorted code points as strings, one for each run of consecutive ones."""
     runs = np.split(codes.astype("<u4"), np.flatnonzero(np.diff(codes) != 1) + 1)
     return [run.tobytes().decode("utf-32-le") for run in runs]
 
 
 def nothing_left() -> UsageError:
-    """The error for a vocabulary of which nothing may be drawn."""
+    """Return the error for a vocabulary of which no token may be drawn."""
     return UsageError("--ban and --allow leave no token to draw", "allow more characters")

@@ -1,6 +1,6 @@
 """Generate text from a model and a prompt, many samples at once.
 
-Shapes: B samples in flight, V vocab_size.
+Shapes: B samples in flight, T time, H hidden_size, V vocab_size.
 """
 
 import codecs
@@ -14,27 +14,36 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from charnn.arrays import Ids, Integers
-from charnn.config import SampleConfig, UnknownName
+from charnn.config import SampleConfig, UnknownName, validate
 from charnn.errors import UsageError
-from charnn.generation.constraints import Constraint
-from charnn.generation.logit_filters import RECENT, chain, draw, filtered
-from charnn.generation.rng import Uniforms
+from charnn.generation.constraints import Constraint, constrain
+from charnn.generation.logit_filters import (
+    RECENT,
+    RecentTokens,
+    active_filters,
+    apply_filters,
+    draw,
+)
+from charnn.generation.rng import RandomStream
 from charnn.generation.stop_strings import StopMatcher
+from charnn.model.backend import Model, State
 from charnn.model.model_file import ModelFile
-from charnn.model.numpy_model import Network, State, log_probs
+from charnn.model.numpy_model import NumpyModel, log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 
 Finish = Literal["length", "stop", "match"]
 
 BATCH = 64  # samples in flight at once: a matrix product is then limited by arithmetic
 BATCH_ON_GPU = 1024
+SAMPLE_RECORDS = 3  # records in a text that `sample_text` draws from a model of records
 
 
 class Context(NamedTuple):
-    """Where a text stands: all that the next token depends on.
+    """Generation state: everything the next token depends on.
 
-    `state`, (1, H) for each part, has taken in every token so far; `recent` is the last RECENT
-    ids at most, for the repetition penalty; of the random numbers of `seed` so many are `drawn`.
+    `state`, (1, H) for each part, is the hidden state after all tokens so far; `recent`, (≤
+    RECENT,), holds the last ids, for the repetition penalty; `drawn` is the number of random
+    numbers used so far of the stream of `seed`.
     """
 
     state: State
@@ -45,9 +54,9 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What to sample. Sample i depends on all of it but `samples`, and on i.
+    """What to generate. Sample i depends on everything here except `samples`, and on i.
 
-    Raises UsageError where it cannot end as it should.
+    Raises UsageError for an empty stop string and for several endless samples.
     """
 
     config: SampleConfig
@@ -55,8 +64,7 @@ class Request:
     seed: int
     samples: int = 1
     stop: tuple[str, ...] = ()
-    raw: bool = False  # bytes that are not UTF-8 as lone surrogates, not as U+FFFD
-    loss: bool = False  # whether samples say theirs
+    loss: bool = False  # whether to compute the loss of each sample
 
     def __post_init__(self) -> None:
         if "" in self.stop:
@@ -70,19 +78,23 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of the text of sample `index`."""
+    """The next bytes of sample `index`.
+
+    A character is never divided between two pieces. Bytes that are not UTF-8 are passed on as
+    they are; decoding each piece on its own equals decoding the whole sample.
+    """
 
     index: int
-    text: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """The end of sample `index`, after its last piece.
 
-    `loss` is in nats per token, of the model's own distribution at temperature 1; NaN where it
-    was not asked for, or no token was drawn. `context`, of a sample that is alone, is where its
-    text stands after the last token drawn, which may be part of a stop string.
+    `loss` is in nats per token, under the model's distribution at temperature 1; NaN if it was not
+    requested or no token was drawn. `context` is the state after the last token drawn, which may
+    belong to a stop string; None if several samples were requested.
     """
 
     index: int
@@ -92,25 +104,25 @@ class Sample:
     context: Context | None
 
 
-def opening(stepper: Network, start_token: int) -> Context:
-    """Where a text stands of which only the start token is known."""
-    streams = stepper.streams(stepper.initial_state())
+def initial_context(model: Model, start_token: int) -> Context:
+    """Return the state after the start token."""
+    streams = model.streams(model.initial_state())
     streams.step(np.array([start_token]))
     return Context(streams.state, np.empty(0, np.int64))
 
 
-def read(stepper: Network, context: Context, ids: Ids) -> Context:
-    """Where the text stands after (T,) more tokens, such as those of a prompt."""
-    streams = stepper.streams(context.state)
+def feed(model: Model, context: Context, ids: Ids) -> Context:
+    """Return the state after feeding (T,) more tokens, such as those of a prompt."""
+    streams = model.streams(context.state)
     streams.feed(ids[None])
     recent = np.concatenate([context.recent, ids[-RECENT:].astype(np.int64)])
     return context._replace(state=streams.state, recent=recent[-RECENT:])
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownName = "error") -> Ids:
-    """The ids of a prompt, (T,); symbols that the model does not know are skipped or replaced.
+    """Return the ids of a prompt, (T,); skip or replace out-of-vocabulary symbols if asked to.
 
-    Raises UsageError for such a symbol otherwise, naming it and its place.
+    Otherwise raises UsageError with the first such symbols and their positions.
     """
     ids = tokenizer.encode(prompt)
     if tokenizer.unk_id is None or unknown == "replace":
@@ -126,181 +138,204 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownNam
 
 
 def generate(
-    stepper: Network,
+    model: Model,
     tokenizer: Tokenizer,
     request: Request,
     context: Context,
     in_flight: int = BATCH,
 ) -> Iterator[Piece | Sample]:
-    """Samples in the order of their index: pieces of the text as they come, then how it ended.
+    """Yield all samples in order of their index: the pieces of each, then its end.
 
-    Of the first that is not done nothing is held back but what may begin a stop string or a
-    character; those behind it go on meanwhile.
+    The first unfinished sample is streamed: only what may begin a stop string or an incomplete
+    character is withheld. The samples after it are generated at the same time and collected.
     """
-    batch = SampleBatch(stepper, tokenizer, request, context, in_flight)
-    queue = deque(batch.runs)
+    batch = SampleBatch(model, tokenizer, request, context, in_flight)
+    queue = deque(batch.samples)
     while queue:
         batch.step()
-        queue.extend(batch.replace())
-        while queue:
-            run = queue[0]
-            if text := run.text():
-                yield Piece(run.index, text)
-            if run.finish is None:
-                break
-            yield run.sample()
-            queue.popleft()
+        queue.extend(batch.refill())
+        yield from drain(queue)
+
+
+def drain(queue: "deque[SampleStream]") -> Iterator[Piece | Sample]:
+    """Yield what can be output now; remove the samples whose end has been yielded.
+
+    Invariant: the queue holds, in order of index, every sample that has started and whose end has
+    not been yielded. After this its first sample, if there is one, is unfinished. So the next step
+    of the batch makes progress, and an empty queue means that all samples are done.
+    """
+    while queue:
+        sample = queue[0]
+        if data := sample.take_output():
+            yield Piece(sample.index, data)
+        if sample.finish is None:
+            return
+        yield sample.result()
+        queue.popleft()
 
 
 class SampleStream:
-    """One sample in flight: its random numbers, its rules, and its text not put out yet."""
+    """One sample in flight: its random numbers, its constraints, and its bytes not output yet."""
 
     def __init__(self, request: Request, pieces: Sequence[bytes], index: int, drawn: int) -> None:
         self.index, self.pieces, self.limit = index, pieces, request.config.max_new_tokens
-        self.uniforms = Uniforms(request.seed, index, drawn)
-        self.tracks, self.state = request.constraint.tracks, 0
+        self.random = RandomStream(request.seed, index, drawn)
+        self.automaton, self.state = request.constraint.automaton, 0
         self.stops = StopMatcher(stop.encode("utf-8", "surrogateescape") for stop in request.stop)
-        errors = "surrogateescape" if request.raw else "replace"
-        self.decode = codecs.getincrementaldecoder("utf-8")(errors).decode
-        self.waiting = bytearray()
-        self.tokens, self.nats, self.knows_loss = 0, 0.0, request.loss
+        self.pending = bytearray()
+        self.tokens, self.nats, self.with_loss = 0, 0.0, request.loss
         self.finish: Finish | None = "length" if self.limit == 0 else None
         self.context: Context | None = None
 
     def uniform(self) -> float:
-        """The next random number in [0, 1); for nobody, when it has ended, any will do."""
-        return 0.0 if self.finish else self.uniforms.draw()
+        """Return the next random number in [0, 1); a finished sample uses up none."""
+        return 0.0 if self.finish else self.random.draw()
 
-    def take(self, token: int, log_prob: float) -> bool:
-        """Take a token that was drawn, perhaps as the last one; False if it is not taken."""
+    def add(self, token: int, log_prob: float) -> bool:
+        """Add a drawn token, unless the sample is finished or the token ends it without it."""
         if self.finish:
             return False
-        if self.tracks:
-            after = int(self.tracks.following[self.state, token])
+        if self.automaton:
+            after = int(self.automaton.next_state[self.state, token])
             if after < 0:
-                self.end("match")
+                self._end("match")
                 return False
             self.state = after
         self.tokens += 1
         self.nats -= log_prob
-        self.waiting += self.stops.feed(self.pieces[token])
+        self.pending += self.stops.feed(self.pieces[token])
         if self.stops.matched:
             self.finish = "stop"
-        elif self.tracks and self.tracks.complete[self.state]:
-            self.end("match")
+        elif self.automaton and self.automaton.complete[self.state]:
+            self._end("match")
         elif self.tokens == self.limit:
-            self.end("length")
+            self._end("length")
         return True
 
-    def end(self, finish: Finish) -> None:
-        """No token comes any more that could complete a stop string."""
+    def _end(self, finish: Finish) -> None:
+        """Finish without a stop string: what was withheld for one is output."""
         self.finish = finish
-        self.waiting += self.stops.flush()
+        self.pending += self.stops.flush()
 
-    def text(self) -> str:
-        """What can be put out by now."""
-        text = self.decode(bytes(self.waiting), self.finish is not None)
-        self.waiting.clear()
-        return text
+    def take_output(self) -> bytes:
+        """Return and remove the pending bytes, except an incomplete character at their end."""
+        data = bytes(self.pending)
+        if self.finish is None and not data.isascii():
+            _, size = codecs.utf_8_decode(data, "replace")  # stops before an incomplete character
+            data = data[:size]
+        del self.pending[: len(data)]
+        return data
 
-    def sample(self) -> Sample:
-        """How it ended."""
+    def result(self) -> Sample:
+        """Return the end of the sample."""
         assert self.finish
-        loss = self.nats / self.tokens if self.knows_loss and self.tokens else math.nan
+        loss = self.nats / self.tokens if self.with_loss and self.tokens else math.nan
         return Sample(self.index, self.tokens, loss, self.finish, self.context)
 
 
 class SampleBatch:
-    """Samples that take their steps together; where one is done the next begins."""
+    """Samples that are generated together, a row each; a new one replaces each that is finished.
+
+    Row i of `streams`, of `recent` and entry i of `samples` belong together.
+    """
 
     def __init__(
         self,
-        stepper: Network,
+        model: Model,
         tokenizer: Tokenizer,
         request: Request,
         context: Context,
         in_flight: int,
     ) -> None:
-        self.stepper, self.request, self.context = stepper, request, context
-        self.filters = chain(request.config.model_dump())
+        self.model, self.request, self.context = model, request, context
+        self.filters = active_filters(request.config.model_dump())
         self.unstarted = (
             SampleStream(request, tokenizer.pieces, index, context.drawn)
             for index in range(request.samples)
         )
-        self.runs = list(islice(self.unstarted, in_flight))
-        size = len(self.runs)
-        self.first_logits = stepper.streams(context.state).predict().copy()
-        self.streams = stepper.streams(tuple(part.repeat(size, axis=0) for part in context.state))
+        self.samples = list(islice(self.unstarted, in_flight))
+        size = len(self.samples)
+        self.first_logits = model.streams(context.state).predict().copy()
+        self.streams = model.streams(tuple(part.repeat(size, axis=0) for part in context.state))
         self.streams.logits[:] = self.first_logits
-        padding = np.full(RECENT - len(context.recent), tokenizer.vocab_size)
-        self.window = np.concatenate([padding, context.recent])
-        self.recent = self.window[None].repeat(size, axis=0)  # (B, RECENT), a ring
-        self.oldest = 0  # where the ring begins
+        self.recent = RecentTokens(context.recent, size, tokenizer.vocab_size)
 
     def step(self) -> None:
-        """One token for every sample that is not done."""
+        """Draw one token for every sample that is not finished."""
         logits = self.streams.logits + self.request.constraint.bias
-        if tracks := self.request.constraint.tracks:
-            logits[tracks.barred[[run.state for run in self.runs]]] = -np.inf
-        logits = filtered(logits, self.filters, self.recent)
-        ids = draw(logits, np.array([run.uniform() for run in self.runs]))
+        if automaton := self.request.constraint.automaton:
+            logits[automaton.barred[[sample.state for sample in self.samples]]] = -np.inf
+        logits = apply_filters(logits, self.filters, self.recent.ids)
+        ids = draw(logits, np.array([sample.uniform() for sample in self.samples]))
         known = log_probs(self.streams.logits, ids).tolist() if self.request.loss else repeat(0.0)
-        drawn = zip(self.runs, ids.tolist(), known, strict=False)
-        if True in [run.take(token, log_prob) for run, token, log_prob in drawn]:
-            self.recent[:, self.oldest] = ids
-            self.oldest = (self.oldest + 1) % RECENT
+        drawn = zip(self.samples, ids.tolist(), known, strict=False)
+        added = [sample.add(token, log_prob) for sample, token, log_prob in drawn]
+        if any(added):
+            self.recent.append(ids)
             self.streams.step(ids)
 
-    def replace(self) -> list[SampleStream]:
-        """Put new samples, which come back, in the place of those that are done."""
-        done = [column for column, run in enumerate(self.runs) if run.finish]
-        if done and self.request.samples == 1:
-            self.runs[0].context = self._context()
-        started = list(islice(self.unstarted, len(done)))
-        for column, run in zip(done, started, strict=False):
-            self.runs[column] = run
-            self.streams.put(slice(column, column + 1), self.context.state)
-            self.streams.logits[column] = self.first_logits
-            self.recent[column] = np.roll(self.window, self.oldest)
-        if len(started) < len(done):
+    def refill(self) -> list[SampleStream]:
+        """Replace finished samples by new ones while there are any; return the new ones."""
+        finished = [row for row, sample in enumerate(self.samples) if sample.finish]
+        if finished and self.request.samples == 1:
+            self.samples[0].context = self._context()
+        started = list(islice(self.unstarted, len(finished)))
+        for row, sample in zip(finished, started, strict=False):
+            self.samples[row] = sample
+            self.streams.put(slice(row, row + 1), self.context.state)
+            self.streams.logits[row] = self.first_logits
+            self.recent.reset(row)
+        if len(started) < len(finished):
             self._drop_finished()
         return started
 
     def _drop_finished(self) -> None:
-        """Go on without those that are done."""
-        left = [column for column, run in enumerate(self.runs) if not run.finish]
-        logits = self.streams.logits[left]
-        self.streams = self.stepper.streams(tuple(part[left] for part in self.streams.state))
+        """Remove the rows of finished samples."""
+        rows = [row for row, sample in enumerate(self.samples) if not sample.finish]
+        logits = self.streams.logits[rows]
+        self.streams = self.model.streams(tuple(part[rows] for part in self.streams.state))
         self.streams.logits[:] = logits
-        self.recent = self.recent[left]
-        self.runs = [self.runs[column] for column in left]
+        self.recent.keep(rows)
+        self.samples = [self.samples[row] for row in rows]
 
     def _context(self) -> Context:
-        recent = np.roll(self.recent[0], -self.oldest)
-        return Context(
-            self.streams.state,
-            recent[recent < self.streams.logits.shape[1]],
-            self.request.seed,
-            self.runs[0].uniforms.drawn,
-        )
+        """Return the generation state of the only sample."""
+        drawn = self.samples[0].random.drawn
+        return Context(self.streams.state, self.recent.in_order(0), self.request.seed, drawn)
 
 
-SAMPLE_RECORDS = 3
+def generate_text(
+    model_file: ModelFile,
+    model: Model,
+    config: SampleConfig,
+    *,
+    prompt: str = "",
+    stop: Sequence[str] = (),
+    match: str | None = None,
+    seed: int = 0,
+) -> Iterator[str]:
+    """Return an iterator over the text of one sample, without the prompt, as it is generated.
+
+    U+FFFD replaces bytes that are not UTF-8. Raises UsageError for a prompt with symbols outside
+    the vocabulary, and for a `match` that is no regular expression or matches no text.
+    """
+    tokenizer = model_file.tokenizer
+    constraint = constrain(tokenizer.pieces, tokenizer.unk_id, match=match)
+    request = Request(config, constraint, seed, stop=model_file.stops(stop))
+    context = initial_context(model, model_file.start_token)
+    if prompt:
+        context = feed(model, context, encode_prompt(tokenizer, prompt))
+    events = generate(model, tokenizer, request, context)
+    return (event.data.decode("utf-8", "replace") for event in events if isinstance(event, Piece))
 
 
-def sample_text(file: ModelFile, tokens: int, seed: int) -> str:
-    """Return text of a model, or a few records of a model of records."""
-    from charnn.generation.constraints import constrain
-    from charnn.model.numpy_model import Stepper
+def sample_text(model_file: ModelFile, tokens: int, seed: int) -> str:
+    """Return one text of at most `tokens` tokens, or SAMPLE_RECORDS records on lines of their own.
 
-    stepper = Stepper(file.config, file.tensors)
-    tokenizer = file.tokenizer
-    constraint = constrain(tokenizer.pieces, tokenizer.unk_id)
-    texts = []
-    for number in range(SAMPLE_RECORDS if file.records else 1):
-        config = SampleConfig.model_validate({"max_new_tokens": tokens})
-        request = Request(config, constraint, seed + number, stop=file.stops())
-        context = opening(stepper, file.start_token)
-        events = generate(stepper, tokenizer, request, context)
-        texts.append("".join(event.text for event in events if isinstance(event, Piece)))
-    return "\n".join(texts)
+    Drawn with the default settings, without a prompt.
+    """
+    model = NumpyModel(model_file.config, model_file.tensors)
+    config = validate(SampleConfig, {"max_new_tokens": tokens})
+    count = SAMPLE_RECORDS if model_file.records else 1
+    texts = [generate_text(model_file, model, config, seed=seed + i) for i in range(count)]
+    return "\n".join("".join(text) for text in texts)

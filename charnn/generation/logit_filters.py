@@ -1,7 +1,7 @@
 """Filter logits (temperature, top-k, top-p, min-p, repetition penalty) and draw tokens.
 
 Shapes: B samples, V vocab_size. Logits are float64, (B, V); -inf is a token that cannot be drawn.
-Every filter is a function of (logits, its value, the recent tokens) that changes nothing in place.
+A filter is a function (logits, value, recent tokens) → logits that modifies nothing in place.
 """
 
 import math
@@ -11,18 +11,52 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charnn.arrays import Doubles, Integers
+from charnn.arrays import Doubles, Ids, Integers
 
-RECENT = 64  # tokens that the repetition penalty looks back on, as in llama.cpp
-COLDEST = 1e-100  # below this a temperature could only overflow, not change the draw
-BELOW_ONE = 1 - 2**-52  # keeps a threshold below the total it is a share of, however it is rounded
+RECENT = 64  # length of the window of the repetition penalty in tokens, as in llama.cpp
+MIN_TEMPERATURE = 1e-100  # a lower one could only overflow, not change the draw
+BELOW_ONE = 1 - 2**-52  # keeps uniform * total below total after rounding
+
+
+class RecentTokens:
+    """The last RECENT tokens of each of B samples: the window of the repetition penalty.
+
+    `ids`, (B, RECENT), is a ring buffer: `append` overwrites the oldest column. Entries that are
+    not filled yet hold V, which is no token. All samples begin with the tokens `initial`.
+    """
+
+    def __init__(self, initial: Integers, samples: int, vocab_size: int) -> None:
+        padding = np.full(RECENT - len(initial), vocab_size)
+        self._initial = np.concatenate([padding, initial])
+        self._vocab_size = vocab_size
+        self._oldest = 0  # the column that the next tokens overwrite
+        self.ids = self._initial[None].repeat(samples, axis=0)
+
+    def append(self, ids: Ids) -> None:
+        """Add one token to each sample, (B,)."""
+        self.ids[:, self._oldest] = ids
+        self._oldest = (self._oldest + 1) % RECENT
+
+    def reset(self, row: int) -> None:
+        """Let a row begin with the initial tokens again, for a new sample."""
+        self.ids[row] = np.roll(self._initial, self._oldest)
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all rows but these."""
+        self.ids = self.ids[rows]
+
+    def in_order(self, row: int) -> Integers:
+        """Return the tokens of a row, the oldest first, at most (RECENT,)."""
+        ids = np.roll(self.ids[row], -self._oldest)
+        filled: Integers = ids[ids < self._vocab_size]
+        return filled
 
 
 def repetition_penalty(logits: Doubles, penalty: float, recent: Integers) -> Doubles:
-    """Divide the positive logits of recent tokens by the penalty, and multiply the others.
+    """Divide the positive logits of recent tokens by the penalty, multiply the others by it.
 
-    `recent` is (B, RECENT) ids; V fills what is not filled yet. Keskar et al., "CTRL", 2019, in
-    the form of Hugging Face, over a window.
+    `recent`, (B, RECENT), is `RecentTokens.ids`. Keskar et al., "CTRL", 2019, as implemented by
+    Hugging Face, over a window.
     """
     samples, vocabulary = logits.shape
     seen = np.zeros((samples, vocabulary + 1), bool)
@@ -32,55 +66,60 @@ def repetition_penalty(logits: Doubles, penalty: float, recent: Integers) -> Dou
 
 
 def temperature(logits: Doubles, value: float, _recent: Integers) -> Doubles:
-    """Divide by the temperature; 0 leaves the likeliest token alone, the first if several are."""
+    """Divide by the temperature; 0 keeps only the most likely token, the first of equal ones."""
     if value == 0:
         greedy = np.full_like(logits, -np.inf)
         np.put_along_axis(greedy, logits.argmax(axis=1)[:, None], 0.0, axis=1)
         return greedy
-    return logits / max(value, COLDEST)
+    return logits / max(value, MIN_TEMPERATURE)
 
 
 def top_k(logits: Doubles, count: float, _recent: Integers) -> Doubles:
-    """Keep the `count` likeliest, and those that tie with the last of them.
+    """Keep the `count` most likely tokens, and those as likely as the last of them.
 
     Fan, Lewis and Dauphin, "Hierarchical neural story generation", 2018.
     """
-    place = logits.shape[1] - int(count)
-    if place <= 0:
+    rank = logits.shape[1] - int(count)
+    if rank <= 0:
         return logits
-    least = np.partition(logits, place, axis=1)[:, place, None]
+    least = np.partition(logits, rank, axis=1)[:, rank, None]
     return np.where(logits < least, -np.inf, logits)
 
 
-def top_p(logits: Doubles, share: float, _recent: Integers) -> Doubles:
-    """Keep the likeliest until their probabilities sum to `share`; of equals, the first.
+def top_p(logits: Doubles, total: float, _recent: Integers) -> Doubles:
+    """Keep the smallest set of most likely tokens whose probabilities sum to `total`.
+
+    Of equally likely tokens the first are kept.
 
     Holtzman et al., "The curious case of neural text degeneration", 2020.
     """
     order = np.argsort(-logits, axis=1, kind="stable")
-    weights = np.exp(np.take_along_axis(logits, order, axis=1) - highest(logits))
-    above = np.cumsum(weights, axis=1) - weights  # of the likelier ones alone
+    weights = np.exp(np.take_along_axis(logits, order, axis=1) - row_max(logits))
+    before = np.cumsum(weights, axis=1) - weights  # total of the tokens that are more likely
     keep = np.empty(logits.shape, bool)
-    np.put_along_axis(keep, order, above < share * weights.sum(axis=1, keepdims=True), axis=1)
+    np.put_along_axis(keep, order, before < total * weights.sum(axis=1, keepdims=True), axis=1)
     return np.where(keep, logits, -np.inf)
 
 
-def min_p(logits: Doubles, share: float, _recent: Integers) -> Doubles:
-    """Drop what is less likely than `share` of the likeliest. Nguyen et al., "Min-p", 2024."""
-    return np.where(logits < highest(logits) + math.log(share), -np.inf, logits)
+def min_p(logits: Doubles, fraction: float, _recent: Integers) -> Doubles:
+    """Drop tokens less likely than this fraction of the most likely one.
+
+    Nguyen et al., "Turning up the heat: Min-p sampling", 2024.
+    """
+    return np.where(logits < row_max(logits) + math.log(fraction), -np.inf, logits)
 
 
 Apply = Callable[[Doubles, float, Integers], Doubles]
 
 
 class Filter(NamedTuple):
-    """A filter and the value at which it does nothing."""
+    """A filter function and the value that disables it."""
 
     neutral: float
     apply: Apply
 
 
-# Names as in SampleConfig, in the order of application, which is Hugging Face's.
+# Names are fields of SampleConfig; the order of application is that of Hugging Face.
 FILTERS: dict[str, Filter] = {
     "repetition_penalty": Filter(1.0, repetition_penalty),
     "temperature": Filter(1.0, temperature),
@@ -90,8 +129,8 @@ FILTERS: dict[str, Filter] = {
 }
 
 
-def chain(values: Mapping[str, float]) -> list[tuple[Apply, float]]:
-    """The filters that do something, with their values, in order; `values` has one for each."""
+def active_filters(values: Mapping[str, float]) -> list[tuple[Apply, float]]:
+    """Return the filters that are not disabled, with their values, in order of application."""
     return [
         (apply, values[name])
         for name, (neutral, apply) in FILTERS.items()
@@ -99,23 +138,23 @@ def chain(values: Mapping[str, float]) -> list[tuple[Apply, float]]:
     ]
 
 
-def filtered(logits: Doubles, filters: list[tuple[Apply, float]], recent: Integers) -> Doubles:
-    """Logits through a chain of filters."""
+def apply_filters(logits: Doubles, filters: list[tuple[Apply, float]], recent: Integers) -> Doubles:
+    """Return the logits after all filters."""
     for apply, value in filters:
         logits = apply(logits, value, recent)
     return logits
 
 
 def draw(logits: Doubles, uniforms: Doubles) -> npt.NDArray[np.intp]:
-    """One token a row, (B,), by inversion of the cumulative probabilities at `uniforms`, (B,).
+    """Draw one token per row, (B,), by inverse transform sampling.
 
-    The uniforms are in [0, 1); at least one logit of a row is finite. A token whose logit is -inf
-    is never drawn.
+    `uniforms`, (B,), are random numbers in [0, 1). At least one logit of each row is finite; a
+    token whose logit is -inf is never drawn.
     """
-    weights = logits - highest(logits)
+    weights = logits - row_max(logits)
     np.exp(weights, weights)
     np.add.accumulate(weights, 1, None, weights)
-    if len(weights) == 1:  # the same by bisection, as a single stream has it quicker
+    if len(weights) == 1:  # the same by bisection, which is faster for one row
         row = weights[0]
         return np.array([row.searchsorted(uniforms[0] * BELOW_ONE * row[-1], "right")])
     thresholds = (uniforms * BELOW_ONE)[:, None] * weights[:, -1:]
@@ -123,6 +162,6 @@ def draw(logits: Doubles, uniforms: Doubles) -> npt.NDArray[np.intp]:
     return ids
 
 
-def highest(logits: Doubles) -> Doubles:
-    """The largest logit of each row, (B, 1)."""
-    return np.maximum.reduce(logits, axis=1, keepdims=True)  # quicker than logits.max
+def row_max(logits: Doubles) -> Doubles:
+    """Return the largest logit of each row, (B, 1)."""
+    return np.maximum.reduce(logits, axis=1, keepdims=True)  # faster than logits.max

@@ -1,7 +1,7 @@
-"""Regular expressions as trees of characters, sequences, choices and repetitions.
+"""Parse a regular expression to a tree of characters, sequences, choices and repetitions.
 
-The language is the regular part of Python's `re`, read as `re.fullmatch` reads it. What a class
-or an escape stands for is asked of `re` itself, so that no table of ours can disagree with it.
+The syntax is the regular part of Python's `re`, with the meaning of `re.fullmatch`. The characters
+of a class or an escape are found with `re` itself, so that they cannot differ from it.
 """
 
 import re
@@ -16,14 +16,14 @@ Range = tuple[int, int]  # first and last code point
 
 @dataclass(frozen=True)
 class Characters:
-    """One character out of some ranges of code points."""
+    """One character, of these ranges of code points."""
 
     ranges: tuple[Range, ...]
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Parts one after the other; none: the empty text."""
+    """A sequence of parts; without parts, the empty text."""
 
     parts: tuple["Node", ...]
 
@@ -37,7 +37,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Repeat:
-    """A part, at least `low` times and at most `high`; None: any number."""
+    """A part, at least `low` times and at most `high` times, None for no limit."""
 
     part: "Node"
     low: int
@@ -55,16 +55,16 @@ BOUNDS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
 
 def parse(pattern: str, alphabet: Sequence[str]) -> Node:
-    """The tree of a pattern whose classes are those of characters in `alphabet`.
+    """Return the tree of a pattern whose classes contain characters of `alphabet` only.
 
-    The alphabet comes as strings of consecutive characters. Raises UsageError for a pattern that
-    is malformed, or that uses what is not regular: back-references, look-around, anchors inside.
+    The alphabet is given as strings of consecutive characters. Raises UsageError for a pattern
+    that is malformed or not regular: back-references, look-around, anchors inside.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about constructs that may mean something else one day
+            warnings.simplefilter("ignore")  # FutureWarning of constructs that may change
             flags = re.compile(pattern).flags
-        return _Parser(pattern, flags, alphabet).whole()
+        return _Parser(pattern, flags, alphabet).parse()
     except (re.error, OverflowError) as error:
         raise UsageError(f"--match {pattern!r} is no regular expression: {error}") from None
     except RecursionError:
@@ -72,18 +72,18 @@ def parse(pattern: str, alphabet: Sequence[str]) -> Node:
 
 
 class _Parser:
-    """Recursive descent over a pattern that `re` has accepted, a method for each rule."""
+    """A recursive descent parser for patterns that `re` accepts, with a method for each rule."""
 
     def __init__(self, pattern: str, flags: int, alphabet: Sequence[str]) -> None:
         self.pattern, self.flags, self.alphabet = pattern, flags, alphabet
-        self.known: dict[str, Characters] = {}
+        self.cache: dict[str, Characters] = {}
         self.position = 0
         self.end = len(pattern)
 
-    def whole(self) -> Node:
+    def parse(self) -> Node:
         if flags := GLOBAL_FLAGS.match(self.pattern):
             self.position = flags.end()
-        # The whole text is matched anyway: anchors around the pattern say nothing new.
+        # Anchors around the pattern are redundant, because the whole text is matched.
         if self.pattern.startswith("^", self.position):
             self.position += 1
         if self.pattern.endswith("$") and not self._escaped(self.end - 1):
@@ -99,10 +99,10 @@ class _Parser:
     def chain(self) -> Node:
         parts: list[Node] = []
         while self.position < self.end and self.pattern[self.position] not in "|)":
-            parts.append(self.repeated(self.atom()))
+            parts.append(self.repeat(self.atom()))
         return parts[0] if len(parts) == 1 else Chain(tuple(parts))
 
-    def repeated(self, part: Node) -> Node:
+    def repeat(self, part: Node) -> Node:
         found = QUANTIFIER.match(self.pattern, self.position, self.end)
         if not found:
             return part
@@ -136,12 +136,12 @@ class _Parser:
         return self.characters(character if character == "." else re.escape(character))
 
     def characters(self, source: str) -> Characters:
-        """The characters of the alphabet that a one-character pattern matches."""
-        if source not in self.known:
-            self.known[source] = self.asked(source)
-        return self.known[source]
+        """Return the characters of the alphabet that a pattern for one character matches."""
+        if source not in self.cache:
+            self.cache[source] = self._matching(source)
+        return self.cache[source]
 
-    def asked(self, source: str) -> Characters:
+    def _matching(self, source: str) -> Characters:
         runs = re.compile(f"(?:{source})+", self.flags)
         spans = ((block, run.span()) for block in self.alphabet for run in runs.finditer(block))
         return Characters(

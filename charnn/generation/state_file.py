@@ -1,6 +1,6 @@
 """Save and load the generation state of a text, so that a script can continue it.
 
-The format is safetensors; docs/format.md states it. Read without trust, as model files are.
+The format is safetensors, documented in docs/format.md. Every value is checked on reading.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from charnn.arrays import Floats
 from charnn.errors import DataError
 from charnn.generation.generate import Context
 from charnn.generation.logit_filters import RECENT
-from charnn.model.numpy_model import Network, State
+from charnn.model.backend import Model, State
 from charnn.storage import safetensors_file
 from charnn.storage.atomic import write_file
 from charnn.storage.safetensors_file import Packed, damaged
@@ -20,11 +20,10 @@ from charnn.storage.safetensors_file import Packed, damaged
 FORMAT = "charnn-state"
 FORMAT_VERSION = 1
 RECENT_IDS = "recent"
-MOST_DIGITS = 40  # of a count or a seed
 
 
 def write_state(path: Path, context: Context, model_sha256: str) -> None:
-    """Write the context of a model's text to `path` in one step. Raises StorageError."""
+    """Write the generation state of a text to `path` atomically. Raises StorageError."""
     tensors = dict(_named(context.state)) | {RECENT_IDS: context.recent}
     strings = {
         safetensors_file.FORMAT: FORMAT,
@@ -36,11 +35,11 @@ def write_state(path: Path, context: Context, model_sha256: str) -> None:
     write_file(path, safetensors_file.pack(tensors, strings))
 
 
-def read_state(path: Path, stepper: Network, model_sha256: str) -> Context:
-    """The context in a file.
+def read_state(path: Path, model: Model, model_sha256: str) -> Context:
+    """Return the generation state in a file.
 
-    Raises DataError for a file that is damaged, no state, or that of another model, StorageError
-    if it cannot be read.
+    Raises DataError for a file that is damaged, not a state, or the state of another model;
+    StorageError if it cannot be read.
     """
     packed = safetensors_file.unpack(path, FORMAT, FORMAT_VERSION, "charnn sample --save-state")
     if packed.strings.get("model_sha256") != model_sha256:
@@ -48,33 +47,27 @@ def read_state(path: Path, stepper: Network, model_sha256: str) -> Context:
             f"{path} is the state of another model",
             "name the model that it was saved with, or begin without --state",
         )
-    shapes = {name: part.shape for name, part in _named(stepper.initial_state())}
+    shapes = {name: part.shape for name, part in _named(model.initial_state())}
     packed.check(shapes | {RECENT_IDS: (_recent_count(packed),)}, {RECENT_IDS: "I64"})
     tensors = packed.tensors()
     state, recent = tuple(tensors[name] for name in shapes), tensors[RECENT_IDS]
     if not all(np.isfinite(part).all() for part in state):
         raise damaged(path, "it holds values that are not finite")
-    if len(recent) and not (recent.min() >= 0 and recent.max() < stepper.config.vocab_size):
+    if len(recent) and not (recent.min() >= 0 and recent.max() < model.config.vocab_size):
         raise damaged(path, "it holds ids that are no tokens")
-    return Context(state, recent, _number(packed, "seed"), _number(packed, "drawn"))
+    return Context(state, recent, packed.integer("seed"), packed.integer("drawn"))
 
 
 def _named(state: State) -> Iterator[tuple[str, Floats]]:
-    """The parts of a state under their names in the file."""
+    """Return the parts of a hidden state with their names in the file."""
     return ((f"state.{index}", part) for index, part in enumerate(state))
 
 
 def _recent_count(packed: Packed) -> int:
+    """Return the number of recent ids that the header states. Raises DataError."""
     entry = packed.entries.get(RECENT_IDS)
     shape = entry.get("shape") if isinstance(entry, dict) else None
     count = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
     if not isinstance(count, int) or not 0 <= count <= RECENT:
         raise damaged(packed.path, f"{RECENT_IDS} should be at most {RECENT} ids")
     return count
-
-
-def _number(packed: Packed, name: str) -> int:
-    text = packed.strings.get(name, "")
-    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
-        raise damaged(packed.path, f"{name} {text[:20]!r} is not a number")
-    return int(text)

@@ -1,10 +1,10 @@
-"""A regular expression as a table over tokens: what may come next, and what has been matched.
+"""Compile a regular expression to a deterministic automaton over tokens.
 
-Built on the bytes of UTF-8, so that it is exact for every tokenizer, whether a token is a
-character, a word or half a character.
+The automaton is built over the bytes of UTF-8, so that it is exact for every tokenizer, whether a
+token is a character, a word or part of a character.
 
-Shapes: S states, V vocab_size. In every table -1 stands for a dead end; a last row and entry of
-dead ends is there for -1 to point at, until the table is done.
+Shapes: S states, V vocab_size. In every table -1 is the dead state. Until a table is complete it
+has an additional last row, of dead states, that index -1 refers to.
 """
 
 from collections import defaultdict
@@ -21,133 +21,150 @@ from charnn.generation.regex_parser import Characters, Choice, Node, Repeat, par
 Table = npt.NDArray[np.int32]
 ByteRange = tuple[int, int]
 
-MAX_FRAGMENTS = 50_000  # states of the expression as it stands, where many may be taken at once
-MAX_STATES = 5_000  # states of the automaton, of which one is taken at a time
+MAX_NFA_STATES = 50_000
+MAX_STATES = 5_000  # of the deterministic automaton
 MAX_ENTRIES = 1 << 24  # of its table over tokens: 64 MB
 LAST_OF_LENGTH = (0x7F, 0x7FF, 0xFFFF)  # the last code points of one, two and three bytes
 
 
 @dataclass(frozen=True)
 class Automaton:
-    """What may follow in each of S states, the first of which is the start.
+    """A deterministic automaton over tokens with S states; state 0 is the start.
 
-    `following`, (S, V), is the state after each token, -1 for a token after which nothing can
-    match any more; `accepting`, (S,), says whether the text so far matches as a whole.
+    `next_state`, (S, V), is the state after each token, -1 for a token after which no text can
+    match; `accepting`, (S,), says whether the text so far matches as a whole.
     """
 
-    following: Table
+    next_state: Table
     accepting: Bools
 
 
-def compiled(
+def compile_pattern(
     pattern: str, pieces: Sequence[bytes], drawable: Bools, alphabet: Sequence[str]
 ) -> Automaton:
-    """The automaton of a pattern over the tokens `pieces` that may be drawn, (V,).
+    """Return the automaton of a pattern over the tokens `pieces` of which `drawable`, (V,), count.
 
-    The alphabet is what the pattern's classes choose from: strings of consecutive characters.
+    Character classes choose from the alphabet: strings of consecutive characters.
     Raises UsageError for an expression that is malformed, not regular or too large, and for one
     that no text of these tokens matches.
     """
-    rows, accepting = determined(Fragments(parse(pattern, alphabet)))
-    following = over_tokens(rows, pieces)
-    following[:, ~drawable] = -1
-    alive = leading_to(accepting, following)
+    byte_table, accepting = determinize(Nfa(parse(pattern, alphabet)))
+    table = token_table(byte_table, pieces)
+    table[:, ~drawable] = -1
+    alive = states_leading_to(accepting, table)
     if not alive[0]:
         raise UsageError(
             f"--match {pattern!r}: no text that can be drawn matches it",
             "every character it needs must be in the vocabulary, and not banned",
         )
-    following[~alive[following]] = -1
-    return Automaton(following[:-1], accepting[:-1])
+    table[~alive[table]] = -1
+    return Automaton(table[:-1], accepting[:-1])
 
 
-class Fragments:
-    """An expression as states with jumps and steps, any number of which may be taken at once.
+class Nfa:
+    """A nondeterministic automaton over bytes, built from a syntax tree by Thompson's construction.
 
     Thompson, "Regular expression search algorithm", 1968.
     """
 
     def __init__(self, tree: Node) -> None:
-        self.jumps: list[list[int]] = []  # to states that are taken without a byte
-        self.steps: list[list[tuple[ByteRange, int]]] = []  # to states that a byte leads to
-        self.start = self.state()
+        self.epsilon: list[list[int]] = []  # for each state: states reached without a byte
+        self.transitions: list[list[tuple[ByteRange, int]]] = []  # for each state, by bytes
+        self.start = self.new_state()
         self.end = self.add(tree, self.start)
 
-    def state(self, *jumps: int) -> int:
-        """A new state, with jumps to others."""
-        if len(self.steps) == MAX_FRAGMENTS:
+    def new_state(self) -> int:
+        """Add a state without transitions."""
+        if len(self.transitions) == MAX_NFA_STATES:
             raise too_large()
-        self.jumps.append(list(jumps))
-        self.steps.append([])
-        return len(self.steps) - 1
+        self.epsilon.append([])
+        self.transitions.append([])
+        return len(self.transitions) - 1
 
     def add(self, node: Node, start: int) -> int:
-        """States that lead from `start` through `node`; the state where it is matched."""
+        """Add the states of `node` after `start`; return the state in which it has matched."""
         if isinstance(node, Characters):
             return self.add_characters(node, start)
         if isinstance(node, Repeat):
             return self.add_repeat(node, start)
         if isinstance(node, Choice):
-            end = self.state()
+            end = self.new_state()
             for option in node.options:
-                self.jumps[self.add(option, start)].append(end)
+                self.epsilon[self.add(option, start)].append(end)
             return end
         for part in node.parts:
             start = self.add(part, start)
         return start
 
     def add_repeat(self, node: Repeat, start: int) -> int:
-        """The part `low` times, then again and again, or `high - low` times if at all."""
+        """Add `low` copies of the part, then a loop, or `high - low` optional copies."""
         for _ in range(node.low):
-            start = self.add(node.part, self.after(start))
+            start = self.add(node.part, self.state_after(start))
         if node.high is None:
-            again = self.after(start)
-            self.jumps[self.add(node.part, again)].append(again)
-            return again
-        end = self.state()
+            loop = self.state_after(start)
+            self.epsilon[self.add(node.part, loop)].append(loop)
+            return loop
+        end = self.new_state()
         for _ in range(node.high - node.low):
-            self.jumps[start].append(end)
-            start = self.add(node.part, self.after(start))
-        self.jumps[start].append(end)
+            self.epsilon[start].append(end)
+            start = self.add(node.part, self.state_after(start))
+        self.epsilon[start].append(end)
         return end
 
-    def after(self, state: int) -> int:
-        """A new state that `state` jumps to: loops must not lead into what others go on from."""
-        self.jumps[state].append(new := self.state())
+    def state_after(self, state: int) -> int:
+        """Add a state reached from `state` without a byte, so that a loop cannot re-enter it."""
+        new = self.new_state()
+        self.epsilon[state].append(new)
         return new
 
     def add_characters(self, node: Characters, start: int) -> int:
-        """One path for each run of characters whose bytes are ranges; equal tails are shared."""
-        end = self.state()
-        tails: dict[tuple[ByteRange, ...], int] = {(): end}
+        """Add a path for each byte sequence of the characters; equal suffixes share states.
+
+        For U+0400–U+04FF the sequence ([D0–D3], [80–BF]) becomes start -[D0–D3]→ s -[80–BF]→ end.
+        A sequence ([E0], [A0–BF], [80–BF]) of other characters in the same class then adds one
+        state only, r: start -[E0]→ r -[A0–BF]→ s.
+        """
+        end = self.new_state()
+        states: dict[tuple[ByteRange, ...], int] = {(): end}  # by the sequence that leads to `end`
         for low, high in node.ranges:
             for sequence in byte_sequences(low, high):
                 for cut in range(len(sequence) - 1, 0, -1):
-                    tail = sequence[cut:]
-                    if tail not in tails:
-                        tails[tail] = self.state()
-                        self.steps[tails[tail]].append((tail[0], tails[tail[1:]]))
-                self.steps[start].append((sequence[0], tails[sequence[1:]]))
+                    suffix = sequence[cut:]
+                    if suffix not in states:
+                        states[suffix] = self.new_state()
+                        self.transitions[states[suffix]].append((suffix[0], states[suffix[1:]]))
+                self.transitions[start].append((sequence[0], states[sequence[1:]]))
         return end
 
-    def taken(self, states: Iterable[int]) -> frozenset[int]:
-        """These states and all that they jump to."""
+    def closure(self, states: Iterable[int]) -> frozenset[int]:
+        """Return these states and all that are reached from them without a byte."""
         found, waiting = set(states), list(states)
         while waiting:
-            new = [jump for jump in self.jumps[waiting.pop()] if jump not in found]
+            new = [state for state in self.epsilon[waiting.pop()] if state not in found]
             found.update(new)
             waiting += new
         return frozenset(found)
 
 
 def byte_sequences(low: int, high: int) -> Iterator[tuple[ByteRange, ...]]:
-    """The UTF-8 of the characters from `low` to `high`, as sequences of ranges of bytes.
+    """Yield the UTF-8 encodings of the code points from `low` to `high` as ranges of bytes.
 
-    A range is cut wherever a byte but the first starts over: Cox, "Regular expression matching in
-    the wild", 2010.
+    A sequence of ranges stands for every combination of bytes in them, so a range of code points
+    is divided until all of its combinations are encodings. U+0400–U+04FF is D0 80 to D3 BF, and
+    since every second byte of 80–BF occurs after every first byte, one sequence is enough:
+
+        ([D0–D3], [80–BF])
+
+    U+0400–U+0450 is D0 80 to D1 90: after D0 the second byte goes up to BF, after D1 to 90. It is
+    divided at U+043F, the last code point whose first byte is D0:
+
+        ([D0], [80–BF])  and  ([D1], [80–90])
+
+    Ranges of encodings of different lengths are divided at the last code point of each length.
+    Cox, "Regular expression matching in the wild", 2010.
     """
-    cuts = [last for last in LAST_OF_LENGTH if low <= last < high]
-    for bits in (6, 12, 18):
+    cuts = [last for last in LAST_OF_LENGTH if low <= last < high]  # a part ends at each cut
+    for bits in (6, 12, 18):  # a byte after the first encodes six bits
         block = 1 << bits
         if low // block != high // block and low > LAST_OF_LENGTH[0]:
             if low % block:
@@ -161,67 +178,67 @@ def byte_sequences(low: int, high: int) -> Iterator[tuple[ByteRange, ...]]:
         yield tuple(zip(chr(low).encode(), chr(high).encode(), strict=True))
 
 
-def determined(fragments: Fragments) -> tuple[Table, Bools]:
-    """The table over bytes, (S + 1, 256), and which states accept, (S + 1,).
+def determinize(nfa: Nfa) -> tuple[Table, Bools]:
+    """Return the table over bytes, (S + 1, 256), and which states accept, (S + 1,).
 
-    A state is a set of fragments taken at once. Rabin and Scott, "Finite automata and their
-    decision problems", 1959.
+    Subset construction: a state of the table is a set of states of the `nfa`. Rabin and Scott,
+    "Finite automata and their decision problems", 1959.
     """
-    sets = [fragments.taken([fragments.start])]
-    numbers = {sets[0]: 0}
+    subsets = [nfa.closure([nfa.start])]
+    numbers = {subsets[0]: 0}
     rows: list[Table] = []
-    for taken in sets:
-        reached: list[set[int]] = [set() for _ in range(256)]
-        for state in taken:
-            for (low, high), target in fragments.steps[state]:
+    for subset in subsets:  # grows while it is iterated over
+        targets_of: list[set[int]] = [set() for _ in range(256)]
+        for state in subset:
+            for (low, high), target in nfa.transitions[state]:
                 for byte in range(low, high + 1):
-                    reached[byte].add(target)
+                    targets_of[byte].add(target)
         row = np.full(256, -1, np.int32)
-        for byte, targets in enumerate(reached):
+        for byte, targets in enumerate(targets_of):
             if targets:
-                following = fragments.taken(targets)
+                following = nfa.closure(targets)
                 if following not in numbers:
-                    numbers[following] = len(sets)
-                    sets.append(following)
+                    numbers[following] = len(subsets)
+                    subsets.append(following)
                 row[byte] = numbers[following]
         rows.append(row)
-        if len(sets) > MAX_STATES:
+        if len(subsets) > MAX_STATES:
             raise too_large()
     rows.append(np.full(256, -1, np.int32))
-    return np.array(rows), np.array([*(fragments.end in taken for taken in sets), False])
+    return np.array(rows), np.array([*(nfa.end in subset for subset in subsets), False])
 
 
-def over_tokens(rows: Table, pieces: Sequence[bytes]) -> Table:
-    """The table over tokens, (S + 1, V), from that over bytes: a token is its bytes in turn."""
-    if len(rows) * len(pieces) > MAX_ENTRIES:
+def token_table(byte_table: Table, pieces: Sequence[bytes]) -> Table:
+    """Return the table over tokens, (S + 1, V): a token leads where its bytes lead in turn."""
+    if len(byte_table) * len(pieces) > MAX_ENTRIES:
         raise too_large()
     lengths = np.array([len(piece) for piece in pieces])
     padded = np.zeros((len(pieces), lengths.max()), np.uint8)
     padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.frombuffer(b"".join(pieces), "u1")
-    states = np.arange(len(rows), dtype=np.int32)[:, None].repeat(len(pieces), axis=1)
-    for place in range(padded.shape[1]):
-        longer = lengths > place
-        states[:, longer] = rows[states[:, longer], padded[longer, place]]
+    states = np.arange(len(byte_table), dtype=np.int32)[:, None].repeat(len(pieces), axis=1)
+    for position in range(padded.shape[1]):
+        longer = lengths > position
+        states[:, longer] = byte_table[states[:, longer], padded[longer, position]]
     return states
 
 
-def leading_to(goal: Bools, following: Table) -> Bools:
-    """The states from which one of `goal` can be reached, (S + 1,)."""
-    before: defaultdict[int, list[int]] = defaultdict(list)
-    for state, row in enumerate(following[:-1]):
+def states_leading_to(goal: Bools, table: Table) -> Bools:
+    """Return the states from which one of `goal` can be reached, (S + 1,)."""
+    predecessors: defaultdict[int, list[int]] = defaultdict(list)
+    for state, row in enumerate(table[:-1]):
         for target in np.unique(row).tolist():
-            before[target].append(state)
+            predecessors[target].append(state)
     alive = goal.copy()
     waiting = np.flatnonzero(goal).tolist()
     while waiting:
-        new = [state for state in before[waiting.pop()] if not alive[state]]
+        new = [state for state in predecessors[waiting.pop()] if not alive[state]]
         alive[new] = True
         waiting += new
     return alive
 
 
 def too_large() -> UsageError:
-    """The error for an automaton that would take too much room."""
+    """Return the error for an automaton that would take too much memory."""
     return UsageError(
         "--match: the expression is too large to follow",
         "smaller counts in {m,n}, or [a-z] in the place of \\w",

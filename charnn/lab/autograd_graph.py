@@ -4,40 +4,41 @@ from torch import Tensor
 from torch.autograd.graph import Node, saved_tensors_hooks
 
 
-class Held:
-    """Counts the bytes that autograd's graphs hold, inside a `with self.watching()`."""
+class GraphMemory:
+    """Counts the bytes held by autograd graphs that are built inside `with memory.tracking()`."""
 
     def __init__(self) -> None:
         self.bytes = 0
 
-    def watching(self) -> saved_tensors_hooks:
-        """A context in which whatever a new operation keeps for its gradient is counted."""
-        return saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
+    def tracking(self) -> saved_tensors_hooks:
+        """Return a context in which the tensors that operations save for backward are counted."""
+        return saved_tensors_hooks(self._pack, lambda saved: saved.tensor)
 
-    def _pack(self, tensor: Tensor) -> "_Kept":
-        return _Kept(tensor, self)
+    def _pack(self, tensor: Tensor) -> "_SavedTensor":
+        return _SavedTensor(tensor, self)
 
 
-class _Kept:
-    """A tensor in a graph; gone when the graph lets go of it. Weights are there anyway."""
+class _SavedTensor:
+    """A tensor held by a graph, deleted with the graph. Parameters count as zero bytes."""
 
-    def __init__(self, tensor: Tensor, held: Held) -> None:
-        self.tensor = tensor.detach()  # else an operation that keeps its own result keeps itself
-        self._held = held
+    def __init__(self, tensor: Tensor, memory: GraphMemory) -> None:
+        # Detached: an operation that saves its own result would otherwise hold itself.
+        self.tensor = tensor.detach()
+        self._memory = memory
         self._bytes = 0 if tensor.is_leaf and tensor.requires_grad else tensor.nbytes
-        held.bytes += self._bytes
+        memory.bytes += self._bytes
 
     def __del__(self) -> None:
-        self._held.bytes -= self._bytes
+        self._memory.bytes -= self._bytes
 
 
-def operations(result: Tensor) -> int:
-    """How many operations a gradient of `result` has to walk through."""
+def count_operations(result: Tensor) -> int:
+    """Return the number of operations in the graph of `result`."""
     seen: set[Node] = set()
-    ahead = [result.grad_fn]
-    while ahead:
-        node = ahead.pop()
+    waiting = [result.grad_fn]
+    while waiting:
+        node = waiting.pop()
         if node is not None and node not in seen:
             seen.add(node)
-            ahead += [before for before, _ in node.next_functions]
+            waiting += [previous for previous, _ in node.next_functions]
     return len(seen)

@@ -8,13 +8,13 @@ from typing import Any
 from charnn.display.charts import Chart
 from charnn.display.messages import table
 
-LINE = 100  # columns of prose, where there is no terminal
-Tell = Callable[[str], None]  # takes a line about how far an experiment has got
+LINE_WIDTH = 100  # of prose, without a terminal
+Tell = Callable[[str], None]  # receives lines about the progress of an experiment
 
 
 @dataclass(frozen=True)
 class Table:
-    """Figures as a person reads them: a title, names of the columns, rows of cells."""
+    """Measurements as text: a title, column headers, rows of cells."""
 
     title: str
     header: Sequence[str]
@@ -23,7 +23,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Check:
-    """One part of a claim: a clause with the figures measured, and whether they bear it out."""
+    """One part of a claim: a clause with the measurements, and whether they support it."""
 
     clause: str
     held: bool
@@ -31,10 +31,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of an experiment.
+    """The result of an experiment.
 
-    `verdict` is one sentence made from the figures measured, and `held` whether the claim was
-    borne out; `charts` are drawn side by side; `data` is all that was measured, for --json.
+    `verdict` is one sentence with the measurements, `held` says whether they support the claim;
+    `charts` are drawn next to each other; `data` holds all measurements, for --json.
     """
 
     tables: Sequence[Table]
@@ -45,15 +45,17 @@ class Finding:
 
 
 def verdict_of(checks: Sequence[Check]) -> str:
-    """One sentence of all clauses; those that the figures contradict are marked as such."""
+    """Return one sentence with all clauses; clauses that do not hold are marked."""
     clauses = [check.clause if check.held else f"NOT so here: {check.clause}" for check in checks]
     sentence = "; ".join(clauses)
     return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
 def as_text(finding: Finding, width: int | None = None) -> str:
-    """The finding as a person reads it: tables, then the verdict; cells are wrapped to `width`."""
+    """Return the finding as text: tables, then the verdict; cells are wrapped to `width`."""
     outcome = "The claim held." if finding.held else "The claim did not hold."
     parts = [table(t.header, t.rows, title=t.title, width=width) for t in finding.tables]
-    prose = textwrap.wrap(f"{outcome} {finding.verdict}", width or LINE, break_on_hyphens=False)
+    prose = textwrap.wrap(
+        f"{outcome} {finding.verdict}", width or LINE_WIDTH, break_on_hyphens=False
+    )
     return "\n\n".join([*parts, "\n".join(prose)])

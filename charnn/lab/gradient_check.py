@@ -11,16 +11,18 @@ from charnn.lab import manual_bptt, worked_example
 from charnn.lab.experiment import Check, Table
 from charnn.model.language_model import LanguageModel
 
-NUDGE = 1e-5  # half the distance of two losses; their difference is then good to nine digits
+EPSILON = 1e-5  # of the central differences; they are then exact to nine digits
 LARGEST_ERROR = 1e-5
-PLACES = 8  # weights of a tensor that are nudged: half of them those that matter most
+CHECKED_WEIGHTS = 8  # of a tensor by finite differences: half with the largest gradients
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Gradients by hand beside two others: the largest difference, relative to the largest entry.
+class GradientErrors:
+    """The largest errors of gradients by hand, over all tensors of a network or example.
 
-    The worst of all tensors; `weights` is how many weights these have.
+    `autograd` and `differences` are the largest difference from autograd and from finite
+    differences, relative to the largest entry of the tensor's gradient. `weights` is the number of
+    weights.
     """
 
     name: str
@@ -29,10 +31,8 @@ class Agreement:
     differences: float
 
 
-def of_model(
-    name: str, model: LanguageModel, tokens: Tensor, seed: int, places: int = PLACES
-) -> Agreement:
-    """Of all weights of a model in float64, on tokens (B, T + 1), from a state of zero."""
+def check_model(name: str, model: LanguageModel, tokens: Tensor, seed: int) -> GradientErrors:
+    """Check all weights of a model in float64 on tokens (B, T + 1), from a zero state."""
     tensors = model.named_tensors()
     ids, targets = tokens[:, :-1], tokens[:, 1:]
     state = model.initial_state(len(ids))
@@ -43,83 +43,83 @@ def of_model(
 
     with torch.no_grad():
         found = manual_bptt.gradients(model.config.cell, tensors, ids, targets, state)
-    return _agreement(name, found, tensors, loss, seed, places)
+    return _compare(name, found, tensors, loss, seed)
 
 
-def of_four_steps(
-    name: str, case: worked_example.Case, seed: int, places: int = PLACES, *, slipped: bool = False
-) -> Agreement:
-    """Of the worked case."""
+def check_worked_example(
+    name: str, case: worked_example.Case, seed: int, *, transposed: bool = True
+) -> GradientErrors:
+    """Check the gradients of the worked example; see its `gradients` for `transposed`."""
     own = replace(case, **{n: getattr(case, n).clone().requires_grad_() for n in ("u", "w", "v")})
     weights = {"u": own.u, "w": own.w, "v": own.v}
     with torch.no_grad():
-        found = worked_example.gradients(own, slipped=slipped)
-    return _agreement(name, found, weights, lambda: worked_example.loss(own), seed, places)
+        found = worked_example.gradients(own, transposed=transposed)
+    return _compare(name, found, weights, lambda: worked_example.loss(own), seed)
 
 
-def _agreement(
+def _compare(
     name: str,
     found: manual_bptt.Gradients,
     tensors: Mapping[str, Tensor],
     loss: Callable[[], Tensor],
     seed: int,
-    places: int,
-) -> Agreement:
+) -> GradientErrors:
     assert found.keys() == tensors.keys()
     expected = torch.autograd.grad(loss(), list(tensors.values()))
-    beside, apart = [], []
+    autograd_errors, difference_errors = [], []
     random = torch.Generator().manual_seed(seed)
     for (tensor_name, tensor), true in zip(tensors.items(), expected, strict=True):
         gradient = found[tensor_name]
-        chosen = _chosen(gradient, places, random)
-        nudged = by_differences(loss, tensor, chosen)
-        beside.append(relative_error(gradient, true, true))
-        apart.append(relative_error(gradient.flatten()[chosen], nudged, true))
+        indices = _choose_weights(gradient, random)
+        differences = finite_differences(loss, tensor, indices)
+        autograd_errors.append(relative_error(gradient, true, true))
+        difference_errors.append(relative_error(gradient.flatten()[indices], differences, true))
     weights = sum(tensor.numel() for tensor in tensors.values())
-    return Agreement(name, weights, max(beside), max(apart))
+    return GradientErrors(name, weights, max(autograd_errors), max(difference_errors))
 
 
-def _chosen(gradient: Tensor, places: int, random: torch.Generator) -> Tensor:
-    """Places in a flat tensor, (P,): those of its largest entries, and as many at random."""
-    largest = gradient.abs().flatten().topk(min(places // 2, gradient.numel())).indices
-    others = torch.randint(gradient.numel(), (places - places // 2,), generator=random)
+def _choose_weights(gradient: Tensor, random: torch.Generator) -> Tensor:
+    """Return flat indices, (CHECKED_WEIGHTS,) at most: largest entries and random ones."""
+    half = CHECKED_WEIGHTS // 2
+    largest = gradient.abs().flatten().topk(min(half, gradient.numel())).indices
+    others = torch.randint(gradient.numel(), (CHECKED_WEIGHTS - half,), generator=random)
     return torch.cat([largest, others])
 
 
 @torch.no_grad()
-def by_differences(loss: Callable[[], Tensor], tensor: Tensor, places: Tensor) -> Tensor:
-    """(E(w + ε) − E(w − ε)) / 2ε for single weights of a tensor, (P,)."""
+def finite_differences(loss: Callable[[], Tensor], tensor: Tensor, indices: Tensor) -> Tensor:
+    """Return (E(w + ε) − E(w − ε)) / 2ε for the weights at flat indices of a tensor."""
     flat = tensor.view(-1)
     slopes = []
-    for place in places.tolist():
-        weight = float(flat[place])
-        flat[place] = weight + NUDGE
+    for index in indices.tolist():
+        weight = float(flat[index])
+        flat[index] = weight + EPSILON
         above = float(loss())
-        flat[place] = weight - NUDGE
-        slopes.append((above - float(loss())) / (2 * NUDGE))
-        flat[place] = weight
+        flat[index] = weight - EPSILON
+        slopes.append((above - float(loss())) / (2 * EPSILON))
+        flat[index] = weight
     return torch.tensor(slopes, dtype=tensor.dtype)
 
 
 def relative_error(found: Tensor, expected: Tensor, whole: Tensor) -> float:
-    """The largest difference, relative to the largest entry of the whole gradient."""
+    """Return the largest difference, relative to the largest entry of the whole gradient."""
     scale = float(whole.abs().max())
     return float((found - expected).abs().max()) / scale if scale else 0.0
 
 
-def table_of(agreements: Sequence[Agreement]) -> Table:
-    """One row for each network or case."""
+def table_of(results: Sequence[GradientErrors]) -> Table:
+    """Return a table with a row for each network or example."""
     rows = [
-        [a.name, f"{a.weights:,}", f"{a.autograd:.1e}", f"{a.differences:.1e}"] for a in agreements
+        [r.name, f"{r.weights:,}", f"{r.autograd:.1e}", f"{r.differences:.1e}"] for r in results
     ]
     header = ["gradients by hand of", "weights", "error to autograd", "to differences"]
     return Table("largest error, relative to the largest gradient, in float64", header, rows)
 
 
-def check_of(agreements: Sequence[Agreement]) -> Check:
-    """That gradients by hand are right."""
-    autograd = max(a.autograd for a in agreements)
-    differences = max(a.differences for a in agreements)
+def check_of(results: Sequence[GradientErrors]) -> Check:
+    """Check that gradients by hand are correct."""
+    autograd = max(result.autograd for result in results)
+    differences = max(result.differences for result in results)
     return Check(
         f"gradients by hand are autograd's (largest error {autograd:.0e}) and those of small "
         f"differences ({differences:.0e})",

@@ -16,14 +16,15 @@ from charnn.training.events import Step
 from charnn.training.loop import train
 
 LIMIT, LR, GAIN = 1.0, 0.1, 2.0
-ROUNDING = 1e-3  # of a step in float32
+TOLERANCE = 1e-3  # relative; the rounding of a step in float32
 
 
 @dataclass(frozen=True)
-class Clipped:
-    """Steps of gradient descent: the largest gradient before clipping at `limit`, 0 being never.
+class ClippingResult:
+    """Measurements of gradient descent with gradients clipped at norm `limit`, 0 for no clipping.
 
-    `step` is the longest way that the weights went in one step.
+    `norm` is the largest norm of a gradient before clipping, `step` the largest norm of a change
+    of the weights in one step.
     """
 
     limit: float
@@ -31,8 +32,10 @@ class Clipped:
     step: float
 
 
-def steps_of(book: Book, limit: float, hidden_size: int, count: int, seed: int) -> Clipped:
-    """Steps of an RNN of too high a gain, by the ordinary trainer."""
+def measure_steps(
+    book: Book, limit: float, hidden_size: int, count: int, seed: int
+) -> ClippingResult:
+    """Train an RNN whose recurrent matrix has spectral norm GAIN for `count` steps."""
     settings = {
         "cell": "rnn",
         "hidden_size": hidden_size,
@@ -50,35 +53,35 @@ def steps_of(book: Book, limit: float, hidden_size: int, count: int, seed: int) 
     training = new_training(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
     scale_recurrent(training.model, GAIN)
     norms, steps, before = [0.0], [0.0], _weights(training.model)
-    with contextlib.suppress(DivergedError):  # what was measured up to there counts
+    with contextlib.suppress(DivergedError):  # the steps until then count
         for event in train(training):
             if isinstance(event, Step):
                 after = _weights(training.model)
                 norms.append(event.grad_norm)
                 steps.append(float((after - before).norm()))
                 before = after
-    return Clipped(limit, max(norms), max(steps))
+    return ClippingResult(limit, max(norms), max(steps))
 
 
 def _weights(model: LanguageModel) -> Tensor:
-    """All weights as one vector, in float64."""
+    """Return all weights as one vector, in float64."""
     return torch.nn.utils.parameters_to_vector(model.parameters()).detach().double()
 
 
-def table_of(clipped: Sequence[Clipped]) -> Table:
-    """One row with clipping, one without."""
+def table_of(results: Sequence[ClippingResult]) -> Table:
+    """Return a table with a row for each limit."""
     rows = [
-        [f"{c.limit:g}" if c.limit else "never", f"{c.norm:.3g}", f"{c.step:.3g}"] for c in clipped
+        [f"{c.limit:g}" if c.limit else "never", f"{c.norm:.3g}", f"{c.step:.3g}"] for c in results
     ]
     title = f"steps of gradient descent at lr = {LR}, RNN of gain {GAIN:g}"
     return Table(title, ["clipped at", "largest gradient", "longest step"], rows)
 
 
-def check_of(clipped: Clipped, free: Clipped) -> Check:
-    """That no step is longer than clipping allows, and that steps are without it."""
+def check_of(clipped: ClippingResult, free: ClippingResult) -> Check:
+    """Check that clipping bounds the length of a step, and that steps are longer without it."""
     bound = LR * clipped.limit
     return Check(
         f"clipped at {clipped.limit:g} no step is longer than {clipped.step:.3g}, though "
         f"gradients are as large as {clipped.norm:.3g}; without it one is {free.step:.3g} long",
-        clipped.step <= bound * (1 + ROUNDING) < min(LR * clipped.norm, free.step),
+        clipped.step <= bound * (1 + TOLERANCE) < min(LR * clipped.norm, free.step),
     )

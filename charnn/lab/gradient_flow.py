@@ -12,14 +12,14 @@ from charnn.model.language_model import LanguageModel
 NORM = "‖∂E_t/∂h_{t−k}‖"
 
 
-def gradient_norms(model: LanguageModel, tokens: Tensor, reach: int) -> dict[str, list[float]]:
-    """For k = 1 … `reach`, ‖∂E_t/∂h_{t−k}‖ of tokens (B, T + 1), E_t = −log ŷ of the last one.
+def gradient_norms(model: LanguageModel, tokens: Tensor, max_lag: int) -> dict[str, list[float]]:
+    """Return ‖∂E_t/∂h_{t−k}‖ for k = 1 … `max_lag`; E_t = −log ŷ of the last of tokens (B, T + 1).
 
-    The geometric mean over the rows, for each part of the state by its name: h_0 and, for an LSTM,
-    c_0 of the lowest layer, h_1, … Needs T > `reach`; the state is carried up to t − reach.
+    The norms are geometric means over the rows, for each part of the state by its name: h_0 and,
+    for an LSTM, c_0 of the lowest layer, then h_1, … Requires T > `max_lag`.
     """
     inputs, last = tokens[:, :-1], tokens[:, -1]
-    first = inputs.shape[1] - reach
+    first = inputs.shape[1] - max_lag
     with torch.no_grad():
         _, state = model(inputs[:, :first], model.initial_state(len(inputs)))
     states = [tuple(part.clone().requires_grad_() for part in state)]
@@ -27,30 +27,30 @@ def gradient_norms(model: LanguageModel, tokens: Tensor, reach: int) -> dict[str
         logits, state = model(inputs[:, t : t + 1], states[-1])
         states.append(state)
     loss = F.cross_entropy(logits[:, 0], last, reduction="sum")
-    before = [part for state in reversed(states[:-1]) for part in state]  # of k = 1, 2, …
-    gradients = torch.autograd.grad(loss, before)
+    earlier = [part for state in reversed(states[:-1]) for part in state]  # for k = 1, 2, …
+    gradients = torch.autograd.grad(loss, earlier)
     names = state_names(model)
     return {
-        name: [_typical(gradient.norm(dim=1)) for gradient in gradients[place :: len(names)]]
-        for place, name in enumerate(names)
+        name: [_geometric_mean(gradient.norm(dim=1)) for gradient in gradients[i :: len(names)]]
+        for i, name in enumerate(names)
     }
 
 
 def state_names(model: LanguageModel) -> list[str]:
-    """h_0, c_0, h_1, … in the order of the state."""
+    """Return h_0, c_0, h_1, … in the order of the state."""
     layers = model.recurrent_layers()
-    return [f"{part}_{i}" for i, layer in enumerate(layers) for part in layer.state_names]
+    return [f"{part}_{i}" for i, layer in enumerate(layers) for part in layer.spec.state]
 
 
-def _typical(norms: Tensor) -> float:
-    """The geometric mean; 0 where a norm is 0."""
+def _geometric_mean(norms: Tensor) -> float:
     return float(norms.log().mean().exp())
 
 
-def factor(norms: Sequence[float]) -> float:
-    """What one token further back multiplies the norms of k = 1, 2, … by, on average.
+def factor_per_token(norms: Sequence[float]) -> float:
+    """Return the mean ratio of the norm at lag k + 1 to that at lag k, for norms of k = 1, 2, …
 
-    Over the second half of them: the first steps back, from the output into the state, are others.
+    Over the second half of the lags: the first ones include the path from the output to the state.
+    0 if a gradient vanishes completely.
     """
     half = norms[(len(norms) - 1) // 2 :]
     if len(half) == 1 or not half[0] or not half[-1]:
@@ -60,30 +60,32 @@ def factor(norms: Sequence[float]) -> float:
 
 @torch.no_grad()
 def scale_recurrent(model: LanguageModel, gain: float) -> None:
-    """Give the recurrent matrices, orthogonal gate by gate in a new model, this spectral norm."""
+    """Scale the recurrent matrices of a new model, which are orthogonal, to this spectral norm."""
     for layer in model.recurrent_layers():
         layer.weight_hh.mul_(gain)
 
 
 @torch.no_grad()
 def spectral_norms(model: LanguageModel) -> dict[str, float]:
-    """The largest singular value of the recurrent matrix of each gate of each layer."""
+    """Return the largest singular value of the recurrent matrix of each gate of each layer."""
     return {
         f"W_h{gate}_{i}": float(torch.linalg.matrix_norm(block, 2))
         for i, layer in enumerate(model.recurrent_layers())
-        for gate, block in zip(layer.gates, layer.weight_hh.chunk(len(layer.gates)), strict=True)
+        for gate, block in zip(
+            layer.spec.gates, layer.weight_hh.chunk(len(layer.spec.gates)), strict=True
+        )
     }
 
 
 @torch.no_grad()
-def silence(model: LanguageModel) -> None:
-    """Let every input be zero, so that a state of zero stays where it is."""
+def zero_inputs(model: LanguageModel) -> None:
+    """Set the embeddings to zero, so that a zero state does not change."""
     model.embedding.weight.zero_()
 
 
 @torch.no_grad()
-def hold_open(model: LanguageModel, bias: float) -> None:
-    """Let the gates through which a state passes on be open: f of an LSTM, z of a GRU."""
+def open_gates(model: LanguageModel, bias: float) -> None:
+    """Set the bias of the gate that keeps the state: f of an LSTM, z of a GRU."""
     for layer in model.recurrent_layers():
-        if layer.keeping_gate:
-            layer.gate_biases()[layer.keeping_gate].fill_(bias)
+        if layer.spec.keeping_gate:
+            layer.gate_biases()[layer.spec.keeping_gate].fill_(bias)

@@ -1,27 +1,27 @@
-"""Gradients through time: by hand, and how they vanish or explode on the way back.
+"""Gradients through time: by hand, and how they vanish or explode.
 
-Two claims. First, that backpropagation through time is no more than the chain rule: what
-`by_hand` and `four_steps` derive is what autograd finds, and what small differences of the loss
-say, to many digits.
+Two claims. First, backpropagation through time is the chain rule and no more: the gradients that
+`manual_bptt` and `worked_example` derive equal those of autograd and finite differences.
 
-Second, that ∂E_t/∂h_{t−k} = ∂E_t/∂h_t · Π_{i=t−k+1}^{t} diag(1 − h_i ∘ h_i) W_hh is a product of k
-matrices: where the largest singular value of W_hh (its spectral norm, the gain) is below 1 it
-vanishes as fast as its k-th power or faster; to explode it must be above 1, which is not enough, as
-1 − h² is below 1 wherever tanh works (Bengio, Simard and Frasconi, "Learning long-term
-dependencies with gradient descent is difficult", 1994; Pascanu, Mikolov and Bengio, "On the
-difficulty of training recurrent neural networks", 2013). It is sometimes told with the two cases
-exchanged; the table decides.
+Second, ∂E_t/∂h_{t−k} = ∂E_t/∂h_t · Π_{i=t−k+1}^{t} diag(1 − h_i ∘ h_i) W_hh is a product of k
+matrices. If the largest singular value of W_hh (its spectral norm, the gain) is below 1, the
+product vanishes at least as fast as its k-th power. To explode it must be above 1, which is not
+sufficient, because 1 − h² is below 1 wherever h is not 0 (Bengio, Simard and Frasconi, "Learning
+long-term dependencies with gradient descent is difficult", 1994; Pascanu, Mikolov and Bengio, "On
+the difficulty of training recurrent neural networks", 2013). Some texts exchange the two cases; the
+table decides.
 
-Gates put a sum in the place of the product, c_t = f ∘ c_{t−1} + …, so that what is handed on hardly
-depends on W_hh, and all of it is where they are open (Hochreiter and Schmidhuber, 1997; Gers,
+Gates replace the product by a sum, c_t = f ∘ c_{t−1} + …, so that the gradient hardly depends on
+W_hh, and is passed on completely where gates are open (Hochreiter and Schmidhuber, 1997; Gers,
 Schmidhuber and Cummins, 2000). Clipping the norm of the gradient at c bounds a step of plain
 gradient descent by lr · c, however large the gradient is (Pascanu and others).
 
-With a model, the same of its weights and its text.
+With a model, the same measurements of its weights on its text.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -30,35 +30,35 @@ from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.lab import gradient_check, gradient_clipping, worked_example
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.gradient_check import Agreement, of_four_steps, of_model
-from charnn.lab.gradient_clipping import Clipped
+from charnn.lab.gradient_check import GradientErrors, check_model, check_worked_example
+from charnn.lab.gradient_clipping import ClippingResult
 from charnn.lab.gradient_flow import (
     NORM,
-    factor,
+    factor_per_token,
     gradient_norms,
-    hold_open,
+    open_gates,
     scale_recurrent,
-    silence,
+    zero_inputs,
 )
 from charnn.lab.small_models import embedded_book
-from charnn.lab.trained_gradients import Subject, examined
+from charnn.lab.trained_gradients import Subject, examine
 from charnn.model.language_model import LanguageModel
 
 GAINS = (0.5, 0.9, 1.1, 1.5, 2.0)
 VOCAB_SIZE, EMBEDDING_DIM = 32, 32
-OPEN = 5.0  # bias of a gate that is held open: σ(5) = 0.993
-AS_ONE = 0.05  # how near to 1 a factor is that neither vanishes nor explodes
-SMALL, SQUARE = 12, 4  # widths of the networks and of the worked case compared
-NOTICED = 0.01  # an error that is no rounding
+OPEN_GATE_BIAS = 5.0  # σ(5) = 0.993
+NEAR_ONE = 0.05  # largest distance from 1 of a factor that neither vanishes nor explodes
+CHECK_WIDTH, EXAMPLE_WIDTH = 12, 4  # of the networks and the worked example that are checked
+LARGE_ERROR = 0.01  # an error that is not due to rounding
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is tried: width, texts, tokens back, steps with clipping and without."""
+    """Size of the experiment: width, rows of text, largest lag, steps of gradient descent."""
 
     hidden_size: int
     rows: int
-    reach: int
+    max_lag: int
     steps: int
 
 
@@ -66,82 +66,91 @@ FULL, QUICK = Effort(128, 64, 64, 40), Effort(48, 16, 64, 10)
 
 
 @dataclass(frozen=True)
-class Way:
-    """A network whose gradients are followed back: its cell, and what is done to it before."""
+class Variant:
+    """A network whose gradients are measured: its cell, and how it is modified before."""
 
     name: str
     cell: CellName
-    at_rest: bool = False  # no input, so that a state of zero stays
-    held_open: bool = False  # the gates through which the state passes on
+    at_rest: bool = False  # zero inputs, so that a zero state does not change
+    gates_open: bool = False  # the gates that keep the state
 
 
-WAYS = (
-    Way("rnn at rest", "rnn", at_rest=True),
-    Way("rnn", "rnn"),
-    Way("lstm", "lstm"),
-    Way("gru", "gru"),
-    Way("lstm, f open", "lstm", held_open=True),
-    Way("gru, z open", "gru", held_open=True),
+VARIANTS = (
+    Variant("rnn at rest", "rnn", at_rest=True),
+    Variant("rnn", "rnn"),
+    Variant("lstm", "lstm"),
+    Variant("gru", "gru"),
+    Variant("lstm, f open", "lstm", gates_open=True),
+    Variant("gru, z open", "gru", gates_open=True),
 )
 
 
 @dataclass(frozen=True)
-class Reach:
-    """‖∂E_t/∂h_{t−k}‖ for k = 1, 2, … of a network with recurrent matrices of this gain."""
+class GradientNorms:
+    """‖∂E_t/∂h_{t−k}‖ for k = 1, 2, … of a variant whose recurrent matrices have this gain."""
 
-    way: str
+    variant: str
     gain: float
     norms: Sequence[float]
 
     @property
     def factor(self) -> float:
-        """What one token further back multiplies the norm by."""
-        return factor(self.norms)
+        """The mean ratio of the norm at lag k + 1 to that at lag k."""
+        return factor_per_token(self.norms)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The measurements as --json prints them."""
+        return {
+            "way": self.variant,
+            "gain": self.gain,
+            "norms": self.norms,
+            "factor": self.factor,
+        }
 
 
 def run(subject: Subject | None, *, seed: int, quick: bool, tell: Tell) -> Finding:
-    """Compare gradients by hand, follow them back at several gains, take steps with clipping.
+    """Check gradients by hand, measure their norms over the lag at several gains, clip them.
 
-    With a subject, compare and follow back those of a trained model.
+    With a subject, check and measure the gradients of a trained model.
     """
     if subject is not None:
-        return examined(subject, seed, tell)
+        return examine(subject, seed, tell)
     effort = QUICK if quick else FULL
     tell("gradients by hand, by autograd and by differences")
-    agreements = agreements_of(seed)
-    reaches = []
-    for way in WAYS:
+    errors = check_gradients(seed)
+    norms = []
+    for variant in VARIANTS:
         for gain in GAINS:
-            tell(f"{way.name}: gradients back through {effort.reach} tokens at gain {gain}")
-            reaches.append(reach_of(way, gain, effort, seed))
+            tell(f"{variant.name}: gradients back through {effort.max_lag} tokens at gain {gain}")
+            norms.append(measure_norms(variant, gain, effort, seed))
     tell(f"{effort.steps} steps with clipping, {effort.steps} without")
     book, width, count = embedded_book(), effort.hidden_size, effort.steps
     clipped = [
-        gradient_clipping.steps_of(book, limit, width, count, seed)
+        gradient_clipping.measure_steps(book, limit, width, count, seed)
         for limit in (gradient_clipping.LIMIT, 0)
     ]
-    return judged(agreements, reaches, clipped)
+    return finding_of(errors, norms, clipped)
 
 
-def agreements_of(seed: int) -> list[Agreement]:
-    """Gradients by hand of small random networks, of the worked case, and at last of the slip."""
+def check_gradients(seed: int) -> list[GradientErrors]:
+    """Check small random networks, the worked example, and last the example without transposes."""
     random = torch.Generator().manual_seed(seed)
     tokens = torch.randint(VOCAB_SIZE, (3, 13), generator=random)
     networks: list[tuple[CellName, int]] = [("rnn", 1), ("rnn", 2), ("lstm", 2), ("gru", 2)]
-    found = [
-        of_model(f"{cell}, {layers} × {SMALL}", new_model(cell, SMALL, seed, layers), tokens, seed)
-        for cell, layers in networks
-    ]
-    case = worked_example.random_case(3, SQUARE, SQUARE, seed)
+    errors = []
+    for cell, layers in networks:
+        model = new_model(cell, CHECK_WIDTH, seed, layers)
+        errors.append(check_model(f"{cell}, {layers} × {CHECK_WIDTH}", model, tokens, seed))
+    case = worked_example.random_case(3, EXAMPLE_WIDTH, EXAMPLE_WIDTH, seed)
     return [
-        *found,
-        of_four_steps("four steps, sigmoid outputs", case, seed),
-        of_four_steps("the same, with V and W for Vᵀ and Wᵀ", case, seed, slipped=True),
+        *errors,
+        check_worked_example("four steps, sigmoid outputs", case, seed),
+        check_worked_example("the same, with V and W for Vᵀ and Wᵀ", case, seed, transposed=False),
     ]
 
 
 def new_model(cell: CellName, hidden_size: int, seed: int, layers: int = 1) -> LanguageModel:
-    """A network of random weights in float64."""
+    """Return a network of random weights in float64."""
     torch.manual_seed(seed)
     config = ModelConfig(
         cell=cell,
@@ -154,49 +163,52 @@ def new_model(cell: CellName, hidden_size: int, seed: int, layers: int = 1) -> L
     return LanguageModel(config).double()
 
 
-def reach_of(way: Way, gain: float, effort: Effort, seed: int) -> Reach:
-    """How a gradient fares on its way back through random tokens."""
-    model = new_model(way.cell, effort.hidden_size, seed)
+def measure_norms(variant: Variant, gain: float, effort: Effort, seed: int) -> GradientNorms:
+    """Measure the gradients of a variant on random tokens."""
+    model = new_model(variant.cell, effort.hidden_size, seed)
     scale_recurrent(model, gain)
-    if way.at_rest:
-        silence(model)
-    if way.held_open:
-        hold_open(model, OPEN)
-    tokens = torch.randint(VOCAB_SIZE, (effort.rows, 2 * effort.reach + 1))
-    return Reach(way.name, gain, gradient_norms(model, tokens, effort.reach)["h_0"])
+    if variant.at_rest:
+        zero_inputs(model)
+    if variant.gates_open:
+        open_gates(model, OPEN_GATE_BIAS)
+    tokens = torch.randint(VOCAB_SIZE, (effort.rows, 2 * effort.max_lag + 1))
+    return GradientNorms(variant.name, gain, gradient_norms(model, tokens, effort.max_lag)["h_0"])
 
 
-def judged(
-    agreements: Sequence[Agreement], reaches: Sequence[Reach], clipped: Sequence[Clipped]
+def finding_of(
+    errors: Sequence[GradientErrors],
+    norms: Sequence[GradientNorms],
+    clipped: Sequence[ClippingResult],
 ) -> Finding:
-    """Tables, charts and verdict of what was measured."""
+    """Return tables, charts and verdict of the measurements."""
     checks = [
-        gradient_check.check_of(agreements[:-1]),
-        _check_of_slip(agreements[-1]),
-        *_checks_of_reaches({(r.way, r.gain): r.factor for r in reaches}),
+        gradient_check.check_of(errors[:-1]),
+        _check_of_transposes(errors[-1]),
+        *_checks_of_factors({(n.variant, n.gain): n.factor for n in norms}),
         gradient_clipping.check_of(*clipped),
     ]
     drawn = [("rnn", gain) for gain in GAINS] + [("lstm", GAINS[0]), ("lstm", GAINS[-1])]
-    back: dict[str, Line] = {
-        f"{r.way}, gain {r.gain:g}": list(enumerate(r.norms, 1))
-        for r in reaches
-        if (r.way, r.gain) in drawn
+    norm_lines: dict[str, Line] = {
+        f"{n.variant}, gain {n.gain:g}": list(enumerate(n.norms, 1))
+        for n in norms
+        if (n.variant, n.gain) in drawn
     }
-    factors: dict[str, Line] = {
-        way.name: [(r.gain, r.factor) for r in reaches if r.way == way.name] for way in WAYS
+    factor_lines: dict[str, Line] = {
+        variant.name: [(n.gain, n.factor) for n in norms if n.variant == variant.name]
+        for variant in VARIANTS
     }
     return Finding(
         tables=[
-            gradient_check.table_of(agreements),
-            _table_of_reaches(reaches),
+            gradient_check.table_of(errors),
+            _table_of_factors(norms),
             gradient_clipping.table_of(clipped),
         ],
         verdict=verdict_of(checks),
         held=all(check.held for check in checks),
         charts=[
-            Lines(back, "a gradient on its way back", "k, tokens back", NORM, log_y=True),
+            Lines(norm_lines, "a gradient on its way back", "k, tokens back", NORM, log_y=True),
             Lines(
-                factors,
+                factor_lines,
                 "what a token back multiplies it by",
                 "gain, the spectral norm of the recurrent matrices",
                 "factor for each token",
@@ -204,58 +216,55 @@ def judged(
             ),
         ],
         data={
-            "agreements": [asdict(some) for some in agreements],
-            "reaches": [{**asdict(reach), "factor": reach.factor} for reach in reaches],
-            "clipping": [asdict(some) for some in clipped],
+            "agreements": [asdict(error) for error in errors],
+            "reaches": [n.as_dict() for n in norms],
+            "clipping": [asdict(result) for result in clipped],
         },
     )
 
 
-def _table_of_reaches(reaches: Sequence[Reach]) -> Table:
-    factors = {(r.way, r.gain): r.factor for r in reaches}
-    rows = [[f"{gain:g}", *(f"{factors[way.name, gain]:.3f}" for way in WAYS)] for gain in GAINS]
-    reach = len(reaches[0].norms)
-    title = f"each token back multiplies {NORM} by (mean over k = {reach // 2} to {reach})"
-    return Table(title, ["gain", *(way.name for way in WAYS)], rows)
+def _table_of_factors(norms: Sequence[GradientNorms]) -> Table:
+    factors = {(n.variant, n.gain): n.factor for n in norms}
+    rows = [[f"{gain:g}", *(f"{factors[v.name, gain]:.3f}" for v in VARIANTS)] for gain in GAINS]
+    max_lag = len(norms[0].norms)
+    title = f"each token back multiplies {NORM} by (mean over k = {max_lag // 2} to {max_lag})"
+    return Table(title, ["gain", *(variant.name for variant in VARIANTS)], rows)
 
 
-def _check_of_slip(slip: Agreement) -> Check:
+def _check_of_transposes(errors: GradientErrors) -> Check:
     return Check(
-        f"V and W in the place of Vᵀ and Wᵀ are wrong by {slip.autograd:.0%}",
-        min(slip.autograd, slip.differences) > NOTICED,
+        f"V and W in the place of Vᵀ and Wᵀ are wrong by {errors.autograd:.0%}",
+        min(errors.autograd, errors.differences) > LARGE_ERROR,
     )
 
 
-def _checks_of_reaches(factors: Mapping[tuple[str, float], float]) -> list[Check]:
+def _checks_of_factors(factors: Mapping[tuple[str, float], float]) -> list[Check]:
+    """Return the checks of the factors per token, by (name of a variant, gain)."""
+    by_variant = {v.name: [factors[v.name, gain] for gain in GAINS] for v in VARIANTS}
     low, high = GAINS[0], GAINS[-1]
-    rest, reading = ({gain: factors[way, gain] for gain in GAINS} for way in ("rnn at rest", "rnn"))
-    spread = {
-        way.name: max(some) / min(some)
-        for way in WAYS
-        for some in [[factors[way.name, gain] for gain in GAINS]]
-    }
-    gated = {name: spread[name] for name in ("lstm", "gru")}
-    held = [factors[way.name, gain] for way in WAYS if way.held_open for gain in GAINS]
+    at_rest, reading = by_variant["rnn at rest"], by_variant["rnn"]
+    growth = {name: max(values) / min(values) for name, values in by_variant.items()}
+    open_factors = [factor for v in VARIANTS if v.gates_open for factor in by_variant[v.name]]
     return [
         Check(
             "at rest the gradient of an RNN vanishes below a spectral norm of 1 "
-            f"(× {rest[low]:.3f} a token at {low:g}) and explodes above it (× {rest[high]:.3f} at "
-            f"{high:g}), not the other way round",
-            all((rest[gain] < 1) == (gain < 1) for gain in GAINS),
+            f"(× {at_rest[0]:.3f} a token at {low:g}) and explodes above it "
+            f"(× {at_rest[-1]:.3f} at {high:g}), not the other way round",
+            all((factor < 1) == (gain < 1) for gain, factor in zip(GAINS, at_rest, strict=True)),
         ),
         Check(
-            f"while it reads, every factor is smaller (× {reading[low]:.3f} at {low:g}, × "
-            f"{reading[high]:.3f} at {high:g}), so that to explode it needs more than 1",
-            all(reading[gain] < rest[gain] for gain in GAINS) and reading[high] > 1,
+            f"while it reads, every factor is smaller (× {reading[0]:.3f} at {low:g}, × "
+            f"{reading[-1]:.3f} at {high:g}), so that to explode it needs more than 1",
+            all(r < a for r, a in zip(reading, at_rest, strict=True)) and reading[-1] > 1,
         ),
         Check(
             f"gates flatten this: from gain {low:g} to {high:g} the factor grows "
-            f"{spread['rnn']:.1f} times in rnn, "
-            + ", ".join(f"{times:.1f} in {name}" for name, times in gated.items()),
-            max(gated.values()) < spread["rnn"],
+            f"{growth['rnn']:.1f} times in rnn, {growth['lstm']:.1f} in lstm, "
+            f"{growth['gru']:.1f} in gru",
+            max(growth["lstm"], growth["gru"]) < growth["rnn"],
         ),
         Check(
-            f"held open they hand it on (× {min(held):.3f} to {max(held):.3f})",
-            all(abs(some - 1) < AS_ONE for some in held),
+            f"held open they hand it on (× {min(open_factors):.3f} to {max(open_factors):.3f})",
+            all(abs(factor - 1) < NEAR_ONE for factor in open_factors),
         ),
     ]

@@ -1,19 +1,21 @@
-"""A hidden Markov model of tokens, whose memory is one of S symbols where a network's is a vector.
+"""A hidden Markov model of tokens: Baum–Welch training and scoring.
 
-z_t is one of S states, drawn from row z_{t−1} of A; x_t is a token drawn from row z_t of E. What
-has been read is known only as far as it tells the state: α_t(s) = P(z_t = s | x_1 … x_t) goes on by
-α_t ∝ (α_{t−1} A) ∘ E[:, x_t], and the factor that makes it sum to 1 is 1 / P(x_t | x_1 … x_{t−1}).
-A, E and the first state are learnt by Baum and Welch's rule: count how often each transition and
-each emission is expected to have happened, given the text and the present A and E, and take the
-shares of these counts as the next (Baum, Petrie, Soules and Weiss, "A maximization technique …",
-1970; Rabiner, "A tutorial on hidden Markov models", 1989, has the scaled recursions). A long text
-is counted in blocks, and the model moves a little after each, which takes fewer passes (Cappé and
-Moulines, "On-line expectation–maximization algorithm for latent data models", 2009).
+Its state is one of S symbols, not a vector as in a network.
 
-The library hmmlearn has this model too, but comes with scikit-learn and SciPy, 45 MB for what is
-a page here, and counts all of a text before it moves.
+z_t is one of S states, drawn from row z_{t−1} of A; x_t is a token, drawn from row z_t of E. The
+forward recursion α_t ∝ (α_{t−1} A) ∘ E[:, x_t] gives α_t(s) = P(z_t = s | x_1 … x_t), and the
+factor that normalizes it is 1 / P(x_t | x_1 … x_{t−1}). A, E and the distribution of the first
+state are trained with the Baum–Welch algorithm: compute the expected counts of all transitions and
+emissions given the text and the current A and E, and normalize them to the new A and E (Baum,
+Petrie, Soules and Weiss, "A maximization technique …", 1970; Rabiner, "A tutorial on hidden Markov
+models", 1989, has the scaled recursions). A long text is processed in blocks with an update after
+each, which needs fewer passes (Cappé and Moulines, "On-line expectation–maximization algorithm for
+latent data models", 2009).
 
-Shapes: S states, V vocab_size, B texts side by side, T time.
+The library hmmlearn has this model too, but requires scikit-learn and SciPy, 45 MB for one page of
+code, and updates once per pass.
+
+Shapes: S states, V vocab_size, B texts in parallel, T time.
 """
 
 from collections.abc import Iterator
@@ -23,18 +25,18 @@ import numpy as np
 
 from charnn.arrays import Doubles, Ids, Integers
 
-SPAN = 128  # T of the pieces that a text is learnt in, each from the first state
-BLOCK = 16  # pieces that are counted together
-PRIOR = 0.01  # of an event, added to each count: what never happened is not impossible
-FORGETTING = 0.6  # the k-th block weighs k^−FORGETTING among the counts so far
-STREAMS = 64  # parts of a text that are scored side by side
-WARM_UP = 128  # tokens before each part that its state is found from, and that are not scored
+SPAN = 128  # tokens of a training sequence, each from the first state
+BLOCK = 16  # sequences per update
+PRIOR = 0.01  # pseudocount of every event, so that no probability is zero
+FORGETTING = 0.6  # the k-th block has weight k^−FORGETTING in the running counts
+STREAMS = 64  # parts of a text that are scored in parallel
+WARM_UP = 128  # tokens read before each part, to find its state; not scored
 CHUNK = 256  # tokens of each part that are scored at once; bounds the memory for α
 
 
 @dataclass(frozen=True)
 class HiddenMarkov:
-    """P(z_1), (S,); P(z_t | z_{t−1}), (S, S); P(x_t | z_t), (S, V). Also counts of the same."""
+    """P(z_1), (S,); P(z_t | z_{t−1}), (S, S); P(x_t | z_t), (S, V). Also holds expected counts."""
 
     first: Doubles
     transition: Doubles
@@ -47,7 +49,7 @@ class HiddenMarkov:
 
 
 def random_model(states: int, vocab_size: int, seed: int) -> HiddenMarkov:
-    """Random shares everywhere: where all states are alike, nothing can tell them apart."""
+    """Return random distributions; equal states would stay equal in training."""
     random = np.random.default_rng(seed)
     return HiddenMarkov(
         random.dirichlet(np.ones(states)),
@@ -59,9 +61,9 @@ def random_model(states: int, vocab_size: int, seed: int) -> HiddenMarkov:
 def forward(
     model: HiddenMarkov, ids: Integers, belief: Doubles | None = None
 ) -> tuple[Doubles, Doubles]:
-    """Of texts (B, T): α, (T, B, S), and P(x_t | x_1 … x_{t−1}), (T, B).
+    """Return α, (T, B, S), and P(x_t | x_1 … x_{t−1}), (T, B), of texts (B, T).
 
-    `belief` is the distribution of the first state, (B, S), where it is not the model's own.
+    `belief`, (B, S), is the distribution of the first state; by default that of the model.
     """
     alpha = model.emission.T[ids.T]
     probabilities = np.empty(alpha.shape[:2])
@@ -76,102 +78,102 @@ def forward(
 
 
 def expected_counts(model: HiddenMarkov, ids: Integers) -> tuple[HiddenMarkov, float]:
-    """How often each event is expected to have happened in texts (B, T), and their -ln P.
+    """Return the expected counts of all events in texts (B, T), and -ln P of the texts.
 
-    With β_t(s) = P(x_{t+1} … x_T | z_t = s) / P(x_{t+1} … x_T | x_1 … x_t), which goes on backwards
-    from β_T = 1, α_t ∘ β_t is P(z_t | x_1 … x_T).
+    β_t(s) = P(x_{t+1} … x_T | z_t = s) / P(x_{t+1} … x_T | x_1 … x_t) is computed backwards from
+    β_T = 1; then α_t ∘ β_t = P(z_t | x_1 … x_T).
     """
     alpha, probabilities = forward(model, ids)
     emission = model.emission.T[ids.T]
     transitions = np.zeros_like(model.transition)
     beta = np.ones(alpha.shape[1:])
     for time in range(len(alpha) - 1, 0, -1):
-        told = emission[time] * beta / probabilities[time, :, None]
+        scaled = emission[time] * beta / probabilities[time, :, None]
         alpha[time] *= beta
-        transitions += alpha[time - 1].T @ told
-        beta = told @ model.transition.T
+        transitions += alpha[time - 1].T @ scaled
+        beta = scaled @ model.transition.T
     alpha[0] *= beta
     counts = HiddenMarkov(
         alpha[0].sum(0),
         model.transition * transitions,
-        _summed(alpha.reshape(-1, model.states), ids.T.ravel(), model.emission.shape[1]).T,
+        _sum_by_id(alpha.reshape(-1, model.states), ids.T.ravel(), model.emission.shape[1]).T,
     )
     return counts, -float(np.log(probabilities).sum())
 
 
-def _summed(rows: Doubles, ids: Integers, vocab_size: int) -> Doubles:
-    """The sum of the rows of each id, (V, S)."""
+def _sum_by_id(rows: Doubles, ids: Integers, vocab_size: int) -> Doubles:
+    """Return the sum of the rows of each id, (V, S)."""
     order = np.argsort(ids, kind="stable")
-    kinds, starts = np.unique(ids[order], return_index=True)
+    distinct, starts = np.unique(ids[order], return_index=True)
     sums = np.zeros((vocab_size, rows.shape[1]))
-    sums[kinds] = np.add.reduceat(rows[order], starts)
+    sums[distinct] = np.add.reduceat(rows[order], starts)
     return sums
 
 
-def likeliest(counts: HiddenMarkov, prior: float = PRIOR) -> HiddenMarkov:
-    """The model under which events so often as counted are likeliest."""
-    shares = [
-        (part + prior) / (part + prior).sum(-1, keepdims=True)
+def normalize(counts: HiddenMarkov) -> HiddenMarkov:
+    """Return the model that maximizes the likelihood of these counts, with PRIOR added to each."""
+    distributions = [
+        (part + PRIOR) / (part + PRIOR).sum(-1, keepdims=True)
         for part in (counts.first, counts.transition, counts.emission)
     ]
-    return HiddenMarkov(*shares)
+    return HiddenMarkov(*distributions)
 
 
-def learnt(model: HiddenMarkov, tokens: Ids, seed: int) -> Iterator[HiddenMarkov]:
-    """The model after each block that it has learnt from, from `model` on, without end.
+def fit(model: HiddenMarkov, tokens: Ids, seed: int) -> Iterator[HiddenMarkov]:
+    """Yield the model after each update, starting from `model`, without end.
 
-    The tokens are cut into pieces of SPAN, in a new order at each pass; what does not fill the
-    last piece is left out.
+    The tokens are cut into sequences of SPAN, which are shuffled for each pass; an incomplete last
+    sequence is left out.
     """
     span = min(SPAN, len(tokens))
-    pieces = tokens[: len(tokens) // span * span].reshape(-1, span).astype(np.int64)
+    sequences = tokens[: len(tokens) // span * span].reshape(-1, span).astype(np.int64)
     counts: HiddenMarkov | None = None
-    for number, block in enumerate(_blocks(pieces, seed), 1):
+    for number, block in enumerate(_blocks(sequences, seed), 1):
         new, _ = expected_counts(model, block)
-        scale = len(pieces) / len(block)  # as if the whole text were like this block
-        counts = _mixed(counts or new, new, number**-FORGETTING, scale)
-        model = likeliest(counts)
+        scale = len(sequences) / len(block)  # extrapolates the counts to the whole text
+        counts = _interpolate(counts or new, new, number**-FORGETTING, scale)
+        model = normalize(counts)
         yield model
 
 
-def _blocks(pieces: Integers, seed: int) -> Iterator[Integers]:
+def _blocks(sequences: Integers, seed: int) -> Iterator[Integers]:
     random = np.random.default_rng(seed)
     while True:
-        order = random.permutation(len(pieces))
+        order = random.permutation(len(sequences))
         for start in range(0, len(order), BLOCK):
-            yield pieces[order[start : start + BLOCK]]
+            yield sequences[order[start : start + BLOCK]]
 
 
-def _mixed(old: HiddenMarkov, new: HiddenMarkov, weight: float, scale: float) -> HiddenMarkov:
-    """Counts whose newest part has this weight, multiplied by `scale` before."""
+def _interpolate(old: HiddenMarkov, new: HiddenMarkov, weight: float, scale: float) -> HiddenMarkov:
+    """Return (1 − weight) · old + weight · scale · new."""
 
-    def mixed(before: Doubles, after: Doubles) -> Doubles:
-        return (1 - weight) * before + weight * scale * after
+    def interpolate(old_part: Doubles, new_part: Doubles) -> Doubles:
+        return (1 - weight) * old_part + weight * scale * new_part
 
     return HiddenMarkov(
-        mixed(old.first, new.first),
-        mixed(old.transition, new.transition),
-        mixed(old.emission, new.emission),
+        interpolate(old.first, new.first),
+        interpolate(old.transition, new.transition),
+        interpolate(old.emission, new.emission),
     )
 
 
-def nats(model: HiddenMarkov, before: Ids, tokens: Ids, streams: int = STREAMS) -> Doubles:
-    """-ln p of each of M tokens, (M,), that follow on the tokens `before`.
+def nats(model: HiddenMarkov, context: Ids, tokens: Ids) -> Doubles:
+    """Return -ln p of each of M tokens, (M,), that follow the tokens `context`.
 
-    The text is read in parallel streams; the state of each is found from the WARM_UP tokens before
-    its part, or from as many as there are.
+    The text is read in STREAMS parallel parts; the state at the start of each part is found from
+    the WARM_UP tokens before it, or from as many as there are.
     """
-    warm_up = min(WARM_UP, len(before))
-    text = np.concatenate([before[len(before) - warm_up :], tokens]).astype(np.int64)
-    share = -(-len(tokens) // streams)
-    starts = np.arange(0, len(tokens), share)
-    places = starts[:, None] + np.arange(warm_up + share)
-    ids = text[np.minimum(places, len(text) - 1)]
-    belief, probabilities = None, []
+    warm_up = min(WARM_UP, len(context))
+    text = np.concatenate([context[len(context) - warm_up :], tokens]).astype(np.int64)
+    length = -(-len(tokens) // STREAMS)
+    starts = np.arange(0, len(tokens), length)
+    positions = starts[:, None] + np.arange(warm_up + length)
+    ids = text[np.minimum(positions, len(text) - 1)]
+    belief, chunks = None, []
     for begin in range(0, ids.shape[1], CHUNK):
-        alpha, some = forward(model, ids[:, begin : begin + CHUNK], belief)
+        alpha, probabilities = forward(model, ids[:, begin : begin + CHUNK], belief)
         belief = alpha[-1] @ model.transition
-        probabilities.append(some)
-    of_streams = np.concatenate(probabilities)[warm_up:].T
-    scored: Doubles = -np.log(of_streams.ravel()[: len(tokens)])
+        chunks.append(probabilities)
+    by_stream = np.concatenate(chunks)[warm_up:].T
+    scored: Doubles = -np.log(by_stream.ravel()[: len(tokens)])
     return scored

@@ -1,16 +1,16 @@
-"""How far back a network learns to look, where the best that it can reach is known.
+"""How far back a network learns to look, on a task whose best possible losses are known.
 
-X_t are fair coin flips, and P(Y_t = 1) = 0.5 + 0.5·X_{t−3} − 0.25·X_{t−8}. Whoever reads X and
-predicts Y pays H(Y_t | what is known of X) nats: 0.6616 with neither lag, 0.5192 with the first,
-0.4545 with both, so the loss tells what has been learnt.
+X_t are fair coin flips, and P(Y_t = 1) = 0.5 + 0.5·X_{t−3} − 0.25·X_{t−8}. The best loss of a model
+that reads X and predicts Y is the conditional entropy H(Y_t | lags known): 0.6616 nats with neither
+lag, 0.5192 with the first, 0.4545 with both. So the loss shows which lags were learned.
 
-Truncated backpropagation (Williams and Peng, 1990) cuts the gradient after n tokens. The claim: n
-decides what is learnt. It does where each window of n starts from a state of zero: place p of a
-window knows X of lags 0 … p, so windows of n pay at best the mean of H over p < n. Where the
-state is carried, the forward pass remembers more than the gradient reaches: a wide recurrent layer
-with random weights holds lag 8 well enough for the output layer to read it off (a reservoir;
-Jaeger, 2001), and n = 5 is enough. A layer four wide has no such room, and in one pass learns the
-first lag only.
+Truncated backpropagation through time (Williams and Peng, 1990) cuts the gradient after n tokens.
+The claim: n decides what is learned. That holds if each window of n starts from a zero state: at
+position p of a window lags 0 … p are known, so the best loss of windows of n is the mean of H over
+p < n. If the state is carried, the forward pass remembers more than the gradient reaches: a wide
+recurrent layer with random weights holds lag 8 well enough for the output layer to use it (a
+reservoir; Jaeger, 2001), and n = 5 suffices. A layer of four units is too small for that, and
+learns only the first lag in one epoch.
 """
 
 import itertools
@@ -23,7 +23,6 @@ import numpy as np
 
 from charnn.arrays import Integers
 from charnn.config import CellName, SamplerName
-from charnn.data.samplers import IGNORE
 from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import evaluate_carried, evaluate_windows
 from charnn.evaluation.metrics import TokenLengths
@@ -33,22 +32,22 @@ from charnn.training.loop import train
 
 BASE = 0.5  # P(Y_t = 1) where every X is 0
 FIRST, SECOND = 3, 8
-LAGS = {FIRST: 0.5, SECOND: -0.25}  # lag → what X at that distance adds
-SHORT = 5  # the n at which the gradient reaches the first lag, and not the second
+LAGS = {FIRST: 0.5, SECOND: -0.25}  # lag → coefficient of X at that lag
+SHORT = 5  # an n at which the gradient reaches the first lag but not the second
 STATES: dict[SamplerName, str] = {"random": "zeroed", "sequential": "carried"}
 WIDE, NARROW = 16, 4
 LR = 0.02
-BEST = "best from zero"  # name of the line that zeroed states cannot pass
+BEST = "best from zero"  # name of the line of the best losses with zeroed states
 TEST_SYMBOLS = 200_000
 STREAMS, WARM_UP = 64, 64
-TEST_SEED = 1_000_003  # added to the seed, so that the test is on other flips
-TOLERANCE = 0.01  # nats; the standard error of a loss is a tenth of that
+TEST_SEED = 1_000_003  # added to the seed for the flips of the test
+TOLERANCE = 0.01  # nats; ten times the standard error of a loss
 SYMBOL_LENGTHS = TokenLengths(np.ones(2, np.int64), np.ones(2, np.int64), None)
 
 
 @dataclass(frozen=True)
 class Task:
-    """How much is tried: flips to learn from, streams side by side, cells, and lengths n."""
+    """Size of the experiment: training flips, parallel streams, cells, and lengths n."""
 
     symbols: int
     batch_size: int
@@ -62,7 +61,7 @@ QUICK = Task(300_000, 100, ("rnn",))
 
 @dataclass(frozen=True)
 class Trial:
-    """One training run, and the mean -ln p of Y that it reached on other flips, in nats."""
+    """One training run, and its loss on test flips in nats."""
 
     cell: CellName
     hidden_size: int
@@ -72,18 +71,18 @@ class Trial:
 
     @property
     def column(self) -> str:
-        """What the trials of one line have in common."""
+        """The name of the line in the chart and of the column in the table."""
         return f"{self.cell} {self.hidden_size} {self.state}"
 
 
 def conditional_entropy(known: Collection[int]) -> float:
-    """H(Y_t | X at the lags in `known`) in nats, by enumerating all coin flips."""
+    """Return H(Y_t | X at the lags in `known`) in nats, by enumerating all coin flips."""
     seen = [lag for lag in LAGS if lag in known]
     unseen = [lag for lag in LAGS if lag not in known]
     entropies = []
     for flips in itertools.product((0, 1), repeat=len(seen)):
-        told = BASE + sum(LAGS[lag] * flip for lag, flip in zip(seen, flips, strict=True))
-        p = told + sum(LAGS[lag] / 2 for lag in unseen)  # their means
+        p_seen = BASE + sum(LAGS[lag] * flip for lag, flip in zip(seen, flips, strict=True))
+        p = p_seen + sum(LAGS[lag] / 2 for lag in unseen)  # the mean of X is 1/2
         entropies.append(sum(-q * math.log(q) for q in (p, 1 - p) if q > 0))
     return mean(entropies)
 
@@ -96,25 +95,25 @@ LEVELS = {
 
 
 def best_of_windows(bptt: int) -> float:
-    """The least loss of windows of n flips, each from a state of zero."""
-    return mean(conditional_entropy(range(place + 1)) for place in range(bptt))
+    """Return the best possible loss of windows of n flips, each from a zero state."""
+    return mean(conditional_entropy(range(position + 1)) for position in range(bptt))
 
 
 def flips(symbols: int, seed: int) -> tuple[Integers, Integers]:
-    """X_1 … X_N, and beside each X_{t+1} the Y_t to be predicted once X_t has been read."""
+    """Return X_1 … X_N, and targets: with each X_{t+1} the Y_t to predict after reading X_t."""
     random = np.random.default_rng(seed)
     longest = max(LAGS)
     x = random.integers(0, 2, symbols + longest)
     lagged = {lag: x[longest - lag : len(x) - lag] for lag in LAGS}
     p = BASE + sum(LAGS[lag] * lagged[lag] for lag in LAGS)
     y = (random.random(symbols) < p).astype(np.int64)
-    return x[longest:], np.concatenate([[IGNORE], y[:-1]])
+    return x[longest:], np.concatenate([[-1], y[:-1]])
 
 
-def trial(
+def run_trial(
     cell: CellName, hidden_size: int, sampler: SamplerName, bptt: int, task: Task, seed: int
 ) -> Trial:
-    """Train one network in one pass over the flips, and score it the way it was trained."""
+    """Train one network for one epoch and evaluate it with the state as in training."""
     settings = {
         "cell": cell,
         "hidden_size": hidden_size,
@@ -144,27 +143,27 @@ def trial(
 
 
 def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
-    """Train every cell with every n in both orders, and an RNN too narrow for the second lag."""
+    """Train every cell with every n and both samplers, and an RNN too small for the second lag."""
     task = QUICK if quick else FULL
-    return judged(trials_of(task, seed, tell), task)
+    return finding_of(run_trials(task, seed, tell), task)
 
 
-def trials_of(task: Task, seed: int, tell: Tell) -> list[Trial]:
-    """All trials of a task, n after n."""
-    wanted: list[tuple[CellName, int, SamplerName]] = [
+def run_trials(task: Task, seed: int, tell: Tell) -> list[Trial]:
+    """Run all trials of a task, in order of n."""
+    networks: list[tuple[CellName, int, SamplerName]] = [
         *((cell, WIDE, sampler) for sampler in STATES for cell in task.cells),
         ("rnn", NARROW, "sequential"),
     ]
     trials = []
     for bptt in task.lengths:
-        for cell, width, sampler in wanted:
+        for cell, width, sampler in networks:
             tell(f"n = {bptt}: {cell} {width} wide, state {STATES[sampler]}")
-            trials.append(trial(cell, width, sampler, bptt, task, seed))
+            trials.append(run_trial(cell, width, sampler, bptt, task, seed))
     return trials
 
 
-def judged(trials: Sequence[Trial], task: Task) -> Finding:
-    """Table, picture and verdict of the losses measured."""
+def finding_of(trials: Sequence[Trial], task: Task) -> Finding:
+    """Return table, chart and verdict of the losses."""
     lines = {
         column: [(t.bptt, t.loss) for t in trials if t.column == column]
         for column in dict.fromkeys(t.column for t in trials)
@@ -195,11 +194,11 @@ def judged(trials: Sequence[Trial], task: Task) -> Finding:
 
 
 def _checks(trials: Sequence[Trial]) -> list[Check]:
-    """The four parts of the claim."""
+    """Return the checks of the four parts of the claim."""
     neither, first, both = LEVELS.values()
     zeroed = [t for t in trials if t.state == "zeroed"]
-    blind = [t.loss for t in zeroed if t.bptt <= FIRST]
-    partial = [t.loss for t in zeroed if FIRST < t.bptt <= SECOND]
+    below_first = [t.loss for t in zeroed if t.bptt <= FIRST]
+    below_second = [t.loss for t in zeroed if FIRST < t.bptt <= SECOND]
     wide, narrow = (
         next(
             t.loss
@@ -210,13 +209,14 @@ def _checks(trials: Sequence[Trial]) -> list[Check]:
     )
     return [
         Check(
-            f"from a state of zero n ≤ {FIRST} learns neither lag ({_span(blind)} nats, "
+            f"from a state of zero n ≤ {FIRST} learns neither lag ({_range(below_first)} nats, "
             f"the entropy being {neither:.4f})",
-            all(abs(loss - neither) < TOLERANCE for loss in blind),
+            all(abs(loss - neither) < TOLERANCE for loss in below_first),
         ),
         Check(
-            f"n from {FIRST + 1} to {SECOND} lies between that and {first:.4f} ({_span(partial)})",
-            all(first + TOLERANCE < loss < neither - TOLERANCE for loss in partial),
+            f"n from {FIRST + 1} to {SECOND} lies between that and {first:.4f} "
+            f"({_range(below_second)})",
+            all(first + TOLERANCE < loss < neither - TOLERANCE for loss in below_second),
         ),
         Check(
             f"with carried state an RNN {WIDE} wide has learnt lag {SECOND} at n = {SHORT}, "
@@ -230,6 +230,6 @@ def _checks(trials: Sequence[Trial]) -> list[Check]:
     ]
 
 
-def _span(losses: Sequence[float]) -> str:
+def _range(losses: Sequence[float]) -> str:
     low, high = f"{min(losses):.4f}", f"{max(losses):.4f}"
     return low if low == high else f"{low} to {high}"

@@ -1,16 +1,16 @@
-"""Random against sequential sampling at equal tokens, and what carrying the state is worth.
+"""Random against sequential batches at equal numbers of tokens, and the effect of carried state.
 
-A text is cut into windows of n tokens. Sequential: the windows that follow one another are read
-one after the other, the hidden state carried (and detached) in between, so that h_t depends on all
-of x_1 … x_t although gradients reach n steps. Random: windows in random order, each from h = 0, so
-that the first token of a window is predicted from nothing and the mean over a window pays for it
-(Zhang and others, "Dive into deep learning", 2021, §8.3, has both). Either way every token is a
-target once an epoch, and a step costs the same.
+A text is cut into windows of n tokens. Sequential: consecutive windows are read in order, and the
+hidden state is carried (and detached) between them, so that h_t depends on all of x_1 … x_t
+although gradients reach only n steps. Random: windows are read in random order, each from h = 0, so
+that the first tokens of a window are predicted from little context (Zhang and others, "Dive into
+deep learning", 2021, §8.3, has both). Both read every token once per epoch, and a step costs the
+same.
 
-The claims: each order is ahead where the state at evaluation is as it was in training, all the
-more the shorter the windows are; and a state carried over a break, from one window into another
-that does not follow it, is worse than the true one, in evaluation and in training (shuffled
-windows whose state is carried all the same, an easy mistake).
+The claims: each order has the lower loss if the state in evaluation is as in training, by more for
+shorter windows. And a state carried across a break, into a window that does not follow, is worse
+than the true state, in evaluation and in training (shuffled windows with carried state are an easy
+mistake).
 """
 
 import itertools
@@ -23,7 +23,6 @@ import numpy as np
 
 from charnn.arrays import Ids, Integers
 from charnn.config import SamplerName
-from charnn.data.samplers import IGNORE
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
@@ -33,19 +32,19 @@ from charnn.training.events import Step
 from charnn.training.loop import train
 
 LENGTHS = (4, 16, 64)  # n
-TOKENS = 2048  # in a step, whatever n is
-LAST_STEPS = 20  # whose mean is the training loss
+TOKENS = 2048  # per step, for every n
+LAST_STEPS = 20  # the training loss is their mean
 RANDOM, SEQUENTIAL, SHUFFLED = "random, zeroed", "sequential, carried", "shuffled, carried"
 ORDERS: dict[str, SamplerName] = {
     RANDOM: "random",
     SEQUENTIAL: "sequential",
-    SHUFFLED: "sequential",  # of a text whose windows have been shuffled before
+    SHUFFLED: "sequential",  # on a text whose windows were shuffled before
 }
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is tried: width of the LSTM, passes over the book."""
+    """Size of the experiment: width of the LSTM, epochs."""
 
     hidden_size: int
     epochs: float
@@ -56,10 +55,10 @@ FULL, QUICK = Effort(128, 4.0), Effort(64, 2.0)
 
 @dataclass(frozen=True)
 class Trial:
-    """One training run: its loss, and that of the validation split read in three ways.
+    """One training run: its training loss and three validation losses.
 
-    From zero in each window of n; with the state carried through the text; and with the state
-    carried from window to window of the text in a shuffled order.
+    `zeroed`: from a zero state in each window of n; `carried`: with the state carried through the
+    text; `broken`: with the state carried through the windows in shuffled order.
     """
 
     order: str
@@ -71,21 +70,21 @@ class Trial:
 
 
 def shuffled(tokens: Ids, window: int, seed: int) -> tuple[Integers, Integers]:
-    """The text with its windows in random order, and beside it what to predict at each place.
+    """Return a text with its windows in random order, and the targets.
 
-    That is what follows in the text, also after the last token of a window; the first token of
-    all is not predicted.
+    The target of a token is the one that follows it in the text, also for the last token of a
+    window; the first token is not a target.
     """
     count = (len(tokens) - 1) // window
     starts = window * np.random.default_rng(seed).permutation(count)
     places = (starts[:, None] + np.arange(window)).ravel()
     inputs, targets = tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
-    # One token more: what is predicted stands beside the token after what it is predicted from.
-    return np.append(inputs, tokens[:1]), np.append([IGNORE], targets)
+    # One more token, because targets are shifted: targets[i + 1] is predicted from inputs[i].
+    return np.append(inputs, tokens[:1]), np.append([-1], targets)
 
 
-def trial(book: Book, order: str, bptt: int, effort: Effort, seed: int, tell: Tell) -> Trial:
-    """Train an LSTM in one of the orders, and score it in all three ways."""
+def run_trial(book: Book, order: str, bptt: int, effort: Effort, seed: int, tell: Tell) -> Trial:
+    """Train an LSTM in one of the orders and compute all three validation losses."""
     settings = {
         "cell": "lstm",
         "hidden_size": effort.hidden_size,
@@ -107,31 +106,31 @@ def trial(book: Book, order: str, bptt: int, effort: Effort, seed: int, tell: Te
             losses.append(event.loss)
             tell(f"n = {bptt}, {order}: step {event.step} of {event.steps}")
     model, start, streams = training.model, book.start_token, default_streams(len(book.val))
-    pieces, beside = shuffled(book.val, bptt, seed)
+    windows, next_tokens = shuffled(book.val, bptt, seed)
     return Trial(
         order,
         bptt,
         training=mean(losses),
         zeroed=evaluate_windows(model, book.val, lengths, bptt).loss,
         carried=evaluate_carried(model, book.val, lengths, start, streams).loss,
-        broken=evaluate_carried(model, pieces, lengths, start, streams, targets=beside).loss,
+        broken=evaluate_carried(model, windows, lengths, start, streams, targets=next_tokens).loss,
     )
 
 
 def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
-    """Train in every order with every n, at equal tokens."""
+    """Train in every order with every n, for equal numbers of tokens."""
     effort, book = QUICK if quick else FULL, embedded_book()
-    return judged(
+    return finding_of(
         [
-            trial(book, order, bptt, effort, seed, tell)
+            run_trial(book, order, bptt, effort, seed, tell)
             for bptt, order in itertools.product(LENGTHS, ORDERS)
         ],
         effort,
     )
 
 
-def judged(trials: Sequence[Trial], effort: Effort) -> Finding:
-    """Table, charts and verdict of the losses measured."""
+def finding_of(trials: Sequence[Trial], effort: Effort) -> Finding:
+    """Return table, charts and verdict of the losses."""
     checks = _checks({(t.order, t.bptt): t for t in trials})
     rows = [
         [str(t.bptt), t.order, *(f"{x:.4f}" for x in (t.training, t.zeroed, t.carried, t.broken))]
@@ -141,22 +140,22 @@ def judged(trials: Sequence[Trial], effort: Effort) -> Finding:
         f"loss of an LSTM of {effort.hidden_size} after {effort.epochs:g} epochs (nats a character)"
     )
     header = ["n", "trained", "training", "val, zeroed", "val, carried", "val, over breaks"]
-    cold = _lines(trials, "zeroed")
-    cold["sequential, over breaks"] = _lines(trials, "broken")[SEQUENTIAL]
+    zeroed_lines = _lines(trials, "zeroed")
+    zeroed_lines["sequential, over breaks"] = _lines(trials, "broken")[SEQUENTIAL]
     return Finding(
         tables=[Table(title, header, rows)],
         verdict=verdict_of(checks),
         held=all(check.held for check in checks),
         charts=[
             _chart("evaluated with carried state", _lines(trials, "carried")),
-            _chart("evaluated from zero, or over breaks", cold),
+            _chart("evaluated from zero, or over breaks", zeroed_lines),
         ],
         data={"trials": [asdict(t) for t in trials]},
     )
 
 
 def _lines(trials: Sequence[Trial], name: str) -> dict[str, Line]:
-    """The losses called `name` over n, for each order."""
+    """Return the losses in the field `name` over n, for each order."""
     return {o: [(t.bptt, getattr(t, name)) for t in trials if t.order == o] for o in ORDERS}
 
 
@@ -169,28 +168,29 @@ def _checks(trials: dict[tuple[str, int], Trial]) -> list[Check]:
     shortest, longest = lengths[0], lengths[-1]
     by_order = {order: [trials[order, bptt] for bptt in lengths] for order in ORDERS}
     rows = list(zip(*by_order.values(), strict=True))
-    cold = [sequential.zeroed - random.zeroed for random, sequential, _ in rows]
-    warm = [random.carried - sequential.carried for random, sequential, _ in rows]
-    foreign = [t.broken - t.carried for t in by_order[SEQUENTIAL]]
-    mistaken = [wrong.carried - right.carried for _, right, wrong in rows]
+    zeroed_gain = [sequential.zeroed - random.zeroed for random, sequential, _ in rows]
+    carried_gain = [random.carried - sequential.carried for random, sequential, _ in rows]
+    break_cost = [t.broken - t.carried for t in by_order[SEQUENTIAL]]
+    training_cost = [wrong.carried - right.carried for _, right, wrong in rows]
     span = f"(n = {shortest}) to {{:.3f}} (n = {longest})"
     return [
         Check(
-            f"from a state of zero random sampling is ahead, by {cold[0]:.3f} nats "
-            + span.format(cold[-1]),
-            min(cold) > 0,
+            f"from a state of zero random sampling is ahead, by {zeroed_gain[0]:.3f} nats "
+            + span.format(zeroed_gain[-1]),
+            min(zeroed_gain) > 0,
         ),
         Check(
-            f"with carried state sequential sampling is ahead at n = {shortest}, by {warm[0]:.3f}, "
-            f"and by less where windows are longer ({warm[-1]:.3f} at n = {longest})",
-            warm[0] > 0 and warm[0] > max(warm[1:]),
+            f"with carried state sequential sampling is ahead at n = {shortest}, "
+            f"by {carried_gain[0]:.3f}, and by less where windows are longer "
+            f"({carried_gain[-1]:.3f} at n = {longest})",
+            carried_gain[0] > 0 and carried_gain[0] > max(carried_gain[1:]),
         ),
         Check(
-            f"a state carried over breaks costs {foreign[0]:.3f} " + span.format(foreign[-1]),
-            min(foreign) > 0,
+            f"a state carried over breaks costs {break_cost[0]:.3f} " + span.format(break_cost[-1]),
+            min(break_cost) > 0,
         ),
         Check(
-            f"and training over them {mistaken[0]:.3f} " + span.format(mistaken[-1]),
-            min(mistaken) > 0,
+            f"and training over them {training_cost[0]:.3f} " + span.format(training_cost[-1]),
+            min(training_cost) > 0,
         ),
     ]

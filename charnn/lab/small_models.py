@@ -23,7 +23,7 @@ VAL_FRAC = 0.1
 
 @dataclass(frozen=True)
 class Book:
-    """A text in characters, its tail kept for validation, and what its tokens are worth."""
+    """The ids of a text in characters, split for validation, and the lengths of its tokens."""
 
     train: Ids
     val: Ids
@@ -33,7 +33,7 @@ class Book:
 
 
 def embedded_book() -> Book:
-    """The book that comes with charnn."""
+    """Return the book that is distributed with charnn."""
     text = Catalogue().fetch(BOOK)["train"].decode("utf-8")
     parts = split_text(text, VAL_FRAC, 0)
     characters = tokenizer.build("char", parts["train"])

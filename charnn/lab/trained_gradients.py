@@ -1,8 +1,8 @@
-"""The gradients of a trained model on its text: by hand, and on their way back through time.
+"""Gradients of a trained model on its text: by hand, and their norms over the lag.
 
-What a network learns about its recurrent matrices is not bounded by 1: spectral norms grow in
-training, and the gradient vanishes all the same, as its units saturate and its gates close. How
-fast tells how far back the model's predictions still depend on what it has read.
+Training does not keep the spectral norms of the recurrent matrices below 1. They grow, and the
+gradient still vanishes, because units saturate and gates close. How fast it vanishes shows how far
+back the predictions depend on the text.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,47 +17,51 @@ from charnn.display.learning_curves import Line
 from charnn.errors import DataError
 from charnn.lab import gradient_check
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.gradient_flow import NORM, factor, gradient_norms, spectral_norms
+from charnn.lab.gradient_flow import NORM, factor_per_token, gradient_norms, spectral_norms
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile
 
-REACH, ROWS = 64, 32  # tokens back, and places in the text to go back from
-READ = 16  # tokens of a gradient by hand
-SHOWN = (1, 2, 4, 8, 16, 32, 64)  # k in the table
+MAX_LAG, ROWS = 64, 32  # largest k, and windows of text
+MIN_LAG = 8  # a text with a smaller largest k is refused
+CHECK_LENGTH = 16  # tokens for the check of gradients by hand
+TABLE_LAGS = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, a text that it can read, and what to call the two."""
+    """A model, a text in its tokens, and the name of the model."""
 
     model: ModelFile
     tokens: Ids
     name: str
 
 
-def pieces(tokens: Ids, rows: int, span: int) -> Tensor:
-    """`rows` pieces of `span` + 1 tokens from all over a text, (rows, span + 1)."""
-    starts = np.linspace(0, len(tokens) - span - 1, rows).astype(np.int64)
-    return torch.from_numpy(tokens[starts[:, None] + np.arange(span + 1)].astype(np.int64))
+def windows(tokens: Ids, rows: int, length: int) -> Tensor:
+    """Return windows at equal distances from a text, (rows, length + 1)."""
+    starts = np.linspace(0, len(tokens) - length - 1, rows).astype(np.int64)
+    return torch.from_numpy(tokens[starts[:, None] + np.arange(length + 1)].astype(np.int64))
 
 
-def examined(subject: Subject, seed: int, tell: Tell) -> Finding:
-    """Compare the model's gradients by hand, and follow them back. Raises DataError."""
-    reach = min(REACH, (len(subject.tokens) - 1) // 2)
-    if reach < SHOWN[3]:
+def examine(subject: Subject, seed: int, tell: Tell) -> Finding:
+    """Check the model's gradients by hand and measure their norms over the lag.
+
+    Raises DataError if the text is too short.
+    """
+    max_lag = min(MAX_LAG, (len(subject.tokens) - 1) // 2)
+    if max_lag < MIN_LAG:
         raise DataError(f"{subject.name} has too little text to go back in")
     model = with_weights(subject.model.config, subject.model.tensors).double()
     tell("gradients by hand, by autograd and by differences")
-    read = pieces(subject.tokens, 2, min(READ, 2 * reach))
-    agreements = [gradient_check.of_model(subject.name, model, read, seed)]
-    tell(f"gradients back through {reach} tokens at {ROWS} places")
-    norms = gradient_norms(model, pieces(subject.tokens, ROWS, 2 * reach), reach)
+    tokens = windows(subject.tokens, 2, min(CHECK_LENGTH, 2 * max_lag))
+    errors = [gradient_check.check_model(subject.name, model, tokens, seed)]
+    tell(f"gradients back through {max_lag} tokens at {ROWS} places")
+    norms = gradient_norms(model, windows(subject.tokens, ROWS, 2 * max_lag), max_lag)
     gains = spectral_norms(model)
-    checks = [gradient_check.check_of(agreements), _check_of_norms(norms, gains)]
-    lines: dict[str, Line] = {name: list(enumerate(some, 1)) for name, some in norms.items()}
+    checks = [gradient_check.check_of(errors), _check_of_norms(norms, gains)]
+    lines: dict[str, Line] = {name: list(enumerate(values, 1)) for name, values in norms.items()}
     return Finding(
         tables=[
-            gradient_check.table_of(agreements),
+            gradient_check.table_of(errors),
             _table_of_gains(gains),
             _table_of_norms(norms),
         ],
@@ -66,7 +70,7 @@ def examined(subject: Subject, seed: int, tell: Tell) -> Finding:
         charts=[Lines(lines, subject.name, "k, tokens back", NORM, log_y=True)],
         data={
             "model": subject.name,
-            "agreements": [asdict(some) for some in agreements],
+            "agreements": [asdict(error) for error in errors],
             "spectral_norms": gains,
             "norms": norms,
         },
@@ -79,22 +83,24 @@ def _table_of_gains(gains: dict[str, float]) -> Table:
 
 
 def _table_of_norms(norms: dict[str, list[float]]) -> Table:
-    reach = len(next(iter(norms.values())))
+    max_lag = len(next(iter(norms.values())))
     rows = [
-        [str(k), *(f"{some[k - 1]:.2e}" for some in norms.values())] for k in SHOWN if k <= reach
+        [str(k), *(f"{values[k - 1]:.2e}" for values in norms.values())]
+        for k in TABLE_LAGS
+        if k <= max_lag
     ]
-    rows.append(["× a token", *(f"{factor(some):.3f}" for some in norms.values())])
+    rows.append(["× a token", *(f"{factor_per_token(values):.3f}" for values in norms.values())])
     title = f"{NORM} by layer, mean of {ROWS} places (of c likewise)"
     return Table(title, ["k", *norms], rows)
 
 
 def _check_of_norms(norms: dict[str, list[float]], gains: dict[str, float]) -> Check:
     top = [name for name in norms if name.startswith("h")][-1]
-    some = norms[top]
-    left = some[-1] / some[0] if some[0] else 0.0
+    values = norms[top]
+    remaining = values[-1] / values[0] if values[0] else 0.0
     return Check(
-        f"the gradient vanishes on its way back, × {factor(some):.3f} a token in {top}, to "
-        f"{left:.1e} of itself from k = 1 to {len(some)}, with spectral norms of "
+        f"the gradient vanishes on its way back, × {factor_per_token(values):.3f} a token in "
+        f"{top}, to {remaining:.1e} of itself from k = 1 to {len(values)}, with spectral norms of "
         f"{min(gains.values()):.2f} to {max(gains.values()):.2f}",
-        left < 1,
+        remaining < 1,
     )

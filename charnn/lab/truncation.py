@@ -1,17 +1,18 @@
-"""What it costs to let gradients run back without end, and what is lost where they are cut.
+"""The cost of backpropagation without truncation, and the error of truncated gradients.
 
-The loss of a batch depends on its own n tokens and, through the carried state, on all before it.
-While the state is still attached to the graph that made it, ∂E_t/∂U = Σ_k ∂E_t/∂h_t · ∂h_t/∂h_k ·
-∂h_k/∂U runs over every k ≤ t: each batch adds its operations to one graph, which is kept and
-walked once more for every batch that follows, so that memory and time grow with the number of
-batches read. Detaching the state between batches keeps its value and cuts the sum off at the
-batch's own beginning: truncated backpropagation through time (Williams and Peng, 1990), at a cost
-that does not grow. The weights stand still while the two are compared; an update in place would
-spoil what the kept graph has yet to be asked for, and PyTorch refuses it.
+The loss of a batch depends on its own n tokens and, through the carried state, on all earlier
+tokens. While the state is attached to the graph that computed it, ∂E_t/∂U = Σ_k ∂E_t/∂h_t ·
+∂h_t/∂h_k · ∂h_k/∂U has a term for every k ≤ t: each batch adds its operations to one graph, which
+is kept and traversed for every later batch, so that memory and time grow with the number of
+batches. Detaching the state between batches keeps its value and ends the sum at the start of the
+batch: truncated backpropagation through time (Williams and Peng, 1990), at constant cost. The
+weights are not updated while the two are compared: PyTorch refuses to use a graph after an update
+in place.
 
-What the cut loses: the cosine between the gradient of a long text in windows of n, the state
-detached between them, and its gradient in one piece. The claim: detached, the cost is flat, else
-it grows; a larger n costs more memory and sees further.
+The error of truncation is measured as the cosine between the gradient of a long text in windows of
+n, with the state detached between them, and its gradient without truncation. The claim: with
+detached state the cost is constant, otherwise it grows; a larger n costs more memory and has a
+smaller error.
 """
 
 import itertools
@@ -30,7 +31,7 @@ from charnn.data.samplers import Sampler
 from charnn.display import humanize
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
-from charnn.lab.autograd_graph import Held, operations
+from charnn.lab.autograd_graph import GraphMemory, count_operations
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.lab.small_models import Book, embedded_book, new_training
 from charnn.model.language_model import LanguageModel, detach
@@ -39,20 +40,20 @@ from charnn.training.loop import TrainLoop, train
 
 CELLS: tuple[CellName, ...] = ("rnn", "lstm", "gru")
 BATCH_SIZE, BPTT = 16, 20  # of the batches whose cost is measured
-MOST_SECONDS = 20.0  # of batches in one graph
-SHOWN = 6  # batches in the table
-SPAN, ROWS = 256, 32  # tokens in one piece, and pieces, whose gradient is compared
+MAX_SECONDS = 20.0  # for the batches in one graph
+TABLE_ROWS = 6
+SPAN, ROWS = 256, 32  # length and number of the texts whose gradient is compared
 LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-NEAR = 0.99  # a cosine that is as good as the whole gradient
-SLIP = 0.01  # by which a cosine may fall as n grows, and still count as growing
-SLOWER = 2.0  # times that batches in a growing graph must slow down, beside detached ones
+MIN_COSINE = 0.99  # of a truncated gradient that counts as equal
+TOLERANCE = 0.01  # a cosine may fall by this as n grows and still count as growing
+MIN_SLOWDOWN = 2.0  # of batches in a growing graph, compared with detached ones
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is tried: bytes that a graph may hold, steps of training before gradients."""
+    """Size of the experiment: bytes that a graph may hold, training steps before gradients."""
 
-    most_bytes: int
+    max_bytes: int
     steps: int
 
 
@@ -61,7 +62,7 @@ FULL, QUICK = Effort(64_000_000, 300), Effort(16_000_000, 60)
 
 @dataclass(frozen=True)
 class Cost:
-    """What one batch cost: operations in its graph, bytes that these hold, seconds."""
+    """The cost of one batch: operations in its graph, bytes held by the graph, seconds."""
 
     operations: int
     bytes: int
@@ -69,8 +70,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """A gradient cut off after n tokens beside the whole one, and what its graph holds."""
+class TruncatedGradient:
+    """The cosine between the gradient truncated after n tokens and the full one; graph memory."""
 
     cell: CellName
     bptt: int
@@ -78,46 +79,48 @@ class Likeness:
     bytes: int
 
 
-def costs(model: LanguageModel, sampler: Sampler, most_bytes: int, *, cut: bool) -> Iterator[Cost]:
-    """What batch after batch costs, forward and backward, with or without detaching the state.
+def batch_costs(
+    model: LanguageModel, sampler: Sampler, max_bytes: int, *, detached: bool
+) -> Iterator[Cost]:
+    """Yield the cost of each batch, forward and backward, with the state detached or attached.
 
-    Ends where the graph holds more than `most_bytes` or the batches have taken MOST_SECONDS.
+    Ends when the graph holds more than `max_bytes` or the batches have taken MAX_SECONDS.
     """
-    held, state = Held(), model.initial_state(BATCH_SIZE)
+    memory, state = GraphMemory(), model.initial_state(BATCH_SIZE)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     begin = time.perf_counter()
-    while held.bytes < most_bytes and time.perf_counter() < begin + MOST_SECONDS:
+    while memory.bytes < max_bytes and time.perf_counter() < begin + MAX_SECONDS:
         batch = sampler.next_batch()
         inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
         started = time.perf_counter()
-        with held.watching():
+        with memory.tracking():
             logits, state = model(inputs, state)
-            loss = mean_nats(logits, targets, None)
+            loss = mean_nats(logits, targets)
         forward = time.perf_counter() - started
-        size, bytes_held = operations(loss), held.bytes
+        operations, size = count_operations(loss), memory.bytes
         started = time.perf_counter()
-        torch.autograd.grad(loss, weights, retain_graph=not cut)
+        torch.autograd.grad(loss, weights, retain_graph=not detached)
         backward = time.perf_counter() - started
-        state = detach(state) if cut else state
-        yield Cost(size, bytes_held, forward + backward)
+        state = detach(state) if detached else state
+        yield Cost(operations, size, forward + backward)
 
 
 def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
-    """Measure batches in one graph and in graphs of their own, then gradients cut off after n."""
+    """Measure batches with attached and with detached state, then truncated gradients."""
     effort, book = QUICK if quick else FULL, embedded_book()
     tell("batches whose state stays attached, then detached")
-    fresh = _training(book, "rnn", 1, seed)
-    kept = list(costs(fresh.model, fresh.sampler, effort.most_bytes, cut=False))
-    fresh = _training(book, "rnn", 1, seed)
-    detached = costs(fresh.model, fresh.sampler, effort.most_bytes, cut=True)
-    cut = list(itertools.islice(detached, len(kept)))
-    found: list[Likeness] = []
+    new = _training(book, "rnn", 1, seed)
+    attached = list(batch_costs(new.model, new.sampler, effort.max_bytes, detached=False))
+    new = _training(book, "rnn", 1, seed)
+    costs = batch_costs(new.model, new.sampler, effort.max_bytes, detached=True)
+    detached = list(itertools.islice(costs, len(attached)))
+    gradients: list[TruncatedGradient] = []
     for cell in CELLS:
         training = _training(book, cell, effort.steps, seed)
         for event in train(training):
             tell(f"{cell}: step {event.step} of {effort.steps}, then its gradients")
-        found += likenesses(training.model, pieces(book.val), LENGTHS)
-    return judged(kept, cut, found, effort)
+        gradients += truncated_gradients(training.model, texts(book.val), LENGTHS)
+    return finding_of(attached, detached, gradients, effort)
 
 
 def _training(book: Book, cell: CellName, steps: int, seed: int) -> TrainLoop:
@@ -135,58 +138,67 @@ def _training(book: Book, cell: CellName, steps: int, seed: int) -> TrainLoop:
     return new_training(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
 
 
-def pieces(tokens: Ids) -> Tensor:
-    """The first ROWS pieces of a text, (ROWS, SPAN + 1); each ends with the next one's first."""
+def texts(tokens: Ids) -> Tensor:
+    """Return the first ROWS texts of SPAN tokens, (ROWS, SPAN + 1), which overlap by one token."""
     starts = np.arange(0, ROWS * SPAN, SPAN)
     return torch.from_numpy(tokens[starts[:, None] + np.arange(SPAN + 1)].astype(np.int64))
 
 
-def likenesses(model: LanguageModel, tokens: Tensor, lengths: Sequence[int]) -> list[Likeness]:
-    """The gradient of W_hh on tokens (B, T + 1), cut off after each of the lengths, beside T's."""
-    found = {bptt: gradient(model, tokens, bptt) for bptt in lengths}
-    whole, _ = gradient(model, tokens, tokens.shape[1] - 1)
-    return [
-        Likeness(model.config.cell, bptt, cosine(cut, whole), size)
-        for bptt, (cut, size) in found.items()
-    ]
+def truncated_gradients(
+    model: LanguageModel, tokens: Tensor, lengths: Sequence[int]
+) -> list[TruncatedGradient]:
+    """Compare the gradient of W_hh on tokens (B, T + 1) truncated at each length with the full."""
+    full, _ = gradient(model, tokens, tokens.shape[1] - 1)
+    results = []
+    for bptt in lengths:
+        truncated, size = gradient(model, tokens, bptt)
+        similarity = cosine(truncated, full)
+        results.append(TruncatedGradient(model.config.cell, bptt, similarity, size))
+    return results
 
 
 def gradient(model: LanguageModel, tokens: Tensor, bptt: int) -> tuple[Tensor, int]:
-    """∂E/∂W_hh of the mean loss of tokens (B, T + 1), detached every `bptt`; bytes held at most."""
+    """Return ∂E/∂W_hh on tokens (B, T + 1), with the state detached every `bptt`; peak memory.
+
+    E is the mean loss; the peak is that of the graph, in bytes.
+    """
     weight = model.recurrent_layers()[0].weight_hh
-    total, most, held = torch.zeros_like(weight), 0, Held()
+    total, peak, memory = torch.zeros_like(weight), 0, GraphMemory()
     state = model.initial_state(len(tokens))
     span = tokens.shape[1] - 1
     for begin in range(0, span, bptt):
         window = tokens[:, begin : min(begin + bptt, span) + 1]
-        with held.watching():
+        with memory.tracking():
             logits, state = model(window[:, :-1], state)
-            loss = mean_nats(logits, window[:, 1:], None) * (window.shape[1] - 1) / span
-        most = max(most, held.bytes)
+            loss = mean_nats(logits, window[:, 1:]) * (window.shape[1] - 1) / span
+        peak = max(peak, memory.bytes)
         total += torch.autograd.grad(loss, weight)[0]
         state = detach(state)
-    return total, most
+    return total, peak
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Of the angle between two gradients."""
+    """Return the cosine of the angle between two gradients."""
     return float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0))
 
 
-def judged(
-    kept: Sequence[Cost], cut: Sequence[Cost], found: Sequence[Likeness], effort: Effort
+def finding_of(
+    attached: Sequence[Cost],
+    detached: Sequence[Cost],
+    gradients: Sequence[TruncatedGradient],
+    effort: Effort,
 ) -> Finding:
-    """Tables, charts and verdict of what was measured; `kept` and `cut` are batch by batch."""
-    checks = [*_checks_of_costs(kept, cut), *_checks_of_gradients(found)]
+    """Return tables, charts and verdict of the measurements."""
+    checks = [*_checks_of_costs(attached, detached), *_checks_of_gradients(gradients)]
     memory = {
-        name: [(i, cost.bytes / 1e6) for i, cost in enumerate(some, 1)]
-        for name, some in (("state attached", kept), ("state detached", cut))
+        name: [(i, cost.bytes / 1e6) for i, cost in enumerate(costs, 1)]
+        for name, costs in (("state attached", attached), ("state detached", detached))
     }
     lines: dict[str, Line] = {
-        cell: [(f.bptt, f.cosine) for f in found if f.cell == cell] for cell in CELLS
+        cell: [(g.bptt, g.cosine) for g in gradients if g.cell == cell] for cell in CELLS
     }
     return Finding(
-        tables=[_table_of_costs(kept, cut, effort), _table_of_gradients(found)],
+        tables=[_table_of_costs(attached, detached, effort), _table_of_gradients(gradients)],
         verdict=verdict_of(checks),
         held=all(check.held for check in checks),
         charts=[
@@ -200,21 +212,21 @@ def judged(
             ),
         ],
         data={
-            "attached": [asdict(cost) for cost in kept],
-            "detached": [asdict(cost) for cost in cut],
-            "gradients": [asdict(likeness) for likeness in found],
+            "attached": [asdict(cost) for cost in attached],
+            "detached": [asdict(cost) for cost in detached],
+            "gradients": [asdict(gradient) for gradient in gradients],
         },
     )
 
 
-def _table_of_costs(kept: Sequence[Cost], cut: Sequence[Cost], effort: Effort) -> Table:
-    shown = np.linspace(0, len(kept) - 1, SHOWN).astype(int).tolist()
+def _table_of_costs(attached: Sequence[Cost], detached: Sequence[Cost], effort: Effort) -> Table:
+    shown = np.linspace(0, len(attached) - 1, TABLE_ROWS).astype(int).tolist()
     rows = [
         [
             f"{i + 1}",
-            *(f"{cost.operations:,}" for cost in (kept[i], cut[i])),
-            *(humanize.size(cost.bytes) for cost in (kept[i], cut[i])),
-            *(f"{1000 * cost.seconds:.1f} ms" for cost in (kept[i], cut[i])),
+            *(f"{cost.operations:,}" for cost in (attached[i], detached[i])),
+            *(humanize.size(cost.bytes) for cost in (attached[i], detached[i])),
+            *(f"{1000 * cost.seconds:.1f} ms" for cost in (attached[i], detached[i])),
         ]
         for i in shown
     ]
@@ -225,71 +237,75 @@ def _table_of_costs(kept: Sequence[Cost], cut: Sequence[Cost], effort: Effort) -
     ]
     title = (
         f"state attached or detached, RNN, {BATCH_SIZE} × {BPTT} tokens a batch, "
-        f"until one graph holds {humanize.size(effort.most_bytes)}"
+        f"until one graph holds {humanize.size(effort.max_bytes)}"
     )
     return Table(title, header, rows)
 
 
-def _table_of_gradients(found: Sequence[Likeness]) -> Table:
-    by_place = {(f.bptt, f.cell): f for f in found}
+def _table_of_gradients(gradients: Sequence[TruncatedGradient]) -> Table:
+    by_length = {(g.bptt, g.cell): g for g in gradients}
     rows = [
         [
             str(bptt),
-            *(f"{by_place[bptt, cell].cosine:.4f}" for cell in CELLS),
-            *(humanize.size(by_place[bptt, cell].bytes) for cell in CELLS),
+            *(f"{by_length[bptt, cell].cosine:.4f}" for cell in CELLS),
+            *(humanize.size(by_length[bptt, cell].bytes) for cell in CELLS),
         ]
-        for bptt in dict.fromkeys(f.bptt for f in found)
+        for bptt in dict.fromkeys(g.bptt for g in gradients)
     ]
     header = ["n", *CELLS, *(f"{cell} memory" for cell in CELLS)]
     return Table(f"cosine with the gradient of W_hh over {SPAN} tokens in one piece", header, rows)
 
 
-def _checks_of_costs(kept: Sequence[Cost], cut: Sequence[Cost]) -> list[Check]:
-    first, last = kept[0], kept[-1]
-    slower = _slowdown(kept) / _slowdown(cut)
+def _checks_of_costs(attached: Sequence[Cost], detached: Sequence[Cost]) -> list[Check]:
+    first, last = attached[0], attached[-1]
+    slowdown = _slowdown(attached) / _slowdown(detached)
     return [
         Check(
-            f"attached for {len(kept)} batches the graph grows from {first.operations:,} to "
+            f"attached for {len(attached)} batches the graph grows from {first.operations:,} to "
             f"{last.operations:,} operations and from {humanize.size(first.bytes)} to "
-            f"{humanize.size(last.bytes)}, and a batch becomes {slower:.1f} times as slow",
-            last.operations > len(kept) / 2 * first.operations
-            and last.bytes > len(kept) / 2 * first.bytes
-            and slower > SLOWER,
+            f"{humanize.size(last.bytes)}, and a batch becomes {slowdown:.1f} times as slow",
+            last.operations > len(attached) / 2 * first.operations
+            and last.bytes > len(attached) / 2 * first.bytes
+            and slowdown > MIN_SLOWDOWN,
         ),
         Check(
-            f"detached it stays at {cut[-1].operations:,} operations and "
-            f"{humanize.size(cut[-1].bytes)}",
-            len({(cost.operations, cost.bytes) for cost in cut}) == 1,
+            f"detached it stays at {detached[-1].operations:,} operations and "
+            f"{humanize.size(detached[-1].bytes)}",
+            len({(cost.operations, cost.bytes) for cost in detached}) == 1,
         ),
     ]
 
 
-def _slowdown(measured: Sequence[Cost]) -> float:
-    """How many times as long a batch takes in the last quarter as in the first."""
-    quarter = max(1, len(measured) // 4)
-    first, last = measured[:quarter], measured[-quarter:]
+def _slowdown(costs: Sequence[Cost]) -> float:
+    """Return the ratio of the time of a batch in the last quarter to that in the first."""
+    quarter = max(1, len(costs) // 4)
+    first, last = costs[:quarter], costs[-quarter:]
     return median(cost.seconds for cost in last) / median(cost.seconds for cost in first)
 
 
-def _checks_of_gradients(found: Sequence[Likeness]) -> list[Check]:
-    by_cell = {cell: [f for f in found if f.cell == cell] for cell in CELLS}
-    shortest = [some[0].cosine for some in by_cell.values()]
-    near = {cell: next(f.bptt for f in some if f.cosine >= NEAR) for cell, some in by_cell.items()}
-    dearer = min(some[-1].bytes / some[0].bytes for some in by_cell.values())
+def _checks_of_gradients(gradients: Sequence[TruncatedGradient]) -> list[Check]:
+    by_cell = {cell: [g for g in gradients if g.cell == cell] for cell in CELLS}
+    shortest = [of_cell[0].cosine for of_cell in by_cell.values()]
+    sufficient = {
+        cell: next(g.bptt for g in of_cell if g.cosine >= MIN_COSINE)
+        for cell, of_cell in by_cell.items()
+    }
+    memory_ratio = min(of_cell[-1].bytes / of_cell[0].bytes for of_cell in by_cell.values())
     return [
         Check(
-            f"a gradient cut off after {found[0].bptt} token has a cosine of "
+            f"a gradient cut off after {gradients[0].bptt} token has a cosine of "
             f"{min(shortest):.2f} to {max(shortest):.2f} with the whole one, and it grows with n "
-            f"to {NEAR} at " + ", ".join(f"{bptt} ({cell})" for cell, bptt in near.items()),
-            max(shortest) < NEAR
+            f"to {MIN_COSINE} at "
+            + ", ".join(f"{bptt} ({cell})" for cell, bptt in sufficient.items()),
+            max(shortest) < MIN_COSINE
             and all(
-                later.cosine > earlier.cosine - SLIP
-                for some in by_cell.values()
-                for earlier, later in itertools.pairwise(some)
+                later.cosine > earlier.cosine - TOLERANCE
+                for of_cell in by_cell.values()
+                for earlier, later in itertools.pairwise(of_cell)
             ),
         ),
         Check(
-            f"which costs memory: {dearer:.0f} times as much at n = {found[-1].bptt}",
-            dearer > found[-1].bptt / found[0].bptt / 4,
+            f"which costs memory: {memory_ratio:.0f} times as much at n = {gradients[-1].bptt}",
+            memory_ratio > gradients[-1].bptt / gradients[0].bptt / 4,
         ),
     ]

@@ -1,17 +1,18 @@
-"""Backpropagation through four steps, written out term by term, and a slip that is often printed.
+"""Backpropagation through four steps, written out term by term, and a common error in it.
 
-The notation is that of the derivation this checks: s_t = tanh(U x_t + W s_{t−1}) is the state, o_t
-= σ(V s_t) the outputs, each a probability of its own, and L = −Σ_t Σ_k y_tk log o_tk + (1 − y_tk)
-log(1 − o_tk); here U belongs to the inputs and W to the state. With d_t = ∂L/∂(U x_t + W s_{t−1}),
+The state is s_t = tanh(U x_t + W s_{t−1}), the outputs o_t = σ(V s_t) are independent
+probabilities, and the loss is L = −Σ_t Σ_k y_tk log o_tk + (1 − y_tk) log(1 − o_tk). As in the
+derivation that this checks, U belongs to the inputs and W to the state. With d_t the gradient of L
+with respect to U x_t + W s_{t−1},
 
     d_3 = Vᵀ(o_3 − y_3) ∘ (1 − s_3 ∘ s_3)       d_2 = (Vᵀ(o_2 − y_2) + Wᵀ d_3) ∘ (1 − s_2 ∘ s_2)
     and likewise d_1 and d_0;                   ∂L/∂V = Σ (o_t − y_t) s_tᵀ
     ∂L/∂U = d_3 x_3ᵀ + d_2 x_2ᵀ + d_1 x_1ᵀ + d_0 x_0ᵀ
     ∂L/∂W = d_3 s_2ᵀ + d_2 s_1ᵀ + d_1 s_0ᵀ + d_0 s_{−1}ᵀ
 
-A common slip prints V(o − y) and W d where the transposes belong. V(o − y) has a meaning only where
-there are as many outputs as there are units in s; W d always has one, and is another vector than
-Wᵀ d. It goes unnoticed where V and W are numbers, the case in which it is usually shown.
+A common error prints V(o − y) and W d without the transposes. V(o − y) is defined only if there are
+as many outputs as hidden units; W d is always defined, but differs from Wᵀ d. The error goes
+unnoticed if V and W are scalars, the case in which it is usually shown.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Case:
-    """Weights U (H, D), W (H, H), V (K, H); inputs x (4, D), answers y (4, K), s_{−1} (H,)."""
+    """Weights U (H, D), W (H, H), V (K, H); inputs x (4, D), targets y (4, K), s_{−1} (H,)."""
 
     u: Tensor
     w: Tensor
@@ -33,15 +34,15 @@ class Case:
 
 
 def random_case(inputs: int, hidden: int, outputs: int, seed: int) -> Case:
-    """A case drawn at random, in float64."""
+    """Return a random case in float64."""
     random = torch.Generator().manual_seed(seed)
 
-    def drawn(*shape: int) -> Tensor:
+    def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.float64)
 
-    answers = (drawn(4, outputs) > 0).double()
-    weights = drawn(hidden, inputs), drawn(hidden, hidden), drawn(outputs, hidden)
-    return Case(*weights, drawn(4, inputs), answers, drawn(hidden))
+    targets = (normal(4, outputs) > 0).double()
+    weights = normal(hidden, inputs), normal(hidden, hidden), normal(outputs, hidden)
+    return Case(*weights, normal(4, inputs), targets, normal(hidden))
 
 
 def _states(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -53,18 +54,18 @@ def _states(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def loss(case: Case) -> Tensor:
-    """L."""
+    """Return L."""
     o = torch.sigmoid(torch.stack(_states(case)) @ case.v.T)
     return -(case.y * o.log() + (1 - case.y) * (1 - o).log()).sum()
 
 
-def gradients(case: Case, *, slipped: bool = False) -> dict[str, Tensor]:
-    """∂L/∂U, ∂L/∂W and ∂L/∂V, or what comes of V and W in the place of their transposes."""
+def gradients(case: Case, *, transposed: bool = True) -> dict[str, Tensor]:
+    """Return ∂L/∂U, ∂L/∂W and ∂L/∂V; with `transposed` false, the result of the common error."""
     s0, s1, s2, s3 = _states(case)
     e0, e1, e2, e3 = (
         torch.sigmoid(case.v @ s) - y for s, y in zip((s0, s1, s2, s3), case.y, strict=True)
     )
-    v, w = (case.v, case.w) if slipped else (case.v.T, case.w.T)
+    v, w = (case.v.T, case.w.T) if transposed else (case.v, case.w)
     d3 = v @ e3 * (1 - s3 * s3)
     d2 = (v @ e2 + w @ d3) * (1 - s2 * s2)
     d1 = (v @ e1 + w @ d2) * (1 - s1 * s1)

@@ -1,6 +1,8 @@
 """The training loss in nats per token: full softmax, or sampled softmax.
 
-Shapes: B rows, T time, V vocab_size, H hidden_size, S symbols drawn beside those of the batch.
+A negative target is not scored: it is padding, or a symbol outside the vocabulary.
+
+Shapes: B rows, T time, V vocab_size, H hidden_size, S sampled symbols.
 """
 
 import math
@@ -9,49 +11,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from charnn.data.samplers import IGNORE
+
+def mean_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean -ln p of the targets (B, T) under logits (B, T, V); 0 without targets."""
+    return _mean(logits.reshape(targets.numel(), -1), targets.flatten())
 
 
-def mean_nats(logits: Tensor, targets: Tensor, unk_id: int | None) -> Tensor:
-    """Mean -ln p of the targets (B, T) under logits (B, T, V); IGNORE and `unk_id` left out."""
-    return _mean(logits.reshape(targets.numel(), -1), _scored(targets, unk_id))
+def sampled_nats(outputs: Tensor, layer: nn.Linear, targets: Tensor, samples: int) -> Tensor:
+    """Estimate `mean_nats` of the logits that `layer` computes from outputs (B, T, H).
 
-
-def sampled_nats(
-    outputs: Tensor, layer: nn.Linear, targets: Tensor, unk_id: int | None, samples: int
-) -> Tensor:
-    """An estimate of `mean_nats` from outputs (B, T, H) and the layer that makes logits of them.
-
-    The sum over the vocabulary is exact for the symbols that are targets in this batch; the rest
-    of it is estimated from S others, drawn evenly and weighted up, so that the whole sum is
+    The softmax sum is exact for the symbols that are targets in this batch. The rest of it is
+    estimated from S other symbols, sampled uniformly and weighted so that the whole sum is
     unbiased. After Jean, Cho, Memisevic and Bengio, "On using very large target vocabulary for
-    neural machine translation", 2015. With nothing left to draw from it is exact.
+    neural machine translation", 2015. Exact where there are no more than S other symbols.
     """
-    flat = _scored(targets, unk_id)
-    vocabulary = len(layer.weight)
-    there = torch.zeros(vocabulary, device=flat.device)
-    there[flat[flat != IGNORE]] = 1
-    used, others = there.nonzero()[:, 0], vocabulary - int(there.sum())
+    flat = targets.flatten()
+    vocab_size = len(layer.weight)
+    is_target = torch.zeros(vocab_size, device=flat.device)
+    is_target[flat[flat >= 0]] = 1
+    used = is_target.nonzero()[:, 0]
+    others = vocab_size - len(used)
     if others <= samples:
-        return mean_nats(layer(outputs), targets, unk_id)
-    drawn = torch.multinomial(1 - there, samples)
-    classes = torch.cat([used, drawn])
+        return mean_nats(layer(outputs), targets)
+    classes = torch.cat([used, torch.multinomial(1 - is_target, samples)])
     logits = F.linear(
         outputs.reshape(len(flat), -1), layer.weight[classes], layer.bias[classes]
     ).float()
     logits[:, len(used) :] += math.log(others / samples)
-    places = torch.full_like(there, IGNORE, dtype=torch.long)
+    places = torch.zeros(vocab_size, dtype=torch.long, device=flat.device)  # in `classes`
     places[used] = torch.arange(len(used), device=flat.device)
-    return _mean(logits, torch.where(flat == IGNORE, flat, places[flat.clamp(min=0)]))
-
-
-def _scored(targets: Tensor, unk_id: int | None) -> Tensor:
-    """The targets that count, (B·T,); IGNORE in the place of others."""
-    if unk_id is not None:
-        targets = targets.masked_fill(targets == unk_id, IGNORE)
-    return targets.reshape(-1)
+    return _mean(logits, torch.where(flat < 0, flat, places[flat.clamp(min=0)]))
 
 
 def _mean(logits: Tensor, targets: Tensor) -> Tensor:
-    total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORE, reduction="sum")
-    return total / (targets != IGNORE).sum().clamp(min=1)
+    """Return the mean -ln p of the targets (N,) under logits (N, V)."""
+    scored = targets >= 0
+    total = F.cross_entropy(logits.float(), targets.clamp(min=-1), ignore_index=-1, reduction="sum")
+    return total / scored.sum().clamp(min=1)

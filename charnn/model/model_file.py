@@ -1,8 +1,8 @@
 """Read and write model.safetensors: weights, shape, tokenizer and provenance.
 
-The format is safetensors with strings in its header; docs/format.md states it in full. Nothing in
-it is executed, and nothing is believed before it is checked: sizes against the file, shapes
-against the configuration, the vocabulary against both, the tensors against their SHA-256.
+The format is safetensors with strings in its header, specified in docs/format.md. Nothing in a file
+is executed, and every claim of the header is checked before it is used: sizes against the file,
+shapes against the configuration, the vocabulary against both, the tensors against their SHA-256.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 from charnn.arrays import Floats
 from charnn.config import ModelConfig, validate
 from charnn.errors import DataError, UsageError
+from charnn.model.spec import tensor_shapes
 from charnn.storage import atomic, jsonio, safetensors_file
 from charnn.storage.safetensors_file import Packed, damaged
 from charnn.tokenizers.tokenizer import Tokenizer
@@ -21,19 +22,16 @@ from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 FORMAT = "charnn-model"
 FORMAT_VERSION = 1
-MOST_DIGITS = 40  # of an id
 LARGEST = 1e15  # of a weight; products of larger ones leave the range of float32
-GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model as plain values. `tensors` are float32 under the names of `tensor_shapes`.
+    """A model as plain values. `tensors` are float32 under the names of `spec.tensor_shapes`.
 
-    `start_token` is the id before the first token of any text; `metrics` is the validation score
-    the model was kept for; `fingerprint` identifies the dataset it was trained on; `training` says
-    how (the resolved settings); `records` is set where each line of the corpus is a text of its
-    own.
+    `start_token` is the id before the first token of any text; `metrics` are the scores of the
+    model; `fingerprint` identifies the dataset that it was trained on; `training` holds the
+    resolved settings; `records` is set where each line of the corpus is a text of its own.
     """
 
     config: ModelConfig
@@ -48,46 +46,21 @@ class ModelFile:
 
     @property
     def parameters(self) -> int:
-        """Number of weights; a tied matrix counts once."""
+        """Number of weights; tied weights count once."""
         return sum(tensor.size for tensor in self.tensors.values())
 
     def stops(self, given: Sequence[str] = ()) -> tuple[str, ...]:
-        """What ends a text of this model: the strings that are given, and the line of a record."""
+        """Return the stop strings of a text: those given, and the newline that ends a record."""
         return (*given, "\n") if self.records else tuple(given)
 
 
-def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a model of this configuration."""
-    vocabulary, width = config.vocab_size, config.hidden_size
-    rows = len(GATES[config.cell]) * width
-    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary, config.embedding_dim)}
-    for layer in range(config.num_layers):
-        columns = config.embedding_dim if layer == 0 else width
-        shapes[f"layers.{layer}.weight_ih"] = (rows, columns)
-        shapes[f"layers.{layer}.weight_hh"] = (rows, width)
-        shapes[f"layers.{layer}.bias"] = (rows,)
-    if not config.tie_weights:
-        shapes["output.weight"] = (vocabulary, width)
-    shapes["output.bias"] = (vocabulary,)
-    return shapes
-
-
-def textbook_names(name: str, cell: str) -> str:
-    """What the textbooks call a tensor: W_xh, W_hh, b_h, W_hq, b_q, and one letter a gate."""
-    kind = name.rsplit(".", 1)[-1]
-    symbols = {"weight_ih": "W_x", "weight_hh": "W_h", "bias": "b_"}
-    if name.startswith("layers."):
-        return " ".join(symbols[kind] + gate for gate in GATES[cell])
-    return {"embedding.weight": "E", "output.weight": "W_hq", "output.bias": "b_q"}[name]
-
-
 def write_model(path: Path, model: ModelFile) -> None:
-    """Write the model to `path` in one step. Raises StorageError."""
+    """Write the model to `path` atomically. Raises StorageError."""
     atomic.write_file(path, model_bytes(model))
 
 
 def model_bytes(model: ModelFile) -> bytes:
-    """The bytes of the model's file."""
+    """Return the bytes of the model's file."""
     strings = {
         safetensors_file.FORMAT: FORMAT,
         safetensors_file.FORMAT_VERSION: str(FORMAT_VERSION),
@@ -103,9 +76,9 @@ def model_bytes(model: ModelFile) -> bytes:
 
 
 def read_model(path: Path) -> ModelFile:
-    """The model in a file, every claim of its header checked.
+    """Read a model and check every claim of its header.
 
-    Raises DataError for a file that is damaged or no model, StorageError if it cannot be read.
+    Raises DataError for a file that is damaged or not a model, StorageError if it is unreadable.
     """
     packed = safetensors_file.unpack(path, FORMAT, FORMAT_VERSION, "charnn train")
     header = packed.strings
@@ -115,7 +88,7 @@ def read_model(path: Path) -> ModelFile:
     return ModelFile(
         config=config,
         tokenizer=tokenizer,
-        start_token=_start_token(header, config, path),
+        start_token=_start_token(packed, config),
         tensors=_tensors(packed),
         fingerprint=header.get("fingerprint", ""),
         records=header.get("records") == "true",
@@ -147,16 +120,15 @@ def _tokenizer(header: dict[str, str], config: ModelConfig, path: Path) -> Token
     return tokenizer
 
 
-def _start_token(header: dict[str, str], config: ModelConfig, path: Path) -> int:
-    text = header.get("start_token", "")
-    is_short = len(text) <= MOST_DIGITS  # for Python refuses to read thousands of them
-    if not (is_short and text.isascii() and text.isdigit() and int(text) < config.vocab_size):
-        raise damaged(path, f"start_token {text[:20]!r} is not a token")
-    return int(text)
+def _start_token(packed: Packed, config: ModelConfig) -> int:
+    token = packed.integer("start_token")
+    if token >= config.vocab_size:
+        raise damaged(packed.path, f"start_token {token} is not a token")
+    return token
 
 
 def _check_layout(packed: Packed, config: ModelConfig) -> None:
-    """Names, dtypes and shapes of the tensors, before anything is allocated."""
+    """Check names, dtypes and shapes of the tensors before anything is allocated."""
     there = len(packed.entries)
     # A configuration may claim any depth: count before listing that many names.
     if config.num_layers > there:

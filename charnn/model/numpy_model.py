@@ -1,63 +1,28 @@
 """The language model in NumPy: one token at a time for B streams, or long texts in bulk.
 
-Shapes: B streams, T time, V vocab_size, E embedding_dim, H hidden_size, L num_layers, G gate
-blocks of a cell. Inside, arrays are features × streams; see cells.py for why.
+Shapes: B streams, T time, V vocab_size, E embedding_dim, H hidden_size, L num_layers, G gates of a
+cell. Inside, arrays are features × streams; numpy_cells.py says why.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
 
 import numpy as np
 
 from charnn.arrays import Doubles, Floats, Ids
 from charnn.config import ModelConfig
-from charnn.model.numpy_cells import CELLS, Layer, across
+from charnn.model.backend import State
+from charnn.model.numpy_cells import CELLS, Cell, Layer, repeat_column
+from charnn.model.spec import CELL_SPECS, layer_tensors
 
-State = tuple[Floats, ...]  # (B, H) each, layer by layer: h_0, c_0, h_1, c_1, … or h_0, h_1, …
-
-TABLE_LIMIT = 1 << 22  # floats; a larger table would cost more memory and start than it saves
-CHUNK_LIMIT = 1 << 20  # floats of intermediate results of a bulk run: what a cache holds
+TABLE_LIMIT = 1 << 22  # floats of the table of layer 0: 16 MiB, which take about 40 ms to compute
+CHUNK_LIMIT = 1 << 20  # floats of intermediate results of a bulk run: 4 MiB, which fit into a cache
 CACHE_LINE = 16  # floats
 
 
-class Texts(Protocol):
-    """What generation needs of texts in flight, such as `Streams`."""
+class NumpyModel:
+    """Implements `backend.Model` in NumPy, without torch.
 
-    logits: Floats
-
-    @property
-    def state(self) -> State:
-        """The state as a value, (B, H) each: a copy."""
-
-    def put(self, streams: slice, state: State) -> None:
-        """Let some streams go on from `state`; the others are left alone."""
-
-    def step(self, ids: Ids) -> Floats:
-        """Feed one token to each stream, (B,); the logits of the next, (B, V)."""
-
-    def feed(self, ids: Ids) -> Floats:
-        """Feed T tokens to each stream, (B, T); the logits of the next, (B, V)."""
-
-    def predict(self) -> Floats:
-        """The logits of the next token, (B, V), from the state as it is."""
-
-
-class Network(Protocol):
-    """What generation needs of a model's weights, such as `Stepper`."""
-
-    config: ModelConfig
-
-    def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros, (B, H) for each part of the state."""
-
-    def streams(self, state: State) -> Texts:
-        """B texts in flight, from a state, which is copied."""
-
-
-class Stepper:
-    """The weights of a model, laid out once; any number of `Streams` share them.
-
-    `tensors` have the names and shapes of the model file, and are not changed.
+    `tensors` have the names and shapes of the model file and are not changed.
     """
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Floats]) -> None:
@@ -66,30 +31,26 @@ class Stepper:
         self.output = tensors["embedding.weight" if config.tie_weights else "output.weight"]
         self.output_bias = tensors["output.bias"]
         self.layers = [
-            self.cell.lay_out(
-                tensors[f"layers.{layer}.weight_ih"],
-                tensors[f"layers.{layer}.weight_hh"],
-                tensors[f"layers.{layer}.bias"],
-            )
+            self.cell.lay_out(*(tensors[name] for name in layer_tensors(layer)))
             for layer in range(config.num_layers)
         ]
         self.table: Floats | None = None  # (V, G·H) and padding: what a token adds to the gates
         if config.vocab_size * len(self.layers[0].bias) <= TABLE_LIMIT:
-            self.table, self.layers[0] = folded(self.embedding, self.layers[0])
+            self.table, self.layers[0] = input_table(self.embedding, self.layers[0])
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros, (B, H) for each part of the state."""
-        count = self.config.num_layers * self.cell.parts
+        """Return zeros, (B, H) for each part of the state."""
+        count = self.config.num_layers * len(CELL_SPECS[self.config.cell].state)
         shape = (batch_size, self.config.hidden_size)
         return tuple(np.zeros(shape, np.float32) for _ in range(count))
 
-    def streams(self, state: State) -> "Streams":
-        """B texts in flight, from a state, which is copied."""
-        return Streams(self, state)
+    def streams(self, state: State) -> "NumpyStreams":
+        """Return B streams that start from a copy of `state`."""
+        return NumpyStreams(self, state)
 
 
-def folded(embedding: Floats, layer: Layer) -> tuple[Floats, Layer]:
-    """(the input product and bias of layer 0 for each token, what is left of the layer)."""
+def input_table(embedding: Floats, layer: Layer) -> tuple[Floats, Layer]:
+    """Return the input product plus bias of layer 0 for each token, and the layer without input."""
     rows = len(layer.bias)
     # Padded: without it the transposed read of many rows falls on one set of cache lines.
     table = np.zeros((len(embedding), rows + CACHE_LINE), np.float32)
@@ -99,68 +60,60 @@ def folded(embedding: Floats, layer: Layer) -> tuple[Floats, Layer]:
     return table, Layer(from_hidden, from_hidden[:, :0], from_hidden, layer.bias)
 
 
-class Streams:
-    """B texts in flight: a state that moves on with each token, and all that a step writes to.
+class NumpyStreams:
+    """Implements `backend.Streams`; all arrays that a step writes to are allocated once.
 
-    `logits`, (B, V), are those of the next token: a view, overwritten by the next step.
+    `logits` is a view that the next step overwrites.
     """
 
-    def __init__(self, stepper: Stepper, state: State) -> None:
+    def __init__(self, model: NumpyModel, state: State) -> None:
         streams, size = state[0].shape
-        # The input of layer 0 (none where a table stands for it), then h_0, h_1, …: so the input
-        # of every layer lies right above its hidden state.
-        first = stepper.layers[0].from_input.shape[1]
-        values = np.zeros((first + size * len(stepper.layers), streams), np.float32)
-        starts = [0, *range(first, len(values) - size, size)]
-        self.cells = [
-            stepper.cell(layer, values[start : start + layer.joined.shape[1]])
-            for start, layer in zip(starts, stepper.layers, strict=True)
-        ]
-        self.stepper, self.batch_size = stepper, streams
+        self.model, self.batch_size = model, streams
+        self.cells = _lay_out_cells(model, streams, size)
         self.first, self.later, self.top = self.cells[0], self.cells[1:], self.cells[-1].hidden
-        self.output_bias = across(stepper.output_bias, streams)
-        self.upright = np.empty_like(self.output_bias)
-        self.logits = self.upright.T
-        if stepper.table is not None:
+        self.output_bias = repeat_column(model.output_bias, streams)
+        self.logits_by_feature = np.empty_like(self.output_bias)  # (V, B)
+        self.logits = self.logits_by_feature.T
+        if model.table is not None:
             rows = len(self.first.bias)
-            self.additions = stepper.table[:, :rows, None]
-            self.looked_up = np.empty((streams, rows + CACHE_LINE), np.float32)
-            self.addition = self.looked_up[:, :rows].T
+            self.input_columns = model.table[:, :rows, None]  # (V, G·H, 1)
+            self.table_rows = np.empty((streams, rows + CACHE_LINE), np.float32)
+            self.from_input = self.table_rows[:, :rows].T  # (G·H, B)
         self.put(slice(None), state)
 
     @property
     def state(self) -> State:
-        """The state as a value, (B, H) each: a copy."""
+        """A copy of the hidden state, (B, H) for each part."""
         return tuple(part.T.copy() for cell in self.cells for part in cell.state)
 
     def put(self, streams: slice, state: State) -> None:
-        """Let some streams go on from `state`; the others are left alone."""
+        """Set the hidden state of some streams; the others keep theirs."""
         parts = [part for cell in self.cells for part in cell.state]
         for part, value in zip(parts, state, strict=True):
             part[:, streams] = value.T
 
     def step(self, ids: Ids) -> Floats:
-        """Feed one token to each stream, (B,); the logits of the next, (B, V)."""
-        if self.stepper.table is None:
-            self.first.inputs[:] = self.stepper.embedding[ids].T
+        """Read one token per stream, (B,), and return the logits of the next, (B, V)."""
+        if self.model.table is None:
+            self.first.inputs[:] = self.model.embedding[ids].T
             self.first.step()
         elif self.batch_size == 1:
-            self.first.recur(self.additions[ids[0]])
+            self.first.recur(self.input_columns[ids[0]])
         else:
-            np.take(self.stepper.table, ids, 0, self.looked_up, "clip")  # "raise" makes a copy
-            self.first.recur(self.addition)
+            np.take(self.model.table, ids, 0, self.table_rows, "clip")  # "raise" makes a copy
+            self.first.recur(self.from_input)
         for cell in self.later:
             cell.step()
         return self.predict()
 
     def predict(self) -> Floats:
-        """The logits of the next token, (B, V), from the state as it is."""
-        np.dot(self.stepper.output, self.top, self.upright)
-        np.add(self.upright, self.output_bias, self.upright)
+        """Return the logits of the next token, (B, V), from the current hidden state."""
+        np.dot(self.model.output, self.top, self.logits_by_feature)
+        np.add(self.logits_by_feature, self.output_bias, self.logits_by_feature)
         return self.logits
 
     def feed(self, ids: Ids) -> Floats:
-        """Feed T tokens to each stream, (B, T); the logits of the next, (B, V)."""
+        """Read T tokens per stream, (B, T), and return the logits of the next, (B, V)."""
         if self.batch_size == 1:
             for _ in self.bulk(ids[0]):
                 pass
@@ -170,46 +123,71 @@ class Streams:
         return self.predict()
 
     def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
-        """Feed `ids`, (B, T); for each of them ln p of its target as the next token, (B, T)."""
+        """Read ids (B, T) and return ln p of each one's target as the next token, (B, T).
+
+        A negative target is not scored: its result is NaN.
+        """
         result = np.empty(ids.shape)
-        if self.batch_size > 1:
+        if self.batch_size == 1:
+            start = 0
+            for outputs in self.bulk(ids[0]):
+                logits = outputs @ self.model.output.T + self.model.output_bias
+                end = start + len(logits)
+                result[0, start:end] = log_probs(logits, targets[0, start:end])
+                start = end
+        else:
             for time, (column, target) in enumerate(zip(ids.T, targets.T, strict=True)):
                 result[:, time] = log_probs(self.step(column), target)
-            return result
-        start = 0
-        for outputs in self.bulk(ids[0]):
-            logits = outputs @ self.stepper.output.T + self.stepper.output_bias
-            end = start + len(logits)
-            result[0, start:end] = log_probs(logits, targets[0, start:end])
-            start = end
-        return result
+        return np.where(targets < 0, np.nan, result)
 
     def bulk(self, ids: Ids) -> Iterator[Floats]:
-        """Feed (T,) ids to a single stream; yields its top outputs, (some time, H) at a time.
+        """Read (T,) ids in a single stream; yield its top outputs, (some time, H) at a time.
 
         A chunk goes through the layers one after the other: a layer's input products are then one
         matrix product, and the rest of its weights stay in the cache from token to token.
         """
-        stepper = self.stepper
-        length = max(1, CHUNK_LIMIT // max(len(self.first.bias), len(stepper.output)))
+        model = self.model
+        length = max(1, CHUNK_LIMIT // max(len(self.first.bias), len(model.output)))
         for start in range(0, len(ids), length):
             chunk = ids[start : start + length]
-            outputs: Floats = stepper.embedding[chunk]
+            outputs: Floats = model.embedding[chunk]
             for cell in self.cells:
-                if cell is self.first and stepper.table is not None:
-                    additions = self.additions[chunk]
+                if cell is self.first and model.table is not None:
+                    from_input = self.input_columns[chunk]
                 else:
-                    additions = outputs @ cell.layer.from_input.T + cell.layer.bias
-                    additions = additions[:, :, None]
+                    from_input = outputs @ cell.layer.from_input.T + cell.layer.bias
+                    from_input = from_input[:, :, None]
                 outputs = np.empty((len(chunk), len(cell.hidden)), np.float32)
-                for addition, output in zip(additions, outputs, strict=True):
-                    cell.recur(addition)
+                for column, output in zip(from_input, outputs, strict=True):
+                    cell.recur(column)
                     output[:] = cell.hidden[:, 0]
             yield outputs
 
 
+def _lay_out_cells(model: NumpyModel, streams: int, size: int) -> list[Cell]:
+    """Return the cells of all layers, whose operands are overlapping parts of one buffer.
+
+    The hidden state of a layer is the input of the next, so that no layer copies its input. The
+    rows of the buffer, one column per stream, and the operands of layers 0, 1 and 2:
+
+        input of layer 0, D rows    ┐ 0
+        h_0, H rows                 ┘ ┐ 1
+        h_1, H rows                   ┘ ┐ 2
+        h_2, H rows                     ┘
+
+    D is 0 where a table holds the input product of layer 0.
+    """
+    width = model.layers[0].from_input.shape[1]
+    buffer = np.zeros((width + size * len(model.layers), streams), np.float32)
+    starts = [0, *range(width, len(buffer) - size, size)]
+    return [
+        model.cell(layer, buffer[start : start + layer.joined.shape[1]])
+        for start, layer in zip(starts, model.layers, strict=True)
+    ]
+
+
 def log_probs(logits: Floats, targets: Ids) -> Doubles:
-    """The logarithm of p of one target a row, (N,), from logits (N, V), in float64."""
+    """Return ln p of one target per row, (N,), from logits (N, V), in float64."""
     shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
     chosen = shifted[np.arange(len(shifted)), targets]
     log_probs: Doubles = chosen - np.log(np.exp(shifted).sum(axis=1))

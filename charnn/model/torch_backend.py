@@ -1,49 +1,51 @@
-"""The language model in PyTorch behind the interface of the NumPy one, for GPUs."""
+"""The language model in PyTorch behind the interface of `backend`, for GPUs."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
-from charnn.arrays import Floats, Ids
+from charnn.arrays import Doubles, Floats, Ids
 from charnn.config import ModelConfig
+from charnn.model.backend import State
 from charnn.model.language_model import with_weights
-from charnn.model.numpy_model import State
+
+CHUNK = 256  # tokens of a stream that are scored at once; bounds the memory for logits
 
 
-class TorchStepper:
-    """As `stepper.Stepper`, computed on a device; states and logits are NumPy arrays as there."""
+class TorchModel:
+    """Implements `backend.Model` on a device; states and logits are NumPy arrays."""
 
     def __init__(
         self, config: ModelConfig, tensors: Mapping[str, Floats], device: torch.device
     ) -> None:
         self.config, self.device = config, device
-        self.model = with_weights(config, tensors).to(device)
+        self.network = with_weights(config, tensors).to(device)
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros, (B, H) for each part of the state."""
-        return tuple(part.cpu().numpy() for part in self.model.initial_state(batch_size))
+        """Return zeros, (B, H) for each part of the state."""
+        return tuple(part.cpu().numpy() for part in self.network.initial_state(batch_size))
 
     def streams(self, state: State) -> "TorchStreams":
-        """B texts in flight, from a state, which is copied."""
+        """Return B streams that start from a copy of `state`."""
         return TorchStreams(self, state)
 
 
 class TorchStreams:
-    """As `stepper.Streams`: `logits`, (B, V), are those of the next token."""
+    """Implements `backend.Streams`."""
 
-    def __init__(self, stepper: TorchStepper, state: State) -> None:
-        self.model, self.device = stepper.model, stepper.device
+    def __init__(self, model: TorchModel, state: State) -> None:
+        self.network, self.device = model.network, model.device
         self._state = tuple(torch.tensor(part, device=self.device) for part in state)
-        self.logits: Floats = np.zeros((len(state[0]), stepper.config.vocab_size), np.float32)
+        self.logits: Floats = np.zeros((len(state[0]), model.config.vocab_size), np.float32)
 
     @property
     def state(self) -> State:
-        """The state as a value, (B, H) each: a copy."""
+        """A copy of the hidden state, (B, H) for each part."""
         return tuple(part.cpu().numpy().copy() for part in self._state)
 
     def put(self, streams: slice, state: State) -> None:
-        """Let some streams go on from `state`; the others are left alone."""
+        """Set the hidden state of some streams; the others keep theirs."""
         with torch.inference_mode():
             parts = tuple(part.clone() for part in self._state)
             for part, value in zip(parts, state, strict=True):
@@ -51,22 +53,43 @@ class TorchStreams:
         self._state = parts
 
     def step(self, ids: Ids) -> Floats:
-        """Feed one token to each stream, (B,); the logits of the next, (B, V)."""
+        """Read one token per stream, (B,), and return the logits of the next, (B, V)."""
         return self.feed(ids[:, None])
 
     def feed(self, ids: Ids) -> Floats:
-        """Feed T tokens to each stream, (B, T); the logits of the next, (B, V)."""
-        with torch.inference_mode():
-            inputs = torch.from_numpy(ids.astype(np.int64)).to(self.device)
-            outputs, _, self._state = self.model.hidden(inputs, self._state)
-            return self._predicted(outputs[:, -1])
+        """Read T tokens per stream, (B, T), and return the logits of the next, (B, V)."""
+        return self._predict(self._read(ids)[:, -1])
 
     def predict(self) -> Floats:
-        """The logits of the next token, (B, V), from the state as it is."""
-        parts = len(self.model.recurrent_layers()[-1].state_names)
-        with torch.inference_mode():
-            return self._predicted(self._state[-parts])
+        """Return the logits of the next token, (B, V), from the current hidden state."""
+        parts = len(self.network.recurrent_layers()[-1].spec.state)
+        return self._predict(self._state[-parts])
 
-    def _predicted(self, top: torch.Tensor) -> Floats:
-        self.logits[:] = self.model.output(top).cpu().numpy()
+    def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
+        """Read ids (B, T) and return ln p of each one's target as the next token, (B, T).
+
+        A negative target is not scored: its result is NaN.
+        """
+        result = np.empty(ids.shape)
+        for start in range(0, ids.shape[1], CHUNK):
+            part = slice(start, start + CHUNK)
+            with torch.inference_mode():
+                logits = self.network.output(self._read(ids[:, part])).double()
+                chosen = self._tensor(targets[:, part]).clamp(min=0)[..., None]
+                log_probs = logits.log_softmax(-1).gather(-1, chosen)[..., 0]
+            result[:, part] = log_probs.cpu().numpy()
+        return np.where(targets < 0, np.nan, result)
+
+    @torch.inference_mode()
+    def _read(self, ids: Ids) -> torch.Tensor:
+        """Advance by ids (B, T) and return the outputs of the top layer, (B, T, H)."""
+        outputs, _, self._state = self.network.hidden(self._tensor(ids), self._state)
+        return outputs
+
+    @torch.inference_mode()
+    def _predict(self, top: torch.Tensor) -> Floats:
+        self.logits[:] = self.network.output(top).cpu().numpy()
         return self.logits
+
+    def _tensor(self, ids: Ids) -> torch.Tensor:
+        return torch.from_numpy(ids.astype(np.int64)).to(self.device)

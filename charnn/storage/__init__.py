@@ -1,5 +1,5 @@
 """Bytes, JSON, YAML and safetensors on disk; locks; where datasets and runs are.
 
-Every write is atomic, and everything is read without trust. Imports only config, errors and
-escape; never torch. Read `atomic.py` first.
+Every write is atomic, and everything read is checked. Imports only config, errors and escape;
+never torch. Read `atomic.py` first.
 """

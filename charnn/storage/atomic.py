@@ -1,4 +1,4 @@
-"""Write files and folders atomically: a reader sees the old contents or the new, never a part."""
+"""Write files and folders atomically: readers see the old contents or the new."""
 
 import contextlib
 import errno
@@ -13,24 +13,24 @@ from pathlib import Path
 
 from charnn.errors import StorageError
 
-TEMPORARY = ".tmp-"  # prefix of everything unfinished; ignored by readers, removed by writers
-OUTGOING = ".old-"  # prefix of a folder that makes way; it comes back if its successor never does
-CHUNK = 1 << 20
-SHOWN_NAMES = 5  # of what is in the way, in a message
+TEMPORARY_PREFIX = ".tmp-"  # of everything unfinished; ignored by readers, removed by writers
+REPLACED_PREFIX = ".old-"  # of a folder being replaced; restored if the replacement fails
+CHUNK = 1 << 20  # bytes to read or hash at a time
+SHOWN_NAMES = 5  # names of foreign files in a message
 
 
 @contextlib.contextmanager
-def storage_errors(doing: str, path: Path) -> Iterator[None]:
-    """Turn an OSError inside the block into a StorageError that says what failed, and where."""
+def storage_errors(action: str, path: Path) -> Iterator[None]:
+    """Turn an OSError inside the block into a StorageError that names the action and the path."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(f"cannot {doing} {path}: {reason}", _remedy(error)) from error
+        raise StorageError(f"cannot {action} {path}: {reason}", _hint(error)) from error
 
 
-def _remedy(error: OSError) -> str:
-    remedies = {
+def _hint(error: OSError) -> str:
+    hints = {
         errno.ENOSPC: "free some space, or write to another disk",
         errno.EACCES: "check the permissions",
         errno.EPERM: "check the permissions",
@@ -38,52 +38,55 @@ def _remedy(error: OSError) -> str:
         errno.ENOENT: "check the spelling of the path",
         errno.EDQUOT: "the quota is used up; free some space",
     }
-    return remedies.get(error.errno or 0, "")
+    return hints.get(error.errno or 0, "")
 
 
 def read_bytes(path: Path) -> bytes:
-    """All bytes of a file. Raises StorageError."""
+    """Return all bytes of a file. Raises StorageError."""
     with storage_errors("read", path):
         return path.read_bytes()
 
 
 def write_file(path: Path, data: bytes | memoryview) -> None:
-    """Replace `path` by `data` in one step that survives a power cut.
+    """Replace the file `path` atomically and durably.
 
-    Temp file in the same folder, fsync, rename, fsync of the folder; modes follow the umask, and
-    a symbolic link at `path` is replaced, not followed. A device or a pipe cannot be replaced: the
-    bytes are written into it. Raises StorageError, leaving no temp file.
+    Temporary file in the same folder, fsync, rename, fsync of the folder; modes follow the umask,
+    and a symbolic link at `path` is replaced, not followed. A device or a pipe cannot be replaced:
+    the bytes are written to it. Raises StorageError, leaving no temporary file.
     """
     with storage_errors("write", path):
-        if takes_bytes(path):
+        if is_device_or_pipe(path):
             with path.open("wb", buffering=0) as stream:
                 _write_all(stream.fileno(), data)
             return
-        temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+        temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
         temporary.unlink(missing_ok=True)
         try:
             write_new(temporary, data)
-            os.rename(temporary, path)  # noqa: PTH104 - the system call is what is promised
+            os.rename(temporary, path)  # noqa: PTH104 - tests inject faults into this call
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
 
 
-def takes_bytes(path: Path) -> bool:
-    """Whether this is a device, a pipe or a socket, or a link to one, as /dev/stdout may be."""
+def is_device_or_pipe(path: Path) -> bool:
+    """Return whether this is a device, a pipe or a socket, or a link to one, such as /dev/stdout.
+
+    Anything in /dev and /proc counts, also where it leads to a regular file.
+    """
     if path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc"):
-        return path.exists()  # whatever it stands for, the name is the system's
+        return path.exists()
     try:
         own, mode = path.lstat().st_mode, path.stat().st_mode
-    except OSError:  # nothing is there, or a link to nothing
+    except OSError:  # no such file, or a broken link
         return False
     ordinary = stat.S_ISREG(own) or stat.S_ISDIR(own) or stat.S_ISLNK(own)
     return not ordinary or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
 
 
 def write_new(path: Path, data: bytes | memoryview) -> None:
-    """Write a file that is not there yet, through to the disk. Raises OSError."""
+    """Create a file, write it and sync it to disk. Raises OSError, also if the file exists."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         _write_all(descriptor, data)
@@ -99,7 +102,7 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable (a no-op where folders cannot be opened)."""
+    """Make renames inside `folder` durable; does nothing if folders cannot be opened."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:
@@ -113,7 +116,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def unless_unsupported() -> Iterator[None]:
-    """Do without what some file systems, most of them remote, do not offer."""
+    """Ignore the error of an operation that the file system (often a remote one) lacks."""
     try:
         yield
     except OSError as error:
@@ -123,36 +126,37 @@ def unless_unsupported() -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A temporary folder to fill; it becomes `path` by one rename when the block ends well.
+    """Yield a temporary folder, which is renamed to `path` when the block succeeds.
 
-    With `replace` an existing folder makes way at that moment. The files inside are to be
-    written by `write_new`. Whatever goes wrong, no trace is left but the old folder.
-    Raises StorageError.
+    With `replace` an existing folder is replaced then. Files inside must be written with
+    `write_new`. After any failure only the old folder is left. Raises StorageError.
     """
     with storage_errors("write", path):
         clean_up(path.parent, path.name)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
+        temporary = Path(
+            tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{path.name}-", dir=path.parent)
+        )
         try:
             temporary.chmod(0o777 & ~_umask())
             yield temporary
             sync_folder(temporary)
-            _swap_in(temporary, path, replace=replace)
+            _rename_folder(temporary, path, replace=replace)
         except BaseException:
             discard(temporary)
             raise
         sync_folder(path.parent)
 
 
-def _swap_in(temporary: Path, path: Path, *, replace: bool) -> None:
+def _rename_folder(temporary: Path, path: Path, *, replace: bool) -> None:
     if replace and path.exists():
-        outgoing = path.with_name(OUTGOING + path.name)
-        path.rename(outgoing)
+        replaced = path.with_name(REPLACED_PREFIX + path.name)
+        path.rename(replaced)
         try:
             temporary.rename(path)
         except BaseException:
-            outgoing.rename(path)
+            replaced.rename(path)
             raise
-        discard(outgoing)
+        discard(replaced)
     else:
         temporary.rename(path)
 
@@ -164,10 +168,7 @@ def _umask() -> int:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, for good; one that is there is left alone.
-
-    Raises StorageError.
-    """
+    """Create a folder and its parents durably, unless they exist. Raises StorageError."""
     with storage_errors("make", path):
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
@@ -176,45 +177,45 @@ def make_folder(path: Path) -> None:
 
 
 def clean_up(folder: Path, name: str | None = None) -> None:
-    """Remove what a killed process left behind while it wrote `name`, or anything, in `folder`.
+    """Remove what a killed process left in `folder`: temporary files of `name`, or all of them.
 
-    A folder that had made way, but was not replaced yet, comes back. Only for whoever may write
-    there: what another process is writing would be taken for a leftover.
+    A folder whose replacement was not completed is restored. The caller must hold the lock of the
+    folder: files that another process is writing would be removed too.
     """
-    for left in list(folder.iterdir()) if folder.is_dir() else []:
-        if left.name.startswith(OUTGOING) and name in (None, left.name.removeprefix(OUTGOING)):
-            _put_back(left)
-        elif _is_temporary(left.name, name):
-            discard(left)
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
+        target = path.name.removeprefix(REPLACED_PREFIX)
+        if target != path.name and name in (None, target):
+            _restore(path, path.with_name(target))
+        elif _is_temporary(path.name, name):
+            discard(path)
 
 
-def _put_back(outgoing: Path) -> None:
-    path = outgoing.with_name(outgoing.name.removeprefix(OUTGOING))
+def _restore(replaced: Path, path: Path) -> None:
     if path.exists():
-        discard(outgoing)
+        discard(replaced)
     else:
-        outgoing.rename(path)
+        replaced.rename(path)
 
 
 def _is_temporary(entry: str, name: str | None) -> bool:
-    """Whether this is unfinished; of `name`, not of another that begins like it."""
+    """Return whether this is a temporary file of `name`, or of any name; not of a longer name."""
     if name is None:
-        return entry.startswith(TEMPORARY)
-    return re.fullmatch(re.escape(TEMPORARY + name) + "-[a-z0-9_]+", entry) is not None
+        return entry.startswith(TEMPORARY_PREFIX)
+    return re.fullmatch(re.escape(TEMPORARY_PREFIX + name) + "-[a-z0-9_]+", entry) is not None
 
 
 def refuse_foreign(folder: Path, own: Collection[str], hint: str) -> None:
-    """Raises StorageError with `hint` if there is more in a folder than what is ours by name."""
+    """Raise StorageError with `hint` if a folder holds anything but files named in `own`."""
     with storage_errors("read", folder):
         foreign = sorted(path.name for path in folder.iterdir() if path.name not in own)
     if foreign:
-        some = ", ".join(foreign[:SHOWN_NAMES]) + " …" * (len(foreign) > SHOWN_NAMES)
-        raise StorageError(f"{folder} holds what charnn did not write: {some}", hint)
+        names = ", ".join(foreign[:SHOWN_NAMES]) + " …" * (len(foreign) > SHOWN_NAMES)
+        raise StorageError(f"{folder} holds what charnn did not write: {names}", hint)
 
 
 def discard(path: Path) -> None:
-    """Remove a file, or a folder with all in it, as far as that can be done."""
-    with contextlib.suppress(OSError):  # rmtree ignores errors, but not that of a failing close
+    """Remove a file, or a folder with its contents, ignoring errors."""
+    with contextlib.suppress(OSError):  # rmtree does not ignore the error of a failing close
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -222,5 +223,5 @@ def discard(path: Path) -> None:
 
 
 def sha256(data: bytes | memoryview) -> str:
-    """Hexadecimal SHA-256 of bytes."""
+    """Return the hexadecimal SHA-256 of bytes."""
     return hashlib.sha256(data).hexdigest()

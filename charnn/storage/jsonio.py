@@ -1,4 +1,4 @@
-"""Write JSON that every parser accepts, and read JSON without trust."""
+"""Write JSON that every parser accepts, and read JSON strictly."""
 
 import json
 import math
@@ -11,10 +11,10 @@ from charnn.storage.atomic import read_bytes
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON that every parser accepts and no terminal obeys.
+    """Return JSON that every parser accepts and that cannot control a terminal.
 
-    Numbers that are not finite become null, lone surrogates U+FFFD; controls and format characters
-    are escaped, whose value stays the same.
+    Numbers that are not finite become null, lone surrogates U+FFFD; control and format characters
+    are escaped.
     """
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
     return escape.escape_json(text)
@@ -31,7 +31,7 @@ def _finite(value: Any) -> Any:
 
 
 def parse_json_object(data: bytes | str, name: str) -> dict[str, Any]:
-    """A JSON object without repeated keys or NaN. Raises DataError naming `name`."""
+    """Parse a JSON object without repeated keys or NaN. Raises DataError naming `name`."""
     try:
         value = json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -57,7 +57,7 @@ def _short(error: Exception) -> str:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a torn last line is left out. Raises DataError."""
+    """Return the objects of a JSON-lines file without an incomplete last line. Raises DataError."""
     lines = read_bytes(path).split(b"\n")
-    complete = lines[:-1]  # what follows the last newline was never finished
+    complete = lines[:-1]  # the last line has no newline: it is empty or was not completed
     return [parse_json_object(line, f"{path}: line {i}") for i, line in enumerate(complete, 1)]

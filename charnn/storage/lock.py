@@ -1,4 +1,4 @@
-"""A folder for one process at a time, freed by the system even after kill -9."""
+"""Lock a folder for one process; the system releases the lock even after kill -9."""
 
 import os
 import socket
@@ -12,10 +12,10 @@ LOCK_FILE = ".lock"
 
 
 class Lock:
-    """Holds a folder, or one `name` in it, for one process; freed by the system after kill -9.
+    """A lock on a folder, or on one `name` in it, held inside a `with` block.
 
-    The lock is advisory (flock), so it guards against a second charnn, not against other
-    programs, and on a network file system only as far as that system keeps such locks.
+    The lock is advisory (flock): it excludes a second charnn, not other programs, and on a network
+    file system only if that supports flock.
     """
 
     def __init__(self, folder: Path, name: str = "") -> None:
@@ -32,7 +32,7 @@ class Lock:
         return self
 
     def _locked(self) -> IO[str]:
-        """The lock file, locked. Raises BusyError with the owner where another holds it."""
+        """Return the locked lock file. Raises BusyError naming the owner if it is held."""
         while True:
             file = self._path.open("a+", encoding="utf-8")
             try:
@@ -48,7 +48,7 @@ class Lock:
             except OSError:
                 file.close()
                 raise
-            # Who held it before may have removed the name in between; then this file is nobody's.
+            # The previous owner may have removed the file in between; then lock the new one.
             if self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(file.fileno())):
                 return file
             file.close()
@@ -62,7 +62,7 @@ class Lock:
 def _flock(file: IO[str]) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows has no flock; there the lock only documents the owner
+    except ImportError:  # Windows has no flock: there the file only names the owner
         return
     with unless_unsupported():
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

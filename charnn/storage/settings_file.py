@@ -1,7 +1,7 @@
 """Read and write flat YAML files of settings, strictly.
 
-Read means: one document, one mapping of scalars, no aliases, no tags, no key twice, and numbers
-as people write them (1e-3 is a number, 017 is seventeen, `no` is a word).
+A file is one document with one mapping of keys to scalars, without aliases, tags or repeated keys.
+Numbers are read as people write them: 1e-3 is a number, 017 is seventeen, `no` is a word.
 """
 
 import math
@@ -16,6 +16,7 @@ from charnn.errors import StorageError, UsageError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_DIGITS = 40  # of an integer; longer ones are out of every range
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
@@ -23,10 +24,10 @@ _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None,
 
 
 def read_settings(path: Path, kind: type[Settings]) -> dict[str, Any]:
-    """The keys given in a YAML file, each known to `kind` and within its range.
+    """Return the keys given in a YAML file, each a field of `kind` and within its range.
 
-    Only the given ones come back, so that they can be laid over other defaults.
-    Raises UsageError (exit 2) with file and line; StorageError where the file cannot be read.
+    Fields that are not given are not returned, so that other defaults apply to them.
+    Raises UsageError with file and line, StorageError if the file cannot be read.
     """
     values: dict[str, Any] = {}
     for key, node in _entries(path):
@@ -38,18 +39,18 @@ def read_settings(path: Path, kind: type[Settings]) -> dict[str, Any]:
         if not isinstance(node, yaml.ScalarNode):
             raise UsageError(f"{line}: {key} must be a single value, not a list or a section")
         values[key] = _scalar(node)
-        _check_alone(kind, key, values[key], line)
+        _check_value(kind, key, values[key], line)
     return values
 
 
 def dump_settings(settings: Settings) -> str:
-    """The settings as YAML that `read_settings` reads back unchanged."""
-    plain = _plain(settings)
-    return yaml.dump(plain, Dumper=_EscapingDumper, sort_keys=False, allow_unicode=True)
+    """Return the settings as YAML that `read_settings` reads back unchanged."""
+    values = settings.model_dump(mode="json")
+    return yaml.dump(values, Dumper=_EscapingDumper, sort_keys=False, allow_unicode=True)
 
 
 class _EscapingDumper(yaml.SafeDumper):
-    """Writes text that cannot be seen (U+0085, U+2028) in escapes, which alone are read back."""
+    """Escapes text with invisible characters (U+0085, U+2028), which YAML would not read back."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
@@ -60,12 +61,8 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _EscapingDumper.add_representer(str, _represent_text)
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
-    return settings.model_dump(mode="json")
-
-
-def _check_alone(kind: type[Settings], key: str, value: Any, line: str) -> None:
-    """Refuse a bad value with its line; rules between fields wait until all are known."""
+def _check_value(kind: type[Settings], key: str, value: Any, line: str) -> None:
+    """Refuse a bad value with its line; rules between fields are checked when all are known."""
     try:
         validate(kind, {key: value}, line)
     except UsageError as error:
@@ -76,10 +73,12 @@ def _check_alone(kind: type[Settings], key: str, value: Any, line: str) -> None:
 def _entries(path: Path) -> list[tuple[str, yaml.Node]]:
     text = _read(path)
     try:
-        _refuse_tricks(text, path)
+        _refuse_unsafe_yaml(text, path)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise UsageError(f"{path}: {_place(error)}", "settings are lines of `key: value`") from None
+        raise UsageError(
+            f"{path}: {_describe(error)}", "settings are lines of `key: value`"
+        ) from None
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply", "settings are flat") from None
     if not isinstance(root, yaml.MappingNode) or not root.value:
@@ -105,7 +104,7 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path}: line {line}: not UTF-8", "save the file as UTF-8") from None
 
 
-def _refuse_tricks(text: str, path: Path) -> None:
+def _refuse_unsafe_yaml(text: str, path: Path) -> None:
     """Refuse aliases (they can grow without limit), tags, several documents and deep nesting."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -131,7 +130,7 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if _INTEGER.fullmatch(text):
-        return int(text) if len(text) < 40 else math.inf  # noqa: PLR2004 - no 10^6-digit integers
+        return int(text) if len(text) < MAX_DIGITS else math.inf
     if _NUMBER.fullmatch(text):
         return float(text.replace(".inf", "inf"))
     return float("nan") if text.lower() == ".nan" else text
@@ -142,7 +141,7 @@ def _line(part: yaml.Node | yaml.Event) -> str:
     return f"line {mark.line + 1}" if mark else "line ?"
 
 
-def _place(error: yaml.YAMLError) -> str:
+def _describe(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
     return f"line {mark.line + 1}: {problem}" if mark else f"line 1: {problem}"

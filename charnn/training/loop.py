@@ -18,7 +18,7 @@ from charnn.config import TrainConfig
 from charnn.data.samplers import SAMPLERS, Batch, Sampler
 from charnn.errors import DivergedError
 from charnn.evaluation.baselines import unigram
-from charnn.evaluation.metrics import Score
+from charnn.evaluation.metrics import Score, mask_unknown
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import Dropouts, LanguageModel, detach, reset_rows
 from charnn.model.layers import State
@@ -103,7 +103,8 @@ class TrainLoop:
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, State]:
         device = self.arithmetic.device
         inputs = torch.from_numpy(batch.inputs).to(device, non_blocking=True)
-        targets = torch.from_numpy(batch.targets).to(device, non_blocking=True)
+        scored = mask_unknown(batch.targets, self.unk_id)
+        targets = torch.from_numpy(scored).to(device, non_blocking=True)
         self.model.train()
         with self.arithmetic.autocast():
             dropped, outputs, hidden = self.model.hidden(inputs, self._state_before(batch))
@@ -114,8 +115,8 @@ class TrainLoop:
         """Return the mean nats of a batch: exact, or estimated by sampled softmax."""
         samples = self.config.sampled_softmax
         if samples:
-            return sampled_nats(outputs, self.model.output, targets, self.unk_id, samples)
-        return mean_nats(self.model.output(outputs), targets, self.unk_id)
+            return sampled_nats(outputs, self.model.output, targets, samples)
+        return mean_nats(self.model.output(outputs), targets)
 
     def _penalty(self, dropped: Tensor, outputs: Tensor) -> Tensor:
         """Activation and temporal activation regularization of outputs (B, T, H).

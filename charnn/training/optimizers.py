@@ -87,7 +87,7 @@ def _adamw(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
 def _muon(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
     """GateMuon on the recurrent and input matrices, AdamW on the rest."""
     matrices = [t for layer in model.recurrent_layers() for t in (layer.weight_ih, layer.weight_hh)]
-    gates = len(model.recurrent_layers()[0].gates)
+    gates = len(model.recurrent_layers()[0].spec.gates)
     groups = [{"params": matrices, "gates": gates, "peak_lr": config.matrix_lr}]
     ids = {id(matrix) for matrix in matrices}
     rest = [tensor for tensor in model.named_tensors().values() if id(tensor) not in ids]

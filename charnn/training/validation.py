@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from charnn.arrays import Ids
 from charnn.data.dataset import Dataset
-from charnn.evaluation.baselines import ladder
+from charnn.evaluation.baselines import evaluate_baselines
 from charnn.evaluation.evaluate import WARM_UP, carried_scores, default_streams
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic
@@ -55,9 +55,7 @@ class Validator:
 
     def baselines(self) -> dict[str, float]:
         """Return the bits per character of the validation text without a network, by name."""
-        tokenizer = self._dataset.tokenizer
-        train = self._dataset.split("train")
-        return ladder(train, self._val, tokenizer.pieces, tokenizer.unk_id)
+        return evaluate_baselines(self._dataset.split("train"), self._val, self._dataset.tokenizer)
 
     def _parts(
         self, model: LanguageModel, tokens: Ids, streams: int, warm_up: int, fraction: float

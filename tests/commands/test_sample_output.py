@@ -1,8 +1,10 @@
 """Samples on their way out: whole texts, and those that only copy left out."""
 
+import json
+
 import pytest
 
-from charnn.commands.sample_output import Novel, Style, whole, write_text
+from charnn.commands.sample_output import Novel, Style, whole, write_json, write_text
 from charnn.errors import StorageError
 from charnn.generation.generate import Piece, Sample
 
@@ -11,16 +13,17 @@ def events(*texts):
     """Samples in two pieces each, with a way of their own to end."""
     for index, text in enumerate(texts):
         half = len(text) // 2
-        yield from (Piece(index, part) for part in (text[:half], text[half:]) if part)
+        parts = (text[:half].encode(), text[half:].encode())
+        yield from (Piece(index, part) for part in parts if part)
         yield Sample(index, len(text), 0.0, "length", None)
 
 
 def test_whole_puts_pieces_together() -> None:
     """An empty sample is a sample."""
-    assert [(text, end.index) for text, end in whole(events("abc", "", "d"))] == [
-        ("abc", 0),
-        ("", 1),
-        ("d", 2),
+    assert [(data, end.index) for data, end in whole(events("abc", "", "d"))] == [
+        (b"abc", 0),
+        (b"", 1),
+        (b"d", 2),
     ]
 
 
@@ -29,7 +32,7 @@ def test_what_copies_too_much_is_dropped_and_counted() -> None:
     novel = Novel(len, 3)
     passed = list(whole(novel.among(events("ab", "abc", "", "abcd", "x"))))
 
-    assert [(text, end.index) for text, end in passed] == [("ab", 0), ("", 2), ("x", 4)]
+    assert [(data, end.index) for data, end in passed] == [(b"ab", 0), (b"", 2), (b"x", 4)]
     assert novel.dropped == 2
 
 
@@ -37,10 +40,34 @@ def test_what_was_drawn_is_put_out_where_the_end_fails(capfd) -> None:
     """As when the state of the text cannot be saved."""
 
     def failing():
-        yield Piece(0, "The lamp")
+        yield Piece(0, b"The lamp")
         raise StorageError("no room")
 
     with pytest.raises(StorageError, match="no room"):
         write_text(failing(), Style())
 
     assert capfd.readouterr().out == "The lamp\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (None, "é\ufffd\x1b\ufffd\n".encode()),
+        (False, b"\xc3\xa9\xef\xbf\xbd\\x1b\xef\xbf\xbd\n"),
+        (True, b"\xc3\xa9\xff\x1b\xc3"),
+    ],
+)
+def test_bytes_that_are_not_utf8_are_replaced_unless_raw(raw, expected, capfdbinary) -> None:
+    """U+FFFD in a pipe; with --safe control characters are visible too; exact bytes with --raw."""
+    pieces = (Piece(0, data) for data in ("é".encode(), b"\xff", b"\x1b", b"\xc3"))
+    write_text(pieces, Style(raw=raw))
+
+    assert capfdbinary.readouterr().out == expected
+
+
+def test_json_replaces_bytes_that_are_not_utf8(capfd) -> None:
+    """A sample is decoded as a whole."""
+    sample = [Piece(0, b"a\xff"), Piece(0, "é".encode()), Sample(0, 3, 1.0, "length", None)]
+    write_json(sample, "prompt ", 1, one_object=False)
+
+    assert json.loads(capfd.readouterr().out)["text"] == "prompt a\ufffdé"

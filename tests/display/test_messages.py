@@ -2,17 +2,11 @@ import io
 import re
 import subprocess
 import sys
-import unicodedata
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from charnn.display.messages import Display, table
 from charnn.errors import DataError, StorageError, UsageError
-from charnn.escape import visible
-
-TEXTS = st.text(st.characters(exclude_categories=()))  # lone surrogates too
 
 
 class Terminal(io.StringIO):
@@ -30,35 +24,6 @@ def plain_environment(monkeypatch):
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-
-
-@given(TEXTS)
-@example("\x1b]52;c;ZXZpbA==\x07 \x9b31m \u202egnp.exe \u2028 \udce9 \U000e0041")
-def test_visible_text_has_nothing_that_steers_a_terminal(text):
-    """No control, format or separator character and no lone surrogate is left, joiners excepted."""
-    shown = visible(text)
-    for character in set(shown) - set("\n\t\u200c\u200d"):
-        assert unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    shown.encode("utf-8")
-
-
-@given(TEXTS)
-def test_a_name_in_a_message_stays_on_one_line(text):
-    """With one_line, newlines and tabs are escaped as well."""
-    assert not set(visible(text, one_line=True)) & set("\n\t\r\v\f\x85\u2028\u2029")
-
-
-@given(st.text(st.characters(categories=("L", "M", "N", "P", "S", "Zs"))))
-def test_visible_leaves_ordinary_text_alone(text):
-    """Letters, marks, digits, punctuation, symbols and spaces of every script come through."""
-    assert visible(text) == text
-
-
-def test_visible_escapes_as_python_does():
-    """The escapes are those that everybody knows."""
-    assert visible("a\x1b[0m\r\x7f\u202e\n\tb") == "a\\x1b[0m\\r\\x7f\\u202e\n\tb"
-    assert visible("a\n\tb", one_line=True) == "a\\n\\tb"
-    assert visible("👩\u200d🚀") == "👩\u200d🚀"
 
 
 def test_an_error_is_plain_lines_without_a_terminal():

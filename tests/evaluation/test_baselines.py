@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charnn.evaluation.baselines import kneser_ney_nats, ladder, unigram, unigram_nats, xz_bits
+from charnn.evaluation.baselines import (
+    evaluate_baselines,
+    kneser_ney_nats,
+    unigram,
+    unigram_nats,
+    xz_bits,
+)
+from charnn.tokenizers.tokenizer import build
 
 
 def brute_force(train, held_out, vocab_size, order):
@@ -101,13 +108,24 @@ def test_xz_pays_nothing_for_what_it_has_seen_and_eight_bits_for_noise() -> None
     assert xz_bits(noise[:15_000], noise[15_000:]) == pytest.approx(8 * 5000, rel=0.02)
 
 
-def test_the_ladder_takes_no_longer_for_a_longer_text(monkeypatch) -> None:
-    """It learns from the end of the one text and is judged on the beginning of the other."""
-    monkeypatch.setattr("charnn.evaluation.baselines.LEARNT", 1000)
-    monkeypatch.setattr("charnn.evaluation.baselines.JUDGED", 200)
+def test_baselines_take_no_longer_for_a_longer_text(monkeypatch) -> None:
+    """They learn from the end of one text and predict the beginning of the other."""
+    monkeypatch.setattr("charnn.evaluation.baselines.MAX_TRAIN_TOKENS", 1000)
+    monkeypatch.setattr("charnn.evaluation.baselines.MAX_SCORED_TOKENS", 200)
     text = np.random.default_rng(1).integers(4, size=5000)
-    pieces = [b"a", b"b", b"c", b"d"]
+    tokenizer = build("char", "abcd")
 
-    assert ladder(text[:4000], text[4000:], pieces, None) == ladder(
-        text[3000:4000], text[4000:4200], pieces, None
+    assert evaluate_baselines(text[:4000], text[4000:], tokenizer) == evaluate_baselines(
+        text[3000:4000], text[4000:4200], tokenizer
     )
+
+
+def test_baselines_do_not_score_unknown_characters() -> None:
+    """They are characters of neither text; without any other there is no figure."""
+    tokenizer = build("char", "abab")
+    train, unknown = tokenizer.encode("ab" * 500), tokenizer.encode("x" * 50)
+    known = evaluate_baselines(train, tokenizer.encode("ab" * 50), tokenizer)
+    mixed = evaluate_baselines(train, tokenizer.encode("ab" * 50 + "x" * 50), tokenizer)
+
+    assert mixed == known
+    assert all(math.isnan(rate) for rate in evaluate_baselines(train, unknown, tokenizer).values())

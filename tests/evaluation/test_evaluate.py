@@ -8,9 +8,15 @@ import torch
 from torch.nn import functional as F
 
 from charnn.config import ModelConfig, TrainConfig
-from charnn.data.samplers import IGNORE, SequentialSampler
-from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
-from charnn.evaluation.metrics import TokenLengths
+from charnn.data.samplers import SequentialSampler
+from charnn.evaluation.evaluate import (
+    CHUNK,
+    carried_scores,
+    default_streams,
+    evaluate_carried,
+    evaluate_windows,
+)
+from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.training.loop import TrainLoop, train
@@ -98,7 +104,7 @@ def test_targets_beside_the_tokens_are_scored_in_their_place(make_model, ids) ->
     beside = np.roll(ids, 3).astype(int)
     carried = plain_nats(model, [3, *tokens[:-1]], beside)
     windows = plain_nats(model, tokens[:-1], beside[1:])
-    marked = np.where(np.arange(len(ids)) == 0, IGNORE, beside)
+    marked = np.where(np.arange(len(ids)) == 0, -1, beside)
 
     score = evaluate_carried(model, ids, LENGTHS, 3, targets=marked)
     assert score.tokens == len(ids) - 1
@@ -133,6 +139,31 @@ def test_evaluation_leaves_mode_weights_and_random_numbers_alone(make_model, ids
     assert all(
         torch.equal(a, b) for a, b in zip(weights, model.named_tensors().values(), strict=True)
     )
+
+
+def test_a_carried_pass_yields_the_score_of_each_chunk(make_model, ids) -> None:
+    """Their sum is the score of the text."""
+    model = make_model()
+    scores = list(carried_scores(model, ids, LENGTHS, 0))
+
+    assert [score.tokens for score in scores] == [CHUNK] * 3 + [len(ids) - 3 * CHUNK]
+    assert sum(scores, Score()) == evaluate_carried(model, ids, LENGTHS, 0)
+
+
+def test_between_two_chunks_the_model_can_be_trained(make_model, ids) -> None:
+    """Neither evaluation mode nor inference mode reaches the caller, during or after a pass."""
+    model = make_model(between=0.5).train()
+    scores = carried_scores(model, ids, LENGTHS, 0)
+    for _ in range(2):
+        next(scores)
+        assert model.training
+        assert not torch.is_inference_mode_enabled()
+        logits, _ = model(torch.from_numpy(ids[None, :9].astype(int)), model.initial_state(1))
+        logits.sum().backward()
+    scores.close()
+
+    assert not torch.is_inference_mode_enabled()
+    assert model.training
 
 
 def test_an_empty_text_has_no_loss(make_model) -> None:

@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.evaluation.metrics import Score, bits, perplexity
+from charnn.evaluation.metrics import Score, TokenLengths, bits, mask_unknown, perplexity
 
 COUNTS = st.integers(1, 10**6)
 
@@ -36,6 +37,23 @@ def test_two_parts_add_up_to_the_whole(n1, t1, c1, n2, t2, c2) -> None:
     a, b = Score(n1, n1, t1, c1, c1), Score(n2, n2, t2, c2, c2)
 
     assert math.isclose((a + b).loss, (a.loss * t1 + b.loss * t2) / (t1 + t2), abs_tol=1e-9)
+
+
+def test_a_negative_target_is_not_scored_and_an_unknown_one_is_counted() -> None:
+    """Id 2 is <unk>; what stands in `nats` for either is not read."""
+    lengths = TokenLengths(np.array([1, 2, 1]), np.array([1, 4, 3]), unk_id=2)
+    nats = np.array([0.5, 1.5, math.nan, math.nan, 7.0])
+    score = lengths.score(nats, np.array([0, 1, -1, 2, -100]))
+
+    assert score == Score(nats=2.0, squares=2.5, tokens=2, chars=3, bytes=5, unknown=1)
+
+
+def test_unknown_targets_become_negative() -> None:
+    """In ids of any width; without <unk> nothing changes."""
+    ids = np.array([3, 0, 3, 1], np.uint8)
+
+    assert mask_unknown(ids, 3).tolist() == [-1, 0, -1, 1]
+    assert mask_unknown(ids, None).tolist() == [3, 0, 3, 1]
 
 
 def test_perplexity_overflows_to_infinity() -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from charnn.evaluation import line_reader as streams
 from charnn.evaluation.line_reader import Part
-from charnn.evaluation.surprisal import Passage, Scorer, StepperReader, encoded, last_cut
+from charnn.evaluation.surprisal import ModelReader, Passage, Scorer, encoded, last_cut
 from charnn.model.numpy_model import log_probs
 from charnn.tokenizers.tokenizer import build
-from tests.tiny import tiny_stepper
+from tests.tiny import tiny_model
 
 TEXT = "the quick brown fox jumps over the lazy dog, or: 狐狸 跳过 了 é\n" * 4
 TOKENIZERS = {
@@ -22,7 +22,7 @@ TOKENIZERS = {
     "bpe": build("bpe", TEXT, vocab_size=280),
 }
 STEPPERS = {
-    kind: tiny_stepper("lstm", 2, vocab_size=tokenizer.vocab_size, hidden_size=16)
+    kind: tiny_model("lstm", 2, vocab_size=tokenizer.vocab_size, hidden_size=16)
     for kind, tokenizer in TOKENIZERS.items()
 }
 START = 3
@@ -75,7 +75,7 @@ def test_no_bit_depends_on_the_lines_around_it(lines, random) -> None:
 def test_columns_of_a_product_do_not_know_each_other(cell, hidden_size) -> None:
     """At sizes where libraries change how they multiply, too."""
     tokenizer = TOKENIZERS["char"]
-    network = tiny_stepper(cell, 2, vocab_size=tokenizer.vocab_size, hidden_size=hidden_size)
+    network = tiny_model(cell, 2, vocab_size=tokenizer.vocab_size, hidden_size=hidden_size)
     lines = [Part(line.encode()) for line in ("the fox", "quick", "dog, or: brown", "é") * 9]
     alone = [next(Scorer(network, tokenizer, START).score([line])).nats for line in lines]
 
@@ -105,7 +105,7 @@ def test_a_long_line_in_pieces_is_the_line(kind, size) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "LONG_LINE", size)
         parts = streams.pieces(line)
-        passage = Passage(StepperReader(STEPPERS[kind]), TOKENIZERS[kind], START)
+        passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
         results = [passage.feed(part) for part in parts]
 
     ids = np.concatenate([result.ids for result in results]).tolist()
@@ -123,7 +123,7 @@ def test_pieces_cut_words_where_there_is_a_space(kind) -> None:
     line = TEXT.replace("\n", " ").encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "LONG_LINE", 25)
-        passage = Passage(StepperReader(STEPPERS[kind]), TOKENIZERS[kind], START)
+        passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
         ids = np.concatenate([passage.feed(part).ids for part in streams.pieces(line)]).tolist()
 
     assert ids == encoded(TOKENIZERS[kind], line).tolist()

@@ -19,7 +19,7 @@ def taken(constraint, data):
     """How many bytes of `data` may be drawn one after the other."""
     state = 0
     for place, byte in enumerate(data):
-        state = constraint.tracks.following[state, byte]
+        state = constraint.automaton.next_state[state, byte]
         if state < 0:
             return place
     return len(data)
@@ -30,7 +30,7 @@ def test_nothing_is_asked_nothing_is_barred_but_the_unknown() -> None:
     constraint = constrain(WORDS, UNK)
 
     assert drawable(constraint) == [0, 1, 2, 3, 4]
-    assert constraint.tracks is None
+    assert constraint.automaton is None
 
 
 def test_a_ban_takes_tokens_with_such_a_character() -> None:
@@ -59,7 +59,7 @@ def test_bytes_are_banned_as_characters() -> None:
 
     assert taken(constraint, "aèê€😀\n".encode()) == len("aèê€😀\n".encode())
     assert taken(constraint, "aé".encode()) == 2
-    assert not constraint.tracks.complete.any()
+    assert not constraint.automaton.complete.any()
 
 
 def test_bytes_are_allowed_as_characters() -> None:
@@ -75,20 +75,20 @@ def test_a_ban_never_ends_a_sample() -> None:
     """Only an expression does: elsewhere the barred tokens are drawn in no state."""
     constraint = constrain(BYTES, ban="é")
 
-    np.testing.assert_array_equal(constraint.tracks.barred, constraint.tracks.following < 0)
+    np.testing.assert_array_equal(constraint.automaton.barred, constraint.automaton.next_state < 0)
 
 
 def test_where_an_expression_matches_other_tokens_may_be_drawn_to_end_it() -> None:
     """And where it does not match yet they may not."""
     tokens = [b"a", b"b"]
-    tracks = constrain(tokens, match="ab*").tracks
+    automaton = constrain(tokens, match="ab*").automaton
 
-    assert tracks.barred[0].tolist() == [False, True]
-    after = tracks.following[0, 0]
-    assert tracks.barred[after].tolist() == [False, False]
-    assert tracks.following[after].tolist()[0] == -1
-    assert not tracks.complete[after]
-    assert constrain(tokens, match="a").tracks.complete.tolist().count(True) == 1
+    assert automaton.barred[0].tolist() == [False, True]
+    after = automaton.next_state[0, 0]
+    assert automaton.barred[after].tolist() == [False, False]
+    assert automaton.next_state[after].tolist()[0] == -1
+    assert not automaton.complete[after]
+    assert constrain(tokens, match="a").automaton.complete.tolist().count(True) == 1
 
 
 def test_a_ban_holds_inside_an_expression() -> None:

@@ -14,10 +14,21 @@ from charnn.config import SampleConfig
 from charnn.errors import UsageError
 from charnn.generation import generate as generation
 from charnn.generation.constraints import constrain
-from charnn.generation.generate import Request, Sample, encode_prompt, generate, opening, read
-from charnn.model.numpy_model import Stepper, log_probs
+from charnn.generation.generate import (
+    SAMPLE_RECORDS,
+    Request,
+    Sample,
+    encode_prompt,
+    feed,
+    generate,
+    generate_text,
+    initial_context,
+    sample_text,
+)
+from charnn.model.model_file import ModelFile
+from charnn.model.numpy_model import NumpyModel, log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
-from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_stepper
+from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_model
 
 SYMBOLS = "abcde .\né"
 REPLACEMENT = b"\xef\xbf\xbd"
@@ -31,12 +42,13 @@ def characters(symbols):
 
 LETTERS = characters(SYMBOLS)
 BYTES = Tokenizer("byte", [bytes([byte]) for byte in range(256)])
-LETTER_STEPPER = tiny_stepper("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
-BYTE_STEPPER = tiny_stepper("gru", 1, vocab_size=256, hidden_size=16)
+LETTER_STEPPER = tiny_model("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+BYTE_STEPPER = tiny_model("gru", 1, vocab_size=256, hidden_size=16)
 
 
 def sampled(vocabulary=LETTERS, stepper=LETTER_STEPPER, context=None, rules=None, **options):
-    """(texts, ends) of all samples, after checking that events come in order."""
+    """(texts, ends) of all samples, after checking the order of events; `raw`: exact bytes."""
+    errors = "surrogateescape" if options.pop("raw", False) else "replace"
     fields = {key: options.pop(key) for key in list(options) if key in SampleConfig.model_fields}
     request = Request(
         config=SampleConfig(**{"temperature": 1.0, "max_new_tokens": 40} | fields),
@@ -44,14 +56,14 @@ def sampled(vocabulary=LETTERS, stepper=LETTER_STEPPER, context=None, rules=None
         **{"seed": 5} | options,
     )
     texts, ends = [""], []
-    for event in generate(stepper, vocabulary, request, context or opening(stepper, 0)):
+    for event in generate(stepper, vocabulary, request, context or initial_context(stepper, 0)):
         assert event.index == len(ends)
         if isinstance(event, Sample):
             ends.append(event)
             texts.append("")
         else:
-            assert event.text
-            texts[-1] += event.text
+            assert event.data
+            texts[-1] += event.data.decode("utf-8", errors)
     assert texts.pop() == ""
     return texts, ends
 
@@ -60,7 +72,7 @@ def constant(logits):
     """A network that predicts the same whatever it reads."""
     config = tiny_config("rnn", vocab_size=len(logits))
     tensors = {name: 0 * tensor for name, tensor in random_tensors(config).items()}
-    return Stepper(config, {**tensors, "output.bias": np.array(logits, np.float32)})
+    return NumpyModel(config, {**tensors, "output.bias": np.array(logits, np.float32)})
 
 
 def test_a_sample_does_not_depend_on_how_many_are_drawn(monkeypatch) -> None:
@@ -90,7 +102,7 @@ def test_samples_end_and_begin_in_any_order(monkeypatch) -> None:
 @pytest.mark.parametrize("limit", [0, 1, 17])
 def test_length_counts_new_tokens(limit) -> None:
     """Exactly so many tokens, the prompt not included."""
-    context = read(LETTER_STEPPER, opening(LETTER_STEPPER, 0), LETTERS.encode("abc"))
+    context = feed(LETTER_STEPPER, initial_context(LETTER_STEPPER, 0), LETTERS.encode("abc"))
     texts, ends = sampled(context=context, max_new_tokens=limit, samples=3)
 
     assert [len(text) for text in texts] == [limit] * 3
@@ -106,7 +118,7 @@ def test_tokens_are_drawn_from_the_distribution_of_the_network() -> None:
     """The first token after the prompt, 4,000 times, against softmax of the logits."""
     prompt = LETTERS.encode("bad")
     texts, _ = sampled(
-        context=read(LETTER_STEPPER, opening(LETTER_STEPPER, 7), prompt),
+        context=feed(LETTER_STEPPER, initial_context(LETTER_STEPPER, 7), prompt),
         samples=4000, max_new_tokens=1, temperature=0.7,
     )  # fmt: skip
     streams = LETTER_STEPPER.streams(LETTER_STEPPER.initial_state())
@@ -237,6 +249,24 @@ def test_text_is_the_bytes_decoded_as_a_whole() -> None:
         assert replaced == data.decode("utf-8", "replace")
 
 
+def test_a_piece_never_divides_a_character() -> None:
+    """A character drawn in several tokens is one piece; bytes that cannot be one do not wait."""
+    vocabulary = Vocabulary(["é".encode()[:1], "é".encode()[1:], b"\xff"])
+    request = Request(
+        SampleConfig(temperature=1.0, max_new_tokens=100), constrain(vocabulary.pieces), seed=1
+    )
+    stepper = constant([0, 0, 0])
+    events = list(generate(stepper, vocabulary, request, initial_context(stepper, 0)))
+    pieces = [event.data for event in events if not isinstance(event, Sample)]
+    data = b"".join(pieces)
+
+    assert len(pieces) > 50
+    assert "é".encode() in pieces
+    assert b"\xff" in pieces
+    assert sum(piece.count("é".encode()) for piece in pieces) == data.count("é".encode())
+    assert "".join(p.decode("utf-8", "replace") for p in pieces) == data.decode("utf-8", "replace")
+
+
 def test_a_stop_string_may_be_made_of_parts_of_characters() -> None:
     """Bytes that spell a character stop as that character, and leave nothing behind."""
     vocabulary = Vocabulary([b"\xc3", b"\xa9", b"x"])
@@ -265,7 +295,7 @@ def test_repetition_penalty_looks_back_64_tokens() -> None:
     vocabulary = Vocabulary([bytes([48 + token]) for token in range(80)])
     stepper = constant(logits)
     for prompt in ([], [3, 1, 4], list(range(79))):
-        context = read(stepper, opening(stepper, 0), np.array(prompt, int))
+        context = feed(stepper, initial_context(stepper, 0), np.array(prompt, int))
         texts, _ = sampled(vocabulary, stepper, context, temperature=0, max_new_tokens=150,
                            repetition_penalty=50.0, samples=70)  # fmt: skip
         expected = penalised_greedy(logits, 50.0, prompt, 150)
@@ -288,12 +318,12 @@ def test_a_text_goes_on_from_its_context(first) -> None:
 def test_a_prompt_may_come_in_parts() -> None:
     """Two prompts, with a saved context between them, are one prompt."""
     ids = LETTERS.encode("abc de. abc")
-    start = opening(LETTER_STEPPER, 7)
-    at_once = read(LETTER_STEPPER, start, ids)
-    in_parts = read(LETTER_STEPPER, read(LETTER_STEPPER, start, ids[:4]), ids[4:])
+    start = initial_context(LETTER_STEPPER, 7)
+    at_once = feed(LETTER_STEPPER, start, ids)
+    in_parts = feed(LETTER_STEPPER, feed(LETTER_STEPPER, start, ids[:4]), ids[4:])
 
     assert sampled(context=at_once, samples=5)[0] == sampled(context=in_parts, samples=5)[0]
-    assert read(LETTER_STEPPER, start, ids[:0]).recent.tolist() == []
+    assert feed(LETTER_STEPPER, start, ids[:0]).recent.tolist() == []
 
 
 def test_the_context_after_a_match_is_before_the_token_that_ended_it() -> None:
@@ -310,7 +340,7 @@ def test_the_context_after_a_match_is_before_the_token_that_ended_it() -> None:
 def test_endless_sampling_takes_no_more_and_more_memory() -> None:
     """A sample without end holds what it held after its first thousand tokens."""
     request = Request(SampleConfig(max_new_tokens=-1), constrain(LETTERS.pieces), seed=1)
-    events = generate(LETTER_STEPPER, LETTERS, request, opening(LETTER_STEPPER, 0))
+    events = generate(LETTER_STEPPER, LETTERS, request, initial_context(LETTER_STEPPER, 0))
     tracemalloc.start()
     list(itertools.islice(events, 1000))
     before, _ = tracemalloc.get_traced_memory()
@@ -332,9 +362,9 @@ def test_samples_that_could_not_end_as_they_should_are_refused(options) -> None:
 def test_the_first_sample_is_put_out_as_it_comes() -> None:
     """Not one token of it waits for the others."""
     request = Request(SampleConfig(max_new_tokens=50), constrain(LETTERS.pieces), 1, samples=10)
-    events = list(generate(LETTER_STEPPER, LETTERS, request, opening(LETTER_STEPPER, 0)))
+    events = list(generate(LETTER_STEPPER, LETTERS, request, initial_context(LETTER_STEPPER, 0)))
 
-    assert [len(event.text) for event in events[:50]] == [1] * 50
+    assert [len(event.data.decode()) for event in events[:50]] == [1] * 50
 
 
 @given(st.text("abé?☃", max_size=8))
@@ -366,3 +396,42 @@ def test_loss_of_one_row_equals_loss_in_a_batch() -> None:
 
     assert many[0].loss == pytest.approx(one[0].loss, abs=1e-6)
     assert log_probs(np.zeros((1, 4), np.float32), np.array([2]))[0] == pytest.approx(-math.log(4))
+
+
+@pytest.fixture(params=[False, True], ids=["text", "records"])
+def model(request):
+    """A model of random weights, of a text or of records."""
+    config = tiny_config("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+    return ModelFile(config, LETTERS, 3, random_tensors(config), records=request.param)
+
+
+def test_sample_text_has_the_default_settings(model) -> None:
+    """One text, or several records with seeds of their own, each on a line."""
+    stepper = NumpyModel(model.config, model.tensors)
+
+    def expected(seed):
+        stop = ("\n",) if model.records else ()
+        context = initial_context(stepper, 3)
+        (text,), _ = sampled(
+            LETTERS, stepper, context, temperature=0.8, max_new_tokens=60, seed=seed, stop=stop
+        )
+        return text
+
+    seeds = range(7, 7 + SAMPLE_RECORDS) if model.records else [7]
+    assert sample_text(model, 60, seed=7) == "\n".join(expected(seed) for seed in seeds)
+
+
+def test_generate_text_continues_a_prompt(model) -> None:
+    """With the settings, the constraint and the stop strings given; without the prompt."""
+    stepper = NumpyModel(model.config, model.tensors)
+    config = SampleConfig(temperature=0.0, max_new_tokens=12)
+    context = feed(stepper, initial_context(stepper, 3), LETTERS.encode("abc"))
+    (expected,), _ = sampled(
+        LETTERS, stepper, context, temperature=0.0, max_new_tokens=12, stop=("dd",),
+        rules={"match": "[a-e]+"},
+    )  # fmt: skip
+    pieces = generate_text(model, stepper, config, prompt="abc", stop=["dd"], match="[a-e]+")
+
+    assert "".join(pieces) == expected
+    with pytest.raises(UsageError, match="not in the vocabulary"):
+        generate_text(model, stepper, config, prompt="☃")

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from charnn.config import SampleConfig
-from charnn.generation.logit_filters import FILTERS, RECENT, chain, draw, filtered
+from charnn.generation.logit_filters import (
+    FILTERS,
+    RECENT,
+    RecentTokens,
+    active_filters,
+    apply_filters,
+    draw,
+)
 
 NONE_YET = 10**6
 
@@ -67,7 +74,7 @@ def test_filters_leave_the_distribution_of_the_definitions(logits, values, data)
     vocabulary = logits.shape[1]
     recent = [data.draw(st.lists(st.integers(0, vocabulary - 1), max_size=5)) for _ in logits]
     windows = np.minimum(recent_of(recent), vocabulary)
-    left = filtered(logits, chain(values), windows)
+    left = apply_filters(logits, active_filters(values), windows)
     for row, before, window in zip(left, logits, recent, strict=True):
         np.testing.assert_allclose(softmax(row), reference(before, values, window), atol=2e-5)
 
@@ -77,7 +84,7 @@ def test_neutral_values_change_nothing(logits) -> None:
     """A filter at its neutral value is left out; those at the limit would change nothing."""
     nobody = np.full((len(logits), RECENT), logits.shape[1])
 
-    assert chain({name: neutral for name, (neutral, _) in FILTERS.items()}) == []
+    assert active_filters({name: neutral for name, (neutral, _) in FILTERS.items()}) == []
     for name, limit in (("repetition_penalty", 1), ("temperature", 1), ("top_k", 12)):
         np.testing.assert_array_equal(FILTERS[name].apply(logits, limit, nobody), logits)
 
@@ -86,7 +93,7 @@ def test_neutral_values_change_nothing(logits) -> None:
 def test_logits_are_not_changed_in_place(logits, values) -> None:
     """A filter is a function."""
     before = logits.copy()
-    filtered(logits, chain(values), np.zeros((len(logits), RECENT), int))
+    apply_filters(logits, active_filters(values), np.zeros((len(logits), RECENT), int))
 
     np.testing.assert_array_equal(logits, before)
 
@@ -119,7 +126,9 @@ def test_draw_at_the_ends_of_the_unit_interval(uniform) -> None:
 def test_any_temperature_is_stable(temperature) -> None:
     """Cold is greedy, hot is uniform, and nothing overflows, the largest logits included."""
     logits = np.array([[3e38, -3e38, 0.0, 1.0], [2.0, 1.0, 0.0, -np.inf]], np.float32)
-    left = filtered(logits.astype(float), chain(values_with(temperature)), no_tokens(2))
+    left = apply_filters(
+        logits.astype(float), active_filters(values_with(temperature)), no_tokens(2)
+    )
     drawn = [draw(left, np.full(2, uniform)) for uniform in (0.0, 0.5, 1 - 2**-53)]
 
     assert {int(first) for first, _ in drawn} <= ({0} if temperature < 1e300 else {0, 1, 2, 3})
@@ -131,7 +140,9 @@ def test_any_temperature_is_stable(temperature) -> None:
 
 def test_greedy_takes_the_first_of_the_likeliest() -> None:
     """Temperature 0 does not depend on the random number."""
-    left = filtered(np.array([[1.0, 7.0, 7.0, -1.0]]), chain(values_with(0.0)), no_tokens(1))
+    left = apply_filters(
+        np.array([[1.0, 7.0, 7.0, -1.0]]), active_filters(values_with(0.0)), no_tokens(1)
+    )
 
     assert {int(draw(left, np.array([uniform]))[0]) for uniform in (0.0, 0.5, 0.999)} == {1}
 
@@ -139,7 +150,7 @@ def test_greedy_takes_the_first_of_the_likeliest() -> None:
 def test_vocabulary_of_one() -> None:
     """Whatever the filters, the only token is drawn."""
     values = {"repetition_penalty": 2.0, "temperature": 1e-9, "top_k": 1, "top_p": 0.1, "min_p": 1}
-    left = filtered(np.array([[-4.0]]), chain(values), np.zeros((1, RECENT), int))
+    left = apply_filters(np.array([[-4.0]]), active_filters(values), np.zeros((1, RECENT), int))
 
     assert draw(left, np.array([0.3]))[0] == 0
 
@@ -159,3 +170,32 @@ def values_with(temperature):
 
 def no_tokens(rows):
     return np.full((rows, RECENT), 4)
+
+
+steps_of_samples = st.lists(
+    st.one_of(
+        st.lists(st.integers(0, 8), min_size=3, max_size=3),  # one token for each sample
+        st.integers(0, 2),  # a new sample in this row
+    ),
+    max_size=2 * RECENT,
+)
+
+
+@given(st.lists(st.integers(0, 8), max_size=RECENT), steps_of_samples)
+def test_recent_tokens_are_the_end_of_each_sample(initial, steps) -> None:
+    """The ring equals a list per sample that keeps its last RECENT tokens."""
+    recent = RecentTokens(np.array(initial, int), samples=3, vocab_size=9)
+    lists = [list(initial) for _ in range(3)]
+    for step in steps:
+        if isinstance(step, int):
+            recent.reset(step)
+            lists[step] = list(initial)
+        else:
+            recent.append(np.array(step))
+            lists = [[*tokens, token] for tokens, token in zip(lists, step, strict=True)]
+    recent.keep([0, 2])
+    for row, tokens in enumerate([lists[0], lists[2]]):
+        window = tokens[-RECENT:]
+
+        assert recent.in_order(row).tolist() == window
+        assert sorted(recent.ids[row]) == sorted(window + [9] * (RECENT - len(window)))

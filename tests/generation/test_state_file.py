@@ -6,14 +6,14 @@ import pytest
 from charnn.config import SampleConfig
 from charnn.errors import DataError
 from charnn.generation.constraints import constrain
-from charnn.generation.generate import Context, Piece, Request, Sample, generate, opening
+from charnn.generation.generate import Context, Piece, Request, Sample, generate, initial_context
 from charnn.generation.state_file import FORMAT, read_state, write_state
 from charnn.storage import safetensors_file
 from charnn.tokenizers.tokenizer import build
-from tests.tiny import tiny_stepper
+from tests.tiny import tiny_model
 
 LETTERS = build("char", "abcdefgh .\n")
-STEPPER = tiny_stepper("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+STEPPER = tiny_model("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
 SHA = "a" * 64
 
 
@@ -25,14 +25,14 @@ def sample(context, tokens, **settings):
         context.seed,
     )
     events = list(generate(STEPPER, LETTERS, request, context))
-    text = "".join(event.text for event in events if isinstance(event, Piece))
+    text = b"".join(event.data for event in events if isinstance(event, Piece)).decode()
     return text, next(event.context for event in events if isinstance(event, Sample))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 17, 70, 99, 100])
 def test_a_state_and_the_rest_are_the_whole(tmp_path, cut) -> None:
     """To the token: random numbers and the memory of the penalty go on too."""
-    start = opening(STEPPER, 0)._replace(seed=7)
+    start = initial_context(STEPPER, 0)._replace(seed=7)
     settings = {"repetition_penalty": 1.3}
     whole, _ = sample(start, 100, **settings)
     first, context = sample(start, cut, **settings)
@@ -44,7 +44,7 @@ def test_a_state_and_the_rest_are_the_whole(tmp_path, cut) -> None:
 
 def test_the_same_state_gives_the_same_bytes(tmp_path) -> None:
     """A script can compare them."""
-    _, context = sample(opening(STEPPER, 0), 5)
+    _, context = sample(initial_context(STEPPER, 0), 5)
     for name in "ab":
         write_state(tmp_path / name, context, SHA)
 
@@ -53,7 +53,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path) -> None:
 
 def test_a_state_may_stand_anywhere_in_its_random_numbers(tmp_path) -> None:
     """A count of any size is no work to go through, and is counted on from."""
-    start = opening(STEPPER, 0)._replace(seed=7, drawn=10**39)
+    start = initial_context(STEPPER, 0)._replace(seed=7, drawn=10**39)
     write_state(tmp_path / "s", start, SHA)
     _, end = sample(read_state(tmp_path / "s", STEPPER, SHA), 5)
 
@@ -62,7 +62,7 @@ def test_a_state_may_stand_anywhere_in_its_random_numbers(tmp_path) -> None:
 
 def test_the_state_of_another_model_is_refused(tmp_path) -> None:
     """Of the same shape, too."""
-    write_state(tmp_path / "s", opening(STEPPER, 0), SHA)
+    write_state(tmp_path / "s", initial_context(STEPPER, 0), SHA)
 
     with pytest.raises(DataError, match="another model"):
         read_state(tmp_path / "s", STEPPER, "b" * 64)
@@ -85,7 +85,7 @@ def test_the_state_of_another_model_is_refused(tmp_path) -> None:
 )
 def test_what_cannot_be_a_state_is_refused(tmp_path, context, message) -> None:
     """Shapes, ranges and numbers are checked against the model."""
-    write_state(tmp_path / "s", context(opening(STEPPER, 0)), SHA)
+    write_state(tmp_path / "s", context(initial_context(STEPPER, 0)), SHA)
 
     with pytest.raises(DataError, match=message):
         read_state(tmp_path / "s", STEPPER, SHA)
@@ -94,7 +94,7 @@ def test_what_cannot_be_a_state_is_refused(tmp_path, context, message) -> None:
 def test_a_damaged_file_is_refused(tmp_path) -> None:
     """Cut at any length, or with any bit turned over."""
     path = tmp_path / "s"
-    write_state(path, Context(opening(STEPPER, 0).state, np.arange(3)), SHA)
+    write_state(path, Context(initial_context(STEPPER, 0).state, np.arange(3)), SHA)
     data = path.read_bytes()
     rng = np.random.default_rng(0)
     for cut in [0, 1, 7, 8, 9, *rng.integers(10, len(data), 30).tolist(), len(data) - 1]:

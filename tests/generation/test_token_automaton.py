@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.errors import UsageError
-from charnn.generation.token_automaton import byte_sequences, compiled
+from charnn.generation.token_automaton import byte_sequences, compile_pattern
 
 CHARACTERS = "abé€😀\n"
 ALPHABET = ["\n", "ab", "é", "€", "😀"]
@@ -33,7 +33,7 @@ def accepts(automaton, tokens, ids):
     """Whether the automaton takes a sequence of tokens and accepts it."""
     state = 0
     for token in ids:
-        state = automaton.following[state, token]
+        state = automaton.next_state[state, token]
         if state < 0:
             return False
     return bool(automaton.accepting[state])
@@ -41,7 +41,7 @@ def accepts(automaton, tokens, ids):
 
 def compile_or_none(pattern, tokens):
     try:
-        return compiled(pattern, tokens, np.ones(len(tokens), bool), ALPHABET)
+        return compile_pattern(pattern, tokens, np.ones(len(tokens), bool), ALPHABET)
     except UsageError:
         return None
 
@@ -68,7 +68,7 @@ def test_every_way_leads_to_a_match(pattern, seed, tokens) -> None:
     random = np.random.default_rng(seed)
     state, text = 0, b""
     for _ in range(40):
-        ways = np.flatnonzero(automaton.following[state] >= 0)
+        ways = np.flatnonzero(automaton.next_state[state] >= 0)
         if automaton.accepting[state]:
             assert re.fullmatch(pattern, text.decode())
         elif len(ways) == 0:
@@ -77,7 +77,7 @@ def test_every_way_leads_to_a_match(pattern, seed, tokens) -> None:
             break
         token = random.choice(ways)
         text += tokens[token]
-        state = automaton.following[state, token]
+        state = automaton.next_state[state, token]
 
 
 blocks = st.sampled_from([(0, 0xD7FF), (0xE000, 0x10FFFF)])  # surrogates have no encoding
@@ -106,19 +106,19 @@ def test_byte_sequences_are_utf8(codes) -> None:
 def test_only_tokens_that_can_be_drawn_are_followed() -> None:
     """What may not be drawn is a dead end, and so is what only leads there."""
     drawable = np.array([True, True, False, True, True, True])
-    automaton = compiled("aé|ab|b*", CHAR_TOKENS, drawable, ALPHABET)
+    automaton = compile_pattern("aé|ab|b*", CHAR_TOKENS, drawable, ALPHABET)
 
     assert accepts(automaton, CHAR_TOKENS, [0, 1])
     assert not accepts(automaton, CHAR_TOKENS, [0, 2])
     with pytest.raises(UsageError, match="no text that can be drawn"):
-        compiled("aé", CHAR_TOKENS, drawable, ALPHABET)
+        compile_pattern("aé", CHAR_TOKENS, drawable, ALPHABET)
 
 
 @pytest.mark.parametrize("pattern", ["x", "[^\\s\\S]", "a(?:[^\\w\\W])+", "\udcff"])
 def test_a_language_without_texts_is_refused(pattern) -> None:
     """An expression that nothing matches, or that the vocabulary cannot spell."""
     with pytest.raises(UsageError, match="no text that can be drawn"):
-        compiled(pattern, CHAR_TOKENS, np.ones(len(CHAR_TOKENS), bool), ALPHABET)
+        compile_pattern(pattern, CHAR_TOKENS, np.ones(len(CHAR_TOKENS), bool), ALPHABET)
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def test_a_language_without_texts_is_refused(pattern) -> None:
 def test_too_large_an_automaton_is_refused(pattern) -> None:
     """Counts and choices that would multiply states without bound are a usage error, and soon."""
     with pytest.raises(UsageError, match="too large"):
-        compiled(pattern, CHAR_TOKENS, np.ones(len(CHAR_TOKENS), bool), ALPHABET)
+        compile_pattern(pattern, CHAR_TOKENS, np.ones(len(CHAR_TOKENS), bool), ALPHABET)
 
 
 def test_a_table_too_large_for_the_vocabulary_is_refused() -> None:
     """States times tokens is bounded too."""
     tokens = [str(number).encode() for number in range(20_000)]
     with pytest.raises(UsageError, match="too large"):
-        compiled("[0-9]{1000}", tokens, np.ones(len(tokens), bool), ["0123456789"])
+        compile_pattern("[0-9]{1000}", tokens, np.ones(len(tokens), bool), ["0123456789"])

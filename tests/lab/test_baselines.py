@@ -1,4 +1,4 @@
-"""The ladder of bits: known costs, whose models are on it, what the verdict follows from."""
+"""Bits per character of simple models, hidden Markov models and runs; the verdict."""
 
 import dataclasses
 import json
@@ -15,13 +15,13 @@ from charnn.errors import DataError
 from charnn.evaluation.evaluate import evaluate_carried
 from charnn.evaluation.metrics import TokenLengths
 from charnn.lab import baselines
-from charnn.lab.baselines import Effort, Rung, Texts
+from charnn.lab.baselines import Effort, Result, Texts
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers import tokenizer
 from tests.tiny import random_tensors, tiny_config
 
-TINY = Effort(learnt=5000, states=(2, 4), blocks=40)
+TINY = Effort(train_tokens=5000, states=(2, 4), blocks=40)
 
 
 @pytest.fixture
@@ -58,22 +58,22 @@ def texts_of(train: str, val: str) -> Texts:
 def test_a_text_that_repeats_itself_costs_nothing_to_who_remembers_a_letter() -> None:
     """And log2 3 bits to who remembers none; n goes up until it costs more."""
     texts = texts_of("abc" * 2000, "abc" * 200)
-    costs = {rung.kind: rung.bits_per_char for rung in baselines.simple_rungs(texts, silent)}
+    costs = {rung.kind: rung.bits_per_char for rung in baselines.score_simple_models(texts, silent)}
     assert costs["uniform"] == pytest.approx(math.log2(4))  # <unk> is a token as well
     assert costs["unigram"] == pytest.approx(math.log2(3), abs=1e-3)
     assert costs["xz"] < 0.2
 
-    grams = list(baselines.n_gram_rungs(texts, silent))
+    grams = list(baselines.score_n_grams(texts, silent))
     assert [rung.size for rung in grams] == [*range(2, len(grams) + 2)]
     falling = [rung.bits_per_char for rung in grams[:-1]]
     assert falling == sorted(falling, reverse=True)
     assert grams[0].bits_per_char < 0.01
 
-    (three,) = baselines.hidden_rungs(texts, Effort(6000, (3,), 60), 2, silent)
+    (three,) = baselines.score_hmms(texts, Effort(6000, (3,), 60), 2, silent)
     assert three.bits_per_char < 0.1
 
 
-def test_every_kind_of_model_is_on_the_ladder(dataset, tmp_path, monkeypatch) -> None:
+def test_every_kind_of_model_is_scored(dataset, tmp_path, monkeypatch) -> None:
     """The runs among them are those of this dataset, scored in one carried pass."""
     monkeypatch.setattr(baselines, "QUICK", TINY)
     runs = tmp_path / "runs"
@@ -81,8 +81,8 @@ def test_every_kind_of_model_is_on_the_ladder(dataset, tmp_path, monkeypatch) ->
     add_run(runs / "other", dataset, fingerprint="another dataset's")
     (runs / "damaged").mkdir()
     (runs / "damaged" / "model.safetensors").write_bytes(b"no model")
-    told = []
-    finding = baselines.run(dataset, runs, seed=1, quick=True, tell=told.append)
+    lines = []
+    finding = baselines.run(dataset, runs, seed=1, quick=True, tell=lines.append)
 
     rungs = {rung["name"]: rung for rung in finding.data["rungs"]}
     kinds = {rung["kind"] for rung in rungs.values()}
@@ -95,7 +95,7 @@ def test_every_kind_of_model_is_on_the_ladder(dataset, tmp_path, monkeypatch) ->
     assert costs == sorted(costs, reverse=True)
     assert [row[0] for row in finding.tables[0].rows] == list(rungs)
     assert finding.data["scored"] == len(dataset.split("val"))
-    assert any("mine" in line for line in told)
+    assert any("mine" in line for line in lines)
     assert "NOT so here: the network mine pays least" in finding.verdict
 
 
@@ -104,7 +104,7 @@ def test_tokens_outside_the_vocabulary_cost_nothing() -> None:
     plain, unknown = texts_of("abca" * 50, "abcabc"), texts_of("abca" * 50, "abczabc")
     assert (unknown.scored_chars, len(unknown.known), len(unknown.val)) == (6, 6, 7)
     for texts in (plain, unknown):
-        uniform = baselines.simple_rungs(texts, silent)[0]
+        uniform = baselines.score_simple_models(texts, silent)[0]
         assert uniform.bits_per_char == pytest.approx(2)
 
 
@@ -119,7 +119,7 @@ def test_a_split_of_nothing_but_unknown_tokens_is_refused(dataset, tmp_path) -> 
         )
 
 
-def measured(**changes) -> list[Rung]:
+def measured(**changes) -> list[Result]:
     """Costs as the claim has them, but for `changes`."""
     costs = {
         "uniform": ("uniform", 0, 6.0),
@@ -133,7 +133,7 @@ def measured(**changes) -> list[Rung]:
         "net": ("run", 0, 1.8),
     }
     return [
-        Rung(kind, name, changes.get(name, cost), "", size)
+        Result(kind, name, changes.get(name, cost), "", size)
         for name, (kind, size, cost) in costs.items()
         if changes.get(name, cost) is not None
     ]
@@ -154,7 +154,7 @@ def measured(**changes) -> list[Rung]:
 def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
     """One cost that does not fit, and the claim did not hold; the sentence says which part."""
     texts = dataclasses.replace(texts_of("ab", "ab"), pieces=[b"x"] * 64)
-    finding = baselines.judged(measured(**changes), texts, "lamp")
+    finding = baselines.finding_of(measured(**changes), texts, "lamp")
 
     assert finding.held is (contradicted is None)
     parts = [part for part in finding.verdict.split("; ") if part.startswith("NOT so here")]

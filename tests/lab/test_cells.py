@@ -1,4 +1,4 @@
-"""Cells against each other: their weights, their turns, and what the verdict follows from."""
+"""Comparison of cells: numbers of weights, training in turns, verdicts from measurements."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charnn.lab import cells
-from charnn.lab.cells import Effort, Trial, shape_of, weights_of
+from charnn.lab.cells import Effort, Trial, config_of, count_weights
 from charnn.model.language_model import LanguageModel
 from charnn.training.loop import train
 
@@ -23,23 +23,23 @@ def silent(line) -> None:
 @given(st.sampled_from(["rnn", "lstm", "gru"]), st.integers(1, 40), st.integers(1, 40))
 def test_weights_are_those_of_the_network(cell, width, vocab_size) -> None:
     """G · H · (D + H + 1) in the layer, the embedding and the output beside it."""
-    shape = shape_of(cell, width, vocab_size)
+    shape = config_of(cell, width, vocab_size)
     layer = {"rnn": 1, "gru": 3, "lstm": 4}[cell] * width * (shape.embedding_dim + width + 1)
     outside = vocab_size * (shape.embedding_dim + width + 1)
 
-    assert weights_of(shape) == layer + outside
+    assert count_weights(shape) == layer + outside
     tensors = LanguageModel(shape).named_tensors().values()
-    assert weights_of(shape) == sum(tensor.numel() for tensor in tensors)
+    assert count_weights(shape) == sum(tensor.numel() for tensor in tensors)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(["rnn", "gru"]), st.integers(1, 200), st.integers(1, 80))
 def test_a_width_of_equal_weights_is_the_nearest_of_all(cell, width, vocab_size) -> None:
     """No other width comes nearer to the weights of the LSTM."""
-    weights = weights_of(shape_of("lstm", width, vocab_size))
+    weights = count_weights(config_of("lstm", width, vocab_size))
     found = cells.width_of_equal_weights(cell, weights, vocab_size)
     missed = [
-        abs(weights_of(shape_of(cell, other, vocab_size)) - weights) for other in range(1, 700)
+        abs(count_weights(config_of(cell, other, vocab_size)) - weights) for other in range(1, 700)
     ]
     assert missed[found - 1] == min(missed)
 
@@ -55,9 +55,9 @@ def test_a_loss_between_two_moments_lies_between_their_losses() -> None:
 def test_a_short_run_measures_all_of_them(monkeypatch) -> None:
     """Each network trained by itself ends at the loss that it reached in turns with others."""
     monkeypatch.setattr(cells, "QUICK", TINY)
-    monkeypatch.setattr(cells, "DRAWN", 20)
-    told = []
-    finding = cells.run(seed=3, quick=True, tell=told.append)
+    monkeypatch.setattr(cells, "SAMPLED_TOKENS", 20)
+    lines = []
+    finding = cells.run(seed=3, quick=True, tell=lines.append)
 
     trials = finding.data["trials"]
     assert [trial["cell"] for trial in trials] == ["lstm", "gru", "rnn", "gru", "rnn"]
@@ -68,10 +68,10 @@ def test_a_short_run_measures_all_of_them(monkeypatch) -> None:
     for trial in trials:
         assert trial["sampling"] > 0
         assert len(trial["losses"]) == cells.VALIDATIONS
-        seconds = [some for _, some, _ in trial["losses"]]
+        seconds = [value for _, value, _ in trial["losses"]]
         assert seconds == sorted(seconds)
         assert trial["training"] < seconds[-1] / finding.data["equal_tokens"] * 3
-    assert any("step 20 of 20" in line for line in told)
+    assert any("step 20 of 20" in line for line in lines)
 
     book = cells.embedded_book()
     alone = cells._training(book, Trial("gru", 16, 0), TINY, seed=3)
@@ -120,7 +120,7 @@ def ending_at(loss) -> dict:
 )
 def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
     """What does not fit makes the claim not hold, and the sentence says which part."""
-    finding = cells.judged(measured(**changes))
+    finding = cells.finding_of(measured(**changes))
 
     assert finding.held is (contradicted is None), finding.verdict
     parts = [part for part in finding.verdict.lower().split("; ") if "not so here" in part]

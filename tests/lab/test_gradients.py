@@ -1,4 +1,4 @@
-"""Gradients on their way back at known gains, clipped steps, and what the verdicts follow from."""
+"""Norms of gradients at known gains, clipped steps, and verdicts from measurements."""
 
 import dataclasses
 import itertools
@@ -16,16 +16,16 @@ from charnn.data.dataset import open_dataset, write_dataset
 from charnn.data.splits import split_text
 from charnn.errors import DataError
 from charnn.lab import gradient_clipping, gradient_flow, gradients, trained_gradients
-from charnn.lab.gradient_check import Agreement
-from charnn.lab.gradient_clipping import Clipped
-from charnn.lab.gradients import GAINS, WAYS, Effort, Reach
+from charnn.lab.gradient_check import GradientErrors
+from charnn.lab.gradient_clipping import ClippingResult
+from charnn.lab.gradients import GAINS, VARIANTS, Effort, GradientNorms
 from charnn.lab.small_models import embedded_book
 from charnn.lab.trained_gradients import Subject
 from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers import tokenizer
 from tests.tiny import random_tensors, tiny_config
 
-TINY = Effort(hidden_size=48, rows=8, reach=32, steps=3)
+TINY = Effort(hidden_size=48, rows=8, max_lag=32, steps=3)
 CELLS = ["rnn", "lstm", "gru"]
 
 
@@ -39,7 +39,7 @@ def test_at_rest_a_gradient_is_multiplied_by_the_spectral_norm(gain, width, toke
     """With every token: below 1 it vanishes, above 1 it explodes."""
     model = gradients.new_model("rnn", width, seed)
     gradient_flow.scale_recurrent(model, gain)
-    gradient_flow.silence(model)
+    gradient_flow.zero_inputs(model)
     text = torch.zeros(2, 2 * tokens + 1, dtype=torch.long)
     norms = gradient_flow.gradient_norms(model, text, tokens)["h_0"]
 
@@ -81,10 +81,10 @@ def test_norms_are_those_of_autograd_one_state_at_a_time(make_model, cell, layer
 
 def test_the_factor_is_that_of_the_second_half() -> None:
     """The mean multiplier; none where a gradient is gone altogether."""
-    assert gradient_flow.factor([9.0, 7.0, 8.0, 4.0, 2.0, 1.0]) == pytest.approx(0.5)
-    assert gradient_flow.factor([4.0, 2.0]) == pytest.approx(0.5)
-    assert gradient_flow.factor([1.0, 0.5, 0.0]) == 0
-    assert gradient_flow.factor([1.0]) == 0
+    assert gradient_flow.factor_per_token([9.0, 7.0, 8.0, 4.0, 2.0, 1.0]) == pytest.approx(0.5)
+    assert gradient_flow.factor_per_token([4.0, 2.0]) == pytest.approx(0.5)
+    assert gradient_flow.factor_per_token([1.0, 0.5, 0.0]) == 0
+    assert gradient_flow.factor_per_token([1.0]) == 0
 
 
 @pytest.mark.parametrize(("cell", "gains"), [("lstm", (0.0,)), ("gru", (0.5, 2.0))])
@@ -93,18 +93,20 @@ def test_gates_held_open_hand_a_gradient_on(cell, gains) -> None:
     for gain in gains:
         model = gradients.new_model(cell, 16, seed=1)
         gradient_flow.scale_recurrent(model, gain)
-        gradient_flow.hold_open(model, 20.0)
-        gradient_flow.silence(model)
+        gradient_flow.open_gates(model, 20.0)
+        gradient_flow.zero_inputs(model)
         norms = gradient_flow.gradient_norms(model, torch.zeros(1, 41, dtype=torch.long), 20)
-        assert gradient_flow.factor(norms["c_0" if cell == "lstm" else "h_0"]) == pytest.approx(
-            1, abs=1e-6
-        )
+        assert gradient_flow.factor_per_token(
+            norms["c_0" if cell == "lstm" else "h_0"]
+        ) == pytest.approx(1, abs=1e-6)
 
 
 def test_clipping_bounds_a_step() -> None:
     """By lr · limit; without it a step is lr times a gradient that is large."""
     book = embedded_book()
-    clipped, free = (gradient_clipping.steps_of(book, limit, 24, 3, seed=1) for limit in (1.0, 0.0))
+    clipped, free = (
+        gradient_clipping.measure_steps(book, limit, 24, 3, seed=1) for limit in (1.0, 0.0)
+    )
     assert clipped.step <= gradient_clipping.LR * 1.001
     assert clipped.norm > 1
     assert free.step == pytest.approx(gradient_clipping.LR * free.norm, rel=1e-3)
@@ -112,7 +114,7 @@ def test_clipping_bounds_a_step() -> None:
 
 
 def measured(**changes):
-    """Figures as the claim has them, but for `changes` of the factors of a way."""
+    """Measurements that support the claim, except for `changes` of the factors of variants."""
     factors = {
         "rnn at rest": GAINS,
         "rnn": [0.9 * gain for gain in GAINS],
@@ -123,38 +125,38 @@ def measured(**changes):
         **changes,
     }
     return [
-        Reach(way.name, gain, [by**k for k in range(5)])
-        for way in WAYS
-        for gain, by in zip(GAINS, factors[way.name], strict=True)
+        GradientNorms(variant.name, gain, [factor**k for k in range(5)])
+        for variant in VARIANTS
+        for gain, factor in zip(GAINS, factors[variant.name], strict=True)
     ]
 
 
-RIGHT, SLIP = Agreement("rnn", 9, 1e-15, 1e-9), Agreement("slip", 9, 1.5, 1.5)
-CLIPPED, FREE = Clipped(1.0, 300.0, 0.1), Clipped(0.0, 200.0, 20.0)
+RIGHT, WRONG = GradientErrors("rnn", 9, 1e-15, 1e-9), GradientErrors("no T", 9, 1.5, 1.5)
+CLIPPED, FREE = ClippingResult(1.0, 300.0, 0.1), ClippingResult(0.0, 200.0, 20.0)
 EXCHANGED = [1 / gain for gain in GAINS]
 
 
 @pytest.mark.parametrize(
-    ("agreements", "changes", "clipped", "contradicted"),
+    ("errors", "changes", "clipped", "contradicted"),
     [
-        ([RIGHT, SLIP], {}, [CLIPPED, FREE], []),
-        ([SLIP, SLIP], {}, [CLIPPED, FREE], ["gradients by hand"]),
+        ([RIGHT, WRONG], {}, [CLIPPED, FREE], []),
+        ([WRONG, WRONG], {}, [CLIPPED, FREE], ["gradients by hand"]),
         ([RIGHT, RIGHT], {}, [CLIPPED, FREE], ["V and W in the place"]),
         (
-            [RIGHT, SLIP],
+            [RIGHT, WRONG],
             {"rnn at rest": EXCHANGED, "rnn": [0.9 * by for by in EXCHANGED]},
             [CLIPPED, FREE],
             ["at rest the gradient", "while it reads"],
         ),
-        ([RIGHT, SLIP], {"rnn": [1.1 * g for g in GAINS]}, [CLIPPED, FREE], ["while it reads"]),
-        ([RIGHT, SLIP], {"gru": GAINS}, [CLIPPED, FREE], ["gates flatten this"]),
-        ([RIGHT, SLIP], {"gru, z open": [0.9] * 5}, [CLIPPED, FREE], ["held open they"]),
-        ([RIGHT, SLIP], {}, [Clipped(1.0, 300.0, 0.2), FREE], ["clipped at 1"]),
+        ([RIGHT, WRONG], {"rnn": [1.1 * g for g in GAINS]}, [CLIPPED, FREE], ["while it reads"]),
+        ([RIGHT, WRONG], {"gru": GAINS}, [CLIPPED, FREE], ["gates flatten this"]),
+        ([RIGHT, WRONG], {"gru, z open": [0.9] * 5}, [CLIPPED, FREE], ["held open they"]),
+        ([RIGHT, WRONG], {}, [ClippingResult(1.0, 300.0, 0.2), FREE], ["clipped at 1"]),
     ],
 )
-def test_the_verdict_follows_from_the_figures(agreements, changes, clipped, contradicted) -> None:
+def test_the_verdict_follows_from_the_figures(errors, changes, clipped, contradicted) -> None:
     """What does not fit makes the claim not hold, and the sentence says which parts."""
-    finding = gradients.judged(agreements, measured(**changes), clipped)
+    finding = gradients.finding_of(errors, measured(**changes), clipped)
 
     assert finding.held is (not contradicted)
     parts = [part for part in finding.verdict.lower().split("; ") if "not so here" in part]
@@ -192,7 +194,7 @@ def subject(tmp_path, text):
 
 def test_a_trained_model_is_examined_on_its_text(subject) -> None:
     """Each part of its state, and the spectral norm of each gate, as NumPy has it."""
-    finding = trained_gradients.examined(subject, seed=1, tell=silent)
+    finding = trained_gradients.examine(subject, seed=1, tell=silent)
 
     assert finding.data["agreements"][0]["autograd"] < 1e-9
     assert list(finding.data["norms"]) == ["h_0", "c_0", "h_1", "c_1"]
@@ -207,11 +209,11 @@ def test_a_trained_model_is_examined_on_its_text(subject) -> None:
 def test_a_short_text_is_gone_back_in_as_far_as_it_goes(subject) -> None:
     """Half of it is read before; less than a few tokens is refused."""
     short = dataclasses.replace(subject, tokens=subject.tokens[:41])
-    finding = trained_gradients.examined(short, seed=1, tell=silent)
+    finding = trained_gradients.examine(short, seed=1, tell=silent)
     assert {len(some) for some in finding.data["norms"].values()} == {20}
     assert [row[0] for row in finding.tables[2].rows] == ["1", "2", "4", "8", "16", "× a token"]
     with pytest.raises(DataError, match="too little text"):
-        trained_gradients.examined(
+        trained_gradients.examine(
             dataclasses.replace(subject, tokens=subject.tokens[:9]), seed=1, tell=silent
         )
 

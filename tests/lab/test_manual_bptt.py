@@ -1,6 +1,7 @@
-"""Gradients by hand against autograd and small differences; the worked case and the slip in it."""
+"""Gradients by hand against autograd and finite differences; the worked example."""
 
 import dataclasses
+from unittest import mock
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from charnn.config import ModelConfig
 from charnn.lab import gradient_check, manual_bptt, worked_example
-from charnn.lab.gradient_check import Agreement
+from charnn.lab.gradient_check import GradientErrors
 from charnn.model.language_model import LanguageModel
 
 SEEDS = st.integers(0, 10_000)
@@ -68,15 +69,16 @@ def test_gradients_by_hand_are_those_of_autograd(case, seed) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(networks(), SEEDS)
-def test_they_are_those_of_small_differences_too(case, seed) -> None:
-    """Of every weight of small networks; the error that is printed stays below 1e-5.
+def test_gradients_by_hand_are_finite_differences(case, seed) -> None:
+    """Of every weight of small networks, with errors below 1e-5.
 
-    A gradient that is next to nothing is lost in the rounding of the loss that is differenced.
+    Networks with very small gradients are left out: the rounding of the loss hides them.
     """
     model, tokens = case
     assume(smallest_gradient(model, tokens) > 1e-4)
     before = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
-    found = gradient_check.of_model("network", model, tokens, seed, places=60)
+    with mock.patch.object(gradient_check, "CHECKED_WEIGHTS", 60):
+        found = gradient_check.check_model("network", model, tokens, seed)
 
     assert found.autograd < 1e-10
     assert found.differences < 1e-5
@@ -87,9 +89,9 @@ def test_they_are_those_of_small_differences_too(case, seed) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), SEEDS)
-def test_the_worked_case_is_right_for_all_dimensions(inputs, hidden, outputs, seed) -> None:
-    """Four steps, term by term: where nothing is square, nothing but transposes fits."""
-    found = gradient_check.of_four_steps(
+def test_the_worked_example_is_right_for_all_dimensions(inputs, hidden, outputs, seed) -> None:
+    """Matrices that are not square have the shapes of their transposes only."""
+    found = gradient_check.check_worked_example(
         "case", worked_example.random_case(inputs, hidden, outputs, seed), 1
     )
 
@@ -97,17 +99,20 @@ def test_the_worked_case_is_right_for_all_dimensions(inputs, hidden, outputs, se
     assert found.differences < 1e-5
 
 
-def test_the_slip_goes_unnoticed_with_numbers_alone() -> None:
-    """It fails where outputs and state differ in number, and is wrong where they do not."""
+def test_missing_transposes_go_unnoticed_with_scalars_only() -> None:
+    """They fail if the numbers of outputs and hidden units differ, and are wrong otherwise."""
     single, square, oblong = (
         worked_example.random_case(2, hidden, outputs, seed=1)
         for hidden, outputs in [(1, 1), (3, 3), (3, 2)]
     )
-    assert gradient_check.of_four_steps("numbers", single, 1, slipped=True).differences < 1e-5
-    found = gradient_check.of_four_steps("square", square, 1, slipped=True)
+    assert (
+        gradient_check.check_worked_example("numbers", single, 1, transposed=False).differences
+        < 1e-5
+    )
+    found = gradient_check.check_worked_example("square", square, 1, transposed=False)
     assert min(found.autograd, found.differences) > 0.1
     with pytest.raises(RuntimeError, match="size"):
-        worked_example.gradients(oblong, slipped=True)
+        worked_example.gradients(oblong, transposed=False)
 
 
 @pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias"])
@@ -122,7 +127,7 @@ def test_a_gradient_that_is_wrong_is_found_out(make_model, monkeypatch, cell, na
 
     monkeypatch.setattr(manual_bptt, "backward", wrong)
     tokens = torch.randint(11, (2, 6), generator=torch.Generator().manual_seed(1))
-    found = gradient_check.of_model("wrong", make_model(cell).double(), tokens, seed=1)
+    found = gradient_check.check_model("wrong", make_model(cell).double(), tokens, seed=1)
     assert found.autograd == pytest.approx(0.01)
     assert found.differences == pytest.approx(0.01, rel=1e-3)
     assert not gradient_check.check_of([found]).held
@@ -130,7 +135,7 @@ def test_a_gradient_that_is_wrong_is_found_out(make_model, monkeypatch, cell, na
 
 def test_the_check_takes_the_worst_of_all() -> None:
     """One error above the limit, in either column, and gradients by hand are not right."""
-    good = Agreement("good", 10, 1e-15, 1e-8)
+    good = GradientErrors("good", 10, 1e-15, 1e-8)
     assert gradient_check.check_of([good, good]).held
     for name in ("autograd", "differences"):
         bad = dataclasses.replace(good, **{name: 2e-5})

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from charnn.data.samplers import IGNORE
 from charnn.lab import memory
 from charnn.lab.memory import LEVELS, Task, Trial
 
@@ -53,7 +52,7 @@ def test_windows_of_zeroed_state_see_the_lags_that_fit_into_them() -> None:
 def test_the_flips_follow_the_formula() -> None:
     """Beside X_{t+1} stands Y_t; its mean for each pair of lagged flips is as stated."""
     x, targets = memory.flips(200_000, seed=5)
-    assert targets[0] == IGNORE
+    assert targets[0] == -1
     y = targets[1:]  # y[i] is Y at the time of x[i]
     for a, b in itertools.product((0, 1), repeat=2):
         now = np.arange(8, len(y))
@@ -63,18 +62,18 @@ def test_the_flips_follow_the_formula() -> None:
 
 def test_a_short_run_bears_the_claim_out() -> None:
     """A hundred thousand flips are enough for all four parts."""
-    told: list[str] = []
-    finding = memory.judged(memory.trials_of(SHORT, 1, told.append), SHORT)
+    lines: list[str] = []
+    finding = memory.finding_of(memory.run_trials(SHORT, 1, lines.append), SHORT)
 
     assert finding.held, finding.verdict
-    assert len(told) == 6
+    assert len(lines) == 6
     assert [row[0] for row in finding.tables[0].rows] == ["3", "5"]
 
 
 def test_the_same_seed_gives_the_same_loss() -> None:
     """And another seed another one: data, weights and order come from it."""
     task = Task(5000, 50, ("rnn",))
-    losses = [memory.trial("rnn", 4, "random", 5, task, seed).loss for seed in (1, 1, 2)]
+    losses = [memory.run_trial("rnn", 4, "random", 5, task, seed).loss for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -108,7 +107,7 @@ def measured(**changes) -> list[Trial]:
 )
 def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
     """One loss that does not fit, and the claim did not hold; the sentence says which part."""
-    finding = memory.judged(measured(**changes), SHORT)
+    finding = memory.finding_of(measured(**changes), SHORT)
 
     assert finding.held is (contradicted is None)
     parts = [part for part in finding.verdict.split("; ") if part.startswith("NOT so here")]

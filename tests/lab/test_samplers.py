@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.data.samplers import IGNORE
 from charnn.lab import samplers, small_models
 from charnn.lab.samplers import RANDOM, SEQUENTIAL, SHUFFLED, Effort, Trial
 
@@ -24,7 +23,7 @@ def test_a_shuffled_text_has_all_windows_and_what_follows_each_token(count, wind
     inputs, targets = samplers.shuffled(tokens, window, seed)
     whole = (count - 1) // window * window
 
-    assert targets[0] == IGNORE
+    assert targets[0] == -1
     assert Counter(inputs[:-1].tolist()) == Counter(range(whole))
     assert (targets[1:] == inputs[:-1] + 1).all()
     inside = np.arange(1, whole) % window != 0
@@ -48,11 +47,11 @@ def test_the_embedded_book_is_split_without_a_gap() -> None:
 @pytest.mark.parametrize("order", samplers.ORDERS)
 def test_a_trial_scores_the_network_in_three_ways(order) -> None:
     """The state is worth something only where it is the true one."""
-    told: list[str] = []
-    found = samplers.trial(small_book(), order, 16, TINY, 1, told.append)
+    lines: list[str] = []
+    found = samplers.run_trial(small_book(), order, 16, TINY, 1, lines.append)
 
     assert (found.order, found.bptt) == (order, 16)
-    assert len(told) == 30_000 // samplers.TOKENS + 1
+    assert len(lines) == 30_000 // samplers.TOKENS + 1
     assert found.carried < found.zeroed
     assert found.carried < found.broken
 
@@ -84,7 +83,7 @@ def measured(**changes) -> list[Trial]:
 def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
     """What does not fit makes the claims not hold, and the sentence says which part."""
     usual = {"training": 1.4, "zeroed": 2.1, "carried": 1.4, "broken": 2.3}
-    finding = samplers.judged(measured(**{SEQUENTIAL: {**usual, **changes}}), TINY)
+    finding = samplers.finding_of(measured(**{SEQUENTIAL: {**usual, **changes}}), TINY)
 
     assert finding.held is (contradicted is None)
     parts = [part for part in finding.verdict.split("; ") if "NOT so here" in part]

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from charnn.model.language_model import detach, reset_rows
-from charnn.model.layers import CELLS
-from charnn.model.model_file import tensor_shapes
+from charnn.model.layers import LAYERS
+from charnn.model.spec import tensor_shapes
 
 SHAPES = pytest.mark.parametrize("num_layers", [1, 3])
 TYING = pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
-EVERY_CELL = pytest.mark.parametrize("cell", sorted(CELLS))
+EVERY_CELL = pytest.mark.parametrize("cell", sorted(LAYERS))
 
 
 @EVERY_CELL

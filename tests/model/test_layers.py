@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from charnn.model.layers import CELLS, SequenceDropout
+from charnn.model.layers import LAYERS, SequenceDropout
 
-EVERY_CELL = pytest.mark.parametrize("name", sorted(CELLS))
+EVERY_CELL = pytest.mark.parametrize("name", sorted(LAYERS))
 
 
 def sigmoid(x):
@@ -43,14 +43,14 @@ STEPS = {"rnn": rnn_step, "gru": gru_step, "lstm": lstm_step}
 
 def layer_of(name, input_size=4, hidden_size=6):
     torch.manual_seed(2)
-    layer = CELLS[name](input_size, hidden_size)
+    layer = LAYERS[name](input_size, hidden_size)
     with torch.no_grad():
         layer.bias.add_(torch.randn_like(layer.bias))
     return layer.double()
 
 
 def random_state(layer, batch_size):
-    return tuple(torch.randn(batch_size, 6, dtype=torch.float64) for _ in layer.state_names)
+    return tuple(torch.randn(batch_size, 6, dtype=torch.float64) for _ in layer.spec.state)
 
 
 @EVERY_CELL
@@ -93,9 +93,9 @@ def test_carried_state_equals_one_long_pass(name) -> None:
 @EVERY_CELL
 def test_a_layer_starts_with_orthogonal_weights_and_units_of_many_time_scales(name) -> None:
     """Forget and update gates from closed to open, the input gate the other way; the rest at 0."""
-    layer = CELLS[name](4, 6)
+    layer = LAYERS[name](4, 6)
 
-    for block in layer.weight_hh.chunk(len(layer.gates)):
+    for block in layer.weight_hh.chunk(len(layer.spec.gates)):
         torch.testing.assert_close(block @ block.T, torch.eye(6), rtol=0, atol=1e-5)
     spread, zeros = torch.linspace(-3, 3, 6), torch.zeros(6)
     expected = {
@@ -109,7 +109,7 @@ def test_a_layer_starts_with_orthogonal_weights_and_units_of_many_time_scales(na
 @EVERY_CELL
 def test_the_second_bias_of_the_fused_layer_stays_zero(name) -> None:
     """It is not trained, so that one bias a layer is the whole truth."""
-    second = CELLS[name](4, 6).fused_layer.bias_hh_l0
+    second = LAYERS[name](4, 6).fused_layer.bias_hh_l0
 
     assert not second.requires_grad
     assert not second.any()
@@ -154,7 +154,7 @@ def test_weights_of_another_type_give_nearly_the_same(name) -> None:
     inputs, state = torch.randn(3, 9, 4), tuple(p.float() for p in random_state(layer, 3))
     outputs, after = layer(inputs, state)
     before = tuple(part.unsqueeze(0) for part in state)
-    reduced, *reduced_after = layer._as_function(inputs, before, torch.bfloat16)
+    reduced, *reduced_after = layer._run_with_copies(inputs, before, torch.bfloat16)
     (gradient,) = torch.autograd.grad(outputs.sum(), [layer.weight_hh])
     (reduced_gradient,) = torch.autograd.grad(reduced.sum(), [layer.weight_hh])
 

@@ -1,5 +1,6 @@
 """The model file: a round trip, and every way in which a file can lie."""
 
+import dataclasses
 import json
 import struct
 
@@ -8,16 +9,13 @@ import pytest
 
 from charnn.config import ModelConfig
 from charnn.errors import DataError, StorageError
-from charnn.model.layers import CELLS
 from charnn.model.model_file import (
-    GATES,
     ModelFile,
     model_bytes,
     read_model,
-    tensor_shapes,
-    textbook_names,
     write_model,
 )
+from charnn.model.spec import CELL_SPECS, tensor_shapes
 from charnn.tokenizers.tokenizer import build
 
 
@@ -52,7 +50,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
-@pytest.mark.parametrize("cell", sorted(GATES))
+@pytest.mark.parametrize("cell", sorted(CELL_SPECS))
 def test_what_is_written_is_read_back(tmp_path, tie, cell) -> None:
     """Configuration, vocabulary, weights to the bit, and all that is known about them."""
     model = small_model(tie=tie, cell=cell, records=True)
@@ -73,19 +71,15 @@ def test_the_same_model_gives_the_same_bytes() -> None:
     assert model_bytes(small_model()) == model_bytes(small_model())
 
 
-def test_gates_are_those_of_the_layers() -> None:
-    """The format and the network list the same blocks in the same order."""
-    assert {cell: layer.gates for cell, layer in CELLS.items()} == GATES
+def test_metrics_can_be_added_to_a_model_that_was_read(path) -> None:
+    """The rewritten file differs in its metrics only."""
+    model = read_model(path)
+    metrics = {**model.metrics, "train": {"loss": 1.25}}
+    write_model(path, dataclasses.replace(model, metrics=metrics))
+    again = read_model(path)
 
-
-def test_parameters_have_the_textbooks_names() -> None:
-    """W_xh, W_hh, b_h with a letter a gate; W_hq and b_q at the output."""
-    assert textbook_names("layers.0.weight_ih", "rnn") == "W_xh"
-    assert textbook_names("layers.0.weight_hh", "rnn") == "W_hh"
-    assert textbook_names("layers.3.bias", "rnn") == "b_h"
-    assert textbook_names("layers.0.weight_hh", "lstm") == "W_hi W_hf W_hg W_ho"
-    assert textbook_names("output.weight", "gru") == "W_hq"
-    assert textbook_names("output.bias", "gru") == "b_q"
+    assert again.metrics == metrics
+    assert model_bytes(dataclasses.replace(again, metrics=model.metrics)) == model_bytes(model)
 
 
 def rewritten(path, *, header=None, metadata=None, tensor=None, data=None):

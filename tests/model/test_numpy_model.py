@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from charnn.config import ModelConfig
-from charnn.model import numpy_model as stepper_module
+from charnn.model import numpy_model
 from charnn.model.numpy_cells import CELLS
-from charnn.model.numpy_model import Stepper, log_probs
-from tests.tiny import random_tensors, tiny_config, tiny_stepper
+from charnn.model.numpy_model import NumpyModel, log_probs
+from tests.tiny import random_tensors, tiny_config, tiny_model
 
 EVERY_CELL = pytest.mark.parametrize("cell", sorted(CELLS))
 DEPTHS = pytest.mark.parametrize("num_layers", [1, 2, 3])
@@ -67,16 +67,16 @@ def reference(config, tensors, ids):
 def test_steps_are_the_equations(monkeypatch, cell, num_layers, tie, table) -> None:
     """Every cell, depth and tying agrees with the equations, after a long text too."""
     if not table:
-        monkeypatch.setattr(stepper_module, "TABLE_LIMIT", 0)
+        monkeypatch.setattr(numpy_model, "TABLE_LIMIT", 0)
     config = tiny_config(cell, num_layers, tie=tie)
     tensors = random_tensors(config)
     ids = np.random.default_rng(2).integers(0, config.vocab_size, 300)
     expected, expected_state = reference(config, tensors, ids)
-    stepper = Stepper(config, tensors)
-    streams = stepper.streams(stepper.initial_state())
+    network = NumpyModel(config, tensors)
+    streams = network.streams(network.initial_state())
     logits = [streams.step(ids[time : time + 1])[0].copy() for time in range(len(ids))]
 
-    assert (stepper.table is not None) == table
+    assert (network.table is not None) == table
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(
         [part[0] for part in streams.state], expected_state, rtol=0, atol=1e-5
@@ -93,8 +93,8 @@ def test_steps_are_those_of_the_network_that_was_trained(make_model, cell, num_l
     with torch.no_grad():
         expected, _ = model(ids, model.initial_state(1))
     tensors = {name: tensor.detach().numpy() for name, tensor in model.named_tensors().items()}
-    stepper = Stepper(model.config, tensors)
-    streams = stepper.streams(stepper.initial_state())
+    network = NumpyModel(model.config, tensors)
+    streams = network.streams(network.initial_state())
     logits = [streams.step(ids[0, time : time + 1].numpy())[0].copy() for time in range(60)]
 
     np.testing.assert_allclose(logits, expected[0], rtol=0, atol=1e-5)
@@ -106,14 +106,14 @@ def test_steps_are_those_of_the_network_that_was_trained(make_model, cell, num_l
 def test_bulk_equals_steps(monkeypatch, cell, table, streams) -> None:
     """A text fed in bulk leaves the state and the logits of the same text fed token by token."""
     if not table:
-        monkeypatch.setattr(stepper_module, "TABLE_LIMIT", 0)
-    monkeypatch.setattr(stepper_module, "CHUNK_LIMIT", 28 * 10)  # several chunks, the last shorter
-    stepper = tiny_stepper(cell, 3)
+        monkeypatch.setattr(numpy_model, "TABLE_LIMIT", 0)
+    monkeypatch.setattr(numpy_model, "CHUNK_LIMIT", 28 * 10)  # several chunks, the last shorter
+    network = tiny_model(cell, 3)
     ids = np.random.default_rng(3).integers(0, 11, (streams, 47))
-    one_by_one = stepper.streams(stepper.initial_state(streams))
+    one_by_one = network.streams(network.initial_state(streams))
     for column in ids.T:
         expected = one_by_one.step(column)
-    in_bulk = stepper.streams(stepper.initial_state(streams))
+    in_bulk = network.streams(network.initial_state(streams))
     logits = in_bulk.feed(ids)
 
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
@@ -128,12 +128,27 @@ def test_log_probs_are_those_of_the_equations(cell, streams) -> None:
     config = tiny_config(cell, 2)
     tensors = random_tensors(config)
     ids, targets = np.random.default_rng(4).integers(0, 11, (2, streams, 25))
-    stepper = Stepper(config, tensors)
-    scored = stepper.streams(stepper.initial_state(streams)).log_probs(ids, targets)
+    network = NumpyModel(config, tensors)
+    scored = network.streams(network.initial_state(streams)).log_probs(ids, targets)
     for row, target, log_prob in zip(ids, targets, scored, strict=True):
         logits, _ = reference(config, tensors, row)
         p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(np.exp(log_prob), p[np.arange(25), target], atol=1e-5)
+
+
+@pytest.mark.parametrize("streams", [1, 4])
+def test_a_negative_target_has_no_log_prob(streams) -> None:
+    """NaN in its place; all other results are the same."""
+    network = tiny_model("lstm")
+    ids, targets = np.random.default_rng(4).integers(0, 11, (2, streams, 25))
+    masked = np.where(targets == 3, -1, targets)
+    whole, scored = (
+        network.streams(network.initial_state(streams)).log_probs(ids, some)
+        for some in (targets, masked)
+    )
+
+    assert (masked < 0).any()
+    np.testing.assert_array_equal(scored, np.where(masked < 0, np.nan, whole))
 
 
 def test_log_probs_of_huge_logits_are_finite() -> None:
@@ -148,11 +163,11 @@ def test_log_probs_of_huge_logits_are_finite() -> None:
 @EVERY_CELL
 def test_streams_are_independent(cell) -> None:
     """A stream in a batch computes what it computes alone."""
-    stepper = tiny_stepper(cell, 2)
+    network = tiny_model(cell, 2)
     ids = np.random.default_rng(5).integers(0, 11, (6, 30))
-    batch = stepper.streams(stepper.initial_state(6))
+    batch = network.streams(network.initial_state(6))
     together = batch.feed(ids).copy()
-    alone = [stepper.streams(stepper.initial_state()).feed(row[None])[0].copy() for row in ids]
+    alone = [network.streams(network.initial_state()).feed(row[None])[0].copy() for row in ids]
 
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
 
@@ -160,14 +175,14 @@ def test_streams_are_independent(cell) -> None:
 @EVERY_CELL
 def test_state_is_a_value(cell) -> None:
     """A state taken out does not move, and any stream can go on from it, in any place."""
-    stepper = tiny_stepper(cell, 2)
+    network = tiny_model(cell, 2)
     ids = np.random.default_rng(6).integers(0, 11, 12)
-    first = stepper.streams(stepper.initial_state())
+    first = network.streams(network.initial_state())
     first.feed(ids[None, :8])
     state = first.state
     kept = [part.copy() for part in state]
     expected = first.feed(ids[None, 8:]).copy()
-    others = stepper.streams(stepper.initial_state(3))
+    others = network.streams(network.initial_state(3))
     others.feed(np.zeros((3, 5), int))
     others.put(slice(1, 2), state)
     predicted = others.predict()[1].copy()
@@ -175,7 +190,7 @@ def test_state_is_a_value(cell) -> None:
 
     assert all(np.array_equal(part, copy) for part, copy in zip(state, kept, strict=True))
     np.testing.assert_allclose(resumed, expected[0], rtol=0, atol=1e-5)
-    again = stepper.streams(state).predict()[0]
+    again = network.streams(state).predict()[0]
     np.testing.assert_allclose(predicted, again, rtol=0, atol=1e-6)
 
 
@@ -184,19 +199,19 @@ def test_weights_are_not_changed() -> None:
     config = tiny_config("lstm", 2)
     tensors = random_tensors(config)
     before = {name: tensor.copy() for name, tensor in tensors.items()}
-    stepper = Stepper(config, tensors)
-    stepper.streams(stepper.initial_state()).feed(np.zeros((1, 9), int))
+    network = NumpyModel(config, tensors)
+    network.streams(network.initial_state()).feed(np.zeros((1, 9), int))
 
     assert all(np.array_equal(tensor, before[name]) for name, tensor in tensors.items())
 
 
 def test_ids_of_any_integer_type() -> None:
     """Ids as they come from a tokenizer, a file or a draw."""
-    stepper = tiny_stepper("gru", 1)
+    network = tiny_model("gru", 1)
     for dtype in ("<u1", "<u2", "<u4", "i8"):
         ids = np.array([[3, 1, 10]], dtype)
-        logits = stepper.streams(stepper.initial_state()).feed(ids)
-        twice = stepper.streams(stepper.initial_state(2)).feed(np.repeat(ids, 2, axis=0))
+        logits = network.streams(network.initial_state()).feed(ids)
+        twice = network.streams(network.initial_state(2)).feed(np.repeat(ids, 2, axis=0))
 
         np.testing.assert_allclose(twice[0], logits[0], rtol=0, atol=1e-6)
 
@@ -206,6 +221,6 @@ def test_vocabulary_of_one() -> None:
     config = ModelConfig(
         cell="rnn", hidden_size=1, num_layers=1, embedding_dim=1, tie_weights=True, vocab_size=1
     )
-    stepper = Stepper(config, random_tensors(config))
+    network = NumpyModel(config, random_tensors(config))
 
-    assert stepper.streams(stepper.initial_state()).step(np.array([0])).shape == (1, 1)
+    assert network.streams(network.initial_state()).step(np.array([0])).shape == (1, 1)

@@ -6,9 +6,10 @@ import torch
 
 from charnn.config import SampleConfig
 from charnn.generation.constraints import constrain
-from charnn.generation.generate import Piece, Request, generate, opening, read
-from charnn.model.numpy_model import Stepper
-from charnn.model.torch_backend import TorchStepper
+from charnn.generation.generate import Piece, Request, feed, generate, initial_context
+from charnn.model import torch_backend
+from charnn.model.numpy_model import NumpyModel
+from charnn.model.torch_backend import TorchModel
 from charnn.tokenizers.tokenizer import build
 from tests.tiny import random_tensors, tiny_config
 
@@ -19,7 +20,7 @@ DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 def both(cell, device, **shape):
     config = tiny_config(cell, 2, vocab_size=LETTERS.vocab_size, **shape)
     tensors = random_tensors(config)
-    return Stepper(config, tensors), TorchStepper(config, tensors, torch.device(device))
+    return NumpyModel(config, tensors), TorchModel(config, tensors, torch.device(device))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -42,6 +43,20 @@ def test_logits_and_states_agree_with_numpy(cell, tie, device) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_log_probs_agree_with_numpy(monkeypatch, device) -> None:
+    """Over several chunks, with NaN for a negative target, and with the same state after it."""
+    monkeypatch.setattr(torch_backend, "CHUNK", 10)
+    ids, targets = np.random.default_rng(1).integers(0, LETTERS.vocab_size, (2, 3, 25))
+    targets[targets == 4] = -1
+    pair = [network.streams(network.initial_state(3)) for network in both("gru", device)]
+    ours, torchs = (streams.log_probs(ids, targets) for streams in pair)
+
+    assert np.isnan(ours).any()
+    assert ours == pytest.approx(torchs, abs=1e-4, nan_ok=True)
+    assert pair[0].predict() == pytest.approx(pair[1].predict(), abs=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_the_texts_are_the_same(device) -> None:
     """With filters, a prompt, and more samples than are in flight at once."""
     request = Request(
@@ -53,10 +68,10 @@ def test_the_texts_are_the_same(device) -> None:
     )
     texts = []
     for network in both("lstm", device, hidden_size=16):
-        context = read(network, opening(network, 0), LETTERS.encode("abc"))
+        context = feed(network, initial_context(network, 0), LETTERS.encode("abc"))
         texts.append(
             [
-                (event.index, event.text) if isinstance(event, Piece) else event.finish
+                (event.index, event.data) if isinstance(event, Piece) else event.finish
                 for event in generate(network, LETTERS, request, context)
             ]
         )

@@ -38,7 +38,7 @@ from charnn.generation import generate as generation
 from charnn.generation.constraints import constrain
 from charnn.generation.state_file import read_state, write_state
 from charnn.model.model_file import read_model
-from charnn.model.numpy_model import Stepper
+from charnn.model.numpy_model import NumpyModel
 from charnn.storage.jsonio import to_json
 from charnn.storage.settings_file import dump_settings, read_settings
 from charnn.tokenizers.tokenizer import TOKENIZERS, build
@@ -175,15 +175,15 @@ class Targets:
         model = read_model(self.model)
         to_json(_describe_model(self.model))
         _as_text(_describe_model(self.model)).encode()
-        stepper = Stepper(model.config, model.tensors)
-        opening = generation.opening(stepper, model.start_token)
+        stepper = NumpyModel(model.config, model.tensors)
+        start = generation.initial_context(stepper, model.start_token)
         prompt = generation.encode_prompt(model.tokenizer, LAMP[:20], "skip")
         request = generation.Request(
             config=SampleConfig(max_new_tokens=5),
             constraint=constrain(model.tokenizer.pieces, model.tokenizer.unk_id),
             seed=1,
         )
-        context = generation.read(stepper, opening, prompt)
+        context = generation.feed(stepper, start, prompt)
         for _ in generation.generate(stepper, model.tokenizer, request, context):
             pass
 
@@ -248,9 +248,9 @@ class Targets:
     def sample_state(self, chance: random.Random) -> None:
         """Where a text stands, as `sample --save-state` writes it."""
         model = read_model(self._restored(self.model))
-        stepper = Stepper(model.config, model.tensors)
+        stepper = NumpyModel(model.config, model.tensors)
         path = self.folder / "context"
-        write_state(path, generation.opening(stepper, model.start_token), model.sha256)
+        write_state(path, generation.initial_context(stepper, model.start_token), model.sha256)
         header, body = craft.parts(path)
         whole = chance.random() < 0.5
         sealed = craft.sealed(mutated_json(header, chance), body)

@@ -200,11 +200,11 @@ def start(trained, *arguments, **options):
 def test_f2_a_signal_in_any_other_command_unwinds_it(trained, monkeypatch, command, number) -> None:
     """130 or 143, no traceback, and nothing that it had not finished."""
     from charnn.evaluation import evaluate as evaluation
-    from charnn.model.numpy_model import Streams
+    from charnn.model.numpy_model import NumpyStreams
 
     arguments = {"eval": (), "lab": ("memory", "--quick"), "sample": ("-n", "-1", "--seed", "1")}
     place = {"eval": (evaluation, "score_of"), "lab": (TrainLoop, "update")}
-    owner, name = place.get(command, (Streams, "step"))
+    owner, name = place.get(command, (NumpyStreams, "step"))
     before_call(monkeypatch, owner, name, 1, send(number))
     before = sorted(trained.folder.rglob("*"))
     done = trained.run(command, *arguments[command], code=CODES[number])

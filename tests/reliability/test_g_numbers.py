@@ -255,7 +255,7 @@ def test_g4_a_command_without_batches_names_none(trained, monkeypatch) -> None:
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("charnn.generation.generate.opening", fail)
+    monkeypatch.setattr("charnn.generation.generate.initial_context", fail)
     assert "--batch-size" not in trained.refused("sample", "-q", code=1, said="out of memory")
 
 

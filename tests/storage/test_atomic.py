@@ -131,6 +131,6 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path) -> None:
 
 def test_names_of_the_system_are_never_replaced() -> None:
     """Whatever /dev/stdout leads to at the moment: a file, where the output was redirected."""
-    assert atomic.takes_bytes(Path("/dev/null"))
-    assert atomic.takes_bytes(Path("/dev/stdout")) or not Path("/dev/stdout").exists()
-    assert not atomic.takes_bytes(Path("/dev/no-such-thing"))
+    assert atomic.is_device_or_pipe(Path("/dev/null"))
+    assert atomic.is_device_or_pipe(Path("/dev/stdout")) or not Path("/dev/stdout").exists()
+    assert not atomic.is_device_or_pipe(Path("/dev/no-such-thing"))

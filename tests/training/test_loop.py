@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from charnn.config import TrainConfig
-from charnn.data.samplers import IGNORE, RandomSampler, SequentialSampler
+from charnn.data.samplers import RandomSampler, SequentialSampler
 from charnn.errors import DivergedError
 from charnn.evaluation.evaluate import carried_scores, evaluate_carried
 from charnn.evaluation.metrics import Score, TokenLengths
@@ -52,7 +52,7 @@ def test_a_step_follows_the_gradient_of_the_window_from_the_carried_state(make_m
     for step in range(2):
         batch = sampler.next_batch()
         logits, state = by_hand(torch.from_numpy(batch.inputs), state)
-        loss = mean_nats(logits, torch.from_numpy(batch.targets), None)
+        loss = mean_nats(logits, torch.from_numpy(batch.targets))
         by_hand.zero_grad()
         loss.backward()
         lr = 1e-2 * (0.02 + 0.98 * (1 + math.cos(math.pi * step / 20)) / 2)
@@ -153,15 +153,16 @@ def test_g1_a_gradient_that_is_not_finite_stops_before_the_step(make_model, ids,
     )
 
 
-def test_targets_that_are_ignored_or_unknown_do_not_teach() -> None:
-    """The mean is over the known targets; with none it is zero, not NaN."""
-    logits = torch.randn(1, 4, 5, requires_grad=True)
-    targets = torch.tensor([[1, IGNORE, 3, 2]])
-    loss = mean_nats(logits, targets, unk_id=3)
-    log_probs = torch.log_softmax(logits, dim=-1)
+def test_unknown_targets_are_read_but_not_learnt(make_model, ids) -> None:
+    """Training with id 3 as <unk> is training on targets that are negative there."""
+    training = start(make_model(), ids)
+    training.unk_id = 3
+    masked = start(make_model(), ids)
+    targets = np.where(ids == 3, -1, ids.astype(int))
+    masked.sampler = SequentialSampler(ids, 4, 8, 1, targets=targets)
 
-    torch.testing.assert_close(loss, -(log_probs[0, 0, 1] + log_probs[0, 3, 2]) / 2)
-    assert mean_nats(logits, torch.full((1, 4), IGNORE), None) == 0
+    assert losses_of(training) == losses_of(masked)
+    assert training.tokens > masked.tokens
 
 
 def test_steps_for_epochs_count_every_batch(make_model, ids) -> None:

@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from charnn.model.layers import CELLS
+from charnn.model.layers import LAYERS
 from charnn.training.optimizers import orthogonalised
 from charnn.training.weight_average import WeightAverage
 from tests.training.test_loop import start
 
 
-@pytest.mark.parametrize("name", sorted(CELLS))
+@pytest.mark.parametrize("name", sorted(LAYERS))
 def test_weight_drop_is_the_layer_with_dropped_recurrent_weights(name) -> None:
     """The same mask put into the weights by hand gives the same outputs; in eval nothing drops."""
-    layer = CELLS[name](4, 6, weight_dropout=0.5)
+    layer = LAYERS[name](4, 6, weight_dropout=0.5)
     inputs, state = torch.randn(2, 5, 4), layer.initial_state(2)
     torch.manual_seed(3)
     outputs, _ = layer(inputs, state)
 
-    by_hand = CELLS[name](4, 6)
+    by_hand = LAYERS[name](4, 6)
     by_hand.load_state_dict(layer.state_dict())
     torch.manual_seed(3)
     with torch.no_grad():

@@ -1,0 +1,54 @@
+"""The interface of a model that predicts tokens, whatever computes it.
+
+Implemented by `numpy_model` and `torch_backend`. A hidden state is a value: it goes in, and the
+state after some tokens comes out.
+
+Shapes: B streams, T time, V vocab_size, H hidden_size.
+"""
+
+from typing import Protocol
+
+from charnn.arrays import Doubles, Floats, Ids
+from charnn.config import ModelConfig
+
+State = tuple[Floats, ...]  # (B, H) each, layer by layer: h_0, c_0, h_1, c_1, … or h_0, h_1, …
+
+
+class Streams(Protocol):
+    """B texts that a model reads in parallel, with the hidden state of each."""
+
+    logits: Floats  # (B, V), of the next token; overwritten by the next call
+
+    @property
+    def state(self) -> State:
+        """A copy of the hidden state, (B, H) for each part."""
+
+    def put(self, streams: slice, state: State) -> None:
+        """Set the hidden state of some streams; the others keep theirs."""
+
+    def step(self, ids: Ids) -> Floats:
+        """Read one token per stream, (B,), and return the logits of the next, (B, V)."""
+
+    def feed(self, ids: Ids) -> Floats:
+        """Read T tokens per stream, (B, T), and return the logits of the next, (B, V)."""
+
+    def predict(self) -> Floats:
+        """Return the logits of the next token, (B, V), from the current hidden state."""
+
+    def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
+        """Read ids (B, T) and return ln p of each one's target as the next token, (B, T).
+
+        A negative target is not scored: its result is NaN.
+        """
+
+
+class Model(Protocol):
+    """The weights of a model; any number of `Streams` share them."""
+
+    config: ModelConfig
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Return zeros, (B, H) for each part of the state."""
+
+    def streams(self, state: State) -> Streams:
+        """Return B streams that start from a copy of `state`."""
