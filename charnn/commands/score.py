@@ -80,7 +80,6 @@ def score(
     from charnn.model.numpy_model import NumpyModel
 
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
-    datasets = data_dir
     output, display = Output(), Display(quiet=quiet)
     has_color = output.has_color if color == "auto" else color == "always"
     layout = Layout(json, per_token, has_color, output.is_terminal)
@@ -89,17 +88,17 @@ def score(
         loaded.tokenizer,
         loaded.start_token,
         carry=state == "carry",
-        reader=_learning(loaded, datasets) if adapt else None,
+        reader=_learning(loaded, data_dir) if adapt else None,
         threads=threads or core_count(),
     )
-    index = _index(loaded, datasets) if overlap else None
+    index = _index(loaded, data_dir) if overlap else None
     line = LineAccumulator(scorer, index, with_tokens=layout.needs_tokens, whole=not lines)
-    count = 0  # of lines that began
+    number = 0  # of the line
     for parts in _parts(names or [STDIN], display, lines=lines):
         for scored in scorer.score(parts):
-            count += scored.part.begins
+            number += scored.part.begins
             if per_token and not json:
-                output.write(token_rows(count, tokens_of(scorer, scored)))
+                output.write(token_rows(number, tokens_of(scorer, scored)))
             elif row := line.add(scored):
                 output.write(layout.rendered(row))
         output.flush()

@@ -3,7 +3,7 @@
 import codecs
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from charnn.escape import visible
 from charnn.evaluation.metrics import NATS_PER_BIT, Score
@@ -47,13 +47,12 @@ class Row:
     is only the beginning of the line, `tokens_cut` the same for `tokens`.
     """
 
-    number: int
     text: bytes
-    score: Score = field(default_factory=Score)
-    tokens: list[Token] = field(default_factory=list)
-    overlap: int | None = None
-    cut: bool = False
-    tokens_cut: bool = False
+    score: Score
+    tokens: list[Token]
+    overlap: int | None
+    cut: bool
+    tokens_cut: bool
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,6 @@ class LineAccumulator:
     ) -> None:
         self.scorer, self.index = scorer, index
         self.with_tokens, self.whole = with_tokens, whole
-        self.number = 0
         self._begin_line()
 
     def _begin_line(self) -> None:
@@ -202,7 +200,6 @@ class LineAccumulator:
         """Add a part; return the row of the line if it ends here."""
         part = scored.part
         if part.begins:
-            self.number += 1
             self._begin_line()
         self.score += self.scorer.total(scored)
         if self.index is not None:
@@ -221,7 +218,6 @@ class LineAccumulator:
         kept = beginning(text) if is_beginning else shortened(text)
         most = BEGINNING if is_beginning else MOST_TOKENS
         return Row(
-            self.number,
             kept,
             self.score,
             self.tokens[:most],
