@@ -86,4 +86,4 @@ def load(path: str | Path | None = None) -> Model:
 
     Raises StorageError if there is none, DataError if the file is damaged.
     """
-    return Model(read_model(find_model(None if path is None else str(path), runs_dir(None))))
+    return Model(read_model(find_model(None if path is None else str(path), runs_dir())))

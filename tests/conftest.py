@@ -16,6 +16,7 @@ from charnn.data.dataset import open_dataset, write_dataset  # noqa: E402
 from charnn.data.splits import split_text  # noqa: E402
 from charnn.model.language_model import Dropouts, LanguageModel  # noqa: E402
 from charnn.tokenizers.tokenizer import build  # noqa: E402
+from tests.terminal import PseudoTerminal  # noqa: E402
 
 TEXT = (
     "the lamp on the stair will not stay lit, said the keeper of the light.\n"
@@ -85,6 +86,14 @@ def ids():
     """A thousand token ids below eleven, some more frequent than others."""
     random = np.random.default_rng(7)
     return np.minimum(random.geometric(0.25, 1000) - 1, 10).astype(np.uint8)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A function that opens a terminal of some width."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return PseudoTerminal
 
 
 @pytest.fixture
