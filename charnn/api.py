@@ -24,7 +24,7 @@ class Model:
 
     def __init__(self, loaded: ModelFile) -> None:
         self.file = loaded
-        self._stepper = NumpyModel(loaded.config, loaded.tensors)
+        self._model = NumpyModel(loaded.config, loaded.tensors)
 
     @property
     def config(self) -> ModelConfig:
@@ -65,7 +65,7 @@ class Model:
         )
         stops = [stop] if isinstance(stop, str) else stop
         return generate_text(
-            self.file, self._stepper, config, prompt=prompt, stop=stops, match=match, seed=seed
+            self.file, self._model, config, prompt=prompt, stop=stops, match=match, seed=seed
         )
 
     def score(self, text: str) -> Score:
@@ -74,7 +74,7 @@ class Model:
         Symbols outside the vocabulary are fed as `<unk>`, counted, and not scored.
         """
         tokenizer, start_token = self.file.tokenizer, self.file.start_token
-        passage = Passage(ModelReader(self._stepper), tokenizer, start_token)
+        passage = Passage(ModelReader(self._model), tokenizer, start_token)
         lengths, score = TokenLengths.of(tokenizer), Score()
         for part in pieces(to_utf8(text)):
             scored = passage.feed(part)
@@ -87,4 +87,4 @@ def load(path: str | Path | None = None) -> Model:
 
     Raises StorageError if there is none, DataError if the file is damaged.
     """
-    return Model(read_model(find_model(None if path is None else str(path), runs_dir(None))))
+    return Model(read_model(find_model(None if path is None else str(path), runs_dir())))

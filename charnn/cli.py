@@ -1,36 +1,34 @@
 """The command-line application: dispatch to a command, map errors to exit codes.
 
-The commands are in `commands/`; each imports what it needs when it runs, so that `--help` and a
-mistyped flag answer at once.
+The commands are in `commands/`. Each imports heavy libraries when it runs, so that `--help` and a
+mistyped option answer at once.
 """
 
 import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.main
 
 from charnn.commands import (
     corpora,
     evaluate,
     info,
     lab,
+    options,
     plot,
     prepare,
     sample,
     score,
     train,
 )
-from charnn.commands.options import in_full
 from charnn.commands.signals import Terminated, unwinding
 from charnn.errors import CharnnError, StorageError, UsageError
 
 INTERRUPTED = 130
 READER_GONE = 141
-DEBUG = "--debug"
 
 app = typer.Typer(
     name="charnn",
@@ -38,7 +36,10 @@ app = typer.Typer(
     epilog="Begin with three bare commands: charnn prepare, charnn train, charnn sample.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": options.full_name,
+    },
 )
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
@@ -67,87 +68,58 @@ def root(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
-    debug: Annotated[
-        bool, typer.Option(DEBUG, help="Show a traceback when something fails.")
-    ] = False,
+    debug: options.Debug = False,
 ) -> None:
     """Train recurrent language models on your own text and sample from them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code back (docs: errors.py holds those of failures)."""
-    given = in_full(_command_line() if arguments is None else list(arguments))
-    given, debug = _without_debug(given)
+    """Run one command line and return its exit code (errors.py has those of failures)."""
+    given = _command_line() if arguments is None else list(arguments)
+    invocation = options.Invocation(debug=os.environ.get("CHARNN_DEBUG", "0") not in ("", "0"))
     try:
         with unwinding():
-            code = app(given, prog_name="charnn", standalone_mode=False)
+            code = app(given, prog_name="charnn", standalone_mode=False, obj=invocation)
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return INTERRUPTED
     except Terminated as terminated:
         return terminated.exit_code
-    except SystemExit as ended:  # typer's own: shell completion, or help that nobody reads
+    except SystemExit as ended:  # of Typer: shell completion, or help with a broken pipe
         if isinstance(ended.__context__, BrokenPipeError):
             return READER_GONE
         return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:
-        return _fail(_for_the_user(error), debug)
-
-
-def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
-    """The arguments without --debug, and whether it was there: before `--`, and as an option.
-
-    It may stand behind the command too, so it is not left to the parser; what follows an option
-    that takes a value is that value.
-    """
-    if DEBUG not in arguments:
-        return arguments, False
-    before = zip(arguments, ["", *arguments], strict=False)
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    taking = _options_with_values(typer.main.get_command(app))
-    is_asked = [argument == DEBUG and previous not in taking for argument, previous in before]
-    kept = [a for i, a in enumerate(arguments) if i >= end or not is_asked[i]]
-    return kept, any(is_asked[:end])
-
-
-def _options_with_values(command: Any) -> set[str]:
-    """The spellings of every option that takes a value, of a command and those below it."""
-    names = {
-        name
-        for parameter in command.params
-        if parameter.param_type_name == "option" and not parameter.is_flag
-        for name in parameter.opts
-    }
-    return names.union(*map(_options_with_values, getattr(command, "commands", {}).values()))
+        return _fail(_for_the_user(error), debug=invocation.debug)
 
 
 def _command_line() -> list[str]:
-    """The arguments as UTF-8, whatever the locale took them for."""
+    """Return the arguments decoded as UTF-8, whatever the locale is."""
     return [os.fsencode(argument).decode("utf-8", "surrogateescape") for argument in sys.argv[1:]]
 
 
 def _for_the_user(error: Exception) -> CharnnError:
-    """Any failure as one that says what happened and what to do."""
+    """Return any failure as an error that says what happened and what to do."""
     if isinstance(error, CharnnError):
         return error
     if isinstance(error, typer.TyperException):  # a mistake on the command line
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "charnn"
-        told: CharnnError = UsageError(error.format_message(), f"{command} --help")
+        shown: CharnnError = UsageError(error.format_message(), f"{command} --help")
     elif isinstance(error, MemoryError):
-        told = CharnnError("out of memory", "use a smaller model or a shorter text")
+        shown = CharnnError("out of memory", "use a smaller model or a shorter text")
     elif isinstance(error, OSError):
-        told = StorageError(str(error))
+        shown = StorageError(str(error))
     else:
-        told = CharnnError(
+        shown = CharnnError(
             f"{type(error).__name__}: {error}",
-            "this is a mistake in charnn; please report what --debug shows",
+            "this is a bug in charnn; please report what --debug shows",
         )
-    told.__cause__ = error
-    return told
+    shown.__cause__ = error
+    return shown
 
 
-def _fail(error: CharnnError, debug: bool) -> int:
+def _fail(error: CharnnError, *, debug: bool) -> int:
     from charnn.display.messages import Display
 
     if error.message:
@@ -156,16 +128,16 @@ def _fail(error: CharnnError, debug: bool) -> int:
 
 
 def run() -> None:
-    """The console script."""
+    """Run the console script."""
     _insist_on_utf8()
     sys.exit(main())
 
 
 def _insist_on_utf8() -> None:
-    """Start again, once, where paths would be looked for in another encoding than UTF-8.
+    """Start Python again in UTF-8 mode if the locale would encode paths otherwise.
 
-    Python settles that before it runs anything; the variable that asks for it says whether this
-    was tried.
+    Python chooses the encoding before it runs any code, and PEP 538 and PEP 540 cover the locales
+    C and POSIX only. PYTHONUTF8 in the environment shows that this was done already.
     """
     name = "PYTHONUTF8"
     if sys.getfilesystemencoding() == "utf-8" or os.environ.get(name) == "1":

@@ -1,9 +1,10 @@
-"""Settings as validated values: names, types, ranges, defaults and help texts.
+"""Settings as validated values: names, types, ranges, defaults, help texts and panels.
 
-A field here is a YAML key, a header key and a flag with dashes, all three spelled alike.
+A field is a YAML key, a key in the header of a model file, and a command-line option, all three
+with the same name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +19,7 @@ PresetName = Literal["auto", "tiny", "small", "medium", "large"]
 TokenizerName = Literal["char", "byte", "word", "bpe"]
 NewlinesName = Literal["keep", "lf"]
 ErrorsName = Literal["strict", "replace"]
+UnknownName = Literal["error", "skip", "replace"]  # for symbols outside the vocabulary
 
 STDIN = "-"  # in the place of a file name
 
@@ -27,9 +29,42 @@ MAX_COUNT = 10**12
 LONGEST_PATTERN = 1000  # characters of a regular expression
 LONGEST_SHOWN = 80  # characters of a wrong value in a message
 
+# Panels of `--help`.
+NETWORK = "Network"
+REGULARIZATION = "Regularization"
+BATCHING = "Batching"
+LENGTH = "Training length"
+OPTIMIZER = "Optimizer"
+HARDWARE = "Hardware"
+CHECKPOINTS = "Evaluation and checkpoints"
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+
+
+def setting(
+    default: Any,
+    description: str,
+    *,
+    panel: str = "",
+    names: Sequence[str] = (),
+    aliases: Sequence[str] = (),
+    by_preset: bool = False,
+    **constraints: Any,
+) -> Any:
+    """A field of a configuration, with what its command-line option needs.
+
+    `panel` is its heading in `--help`, `names` are further names of the option, `aliases` those
+    that `--help` does not show. `by_preset` marks a default that a preset may replace.
+    `constraints` are those of pydantic's `Field`.
+    """
+    option: dict[str, Any] = {
+        "panel": panel,
+        "names": [*names],
+        "aliases": [*aliases],
+        "by_preset": by_preset,
+    }
+    return Field(default, description=description, json_schema_extra=option, **constraints)
 
 
 class Settings(BaseModel):
@@ -46,12 +81,27 @@ S = TypeVar("S", bound=Settings)
 class NetworkConfig(Settings):
     """The shape of a network, apart from its vocabulary."""
 
-    cell: CellName = Field("lstm", description="Recurrence: lstm, gru or rnn (tanh).")
-    hidden_size: Width = Field(512, description="Width H of each recurrent layer.")
-    num_layers: int = Field(1, ge=1, le=MAX_LAYERS, description="Number of recurrent layers.")
-    embedding_dim: Width = Field(128, description="Width E of the token embedding.")
-    tie_weights: bool = Field(
-        False, description="Use the embedding as output weights; needs E = H."
+    cell: CellName = setting("lstm", "Recurrence: lstm, gru or rnn (tanh).", panel=NETWORK)
+    hidden_size: Width = setting(
+        512,
+        "Width H of each recurrent layer.",
+        panel=NETWORK,
+        aliases=["--rnn-size"],
+        by_preset=True,
+    )
+    num_layers: int = setting(
+        1,
+        "Number of recurrent layers.",
+        panel=NETWORK,
+        aliases=["--layers"],
+        ge=1,
+        le=MAX_LAYERS,
+    )
+    embedding_dim: Width = setting(
+        128, "Width E of the token embedding.", panel=NETWORK, by_preset=True
+    )
+    tie_weights: bool = setting(
+        False, "Use the embedding as output weights; needs E = H.", panel=NETWORK, by_preset=True
     )
 
 
@@ -74,93 +124,166 @@ class TrainConfig(NetworkConfig):
     """Everything that decides what a training run computes, as resolved and recorded."""
 
     data: str | None = Field(None, description="Name or folder of the dataset.")
-    preset: PresetName = Field(
-        "auto", description="Where settings that are not given come from; auto looks at the data."
+    preset: PresetName = setting(
+        "auto", "Where settings that are not given come from; auto looks at the data."
     )
-    dropout: Fraction = Field(0.0, description="Dropout between layers and before the output.")
-    input_dropout: Fraction = Field(0.0, description="Dropout on the embeddings.")
-    embedding_dropout: Fraction = Field(
-        0.0, description="Share of the vocabulary whose embeddings are zero in a step."
+    dropout: Fraction = setting(
+        0.0, "Dropout between layers and before the output.", panel=REGULARIZATION, by_preset=True
     )
-    weight_dropout: Fraction = Field(
-        0.0, description="Dropout on the recurrent matrices themselves (weight-drop)."
+    input_dropout: Fraction = setting(
+        0.0, "Dropout on the embeddings.", panel=REGULARIZATION, by_preset=True
     )
-    activation_reg: float = Field(
-        0.0, ge=0, le=1e6, description="Penalty on the squares of the top layer's outputs (AR)."
+    embedding_dropout: Fraction = setting(
+        0.0,
+        "Share of the vocabulary whose embeddings are zero in a step.",
+        panel=REGULARIZATION,
     )
-    temporal_reg: float = Field(
-        0.0, ge=0, le=1e6, description="Penalty on the squares of their changes (TAR)."
+    weight_dropout: Fraction = setting(
+        0.0, "Dropout on the recurrent matrices themselves (weight-drop).", panel=REGULARIZATION
     )
-    sampled_softmax: int = Field(
+    activation_reg: float = setting(
+        0.0,
+        "Penalty on the squares of the top layer's outputs (AR).",
+        panel=REGULARIZATION,
+        ge=0,
+        le=1e6,
+    )
+    temporal_reg: float = setting(
+        0.0,
+        "Penalty on the squares of their changes (TAR).",
+        panel=REGULARIZATION,
+        ge=0,
+        le=1e6,
+    )
+    sampled_softmax: int = setting(
         0,
+        "Symbols drawn for the loss beside those of the batch; 0 = all, exactly.",
+        panel=OPTIMIZER,
+        by_preset=True,
         ge=0,
         le=MAX_COUNT,
-        description="Symbols drawn for the loss beside those of the batch; 0 = all, exactly.",
     )
-    sampler: SamplerName = Field(
+    sampler: SamplerName = setting(
         "sequential",
-        description="Order of the data: parallel streams with carried state, or random windows.",
+        "Order of the data: parallel streams with carried state, or random windows.",
+        panel=BATCHING,
     )
-    batch_size: int = Field(64, ge=1, le=1_000_000, description="Parallel streams or windows B.")
-    bptt: int = Field(
-        64, ge=1, le=1_000_000, description="Tokens T between two detaches (sequence length)."
+    batch_size: int = setting(
+        64,
+        "Parallel streams or windows B.",
+        panel=BATCHING,
+        by_preset=True,
+        ge=1,
+        le=1_000_000,
     )
-    random_bptt: bool = Field(
-        False, description="Vary the length of windows at random (sequential sampler)."
+    bptt: int = setting(
+        64,
+        "Tokens T between two detaches (sequence length).",
+        panel=BATCHING,
+        aliases=["--seq-len"],
+        by_preset=True,
+        ge=1,
+        le=1_000_000,
     )
-    epochs: float | None = Field(
-        None, gt=0, le=1e5, description="Train for this many passes over the training split."
+    random_bptt: bool = setting(
+        False, "Vary the length of windows at random (sequential sampler).", panel=BATCHING
     )
-    steps: Count | None = Field(None, description="Train for this many optimizer updates.")
-    minutes: float | None = Field(
-        None, gt=0, le=1e7, description="Take about this long in all, from start to final scores."
+    epochs: float | None = setting(
+        None,
+        "Train for this many passes over the training split.",
+        panel=LENGTH,
+        by_preset=True,
+        gt=0,
+        le=1e5,
     )
-    optimizer: OptimizerName = Field(
-        "muon", description="Update rule: muon (matrices, adamw for the rest), adamw or sgd."
+    steps: int | None = setting(
+        None, "Train for this many optimizer updates.", panel=LENGTH, ge=1, le=MAX_COUNT
     )
-    lr: float = Field(4e-3, gt=0, le=1e6, description="Peak learning rate.")
-    matrix_lr: float = Field(
-        0.05, gt=0, le=1e6, description="Peak learning rate of muon for the matrices."
+    minutes: float | None = setting(
+        None,
+        "Take about this long in all, from start to final scores.",
+        panel=LENGTH,
+        gt=0,
+        le=1e7,
     )
-    warmup_steps: int = Field(0, ge=0, le=MAX_COUNT, description="Steps of linear warm-up.")
-    final_lr_frac: float = Field(
-        0.02, ge=0, le=1, description="Share of the peak at which the cosine schedule ends."
+    optimizer: OptimizerName = setting(
+        "muon",
+        "Update rule: muon (matrices, adamw for the rest), adamw or sgd.",
+        panel=OPTIMIZER,
     )
-    weight_decay: float = Field(0.01, ge=0, le=1e3, description="Decoupled weight decay.")
-    matrix_decay: float = Field(
-        0.1, ge=0, le=1e3, description="Decoupled weight decay of muon for the matrices."
+    lr: float = setting(4e-3, "Peak learning rate.", panel=OPTIMIZER, by_preset=True, gt=0, le=1e6)
+    matrix_lr: float = setting(
+        0.05, "Peak learning rate of muon for the matrices.", panel=OPTIMIZER, gt=0, le=1e6
     )
-    average: bool = Field(
-        False, description="Average the weights over the end, and keep that if it is better."
+    warmup_steps: int = setting(0, "Steps of linear warm-up.", panel=OPTIMIZER, ge=0, le=MAX_COUNT)
+    final_lr_frac: float = setting(
+        0.02,
+        "Share of the peak at which the cosine schedule ends.",
+        panel=OPTIMIZER,
+        by_preset=True,
+        ge=0,
+        le=1,
     )
-    patience: Count | None = Field(
-        None, description="Stop after so many validations without a better one; default: never."
+    weight_decay: float = setting(0.01, "Decoupled weight decay.", panel=OPTIMIZER, ge=0, le=1e3)
+    matrix_decay: float = setting(
+        0.1, "Decoupled weight decay of muon for the matrices.", panel=OPTIMIZER, ge=0, le=1e3
     )
-    grad_clip: float = Field(
-        1.0, ge=0, le=1e9, description="Largest global norm of the gradient; 0 = off."
+    average: bool = setting(
+        False,
+        "Average the weights over the end, and keep that if it is better.",
+        panel=REGULARIZATION,
+        by_preset=True,
     )
-    device: str = Field(
+    patience: int | None = setting(
+        None,
+        "Stop after so many validations without a better one; default: never.",
+        panel=LENGTH,
+        ge=1,
+        le=MAX_COUNT,
+    )
+    grad_clip: float = setting(
+        1.0,
+        "Largest global norm of the gradient; 0 = off.",
+        panel=OPTIMIZER,
+        aliases=["--clip"],
+        ge=0,
+        le=1e9,
+    )
+    device: str = setting(
         "auto",
+        "auto, cpu, cuda, cuda:N or mps.",
+        panel=HARDWARE,
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="auto, cpu, cuda, cuda:N or mps.",
     )
-    precision: PrecisionName = Field(
-        "auto", description="Arithmetic of the matrix products; auto measures what is quicker."
+    precision: PrecisionName = setting(
+        "auto", "Arithmetic of the matrix products; auto measures what is quicker.", panel=HARDWARE
     )
-    seed: int = Field(1, ge=0, lt=2**63, description="Seed of weights, dropout and data order.")
-    eval_every: Count | None = Field(
-        None, description="Steps between validations; default: about twenty a run."
+    seed: int = setting(1, "Seed of weights, dropout and data order.", ge=0, lt=2**63)
+    eval_every: int | None = setting(
+        None,
+        "Steps between validations; default: about twenty a run.",
+        panel=CHECKPOINTS,
+        ge=1,
+        le=MAX_COUNT,
     )
-    save_every: Count | None = Field(
-        None, description="Steps between checkpoints; default: every five minutes."
+    save_every: int | None = setting(
+        None,
+        "Steps between checkpoints; default: every five minutes.",
+        panel=CHECKPOINTS,
+        ge=1,
+        le=MAX_COUNT,
     )
-    sample_every: Count | None = Field(
-        None, description="Steps between samples shown while training; default: none."
+    sample_every: int | None = setting(
+        None,
+        "Steps between samples shown while training; default: none.",
+        panel=CHECKPOINTS,
+        ge=1,
+        le=MAX_COUNT,
     )
-    deterministic: bool = Field(
-        False, description="Same seed, machine and threads: same model, bit for bit."
+    deterministic: bool = setting(
+        False, "Same seed, machine and threads: same model, bit for bit.", panel=HARDWARE
     )
-    threads: int | None = Field(None, ge=1, le=4096, description="CPU threads; default: all.")
+    threads: int | None = setting(None, "CPU threads; default: all.", panel=HARDWARE, ge=1, le=4096)
 
     def shape(self, vocab_size: int) -> ModelConfig:
         """The network that this asks for on so many symbols. Raises UsageError."""
@@ -183,48 +306,52 @@ BUDGETS = ("epochs", "steps", "minutes")
 class SampleConfig(Settings):
     """How the next token is drawn, and when a sample ends."""
 
-    temperature: float = Field(
-        0.8, ge=0, description="Divides the logits; 0 = always the likeliest, 1 = as learnt."
+    temperature: float = setting(
+        0.8,
+        "Divides the logits; 0 = always the likeliest, 1 = as learnt.",
+        names=["--temp"],
+        ge=0,
     )
-    max_new_tokens: int = Field(
-        2000, ge=-1, le=MAX_COUNT, description="Tokens to draw after the prompt; -1 = endless."
+    max_new_tokens: int = setting(
+        2000,
+        "Tokens to draw after the prompt; -1 = endless.",
+        names=["-n"],
+        aliases=["--length"],
+        ge=-1,
+        le=MAX_COUNT,
     )
-    top_k: int = Field(0, ge=0, le=MAX_COUNT, description="Draw among the k likeliest; 0 = off.")
-    top_p: float = Field(
-        1.0, gt=0, le=1, description="Draw among the likeliest that sum to p; 1 = off."
+    top_k: int = setting(0, "Draw among the k likeliest; 0 = off.", ge=0, le=MAX_COUNT)
+    top_p: float = setting(1.0, "Draw among the likeliest that sum to p; 1 = off.", gt=0, le=1)
+    min_p: float = setting(
+        0.0, "Drop tokens below this share of the likeliest; 0 = off.", ge=0, le=1
     )
-    min_p: float = Field(
-        0.0, ge=0, le=1, description="Drop tokens below this share of the likeliest; 0 = off."
-    )
-    repetition_penalty: float = Field(
-        1.0, gt=0, le=1e6, description="Penalty on tokens drawn lately; 1 = off."
+    repetition_penalty: float = setting(
+        1.0,
+        "Penalty on tokens drawn lately; 1 = off.",
+        aliases=["--repeat-penalty"],
+        gt=0,
+        le=1e6,
     )
 
 
 class PrepareConfig(Settings):
     """How text becomes a dataset; recorded in its meta.json."""
 
-    tokenizer: TokenizerName = Field("char", description="Unit of text: char, byte, word or bpe.")
-    vocab_size: int | None = Field(
-        None, ge=1, le=2**31 - 1, description="Largest vocabulary (bpe: 1024)."
-    )
-    min_count: int = Field(1, ge=1, description="Symbols seen less often become <unk>.")
-    word_pattern: str | None = Field(
+    tokenizer: TokenizerName = setting("char", "Unit of text: char, byte, word or bpe.")
+    vocab_size: int | None = setting(None, "Largest vocabulary (bpe: 1024).", ge=1, le=2**31 - 1)
+    min_count: int = setting(1, "Symbols seen less often become <unk>.", ge=1)
+    word_pattern: str | None = setting(
         None,
+        "Regular expression that a word matches (tokenizer word).",
         max_length=LONGEST_PATTERN,
-        description="Regular expression that a word matches (tokenizer word).",
     )
-    val_frac: Fraction = Field(0.1, description="Share of the text, its tail, for validation.")
-    test_frac: Fraction = Field(0.0, description="Share of the text, after that, for testing.")
-    lines: bool = Field(False, description="Each line is a record; shuffle them before the split.")
-    newlines: NewlinesName = Field(
-        "keep", description="Line ends: as they are, or all turned into LF."
-    )
-    encoding: str = Field("utf-8", description="Encoding of the text.")
-    errors: ErrorsName = Field(
-        "strict", description="Undecodable bytes: refuse, or replace with U+FFFD."
-    )
-    seed: int = Field(1, ge=0, lt=2**63, description="Seed of the shuffle of records.")
+    val_frac: Fraction = setting(0.1, "Share of the text, its tail, for validation.")
+    test_frac: Fraction = setting(0.0, "Share of the text, after that, for testing.")
+    lines: bool = setting(False, "Each line is a record; shuffle them before the split.")
+    newlines: NewlinesName = setting("keep", "Line ends: as they are, or all turned into LF.")
+    encoding: str = setting("utf-8", "Encoding of the text.")
+    errors: ErrorsName = setting("strict", "Undecodable bytes: refuse, or replace with U+FFFD.")
+    seed: int = setting(1, "Seed of the shuffle of records.", ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _something_left_to_train_on(self) -> Self:

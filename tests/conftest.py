@@ -14,6 +14,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from charnn.config import ModelConfig  # noqa: E402
 from charnn.data.splits import split_text  # noqa: E402
 from charnn.model.language_model import Dropouts, LanguageModel  # noqa: E402
+from tests.terminal import PseudoTerminal  # noqa: E402
 from tests.tiny import written_dataset  # noqa: E402
 
 TEXT = (
@@ -82,6 +83,14 @@ def ids():
     """A thousand token ids below eleven, some more frequent than others."""
     random = np.random.default_rng(7)
     return np.minimum(random.geometric(0.25, 1000) - 1, 10).astype(np.uint8)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A function that opens a terminal of some width."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return PseudoTerminal
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 import typer.main
 
 from charnn import cli, config
-from charnn.config import PrepareConfig, SampleConfig, TrainConfig, flag
+from charnn.config import SampleConfig
 from charnn.data import samplers
 from charnn.generation import logit_filters
 from charnn.model import layers, model_file, numpy_cells, spec
@@ -312,23 +312,6 @@ COMMANDS = {
     for name, whole in typer.main.get_command(cli.app).commands.items()
     for part, command in {"": whole, **getattr(whole, "commands", {})}.items()
 }
-
-
-@pytest.mark.parametrize(
-    ("command", "kind"),
-    [("train", TrainConfig), ("sample", SampleConfig), ("prepare", PrepareConfig)],
-    ids=["train", "sample", "prepare"],
-)
-def test_every_setting_is_an_option_of_the_same_name(command, kind) -> None:
-    """With the same help text; the dataset of `train` alone is an argument."""
-    options = {parameter.name: parameter for parameter in COMMANDS[command].params}
-    told = {name: getattr(options.get(name), "help", None) for name in kind.model_fields}
-    spelled = {
-        name for name in options.keys() & kind.model_fields if flag(name) in options[name].opts
-    }
-
-    assert set(kind.model_fields) - spelled <= {"data"}
-    assert {name for name in spelled if told[name] != kind.model_fields[name].description} == set()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

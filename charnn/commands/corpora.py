@@ -1,10 +1,11 @@
-"""`charnn corpora`: the catalogue of texts to learn from."""
+"""`charnn corpora`: the corpora that have a name."""
 
 from typing import Any
 
 from charnn.commands import options
 
 
+@options.command()
 def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
     """List the corpora that `charnn prepare` knows by name: embedded and downloadable."""
     from charnn.data.corpora import Catalogue

@@ -1,11 +1,10 @@
-"""`charnn eval`: how well a model predicts a split or any text."""
+"""`charnn eval`: loss of a model on a split or on any text."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from charnn.commands import options
-from charnn.commands.options import option
 from charnn.config import PrepareConfig, flag, validate
 from charnn.errors import UsageError
 from charnn.storage import workspace
@@ -18,13 +17,17 @@ if TYPE_CHECKING:
     from charnn.model.device import Arithmetic
     from charnn.model.model_file import ModelFile
 
+DECODING = ("newlines", "encoding", "errors")  # settings that decide how a file becomes text
 
+
+@options.command(PrepareConfig, DECODING)
 def evaluate(
+    *,
     context: typer.Context,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL] [FILE]...",
+            metavar="MODEL [FILE]",
             help="A run, a model file, or nothing for the newest; then files to score "
             "instead of a split.",
             show_default=False,
@@ -48,13 +51,11 @@ def evaluate(
     tune: Annotated[
         bool, typer.Option("--tune", help="Choose the two rates of --dynamic on the val split.")
     ] = False,
-    newlines: Annotated[str | None, option(PrepareConfig, "newlines")] = None,
-    encoding: Annotated[str | None, option(PrepareConfig, "encoding")] = None,
-    errors: Annotated[str | None, option(PrepareConfig, "errors")] = None,
+    given: options.Given,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
-    data_dir: options.DataDir = None,
-    runs_dir: options.RunsDir = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -70,16 +71,15 @@ def evaluate(
         raise UsageError("--windows are cold; --streams are of the carried pass", "leave one out")
     if tune and not dynamic:
         raise UsageError("--tune chooses the rates of --dynamic", "add --dynamic")
-    asked = options.given(context, PrepareConfig)
-    decoding = validate(PrepareConfig, asked)
+    decoding = validate(PrepareConfig, given)
     display = Display(quiet=quiet)
     path, loaded, names = options.model_and_files(arguments, model, runs_dir)
-    if loaded.tokenizer.reads_bytes and asked.keys() & {"encoding", "errors"}:
+    if loaded.tokenizer.reads_bytes and given.keys() & {"encoding", "errors"}:
         raise UsageError("a model of bytes decodes nothing", "leave out --encoding and --errors")
-    if asked and not names:
-        raise UsageError(f"{', '.join(map(flag, asked))}: only of a text", "name a file too")
+    if given and not names:
+        raise UsageError(f"{', '.join(map(flag, given))}: only of a text", "name a file too")
     if dynamic or not names:
-        dataset = corpus.find_dataset_of(loaded.fingerprint, workspace.data_dir(data_dir))
+        dataset = corpus.find_dataset_of(loaded.fingerprint, data_dir)
     if names:
         label, tokens = ", ".join(names), _tokens_of_files(loaded, names, decoding, display)
     else:
@@ -96,7 +96,7 @@ def evaluate(
         **score.as_dict(),
     }
     _report(result, json=json)
-    name = workspace.model_argument(path, workspace.runs_dir(runs_dir))
+    name = workspace.model_argument(path, runs_dir)
     display.hint(f"next: {options.next_command(context, 'charnn', 'sample', name)}")
     return 0
 

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from charnn.commands import options
-from charnn.errors import StorageError
 from charnn.storage import workspace
 
+SHOWN_SYMBOLS = 120  # of a vocabulary; the first ones
 
+
+@options.command()
 def info(
     path: Annotated[
         str | None,
@@ -17,16 +19,16 @@ def info(
             help="Dataset, run or model: its name, folder or file. Default: the newest model."
         ),
     ] = None,
-    data_dir: options.DataDir = None,
-    runs_dir: options.RunsDir = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
     _: options.Quiet = False,
 ) -> int:
-    """Say what a dataset, a run or a model file is: sizes, vocabulary, settings, figures."""
+    """Describe a dataset, a run or a model file: sizes, vocabulary, settings, figures."""
     from charnn.display.stdout import Output
     from charnn.storage.jsonio import to_json
 
-    found = _find(path, workspace.data_dir(data_dir), workspace.runs_dir(runs_dir))
+    found = workspace.find_dataset_or_model(path, data_dir, runs_dir)
     description = _describe_dataset(found) if found.is_dir() else _describe_model(found)
     output = Output()
     if json:
@@ -37,20 +39,6 @@ def info(
     return 0
 
 
-def _find(path: str | None, data_dir: Path, runs_dir: Path) -> Path:
-    """The folder of a dataset, or the file of a model. Raises StorageError where it is neither."""
-    if path is not None:
-        for candidate in (Path(path), data_dir / path):
-            if (candidate / workspace.META_FILE).is_file():
-                return candidate
-    try:
-        return workspace.find_model(path, runs_dir)
-    except StorageError as error:
-        if path is None:
-            raise
-        raise StorageError(f"no dataset, run or model {path!r}", error.hint) from None
-
-
 def _describe_dataset(folder: Path) -> dict[str, Any]:
     from charnn.data.dataset import open_dataset
 
@@ -58,6 +46,7 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
     return {
         "kind": "dataset",
         "name": dataset.name,
+        "format": dataset.meta["format_version"],
         "tokenizer": dataset.tokenizer.kind,
         "vocab_size": dataset.tokenizer.vocab_size,
         "vocabulary": _vocabulary(dataset.tokenizer.pieces),
@@ -70,13 +59,14 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
-    from charnn.model.model_file import read_model
+    from charnn.model.model_file import FORMAT_VERSION, read_model
     from charnn.model.spec import textbook_names
 
     model = read_model(path)
     return {
         "kind": "model",
         "name": workspace.model_name(path),
+        "format": FORMAT_VERSION,
         "bytes": path.stat().st_size,
         "config": model.config.model_dump(mode="json"),
         "tokenizer": model.tokenizer.kind,
@@ -100,15 +90,12 @@ def _describe_model(path: Path) -> dict[str, Any]:
     }
 
 
-SHOWN_SYMBOLS = 120  # beginnings of a vocabulary that fit on a screen
-
-
 def _vocabulary(pieces: list[bytes]) -> list[str]:
     return [piece.decode("utf-8", "replace") for piece in pieces]
 
 
 def _as_text(description: dict[str, Any]) -> str:
-    """The description for a person: plain values first, then what has parts."""
+    """Return a description as text: single values first, then lists and tables."""
     from charnn.display.messages import table
 
     plain, parts = [], []

@@ -1,121 +1,191 @@
-"""Options that several commands share, and options made from configuration fields.
+"""Command-line options: those that commands share, and those generated from configurations.
 
-A field's name, help text and range stand in `config.py` alone.
+A setting is declared once, in `config.py`: name, type, default, help text and panel.
 """
 
+import dataclasses
+import functools
+import inspect
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charnn.config import BUDGETS, Settings, flag
+from charnn.config import (
+    BUDGETS,
+    PrepareConfig,
+    SampleConfig,
+    Settings,
+    TrainConfig,
+    flag,
+)
 from charnn.errors import DataError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.model.model_file import ModelFile
 
-ALIASES = {  # what users of the older tools type
-    "--layers": "--num-layers",
-    "--rnn-size": "--hidden-size",
-    "--seq-len": "--bptt",
-    "--clip": "--grad-clip",
-    "--length": "--max-new-tokens",
-    "--repeat-penalty": "--repetition-penalty",
-}
+Given = dict[str, Any]  # settings that were given on the command line, by field
 
-BARE = {"--color": ("auto", "always", "never")}  # an option whose value may be left out: the first
 
+@dataclasses.dataclass
+class Invocation:
+    """State of one call of `main` that options change."""
+
+    debug: bool = False
+
+
+def _set_debug(context: typer.Context, is_wanted: bool) -> None:
+    if is_wanted and isinstance(context.obj, Invocation):
+        context.obj.debug = True
+
+
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        callback=_set_debug,
+        is_eager=True,
+        help="Show a traceback on failure; also CHARNN_DEBUG=1.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No hints and no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="The model; all arguments are files then.")
 ]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the datasets.", envvar="CHARNN_DATA_DIR", show_default="data"),
-]
-RunsDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the runs.", envvar="CHARNN_RUNS_DIR", show_default="runs"),
-]
+DataDir = Annotated[Path, typer.Option(help="Folder of the datasets.", envvar="CHARNN_DATA_DIR")]
+RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.", envvar="CHARNN_RUNS_DIR")]
+DATA_DIR, RUNS_DIR = Path(workspace.DATA_DIR), Path(workspace.RUNS_DIR)  # defaults
 
 
-def option(
-    kind: type[Settings], field: str, *names: str, default: str = "", panel: str | None = None
-) -> Any:
-    """A flag for a field: its spelling, help text and default come from the configuration.
+def command(
+    kind: type[Settings] | None = None, fields: Sequence[str] | None = None
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Return a decorator that gives a command the options it does not declare itself.
 
-    The flag itself has no default, so that "not given" stays visible; `default` replaces the
-    field's own in the help, where `panel` is the heading it stands under.
+    Every command gets --debug. The parameter `given: Given` is replaced by an option for each
+    field of `kind` (or for `fields`), unless the command declares a parameter of that name; it
+    receives the fields that were given on the command line. A parameter whose type is a dataclass
+    is replaced by the fields of the dataclass.
     """
-    info = kind.model_fields[field]
-    is_switch = info.annotation is bool
-    on = f"{flag(field)}/--no-{flag(field)[2:]}" if is_switch else flag(field)
-    shown = default or ("" if info.default is None or is_switch else str(info.default))
-    return typer.Option(
-        on,
-        *names,
-        help=info.description or "",
-        show_default=shown or False,
-        rich_help_panel=panel,
+
+    def decorate(function: Callable[..., int]) -> Callable[..., int]:
+        own = inspect.signature(function, eval_str=True).parameters
+        settings = [n for n in fields or (kind.model_fields if kind else ()) if n not in own]
+        groups: dict[str, Any] = {
+            n: p.annotation for n, p in own.items() if dataclasses.is_dataclass(p.annotation)
+        }
+        parameters = [_keyword("context", typer.Context)]
+        for name, parameter in own.items():
+            if name == "given" and kind is not None:
+                parameters += [_option(kind, field) for field in settings]
+            elif name in groups:
+                parameters += inspect.signature(groups[name]).parameters.values()
+            elif name != "context":
+                parameters.append(parameter)
+        parameters.append(_keyword("debug", Debug, default=False))
+
+        @functools.wraps(function)
+        def run(*, context: typer.Context, **values: Any) -> int:
+            del values["debug"]  # its callback has taken effect
+            chosen = {name: values.pop(name) for name in settings}
+            if "given" in own:
+                values["given"] = {n: v for n, v in chosen.items() if is_given(context, n)}
+            for name, group in groups.items():
+                members = [field.name for field in dataclasses.fields(group)]
+                values[name] = group(**{member: values.pop(member) for member in members})
+            if "context" in own:
+                values["context"] = context
+            return function(**values)
+
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # Typer reads it
+            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        )
+        return run
+
+    return decorate
+
+
+def _keyword(name: str, annotation: Any, **default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, annotation=annotation, **default)
+
+
+def _option(kind: type[Settings], name: str) -> inspect.Parameter:
+    """Return the parameter of a command whose option sets a field."""
+    field, extra = kind.model_fields[name], extras(kind, name)
+    is_switch = field.annotation is bool
+    spelling = f"{flag(name)}/--no-{flag(name)[2:]}" if is_switch else flag(name)
+    option = typer.Option(
+        spelling,
+        *extra["names"],
+        help=field.description,
+        show_default="by preset" if extra["by_preset"] else not is_switch,
+        rich_help_panel=extra["panel"] or None,
     )
+    default = None if extra["by_preset"] else field.default
+    return _keyword(name, Annotated[field.annotation, option], default=default)
 
 
-def given(context: typer.Context, kind: type[Settings]) -> dict[str, Any]:
-    """The fields of `kind` that were given on the command line."""
+def extras(kind: type[Settings], name: str) -> dict[str, Any]:
+    """Return what `config.setting` recorded for the option of a field; empty without one."""
+    extra = kind.model_fields[name].json_schema_extra
+    return extra if isinstance(extra, dict) else {}
+
+
+def full_name(option: str) -> str:
+    """Return the name of an option, without dashes, for a hidden alias of it."""
+    return _aliases().get(option, option)
+
+
+@functools.cache
+def _aliases() -> dict[str, str]:
+    """Return alias → name of every option that has aliases, without dashes."""
     return {
-        name: value
-        for name, value in context.params.items()
-        if name in kind.model_fields and value is not None
+        alias.removeprefix("--"): flag(name).removeprefix("--")
+        for kind in (TrainConfig, SampleConfig, PrepareConfig)
+        for name in kind.model_fields
+        for alias in extras(kind, name).get("aliases", ())
     }
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Return whether a parameter was given on the command line, not by default or environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def next_command(context: typer.Context, *words: str) -> str:
-    """What to type next in a shell; folders that were given as flags are given again."""
+    """Return what to type next in a shell; folders that were given as flags are given again."""
     given: list[str] = []
     for name in ("data_dir", "runs_dir"):
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":  # the environment stays as it is
+        if is_given(context, name):
             given += [flag(name), str(context.params[name])]
     return shlex.join([*words, *given])
 
 
 def merged(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
-    """Flags over settings; a budget among the flags takes the place of another in the file."""
+    """Return `flags` over `settings`; a budget in `flags` replaces any other in `settings`."""
     if any(name in flags for name in BUDGETS):
         settings = {name: value for name, value in settings.items() if name not in BUDGETS}
     return {**settings, **flags}
 
 
-def in_full(arguments: list[str]) -> list[str]:
-    """The arguments as they are spelled in full, up to a bare `--`.
-
-    The older tools' names are replaced by ours, and values that were left out are put in.
-    """
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    renamed = []
-    for argument, following in zip(arguments[:end], [*arguments[1:], ""], strict=False):
-        name, equals, value = argument.partition("=")
-        if name in BARE and not equals and following not in BARE[name]:
-            equals, value = "=", BARE[name][0]
-        renamed.append(ALIASES.get(name, name) + equals + value)
-    return renamed + arguments[end:]
-
-
 def model_and_files(
-    arguments: list[str] | None, model: str | None, runs_dir: Path | None
+    arguments: list[str] | None, model: str | None, runs_dir: Path
 ) -> "tuple[Path, ModelFile, list[str]]":
-    """What `[MODEL] [FILE]...` and --model name: the model's path, the model, and the files.
+    """Return what `[MODEL] [FILE]...` and --model name: path of the model, the model, the files.
 
-    Raises StorageError where there is no such model, DataError where it is none.
+    Raises StorageError if there is no such model, DataError if it is not a model.
     """
     from charnn.model.model_file import read_model
 
     names = list(arguments or [])
     chosen = model if model is not None else (names.pop(0) if names else None)
-    path = workspace.find_model(chosen, workspace.runs_dir(runs_dir))
+    path = workspace.find_model(chosen, runs_dir)
     try:
         return path, read_model(path), names
     except DataError as error:

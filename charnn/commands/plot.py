@@ -1,4 +1,4 @@
-"""`charnn plot`: learning curves of one run or several."""
+"""`charnn plot`: learning curves of runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,15 +9,17 @@ from charnn.commands import options
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.display.learning_curves import Curve
+    from charnn.display.learning_curves import Curve, XName
 
 NEWEST = (None,)
+PLAIN_HEIGHT = 20  # lines, where stdout is not a terminal
 
 
+@options.command()
 def plot(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Runs: names or folders. Default: the newest."),
+        typer.Argument(metavar="RUN", help="Runs: names or folders. Default: the newest."),
     ] = None,
     x: Annotated[
         Literal["step", "tokens", "seconds"], typer.Option("--x", help="What to plot over.")
@@ -28,7 +30,7 @@ def plot(
             "--output", "-o", help="Write a PNG or SVG; without it, draw in the terminal."
         ),
     ] = None,
-    runs_dir: options.RunsDir = None,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     quiet: options.Quiet = False,
 ) -> int:
     """Draw the learning curves of runs."""
@@ -36,7 +38,7 @@ def plot(
     from charnn.display.messages import Display
     from charnn.training.metrics_log import read_metrics
 
-    folder = workspace.runs_dir(runs_dir)
+    folder = runs_dir
     found = [workspace.find_run(name, folder) for name in (runs or NEWEST)]
     curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
     if output is not None:
@@ -49,13 +51,18 @@ def plot(
     return 0
 
 
-def _draw(curves: "list[Curve]", x: Literal["step", "tokens", "seconds"]) -> None:
-    """Curves as characters on stdout, as wide as the terminal."""
+def _draw(curves: "list[Curve]", x: "XName") -> None:
+    """Plot curves on stdout; in a terminal at its size, with its colors and characters."""
     import shutil
 
     from charnn.display.stdout import Output
     from charnn.display.terminal_plot import terminal_curves
 
-    output = Output()
-    output.line(terminal_curves(curves, x, width=shutil.get_terminal_size().columns))
+    output, size = Output(), shutil.get_terminal_size()
+    height = size.lines - 1 if output.is_terminal else PLAIN_HEIGHT  # 1: the prompt below
+    output.line(
+        terminal_curves(
+            curves, x, size.columns, height, color=output.has_color, unicode=output.has_unicode
+        )
+    )
     output.flush()

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charnn.commands import options
-from charnn.commands.options import option
-from charnn.config import PrepareConfig, TokenizerName, flag, validate
+from charnn.config import PrepareConfig, flag, validate
 from charnn.errors import DataError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
 OF_A_VOCABULARY = ("tokenizer", "vocab_size", "min_count", "word_pattern")  # settings
 
 
+@options.command(PrepareConfig)
 def prepare(
+    *,
     context: typer.Context,
     sources: Annotated[
         list[str] | None,
@@ -32,32 +33,21 @@ def prepare(
     name: Annotated[
         str | None, typer.Option(help="Name of the dataset.", show_default="after the source")
     ] = None,
-    tokenizer: Annotated[TokenizerName | None, option(PrepareConfig, "tokenizer")] = None,
-    vocab_size: Annotated[int | None, option(PrepareConfig, "vocab_size")] = None,
-    min_count: Annotated[int | None, option(PrepareConfig, "min_count")] = None,
-    word_pattern: Annotated[str | None, option(PrepareConfig, "word_pattern")] = None,
-    val_frac: Annotated[float | None, option(PrepareConfig, "val_frac")] = None,
-    test_frac: Annotated[float | None, option(PrepareConfig, "test_frac")] = None,
+    given: options.Given,
     val: Annotated[str | None, typer.Option(help="File with the validation text.")] = None,
     test: Annotated[str | None, typer.Option(help="File with the test text.")] = None,
-    lines: Annotated[bool | None, option(PrepareConfig, "lines")] = None,
-    newlines: Annotated[str | None, option(PrepareConfig, "newlines")] = None,
-    encoding: Annotated[str | None, option(PrepareConfig, "encoding")] = None,
-    errors: Annotated[str | None, option(PrepareConfig, "errors")] = None,
-    seed: Annotated[int | None, option(PrepareConfig, "seed")] = None,
     tokenizer_from: Annotated[
         Path | None,
         typer.Option(help="Use the vocabulary of this dataset, run, model or tokenizer.json."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace a dataset of the same name.")] = False,
-    data_dir: options.DataDir = None,
+    data_dir: options.DataDir = options.DATA_DIR,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Turn text into a dataset: decode, split, choose a vocabulary, encode."""
-    asked = options.given(context, PrepareConfig)
-    config = validate(PrepareConfig, asked)
-    _check(asked, val, test, tokenizer_from)
+    config = validate(PrepareConfig, given)
+    _check(given, val, test, tokenizer_from)
     from charnn.data import prepare as preparation
     from charnn.data.corpora import DEFAULT_CORPUS
     from charnn.display.messages import Display
@@ -67,11 +57,11 @@ def prepare(
 
     display = Display(quiet=quiet)
     read, are_records = _read_all(sources or [], val, test, display)
-    _refuse_own_splits(asked, read)
-    if are_records and lines is None:
+    _refuse_own_splits(given, read)
+    if are_records and "lines" not in given:
         config = config.model_copy(update={"lines": True})
         display.note("each line of it is a record, as with --lines; --no-lines joins them")
-    folder = workspace.data_dir(data_dir) / workspace.check_name(
+    folder = data_dir / workspace.check_name(
         name or preparation.dataset_name(sources or [], DEFAULT_CORPUS)
     )
     vocabulary = _find_tokenizer(tokenizer_from) if tokenizer_from else None
@@ -86,7 +76,7 @@ def prepare(
 def _check(
     asked: dict[str, Any], val: str | None, test: str | None, tokenizer_from: Path | None
 ) -> None:
-    """What does not go together, before anything is read."""
+    """Raise UsageError for options that exclude each other, before anything is read."""
     for split, file in (("val", val), ("test", test)):
         if file is not None and f"{split}_frac" in asked:
             raise UsageError(
@@ -103,9 +93,9 @@ def _check(
 def _read_all(
     arguments: list[str], val: str | None, test: str | None, display: "Display"
 ) -> tuple[dict[str, tuple["Source", ...]], bool]:
-    """The sources of each split, and whether their corpora say that each line is a record.
+    """Return the sources of each split, and whether the corpora are marked as records.
 
-    A corpus may bring splits of its own, --val and --test name theirs.
+    A corpus may have splits of its own; --val and --test name the files of those splits.
     """
     from charnn.data.corpora import Catalogue
     from charnn.data.sources import read_sources, reads_terminal
@@ -126,7 +116,7 @@ def _read_all(
 
 
 def _refuse_own_splits(asked: dict[str, Any], read: dict[str, tuple["Source", ...]]) -> None:
-    """Raises UsageError where a fraction is asked for of what the corpus brings itself."""
+    """Raise UsageError for a fraction of a split that the corpus already has."""
     for split in ("val", "test"):
         if split in read and f"{split}_frac" in asked:
             raise UsageError(

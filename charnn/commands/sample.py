@@ -1,15 +1,14 @@
-"""`charnn sample`: model → text on stdout."""
+"""`charnn sample`: text from a model."""
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charnn.commands import options
-from charnn.commands.options import option
-from charnn.config import STDIN, SampleConfig, validate
+from charnn.config import STDIN, SampleConfig, UnknownName, validate
 from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
 
@@ -20,16 +19,14 @@ if TYPE_CHECKING:
     from charnn.model.backend import Model
     from charnn.model.model_file import ModelFile
 
-Unknown = Literal["error", "skip", "replace"]
 
-
+@options.command(SampleConfig)
 def sample(
-    context: typer.Context,
+    *,
     model: Annotated[
         str | None, typer.Argument(help="A run, its folder, or a model file. Default: the newest.")
     ] = None,
-    temperature: Annotated[float | None, option(SampleConfig, "temperature", "--temp")] = None,
-    max_new_tokens: Annotated[int | None, option(SampleConfig, "max_new_tokens", "-n")] = None,
+    given: options.Given,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="Text to go on from.")
     ] = None,
@@ -37,10 +34,6 @@ def sample(
         str | None, typer.Option(help="File with the text to go on from; - is stdin.")
     ] = None,
     echo: Annotated[bool, typer.Option(help="Whether the prompt is part of the text.")] = True,
-    top_k: Annotated[int | None, option(SampleConfig, "top_k")] = None,
-    top_p: Annotated[float | None, option(SampleConfig, "top_p")] = None,
-    min_p: Annotated[float | None, option(SampleConfig, "min_p")] = None,
-    repetition_penalty: Annotated[float | None, option(SampleConfig, "repetition_penalty")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Same seed, same text.", show_default="random, told")
     ] = None,
@@ -73,7 +66,7 @@ def sample(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a sample.")] = False,
     null: Annotated[bool, typer.Option("-0", "--null", help="End each sample with NUL.")] = False,
     unk: Annotated[
-        Unknown, typer.Option(help="Symbols of the prompt that the model does not know.")
+        UnknownName, typer.Option(help="Symbols of the prompt that the model does not know.")
     ] = "error",
     state: Annotated[
         Path | None, typer.Option(help="Go on where --save-state left off.", metavar="FILE")
@@ -96,12 +89,12 @@ def sample(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; default: all but one.")
     ] = None,
-    data_dir: options.DataDir = None,
-    runs_dir: options.RunsDir = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     quiet: options.Quiet = False,
 ) -> int:
     """Stream text from a model."""
-    config = validate(SampleConfig, options.given(context, SampleConfig))
+    config = validate(SampleConfig, given)
     _check(config, samples, save_state, novel)
     from charnn.commands.threads import set_up_numpy
 
@@ -113,7 +106,7 @@ def sample(
     from charnn.model.model_file import read_model
 
     display = Display(quiet=quiet)
-    loaded = read_model(workspace.find_model(model, workspace.runs_dir(runs_dir)))
+    loaded = read_model(workspace.find_model(model, runs_dir))
     tokenizer = loaded.tokenizer
     constraint = constrain(tokenizer.pieces, tokenizer.unk_id, ban=ban, allow=allow, match=match)
     stepper = _stepper(loaded, device)
@@ -136,7 +129,7 @@ def sample(
     )
     if save_state:
         events = _saving(events, save_state, loaded.sha256)
-    judge = _judge(loaded, novel, workspace.data_dir(data_dir)) if novel else None
+    judge = _judge(loaded, novel, data_dir) if novel else None
     events = judge.among(events) if judge else events
     shown = text if echo else ""
     if json or jsonl:
@@ -152,7 +145,7 @@ def sample(
 
 
 def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: int | None) -> None:
-    """What does not go together, before anything is loaded."""
+    """Raise UsageError for options that exclude each other, before anything is loaded."""
     endless = config.max_new_tokens < 0
     if endless and samples > 1:
         raise UsageError("-n -1 never ends, so there is no second sample", "leave out --samples")
@@ -184,10 +177,10 @@ def _opening(
     seed: int | None,
     display: "Display",
 ) -> "Context":
-    """Where the text begins: at the start, or where another ended, with its random numbers.
+    """Return the context before the prompt: a new one, or that of --state.
 
-    A seed that is given begins new ones. One that is made up is told, so that the text can be had
-    again.
+    With --state the random numbers continue unless a seed is given. Without both, a random seed
+    is chosen and printed, so that the text can be reproduced.
     """
     from charnn.generation import generate as generation
 
@@ -203,7 +196,7 @@ def _opening(
 
 
 def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterator["SampleEvent"]:
-    """The events of a single sample, whose end is saved before it is told."""
+    """Yield the events of a single sample; its state is saved before its end is passed on."""
     from charnn.generation.generate import Sample
     from charnn.generation.state_file import write_state
 
@@ -224,7 +217,7 @@ def _judge(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
 
 
 def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> str:
-    """The prompt as text; bytes that are not UTF-8 become lone surrogates, and are named later."""
+    """Return the prompt; bytes that are not UTF-8 are lone surrogates, refused when encoded."""
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file both give the prompt", "leave one out")
     if prompt_file is None:

@@ -12,17 +12,17 @@ from charnn.escape import visible
 from charnn.generation.generate import Piece, Sample
 from charnn.storage.jsonio import to_json
 
-PATIENCE = 0.2  # seconds that text waits for more, where nobody looks at every token
+FLUSH_SECONDS = 0.2  # between two flushes into a file or a pipe
 
 SampleEvent = Piece | Sample
 
 
 @dataclass(frozen=True)
 class Style:
-    """How texts are put out: `prompt` before each, `separator` between them.
+    """How samples are written: `prompt` before each, `separator` between them.
 
-    `raw` is None for exact bytes in a pipe and harmless ones on a terminal. `null` ends each
-    sample with the separator, and adds no newline.
+    `raw` True passes all bytes on, False makes control characters visible, None does so on a
+    terminal only. With `null` the separator ends each sample, and no newline is added.
     """
 
     prompt: str = ""
@@ -32,50 +32,74 @@ class Style:
     unbuffered: bool = False
 
 
+class TextWriter:
+    """Writes the text of samples to stdout, piece by piece."""
+
+    def __init__(self, style: Style) -> None:
+        self._style = style
+        self._prompt, self._separator = (
+            text.encode("utf-8", "surrogateescape") for text in (style.prompt, style.separator)
+        )
+        self._output = Output(unbuffered=style.unbuffered)
+        self._is_safe = self._output.is_terminal if style.raw is None else not style.raw
+        self._index: int | None = None  # of the current sample
+        self._last = b""  # that was written
+        self._flushed = time.monotonic()
+
+    def begin_sample(self, index: int) -> None:
+        """Write what comes before a sample, unless it is the current one."""
+        if index != self._index:
+            if self._index is not None and not self._style.null:
+                self._put(self._separator)
+            self._put(self._prompt)
+            self._index = index
+
+    def put_piece(self, data: bytes) -> None:
+        """Write bytes of the current sample; unless raw, U+FFFD for those that are not UTF-8."""
+        self._put(data if self._style.raw else replace_invalid(data))
+
+    def end_sample(self) -> None:
+        """Write what comes after a sample."""
+        if self._style.null:
+            self._put(self._separator)
+
+    def flush(self) -> None:
+        """Pass on what was written: at once to a terminal, else every FLUSH_SECONDS."""
+        now = time.monotonic()
+        if self._output.is_terminal or now - self._flushed > FLUSH_SECONDS:
+            self._output.flush()
+            self._flushed = now
+
+    def close(self) -> None:
+        """End the text with a newline where one is missing, and pass on everything."""
+        is_complete = self._last.endswith(b"\n") or self._style.null or self._style.raw
+        if self._index is not None and not is_complete:
+            self._put(b"\n")
+        self._output.flush()
+
+    def _put(self, data: bytes) -> None:
+        self._last = data or self._last
+        if self._is_safe:
+            data = visible(data.decode("utf-8", "surrogateescape")).encode()
+        self._output.write(data)
+
+
 def write_text(events: Iterable[SampleEvent], style: Style) -> None:
-    """Samples as text, and a newline at the end where one is missing.
-
-    What has been drawn is put out also where drawing, or what follows it, fails.
-    """
-    output = Output(unbuffered=style.unbuffered)
-    safe = output.is_terminal if style.raw is None else not style.raw
-    last = b""
-    flushed = time.monotonic()
-
-    def put(data: bytes) -> None:
-        nonlocal last
-        last = data or last
-        output.write(visible(data.decode("utf-8", "surrogateescape")).encode() if safe else data)
-
-    current: int | None = None
-    prompt, separator = (
-        text.encode("utf-8", "surrogateescape") for text in (style.prompt, style.separator)
-    )
-
-    def finish() -> None:
-        if current is not None and not (last.endswith(b"\n") or style.null or style.raw):
-            put(b"\n")
-        output.flush()
-
+    """Write samples as text. What was drawn is written also if drawing the rest fails."""
+    writer = TextWriter(style)
     try:
         for event in events:
-            if event.index != current:
-                put(separator if current is not None and not style.null else b"")
-                put(prompt)
-                current = event.index
+            writer.begin_sample(event.index)
             if isinstance(event, Piece):
-                put(event.data if style.raw else replace_invalid(event.data))
-            elif style.null:
-                put(separator)
-            now = time.monotonic()
-            if output.is_terminal or now - flushed > PATIENCE:
-                output.flush()
-                flushed = now
-    except CharnnError:  # not what asks to stop: the reader may be stuck
-        with contextlib.suppress(CharnnError):  # what ended the text is what to tell
-            finish()
+                writer.put_piece(event.data)
+            else:
+                writer.end_sample()
+            writer.flush()
+    except CharnnError:  # not signals: the reader may have stopped reading
+        with contextlib.suppress(CharnnError):  # the first error is the one to report
+            writer.close()
         raise
-    finish()
+    writer.close()
 
 
 def replace_invalid(data: bytes) -> bytes:
@@ -84,7 +108,7 @@ def replace_invalid(data: bytes) -> bytes:
 
 
 def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_object: bool) -> None:
-    """One object a sample as each is done, or all of them in one."""
+    """Write one JSON object per sample as soon as it ends, or one object for all."""
     output = Output()
     done: list[dict[str, Any]] = []
     for data, end in whole(events):
@@ -118,16 +142,16 @@ def whole(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sample]]:
 
 
 class Novel:
-    """Lets samples through whose longest copied piece is shorter than a limit; counts the others.
+    """Drops samples with a copied substring of `limit` or more characters, and counts them.
 
-    `longest` gives that of a text, in characters.
+    `longest` returns the length of the longest copied substring of a text.
     """
 
     def __init__(self, longest: Callable[[str], int], limit: int) -> None:
         self.longest, self.limit, self.dropped = longest, limit, 0
 
     def among(self, events: Iterable[SampleEvent]) -> Iterator[SampleEvent]:
-        """The events of the samples that are new, each sample at once."""
+        """Yield the events of samples that are kept, each sample as one piece."""
         for data, end in whole(events):
             if self.longest(data.decode("utf-8", "replace")) >= self.limit:
                 self.dropped += 1

@@ -1,4 +1,4 @@
-"""`charnn score`: lines in, how surprising each of them is out."""
+"""`charnn score`: the surprisal of each line of a text."""
 
 import contextlib
 import sys
@@ -11,7 +11,6 @@ import typer
 from charnn.commands import options
 from charnn.config import STDIN
 from charnn.display.stdout import Output
-from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
 Color = Literal["auto", "always", "never"]
 
 
+@options.command()
 def score(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL] [FILE]...",
+            metavar="MODEL [FILE]",
             help="A run, a model file, or nothing for the newest; then files instead of stdin.",
             show_default=False,
         ),
@@ -44,11 +44,7 @@ def score(
         bool, typer.Option("--per-token", help="A row for each token: line, bits, token.")
     ] = False,
     color: Annotated[
-        Color,
-        typer.Option(
-            help="Show surprise as colour; bare --color means auto: on a terminal only.",
-            show_default=False,
-        ),
+        Color, typer.Option(help="Show surprisal as color; auto: only on a terminal.")
     ] = "never",
     overlap: Annotated[
         bool,
@@ -65,8 +61,8 @@ def score(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Groups of lines read at once; default: all cores.")
     ] = None,
-    data_dir: options.DataDir = None,
-    runs_dir: options.RunsDir = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     quiet: options.Quiet = False,
 ) -> int:
     """Say how surprising each line is: bits per character, then the line.
@@ -78,16 +74,17 @@ def score(
     from charnn.commands.threads import core_count, set_up_numpy
 
     set_up_numpy(1)
-    from charnn.commands.score_output import Assembler, Layout
+    from charnn.commands.score_output import Layout, LineAccumulator, token_rows, tokens_of
     from charnn.display.messages import Display
     from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import NumpyModel
 
     _, loaded, names = options.model_and_files(arguments, model, runs_dir)
-    dataset = _dataset(loaded, workspace.data_dir(data_dir)) if adapt or overlap else None
+    dataset = _dataset(loaded, data_dir) if adapt or overlap else None
     output, display = Output(), Display(quiet=quiet)
-    layout = Layout(json, per_token, _has_color(color, output), output.is_terminal)
+    has_color = output.has_color if color == "auto" else color == "always"
+    layout = Layout(json, per_token, has_color, output.is_terminal)
     scorer = Scorer(
         NumpyModel(loaded.config, loaded.tensors),
         loaded.tokenizer,
@@ -97,27 +94,21 @@ def score(
         threads=threads or core_count(),
     )
     index = TextIndex(dataset.text("train")) if dataset and overlap else None
-    assembler = Assembler(scorer, layout, index, whole=not lines)
+    line = LineAccumulator(scorer, index, with_tokens=layout.needs_tokens, whole=not lines)
+    number = 0  # of the line
     for parts in _parts(names or [STDIN], display, lines=lines):
         for scored in scorer.score(parts):
-            for row in assembler.add(scored):
+            number += scored.part.begins
+            if per_token and not json:
+                output.write(token_rows(number, tokens_of(scorer, scored)))
+            elif row := line.add(scored):
                 output.write(layout.rendered(row))
         output.flush()
     return 0
 
 
-def _has_color(color: Color, output: Output) -> bool:
-    import os
-
-    from charnn.display.messages import obeys_codes
-
-    if color == "auto":
-        return output.is_terminal and obeys_codes() and not os.environ.get("NO_COLOR")
-    return color == "always"
-
-
 def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[list["Part"]]:
-    """The text of each file, in lines or as a whole, as it comes."""
+    """Yield the text of each file as it arrives, in lines or as a whole."""
     from charnn.evaluation import line_reader as streams
 
     for name in names:

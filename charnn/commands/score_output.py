@@ -1,10 +1,10 @@
-"""Format scored lines as TSV, JSON, one row per token, or colored text."""
+"""Format scored lines as TSV, JSON, one row per token, or text colored by surprisal."""
 
+import codecs
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from charnn.commands import heat
 from charnn.escape import visible
 from charnn.evaluation.metrics import NATS_PER_BIT, Score
 from charnn.evaluation.suffix_array import TextIndex
@@ -12,16 +12,29 @@ from charnn.evaluation.surprisal import Scored, Scorer
 from charnn.storage import jsonio
 from charnn.tokenizers.utf8 import CONTINUATION
 
-BEGINNING = 256  # characters that stand for a long text scored as a whole
-LONGEST_TEXT = 1 << 20  # bytes of a line that are put out; all of it is scored
-MOST_TOKENS = 1 << 16  # of a line that are put out together
+BEGINNING = 256  # characters shown of a long text that is scored as a whole
+LONGEST_TEXT = 1 << 20  # bytes shown of a line; all of it is scored
+MOST_TOKENS = 1 << 16  # tokens shown of a line
 MORE = "…"  # ends what was cut
-NOTHING = "-"  # in the place of a number that there is none of
+NOTHING = "-"  # a number that does not exist, as the surprisal of an empty line
+
+# (least bits, SGR codes for 256 colors: background and foreground), from blue over grey to yellow
+# as in cividis, which colour-blind readers see alike (Nuñez, Anderton and Renslow, 2018).
+LEVELS = (
+    (0.0, ""),
+    (1.0, "\x1b[48;5;17;38;5;255m"),
+    (2.0, "\x1b[48;5;60;38;5;255m"),
+    (4.0, "\x1b[48;5;102;38;5;16m"),
+    (6.0, "\x1b[48;5;144;38;5;16m"),
+    (8.0, "\x1b[48;5;227;38;5;16m"),
+)
+UNKNOWN = "\x1b[7m"  # reverse video: a token outside the vocabulary has no surprisal
+RESET = "\x1b[0m"
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token of a line as text, and its bits; NaN where the model does not know it."""
+    """A token as text, and its surprisal in bits; NaN outside the vocabulary."""
 
     text: bytes
     bits: float
@@ -29,24 +42,23 @@ class Token:
 
 @dataclass(frozen=True)
 class Row:
-    """A line as it was scored.
+    """A scored line.
 
-    `tokens` are there where they are asked for. `overlap` is in characters. `cut` says that `text`
-    is only the beginning of the line, `tokens_cut` that `tokens` are only its first ones.
+    `tokens` is empty unless they are shown; `overlap` is in characters. `cut` marks a `text` that
+    is only the beginning of the line, `tokens_cut` the same for `tokens`.
     """
 
-    number: int
     text: bytes
-    score: Score = field(default_factory=Score)
-    tokens: list[Token] = field(default_factory=list)
-    overlap: int | None = None
-    cut: bool = False
-    tokens_cut: bool = False
+    score: Score
+    tokens: list[Token]
+    overlap: int | None
+    cut: bool
+    tokens_cut: bool
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows are to look. `safe` shows control characters instead of passing them on."""
+    """How rows are written. `safe` makes control characters visible."""
 
     json: bool = False
     per_token: bool = False
@@ -54,34 +66,29 @@ class Layout:
     safe: bool = False
 
     def rendered(self, row: Row) -> bytes:
-        """The output for a row, line ends and all."""
+        """Return the output of a row, with its newline."""
         if self.json:
             return f"{jsonio.to_json(as_dict(row, per_token=self.per_token))}\n".encode()
-        if self.per_token:
-            return "".join(
-                f"{row.number}\t{number(token.bits)}\t{shown(token.text)}\n" for token in row.tokens
-            ).encode()
         columns = [number(row.score.bits_per_char)]
         columns += [] if row.overlap is None else [str(row.overlap)]
         return b"\t".join([*(column.encode() for column in columns), self._text(row)]) + b"\n"
 
     def _text(self, row: Row) -> bytes:
         if self.color:
-            painted = heat.painted((token.text, token.bits) for token in row.tokens)
-            return (painted + MORE * row.tokens_cut).encode()
+            return (painted(row.tokens) + MORE * row.tokens_cut).encode()
         text = row.text
-        if self.safe or b"\n" in text:  # a row is a line
+        if self.safe or b"\n" in text:  # one row is one line
             text = visible(text.decode("utf-8", "replace"), one_line=True).encode()
         return text + MORE.encode() * row.cut
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether rows must have their tokens."""
+        """Whether rows need their tokens."""
         return self.per_token or self.color
 
 
 def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
-    """A row under the names it has in JSON."""
+    """Return a row under its JSON keys."""
     score = row.score
     values: dict[str, object] = {
         "loss": score.loss,
@@ -103,91 +110,119 @@ def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
     return values
 
 
+def token_rows(line: int, tokens: Iterable[Token]) -> bytes:
+    """Return one TSV row per token: number of the line, bits, token."""
+    rows = (f"{line}\t{number(token.bits)}\t{shown(token.text)}\n" for token in tokens)
+    return "".join(rows).encode()
+
+
 def shown(token: bytes) -> str:
-    r"""A token in a row of its own: nothing that could end the row, bytes as `\xe6`."""
+    r"""Return a token as text on one line; bytes that are not UTF-8 as `\xe6`."""
     return visible(token.decode("utf-8", "backslashreplace"), one_line=True)
 
 
 def number(value: float) -> str:
-    """Four decimals, or a dash where there is no number, as for an empty line."""
+    """Return four decimals, or a dash where there is no number."""
     return f"{value:.4f}" if math.isfinite(value) else NOTHING
 
 
+def painted(tokens: Iterable[Token]) -> str:
+    """Return the text of tokens on one line, colored by surprisal, control characters visible.
+
+    A character that is spread over several tokens has the color of the last of them.
+    """
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    painted, current = [], ""
+    for token in tokens:
+        text = decode(token.text)
+        if not text:
+            continue
+        style = UNKNOWN if math.isnan(token.bits) else style_of(token.bits)
+        if style != current:
+            painted.append((RESET if current else "") + style)
+            current = style
+        painted.append(visible(text, one_line=True))
+    painted.append((RESET if current else "") + visible(decode(b"", True), one_line=True))
+    return "".join(painted)
+
+
+def style_of(bits: float) -> str:
+    """Return the SGR codes of the highest level that `bits` reaches."""
+    return [style for least, style in LEVELS if bits >= least or least == 0][-1]
+
+
 def beginning(data: bytes) -> bytes:
-    """So many whole characters from the start of a text that they can stand for it."""
+    """Return the first BEGINNING characters of a text."""
     return data[: BEGINNING * 4].decode("utf-8", "replace")[:BEGINNING].encode()
 
 
 def shortened(data: bytes) -> bytes:
-    """Return at most LONGEST_TEXT bytes from the start of a line, and no part of a character."""
+    """Return the first LONGEST_TEXT bytes of a line, or a few less if they divide a character."""
     if len(data) <= LONGEST_TEXT:
         return data
-    ends = range(LONGEST_TEXT, LONGEST_TEXT - 4, -1)
-    return data[: next((end for end in ends if data[end] not in CONTINUATION), LONGEST_TEXT)]
+    for end in range(LONGEST_TEXT, LONGEST_TEXT - 4, -1):
+        if data[end] not in CONTINUATION:
+            return data[:end]
+    return data[:LONGEST_TEXT]  # not UTF-8
 
 
-class Assembler:
-    """Makes rows of what has been scored, part by part.
+def tokens_of(scorer: Scorer, scored: Scored) -> list[Token]:
+    """Return the tokens of a scored part."""
+    bits = (scored.nats / NATS_PER_BIT).tolist()
+    return list(map(Token, scorer.spelled(scored), bits))
 
-    Of a `whole` text that came in pieces the beginning is kept, of a line as much as the constants
-    above say. `index` is the text in which overlaps are looked for; across the pieces of a long
-    line they are found up to two pieces long.
+
+class LineAccumulator:
+    """Adds up the scored parts of a line until it ends. A long line has several parts.
+
+    A line is kept up to LONGEST_TEXT and MOST_TOKENS, a `whole` text in several parts up to
+    BEGINNING. With `index`, `overlap` is the longest substring that occurs in the indexed text,
+    found up to two parts long.
     """
 
     def __init__(
         self,
         scorer: Scorer,
-        layout: Layout,
         index: TextIndex | None = None,
         *,
+        with_tokens: bool = False,
         whole: bool = False,
     ) -> None:
-        self.scorer, self.layout, self.index, self.whole = scorer, layout, index, whole
-        self.number = 0
-        self.score, self.overlap = Score(), None if index is None else 0
-        self.text, self.tokens = bytearray(), list[Token]()
-        self.before = b""  # the piece before, of the same line
+        self.scorer, self.index = scorer, index
+        self.with_tokens, self.whole = with_tokens, whole
+        self._begin_line()
 
-    def add(self, scored: Scored) -> Iterator[Row]:
-        """The rows that this completes; with a row a token, the tokens of each part at once."""
+    def _begin_line(self) -> None:
+        self.score, self.overlap = Score(), 0
+        self.text, self.tokens = bytearray(), list[Token]()
+        self.previous = b""  # the last part
+
+    def add(self, scored: Scored) -> Row | None:
+        """Add a part; return the row of the line if it ends here."""
         part = scored.part
         if part.begins:
-            self.number += 1
-            self.score, self.overlap = Score(), None if self.index is None else 0
-            self.text, self.tokens = bytearray(), []
-        if self.layout.per_token and not self.layout.json:
-            yield Row(self.number, b"", tokens=self._tokens(scored))
-            return
+            self._begin_line()
         self.score += self.scorer.total(scored)
         if self.index is not None:
-            self.overlap = max(self.overlap or 0, self._longest_copy(part.data, self.index))
-            self.before = b"" if part.ends else part.data
+            both = (self.previous + part.data).decode("utf-8", "replace")
+            self.overlap = max(self.overlap, self.index.longest(both))
+            self.previous = part.data
         if len(self.text) <= LONGEST_TEXT:
             self.text += part.data
-        if self.layout.needs_tokens and len(self.tokens) <= MOST_TOKENS:
-            self.tokens += self._tokens(scored)
-        if part.ends:
-            yield self._row(is_line=part.is_line)
+        if self.with_tokens and len(self.tokens) <= MOST_TOKENS:
+            self.tokens += tokens_of(self.scorer, scored)
+        return self._row(is_long=not part.is_line) if part.ends else None
 
-    def _row(self, *, is_line: bool) -> Row:
-        text, most = bytes(self.text), MOST_TOKENS
-        if self.whole and not is_line:
-            kept, most = beginning(text), BEGINNING
-        else:
-            kept = shortened(text)
+    def _row(self, *, is_long: bool) -> Row:
+        text = bytes(self.text)
+        is_beginning = self.whole and is_long
+        kept = beginning(text) if is_beginning else shortened(text)
+        most = BEGINNING if is_beginning else MOST_TOKENS
         return Row(
-            self.number,
             kept,
             self.score,
             self.tokens[:most],
-            self.overlap,
+            None if self.index is None else self.overlap,
             cut=len(kept) < len(text),
             tokens_cut=len(self.tokens) > most,
         )
-
-    def _tokens(self, scored: Scored) -> list[Token]:
-        bits = (scored.nats / NATS_PER_BIT).tolist()
-        return list(map(Token, self.scorer.spelled(scored), bits))
-
-    def _longest_copy(self, data: bytes, index: TextIndex) -> int:
-        return index.longest((self.before + data).decode("utf-8", "replace"))

@@ -14,13 +14,13 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 class StopRequestedError(Exception):
-    """It is time to stop: raised where that is safe."""
+    """A stop was requested; raised where stopping is safe."""
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP, unwinding what is under way as KeyboardInterrupt does for SIGINT.
+    """SIGTERM or SIGHUP was received, as KeyboardInterrupt is for SIGINT.
 
-    `exit_code` is that of the command.
+    `exit_code` is the exit code of the command.
     """
 
     def __init__(self, exit_code: int) -> None:
@@ -29,9 +29,9 @@ class Terminated(BaseException):
 
 
 class Requests:
-    """What has been asked for since the handlers were set.
+    """Requests received as signals since the handlers were set.
 
-    `stop` is the exit code once a stop is due, else None; `save` is set when a save is due.
+    `stop` is an exit code once a stop is requested, else None; `save` is True once a save is.
     """
 
     def __init__(self) -> None:
@@ -39,13 +39,13 @@ class Requests:
         self.save = False
 
     def check(self) -> None:
-        """Raise StopRequestedError once a stop is due."""
+        """Raise StopRequestedError if a stop is requested."""
         if self.stop is not None:
             raise StopRequestedError
 
     def _on_stop(self, number: int, _: FrameType | None) -> None:
         if self.stop is not None and number == signal.SIGINT:
-            os._exit(self.stop)  # asked twice: at once, whatever is under way
+            os._exit(self.stop)  # the second time: at once
         self.stop = STOPPING[signal.Signals(number).name]
 
     def _on_save(self, _: int, __: FrameType | None) -> None:
@@ -54,7 +54,7 @@ class Requests:
 
 @contextlib.contextmanager
 def listening() -> Iterator[Requests]:
-    """Inside the block signals only set flags."""
+    """Set flags for signals inside the block, instead of ending the process."""
     requests = Requests()
     handlers: dict[str, Handler] = dict.fromkeys(STOPPING, requests._on_stop)
     with _handling({**handlers, SAVING: requests._on_save}):
@@ -63,7 +63,7 @@ def listening() -> Iterator[Requests]:
 
 @contextlib.contextmanager
 def unwinding() -> Iterator[None]:
-    """Inside the block SIGTERM and SIGHUP raise Terminated, so that nothing half-written stays."""
+    """Raise Terminated for SIGTERM and SIGHUP inside the block, so that clean-up runs."""
 
     def unwind(number: int, _: FrameType | None) -> None:
         raise Terminated(STOPPING[signal.Signals(number).name])
@@ -74,11 +74,13 @@ def unwinding() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handling(handlers: Mapping[str, Handler]) -> Iterator[None]:
-    """Handle signals, by name, inside the block; one that was ignored stays ignored."""
+    """Handle signals, by name, inside the block; ignored signals stay ignored."""
     previous: dict[int, Any] = {}
     for name, handler in handlers.items():
         number = getattr(signal, name, None)  # Windows lacks some
-        in_main = threading.current_thread() is threading.main_thread()  # nowhere else is allowed
+        in_main = (
+            threading.current_thread() is threading.main_thread()
+        )  # the only one that may set handlers
         if in_main and number is not None and signal.getsignal(number) != signal.SIG_IGN:
             previous[number] = signal.signal(number, handler)
     try:

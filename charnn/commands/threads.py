@@ -2,23 +2,24 @@
 
 import os
 
-# Threads that wait for each other spin this often before they sleep. The library's own value keeps
-# them spinning for milliseconds: a little faster alone, ten times slower beside another busy
-# process (benchmarks/README.md).
+# How often a waiting thread spins before it sleeps. The default of the library is milliseconds of
+# spinning: a little faster alone, ten times slower next to another busy process
+# (benchmarks/README.md).
 SPINS = 1000
+MOST_THREADS = 8  # more do not make a step of a network of these sizes faster
 
 
 def set_up_torch() -> None:
-    """Let torch's threads share the machine; what the user has set stays."""
+    """Limit how long the threads of torch spin, unless the user has set a policy."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
 def set_up_numpy(threads: int | None) -> None:
-    """Let NumPy's products use so many threads; by default one core stays free for others.
+    """Set the number of threads of NumPy's matrix products; by default one core stays free.
 
-    The threads of its library wait by spinning: with as many as cores, a second busy process
-    slows every product down many times over.
+    The threads of the library spin while they wait: with a thread on every core, a second busy
+    process makes each product many times slower.
     """
     count = threads or max(1, min(core_count() - 1, MOST_THREADS))
     for library in ("OPENBLAS", "OMP", "MKL", "VECLIB"):
@@ -28,10 +29,7 @@ def set_up_numpy(threads: int | None) -> None:
 
 
 def core_count() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-MOST_THREADS = 8  # a step of these sizes gains nothing from more

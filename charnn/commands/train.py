@@ -3,22 +3,13 @@
 import contextlib
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charnn.commands import options, train_settings
-from charnn.commands.options import option
-from charnn.config import (
-    CellName,
-    OptimizerName,
-    PrecisionName,
-    PresetName,
-    SamplerName,
-    TrainConfig,
-)
+from charnn.config import TrainConfig
 from charnn.errors import UsageError
 from charnn.storage import workspace
 
@@ -27,7 +18,6 @@ if TYPE_CHECKING:
     from charnn.training.events import Result
     from charnn.training.trainer import Trainer
 
-BY_PRESET = "by the preset"
 SAMPLE_LINES = 3  # of text that the best model writes at the end
 JSON_KEYS = (
     "run",
@@ -40,17 +30,11 @@ JSON_KEYS = (
     "val",
     "best_step",
 )
-# The headings of `charnn train --help`.
-network = partial(option, TrainConfig, panel="Network")
-regularise = partial(option, TrainConfig, panel="Regularisation")
-order = partial(option, TrainConfig, panel="Order of the data")
-length = partial(option, TrainConfig, panel="Length")
-optimize = partial(option, TrainConfig, panel="Optimizer")
-machine = partial(option, TrainConfig, panel="Machine")
-meanwhile = partial(option, TrainConfig, panel="On the way")
 
 
+@options.command(TrainConfig)
 def train(
+    *,
     context: typer.Context,
     data: Annotated[
         str | None,
@@ -62,44 +46,7 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; flags win over it.")
     ] = None,
-    preset: Annotated[PresetName | None, network("preset")] = None,
-    cell: Annotated[CellName | None, network("cell")] = None,
-    hidden_size: Annotated[int | None, network("hidden_size", default=BY_PRESET)] = None,
-    num_layers: Annotated[int | None, network("num_layers")] = None,
-    embedding_dim: Annotated[int | None, network("embedding_dim", default=BY_PRESET)] = None,
-    tie_weights: Annotated[bool | None, network("tie_weights", default=BY_PRESET)] = None,
-    dropout: Annotated[float | None, regularise("dropout", default=BY_PRESET)] = None,
-    input_dropout: Annotated[float | None, regularise("input_dropout", default=BY_PRESET)] = None,
-    embedding_dropout: Annotated[float | None, regularise("embedding_dropout")] = None,
-    weight_dropout: Annotated[float | None, regularise("weight_dropout")] = None,
-    activation_reg: Annotated[float | None, regularise("activation_reg")] = None,
-    temporal_reg: Annotated[float | None, regularise("temporal_reg")] = None,
-    average: Annotated[bool | None, regularise("average", default=BY_PRESET)] = None,
-    sampled_softmax: Annotated[int | None, optimize("sampled_softmax", default=BY_PRESET)] = None,
-    sampler: Annotated[SamplerName | None, order("sampler")] = None,
-    batch_size: Annotated[int | None, order("batch_size", default=BY_PRESET)] = None,
-    bptt: Annotated[int | None, order("bptt", default=BY_PRESET)] = None,
-    random_bptt: Annotated[bool | None, order("random_bptt")] = None,
-    epochs: Annotated[float | None, length("epochs", default=BY_PRESET)] = None,
-    steps: Annotated[int | None, length("steps")] = None,
-    minutes: Annotated[float | None, length("minutes")] = None,
-    patience: Annotated[int | None, length("patience")] = None,
-    optimizer: Annotated[OptimizerName | None, optimize("optimizer")] = None,
-    lr: Annotated[float | None, optimize("lr", default=BY_PRESET)] = None,
-    matrix_lr: Annotated[float | None, optimize("matrix_lr")] = None,
-    warmup_steps: Annotated[int | None, optimize("warmup_steps")] = None,
-    final_lr_frac: Annotated[float | None, optimize("final_lr_frac", default=BY_PRESET)] = None,
-    weight_decay: Annotated[float | None, optimize("weight_decay")] = None,
-    matrix_decay: Annotated[float | None, optimize("matrix_decay")] = None,
-    grad_clip: Annotated[float | None, optimize("grad_clip")] = None,
-    device: Annotated[str | None, machine("device")] = None,
-    precision: Annotated[PrecisionName | None, machine("precision")] = None,
-    deterministic: Annotated[bool | None, machine("deterministic")] = None,
-    threads: Annotated[int | None, machine("threads")] = None,
-    eval_every: Annotated[int | None, meanwhile("eval_every")] = None,
-    save_every: Annotated[int | None, meanwhile("save_every")] = None,
-    sample_every: Annotated[int | None, meanwhile("sample_every")] = None,
-    seed: Annotated[int | None, option(TrainConfig, "seed")] = None,
+    given: options.Given,
     resume: Annotated[
         str | None,
         typer.Option(help="Go on with a stopped run, exactly where it stopped.", metavar="RUN"),
@@ -114,8 +61,8 @@ def train(
         bool, typer.Option("--print-config", help="Print the resolved settings as YAML, and stop.")
     ] = False,
     force: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
-    data_dir: options.DataDir = None,
-    runs_dir: options.RunsDir = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -127,8 +74,7 @@ def train(
     _refuse_ranks()
     set_up_torch()
     display = Display(quiet=quiet)
-    asked = train_settings.asked(context, config)
-    data_dir, runs_dir = workspace.data_dir(data_dir), workspace.runs_dir(runs_dir)
+    asked = train_settings.asked(given if data is None else {**given, "data": data}, config)
     model = None  # whose weights the run starts with
     if resume is not None:
         train_settings.refuse_with_resume(name, init_from, asked)
@@ -179,14 +125,14 @@ def _refuse_ranks() -> None:
 def _run(trainer: "Trainer", context: typer.Context, display: "Display", *, json: bool) -> int:
     """Train until done or asked to stop; save, report, and name the next command."""
     from charnn.commands.signals import StopRequestedError, listening
-    from charnn.commands.train_progress import Watcher
+    from charnn.commands.train_progress import TrainProgress
     from charnn.training.events import Result
 
     run = trainer.folder.path
     result = None
     with (
         listening() as requests,
-        Watcher(display, trainer.dataset.chars_per_token("train")) as watcher,
+        TrainProgress(display, trainer.dataset.chars_per_token("train")) as progress,
     ):
         try:
             with contextlib.closing(trainer.events()) as events:
@@ -194,10 +140,10 @@ def _run(trainer: "Trainer", context: typer.Context, display: "Display", *, json
                     if isinstance(event, Result):
                         result = event
                         break
-                    watcher.show(event)
+                    progress.show(event)
                     if requests.save:
                         requests.save = False
-                        watcher.show(trainer.save())
+                        progress.show(trainer.save())
                     requests.check()
         except StopRequestedError:
             trainer.save()

@@ -1,30 +1,98 @@
-"""Show the events of a training run: a live line and messages above it."""
+"""Show the events of a training run: a live line on a terminal, lines of key=value elsewhere."""
 
+import time
 from types import TracebackType
 
-from charnn.display.messages import Display
-from charnn.display.progress import Smoothed, TrainingLine
-from charnn.display.status import TrainingStatus, ValidationStatus
+from charnn.display import humanize
+from charnn.display.learning_curves import mean
+from charnn.display.messages import BOLD, CYAN, DIM, Display
+from charnn.display.progress import (
+    BAR_STYLE,
+    LOG_SECONDS,
+    NARROW,
+    REFRESH_SECONDS,
+    SEPARATOR,
+    WIDE,
+    Clock,
+    Fields,
+    Styles,
+    bar,
+    eta,
+    fitted,
+    joined,
+)
+from charnn.display.terminal_plot import sparkline
 from charnn.evaluation.metrics import bits, perplexity
 from charnn.training.events import Evaluation, Event, Noted, Sampled, Saved, Step, Warned
 
+HISTORY = 512  # means kept of the losses of a run, at most
+SMOOTHING = 0.98  # weight of the past in a smoothed loss
+STYLES: Styles = {
+    **BAR_STYLE,
+    "loss": (BOLD,),
+    "curve": (CYAN,),
+    "lr": (DIM,),
+    "epoch": (DIM,),
+}
+# The fields that are dropped first where a line would be too long.
+DROPPED = ("epoch", "lr", "perplexity", "bits", "bar", "best", "rate", "curve", "left", "loss")
 
-class Watcher:
-    """Shows the events of one run; a context manager that leaves the terminal in order.
 
-    `chars_per_token` turns nats per token into bits per character.
+class Smoothed:
+    """Exponential moving average, unbiased from the first value on (Kingma and Ba, 2015)."""
+
+    def __init__(self, weight: float = SMOOTHING) -> None:
+        self._weight = weight
+        self._sum = self._weights = 0.0
+
+    def add(self, value: float) -> float:
+        """Add a value and return the average."""
+        self._sum = self._weight * self._sum + (1 - self._weight) * value
+        self._weights = self._weight * self._weights + (1 - self._weight)
+        return self._sum / self._weights
+
+
+class History:
+    """All values so far as a bounded number of means, each of equally many values."""
+
+    def __init__(self) -> None:
+        self.means: list[float] = []
+        self._pending: list[float] = []
+        self._share = 1  # values per mean
+
+    def add(self, value: float) -> None:
+        """Append a value."""
+        self._pending.append(value)
+        if len(self._pending) == self._share:
+            self.means.append(mean(self._pending))
+            self._pending.clear()
+        if len(self.means) == HISTORY:
+            self.means = [mean(self.means[i : i + 2]) for i in range(0, HISTORY, 2)]
+            self._share *= 2
+
+
+class TrainProgress:
+    """Shows the events of one run; a context manager that ends the live line.
+
+    `chars_per_token` converts nats per token into bits per character. When the block is left, for
+    whatever reason, the last state stays as a line.
     """
 
-    def __init__(self, display: Display, chars_per_token: float) -> None:
+    def __init__(
+        self, display: Display, chars_per_token: float, clock: Clock = time.monotonic
+    ) -> None:
         self._display = display
         self._chars_per_token = chars_per_token
-        self._line = TrainingLine(display)
-        self._loss = Smoothed()
-        self._best: float | None = None
-        self._since: tuple[int, float] | None = None  # the first step seen, and when it was done
+        self._clock = clock
+        self._smoothed, self._history = Smoothed(), History()
+        self._first: Step | None = None
+        self._step: Step | None = None  # the last one
+        self._loss = 0.0  # smoothed
+        self._best: float | None = None  # lowest validation loss
+        self._is_shown = True
+        self._due = clock()
 
-    def __enter__(self) -> "Watcher":
-        self._line.__enter__()
+    def __enter__(self) -> "TrainProgress":
         return self
 
     def __exit__(
@@ -33,58 +101,138 @@ class Watcher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._line.__exit__(kind, error, trace)
+        if not self._is_shown:
+            self._show()
+        self._display.settle()
 
     def show(self, event: Event) -> None:
-        """Take notice of whatever happened."""
+        """Show an event; of the steps, one every REFRESH_SECONDS or LOG_SECONDS."""
         match event:
             case Step():
-                self._step(event)
+                self._loss = self._smoothed.add(event.loss)
+                self._history.add(self._loss)
+                self._first, self._step = self._first or event, event
+                self._is_shown = False
+                if self._clock() >= self._due:
+                    self._show()
             case Evaluation():
-                self._evaluation(event)
+                if event.best:
+                    self._best = event.score.loss
+                is_terminal = self._display.is_terminal
+                self._display.note(evaluation_text(event) if is_terminal else evaluation_log(event))
             case Saved():
-                self._line.message(f"saved {event.folder}")
+                self._display.note(f"saved {event.folder}")
             case Sampled():
-                self._line.message(quoted(event.text))
+                self._display.note(quoted(event.text))
             case Noted():
-                self._line.message(event.message)
+                self._display.note(event.message)
             case Warned():
                 self._display.warning(event.message)
 
-    def _step(self, event: Step) -> None:
-        loss = self._loss.add(event.loss)
-        self._since = self._since or (event.step, event.seconds)
-        self._line.update(
-            TrainingStatus(
-                step=event.step,
-                steps=event.steps,
-                epoch=event.epoch,
-                seconds=event.seconds,
-                loss=loss,
-                perplexity=perplexity(loss),
-                bits_per_char=bits(loss, self._chars_per_token),
-                lr=event.lr,
-                tokens_per_second=event.tokens_per_second,
-                best=self._best,
-                since=self._since,
-            )
+    def _show(self) -> None:
+        self._is_shown = True
+        if self._display.is_terminal:
+            self._due = self._clock() + REFRESH_SECONDS
+            self._display.paint(lambda width: joined(self._display, self.fields(width), STYLES))
+        else:
+            self._due = self._clock() + LOG_SECONDS
+            self._display.note(self.log())
+
+    def fields(self, width: int) -> Fields:
+        """Return the fields of the last step that fit into `width` columns.
+
+        The bar and the curve of the losses take the columns left.
+        """
+        assert self._step
+        step, unicode = self._step, self._display.has_unicode
+        is_done = step.step == step.steps
+        fields = {
+            "bar": " " * NARROW if step.steps else "",
+            "step": f"{step.step:,}" + (" steps" if step.steps is None else f"/{step.steps:,}"),
+            "epoch": f"epoch {step.epoch:.2f}",
+            "loss": f"loss {humanize.figure(self._loss)}",
+            "curve": " " * NARROW if unicode else "",
+            "perplexity": f"ppl {humanize.figure(perplexity(self._loss))}",
+            "bits": f"{humanize.figure(self._bits_per_char)} bits/char",
+            "best": "" if self._best is None else f"val {humanize.figure(self._best)}",
+            "lr": f"lr {step.lr:.3g}",
+            "rate": humanize.rate(step.tokens_per_second, "tok"),
+            "left": f"in {humanize.duration(step.seconds)}" if is_done else eta(self.seconds_left),
+        }
+        fields, spare = fitted(fields, DROPPED, width)
+        for_curve = min(spare // 2, WIDE - NARROW) if "curve" in fields else 0
+        if "curve" in fields:
+            fields["curve"] = sparkline(self._history.means, NARROW + for_curve)
+        if "bar" in fields:
+            columns = min(NARROW + spare - for_curve, WIDE)
+            fields["bar"] = bar(step.step / (step.steps or 1), columns, unicode=unicode)
+        return fields
+
+    def log(self) -> str:
+        """Return the last step as key=value, under the names of metrics.jsonl."""
+        assert self._step
+        step, left = self._step, self.seconds_left
+        return pairs(
+            step=step.step,
+            steps=step.steps,
+            epoch=f"{step.epoch:.3f}",
+            loss=f"{self._loss:.4f}",
+            perplexity=f"{perplexity(self._loss):.4g}",
+            bits_per_char=f"{self._bits_per_char:.4f}",
+            lr=f"{step.lr:.4g}",
+            tokens_per_second=f"{step.tokens_per_second:.0f}",
+            seconds=f"{step.seconds:.1f}",
+            seconds_left=None if left is None else f"{left:.0f}",
         )
 
-    def _evaluation(self, event: Evaluation) -> None:
-        if event.best:
-            self._best = event.score.loss
-        self._line.validated(
-            ValidationStatus(
-                step=event.step,
-                epoch=event.epoch,
-                loss=event.score.loss,
-                perplexity=event.score.perplexity,
-                bits_per_char=event.score.bits_per_char,
-                best=event.best,
-            )
-        )
+    @property
+    def _bits_per_char(self) -> float:
+        return bits(self._loss, self._chars_per_token)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time left at the pace since the first step; None if it is not known.
+
+        What came before the first step, such as loading or another session, does not count.
+        """
+        first, last = self._first, self._step
+        if not (first and last) or last.steps is None or last.step == first.step:
+            return None
+        steps = last.step - first.step
+        return (last.seconds - first.seconds) * (last.steps - last.step) / steps
+
+
+def evaluation_text(event: Evaluation) -> str:
+    """Return a validation as a line for a person."""
+    score = event.score
+    parts = [
+        f"step {event.step:,}",
+        f"epoch {event.epoch:.2f}",
+        f"val loss {score.loss:.4f}",
+        f"perplexity {humanize.figure(score.perplexity)}",
+        f"{humanize.figure(score.bits_per_char)} bits/char",
+    ]
+    return SEPARATOR.join([*parts, "best"] if event.best else parts)
+
+
+def evaluation_log(event: Evaluation) -> str:
+    """Return a validation as key=value."""
+    score = event.score
+    return pairs(
+        step=event.step,
+        epoch=f"{event.epoch:.3f}",
+        val_loss=f"{score.loss:.4f}",
+        val_perplexity=f"{score.perplexity:.4g}",
+        val_bits_per_char=f"{score.bits_per_char:.4f}",
+        best="yes" if event.best else "no",
+    )
+
+
+def pairs(**values: object) -> str:
+    """Return key=value pairs; None is left out."""
+    return " ".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
 
 def quoted(text: str) -> str:
-    """A sample set off from what is said around it."""
+    """Return a sample marked as a quotation."""
     return "\n".join("  │ " + line for line in text.splitlines())

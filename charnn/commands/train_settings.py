@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from charnn.commands import options
 from charnn.config import NetworkConfig, TrainConfig, validate
 from charnn.errors import UsageError
@@ -26,14 +24,13 @@ LASTING = (
 MACHINE = ("threads", "device", "precision")
 
 
-def asked(context: typer.Context, config: Path | None) -> dict[str, Any]:
-    """What the user set, in flags or in a file; flags win."""
-    flags = options.given(context, TrainConfig)
+def asked(given: options.Given, config: Path | None) -> dict[str, Any]:
+    """Return the settings given on the command line, over those of a file."""
     if config is None:
-        return flags
+        return given
     from charnn.storage.settings_file import read_settings
 
-    return options.merged(read_settings(config, TrainConfig), flags)
+    return options.merged(read_settings(config, TrainConfig), given)
 
 
 def inherited(model: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Line and bar charts as plain values, and pictures of them."""
+"""Line and bar charts: plain values, and pictures of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from charnn.display.learning_curves import Line
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW_TICKS = 12  # places on a logarithmic axis that are named one by one
-FEW = 40  # points of a line that are marked one by one; more would run together
-DASHES = ("-", "--", ":")  # in turn, once the colours are used up
+FEW_TICKS = 12  # most places on a logarithmic axis that get a tick each
+FEW = 40  # most points of a line that get a marker each
+DASHES = ("-", "--", ":")  # in turn, when the colors are used up
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Named lines; `levels` are dashed and horizontal, with their names at the right."""
+    """Named lines; `levels` are dashed horizontal lines with their names at the right."""
 
     series: Mapping[str, Line]
     title: str = ""
@@ -32,7 +32,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Bars:
-    """Named values, the first at the top, each with its figure."""
+    """Named values as bars with their figures, the first at the top."""
 
     values: Mapping[str, float]
     title: str = ""
@@ -43,7 +43,7 @@ Chart = Lines | Bars
 
 
 def draw(charts: Sequence[Chart], path: Path) -> None:
-    """Write the charts side by side. Raises as `plots.picture` does."""
+    """Write the charts into one picture, from left to right. Raises as `figure.picture` does."""
     width, height = SIZE
     with picture(path, (width * len(charts), height)) as figure:
         for place, chart in enumerate(charts, 1):
@@ -64,7 +64,7 @@ def _draw_lines(axes: "Axes", chart: Lines) -> None:
             marker="o" if len(line) <= FEW else "",
             markersize=4,
             linewidth=1.6,
-            label=f"\u200b{literal(name)}",  # a label that begins with _ would be left out
+            label=f"\u200b{literal(name)}",  # matplotlib omits labels that begin with _
         )
     axes.set(xlabel=literal(chart.x_label), ylabel=literal(chart.y_label))
     axes.set_xscale("log" if chart.log_x else "linear")
@@ -85,7 +85,7 @@ def _draw_lines(axes: "Axes", chart: Lines) -> None:
             va="center",
         )
     if len(chart.series) > 1:
-        axes.legend(frameon=True, framealpha=0.85, edgecolor="none")  # it may lie on a level
+        axes.legend(frameon=True, framealpha=0.85, edgecolor="none")  # it may cover a level
 
 
 def _draw_bars(axes: "Axes", chart: Bars) -> None:

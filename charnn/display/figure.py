@@ -1,7 +1,7 @@
-"""Write pictures as PNG or SVG: style, learning curves, heat maps.
+"""Write pictures as PNG or SVG: style and learning curves.
 
-Figures are made without pyplot, so nothing global is left behind, and the same values give the
-same bytes. matplotlib is imported when a picture is drawn.
+Figures are made without pyplot and its global state, and the same values give the same bytes.
+matplotlib is imported when a picture is drawn.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg")
 DOTS_PER_INCH = 160
 SIZE = (7.2, 4.3)  # inches
-# Okabe and Ito, 2008: told apart by colour-blind people. Their yellow is too pale on white.
+# Okabe and Ito, 2008: colors for color-blind readers, without the yellow, too pale on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#666666"
-LARGEST_EXPONENT = 20.0  # nats; beyond, a scale of perplexities says nothing
-SAME_RATIO = 1.002  # bits per char to nats per token: how far a common ratio may vary
+LARGEST_EXPONENT = 20.0  # nats; largest loss with a scale of perplexities
+SAME_RATIO = 1.002  # tolerance for equal ratios of bits per char to nats per token
 
 _STYLE: "dict[RcKeyType, Any]" = {
     "axes.axisbelow": True,
@@ -54,15 +54,21 @@ _STYLE: "dict[RcKeyType, Any]" = {
     "svg.hashsalt": "charnn",  # identifiers that do not change from run to run
 }
 _SUBTITLE: dict[str, Any] = {"color": GREY, "fontsize": 9}
-# Where names in other scripts find their letters, if one of these is installed.
+# Fonts for names in other scripts, where they are installed.
 _FALLBACK_FONTS = (
-    *("Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Zen Hei", "PingFang SC", "Heiti SC"),
-    *("Microsoft YaHei", "SimHei", "Arial Unicode MS"),
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Heiti SC",
+    "Microsoft YaHei",
+    "SimHei",
+    "Arial Unicode MS",
 )
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a picture that could not be written in the end. Raises UsageError."""
+    """Raise UsageError for a picture that is neither PNG nor SVG."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"{path} is neither PNG nor SVG by its name",
@@ -92,7 +98,7 @@ def learning_curves(runs: Sequence[Curve], x: XName, path: Path) -> None:
 
 
 def _draw_run(axes: "Axes", run: Curve, x: XName, unit: float, color: str) -> list[Line]:
-    """Draw both curves of a run; the lines that the picture is to hold come back."""
+    """Draw both curves of a run and return the lines that must be visible."""
     train, val = (
         [(place / unit, loss) for place, loss in run.points(split, x)] for split in ("train", "val")
     )
@@ -107,7 +113,7 @@ def _draw_run(axes: "Axes", run: Curve, x: XName, unit: float, color: str) -> li
 
 
 def smoothed(line: Line) -> Line:
-    """Each finite y as the mean of its neighbourhood, narrow at the steep beginning."""
+    """Return a line with each finite y as the mean of its neighbors, fewer at the steep start."""
     import numpy as np
 
     values = np.array([y for _, y in line])
@@ -123,12 +129,12 @@ def smoothed(line: Line) -> Line:
 
 
 def columns(line: Line) -> tuple[list[float], list[float]]:
-    """The x and the y of a line, as matplotlib takes them."""
+    """Return the x and the y values of a line."""
     return [x for x, _ in line], [y for _, y in line]
 
 
 def _add_second_scale(axes: "Axes", runs: Sequence[Curve], highest_loss: float) -> None:
-    """On the right: bits per char where all runs share the factor, else perplexity."""
+    """Add a scale on the right: bits per char if all runs share the factor, else perplexity."""
     import numpy as np
 
     ratio = _bits_per_nat(runs)
@@ -148,7 +154,7 @@ def _times(factor: float) -> Callable[[Any], Any]:
 
 
 def _bits_per_nat(runs: Sequence[Curve]) -> float | None:
-    """Bits per char for a nat per token, if that is the same in all rows (character models)."""
+    """Return bits per char per nat per token if that is the same in all rows, else None."""
     splits = [(run, split) for run in runs for split in ("train", "val")]
     ratios = [
         bits / loss
@@ -161,54 +167,25 @@ def _bits_per_nat(runs: Sequence[Curve]) -> float | None:
     return ratios[0] if ratios and max(ratios) <= SAME_RATIO * min(ratios) else None
 
 
-def heat_map(
-    values: Sequence[Sequence[float]],
-    path: Path,
-    *,
-    title: str = "",
-    x_label: str = "",
-    y_label: str = "",
-    value_label: str = "",
-    rows: Sequence[str] = (),
-    columns: Sequence[str] = (),
-) -> None:
-    """Write a matrix as colours, first row at the top; `rows` and `columns` name its sides.
-
-    NaN is left white. Raises as `picture` does.
-    """
-    with picture(path) as figure:
-        axes = figure.add_subplot()
-        axes.grid(visible=False)
-        image = axes.imshow(values, cmap="cividis", aspect="auto", interpolation="nearest")
-        axes.set(xlabel=literal(x_label), ylabel=literal(y_label))
-        axes.set_title(literal(title))
-        if rows:
-            axes.set_yticks(range(len(rows)), [literal(name) for name in rows])
-        if columns:
-            axes.set_xticks(range(len(columns)), [literal(name) for name in columns])
-        bar = figure.colorbar(image, ax=axes, label=literal(value_label))
-        bar.outline.set_visible(False)
-
-
 def literal(text: str) -> str:
-    """`text` as it is: no control characters, no mathematics between dollar signs."""
+    """Return text that matplotlib shows as it is: escaped, and without mathematics."""
     return visible(text, one_line=True).replace("$", r"\$")
 
 
 @contextlib.contextmanager
 def picture(path: Path, size: tuple[float, float] = SIZE) -> Iterator["Figure"]:
-    """An empty figure in our style, `size` in inches; what the block drew is written to `path`.
+    """Yield an empty figure, `size` in inches, and write it to `path` after the block.
 
-    Raises UsageError for a suffix that is neither .png nor .svg, StorageError where it cannot be
+    Raises UsageError for a suffix that is neither .png nor .svg, StorageError if it cannot be
     written.
     """
     check_suffix(path)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # font caches are nobody's business
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # messages about its font cache
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a glyph that no font has, and the like
+        warnings.simplefilter("ignore", UserWarning)  # such as a glyph that no font has
         mpl.rcdefaults()  # whatever the user's matplotlibrc says
         mpl.rcParams.update({**_STYLE, "font.family": _fonts()})
         figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
@@ -221,7 +198,7 @@ def picture(path: Path, size: tuple[float, float] = SIZE) -> Iterator["Figure"]:
 
 
 def _fonts() -> list[str]:
-    """The font that matplotlib brings, then those that help it out, where installed."""
+    """Return the font of matplotlib and the fallback fonts that are installed."""
     from matplotlib.font_manager import fontManager
 
     installed = set(fontManager.get_font_names())

@@ -1,7 +1,4 @@
-"""Format numbers for people: sizes, counts, durations, rates.
-
-The only place with these spellings.
-"""
+"""Format numbers for people: sizes, durations, rates, figures."""
 
 import math
 
@@ -9,19 +6,14 @@ _STEPS = ("", "k", "M", "G", "T", "P")  # powers of 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400  # seconds
 
 
-def count(number: int) -> str:
-    """1003854 → "1,003,854"."""
-    return f"{number:,}"
-
-
 def size(number: float) -> str:
-    """Bytes in powers of 1000: "812 B", "12.3 MB"."""
+    """Format bytes in powers of 1000: "812 B", "12.3 MB"."""
     value, step = _scaled(number)
     return f"{value:.1f} {step}B" if step else f"{value:.0f} B"
 
 
 def compact(number: float) -> str:
-    """A number in little room: 950 → "950", 58900 → "58.9k", 2000000 → "2M", 0.25 → "0.25"."""
+    """Format a number shortly: 950 → "950", 58900 → "58.9k", 2000000 → "2M", 0.25 → "0.25"."""
     if not math.isfinite(number):
         return str(number)
     value, step = _scaled(number)
@@ -43,7 +35,7 @@ def rate(per_second: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units at most: "0.4 s", "12 s", "1 m 20 s", "2 h 05 m", "3 d 04 h"."""
+    """Format seconds with at most two units: "0.4 s", "1 m 20 s", "2 h 05 m", "3 d 04 h"."""
     if not math.isfinite(seconds):
         return "?"
     if round(seconds, 1) < 1:
@@ -59,7 +51,7 @@ def duration(seconds: float) -> str:
 
 
 def figure(value: float | None) -> str:
-    """A measured value as precise as its size deserves: "1.602", "52.1", "1,204"; "-" for none."""
+    """Format a measured value to about four digits: "1.602", "52.1", "1,204"; "-" for none."""
     if value is None or math.isnan(value):
         return "-"
     if math.isinf(value):

@@ -12,22 +12,22 @@ XName = Literal["step", "tokens", "seconds"]
 Point = tuple[float, float]
 Line = Sequence[Point]
 
-STEEP = 0.02  # first share of the way, where a loss may run out of the picture
-LARGEST = 1e30  # that can be drawn
-SMALLEST = 1e-30  # height of a picture: a loss over a smaller one would have no finite place
-AIR = 0.05  # of the height, above and below the curves
+STEEP = 0.02  # first share of the x range, where a loss may be cut off
+LARGEST = 1e30  # value that is drawn
+SMALLEST = 1e-30  # margin of a plot; a smaller range would give places that are not finite
+AIR = 0.05  # margin above and below the curves, as a share of the height
 _MINUTE, _HOUR = 60, 3600  # seconds
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a run logged: its name and the rows of its metrics.jsonl."""
+    """A run: its name and the rows of its metrics.jsonl."""
 
     name: str
     rows: Sequence[Mapping[str, Any]]
 
     def points(self, split: str, x: XName, y: str = "loss") -> list[Point]:
-        """(x, y) of each row of a split that has an x, in order."""
+        """Return (x, y) of each row of a split that has an x, in order."""
         points = [(_number(r, x), _number(r, y)) for r in self.rows if r.get("split") == split]
         return [point for point in points if math.isfinite(point[0])]
 
@@ -38,38 +38,38 @@ def _number(row: Mapping[str, Any], key: str) -> float:
 
 
 def drawable(value: float) -> bool:
-    """Whether a scale can hold a value; one that is not finite, or absurdly large, is a gap."""
+    """Return whether a value is drawn; one that is not finite or absurdly large is a gap."""
     return abs(value) < LARGEST
 
 
 def finite(line: Line) -> list[Point]:
-    """The points of a line that have a value."""
+    """Return the points of a line that are drawn."""
     return [(x, y) for x, y in line if drawable(y)]
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of the values that can be drawn; NaN if there are none."""
+    """Return the mean of the values that are drawn; NaN if there are none."""
     known = [value for value in values if drawable(value)]
     return sum(known) / len(known) if known else math.nan
 
 
 def x_unit(x: XName, last: float) -> tuple[float, str]:
-    """(what to divide x by, label of the axis): long times are shown in minutes or hours."""
+    """Return (divisor of x, label of the axis): long times are shown in minutes or hours."""
     if x == "seconds" and last > 2 * _MINUTE:
         return (_HOUR, "hours") if last > 2 * _HOUR else (_MINUTE, "minutes")
     return 1.0, x
 
 
 def x_limits(lines: Iterable[Line]) -> tuple[float, float]:
-    """From zero to the last x."""
+    """Return zero and the last x."""
     return 0.0, max((x for line in lines for x, _ in line), default=0.0) or 1.0
 
 
 def y_limits(lines: Iterable[Line]) -> tuple[float, float]:
-    """Lowest and highest y worth showing, with a little air.
+    """Return the lowest and the highest y to show, with a margin.
 
-    The steep beginning of a loss, the first 2 % of the way, may run out at the top, so that the
-    rest, which is what one looks for, gets the room.
+    The first 2 % of the x range, where a loss falls steeply, may be cut off at the top, so that
+    the rest of the curve fills the plot.
     """
     points = [point for line in lines for point in finite(line)]
     if not points:
@@ -77,12 +77,16 @@ def y_limits(lines: Iterable[Line]) -> tuple[float, float]:
     last = max(x for x, _ in points)
     low = min(y for _, y in points)
     high = max(y for x, y in points if x >= STEEP * last)
-    air = next(air for air in (AIR * (high - low), AIR * abs(high), 1.0) if air > SMALLEST)
-    return low - air, high + air
+    margin = AIR * (high - low)
+    if margin <= SMALLEST:  # all values are equal
+        margin = AIR * abs(high)
+    if margin <= SMALLEST:  # to zero
+        margin = 1.0
+    return low - margin, high + margin
 
 
 def nice_ticks(low: float, high: float, most: int) -> list[float]:
-    """At most `most` round values (1, 2, 2.5 or 5 times a power of ten) from `low` to `high`."""
+    """Return at most `most` round values (1, 2, 2.5 or 5 times a power of ten) in a range."""
     span = high - low
     if most < 1 or not 0 < span < math.inf:
         return []

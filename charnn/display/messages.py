@@ -1,6 +1,6 @@
 """Messages, hints, warnings and one live line on stderr.
 
-Without a terminal everything is plain lines. Untrusted text is made harmless here.
+Without a terminal everything is plain lines. Control characters in messages are escaped here.
 """
 
 import contextlib
@@ -11,16 +11,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Literal, TextIO
 
+from charnn.display import terminal
 from charnn.errors import CharnnError
 from charnn.escape import visible
 
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"  # SGR codes of ECMA-48
-PLAIN_WIDTH = 80  # columns, where a terminal does not tell
+PLAIN_WIDTH = 80  # columns, without a terminal
 Render = Callable[[int], str]  # columns → one line that fits into them
 
-# The cursor rests at the start of the live line, so that clearing from there to the end of the
-# screen takes all of it away even when a narrower window has wrapped it. The cursor is never
-# hidden: whatever kills the process, there is nothing to restore.
+# The cursor stays at the start of the live line, so that clearing from there to the end of the
+# screen removes all of it, even if a narrower window has wrapped it. The cursor is never hidden,
+# so that nothing has to be restored if the process is killed.
 _CLEAR = "\r\x1b[J"
 _NUMBER = re.compile(r"[-+]?\d[\d,.]*(e[-+]\d+)?( ?[\w%/]{1,6})?|-|")  # perhaps with a unit
 
@@ -29,46 +30,45 @@ class Display:
     """Messages and one live line on stderr.
 
     `quiet` silences hints, notes and the live line, never warnings and errors. A terminal with
-    TERM=dumb counts as none. NO_COLOR takes the colours away; nothing, FORCE_COLOR included, puts
-    a control code on a stream that is not a terminal. A stream that fails is no reason to stop.
+    TERM=dumb counts as none. NO_COLOR removes colors; nothing, FORCE_COLOR included, writes a
+    control code to a stream that is not a terminal. Errors of the stream are ignored.
     """
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
         self.quiet = quiet
         self._stream: TextIO | None = stream or sys.stderr  # None where stderr is closed
-        self.is_terminal = _is_terminal(self._stream)
-        self.has_color = self.is_terminal and not os.environ.get("NO_COLOR")
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self.has_unicode = encoding.lower().startswith("utf")
+        self.is_terminal = terminal.obeys_codes(self._stream)
+        self.has_color = terminal.has_color(self._stream)
+        self.has_unicode = terminal.has_unicode(self._stream)
         self._live: Render | None = None
 
     @property
     def width(self) -> int:
-        """Columns of the terminal now."""
+        """Current number of columns of the terminal."""
         if self.is_terminal and self._stream:
             with contextlib.suppress(OSError):
                 return os.get_terminal_size(self._stream.fileno()).columns or PLAIN_WIDTH
         return PLAIN_WIDTH
 
     def hint(self, text: str) -> None:
-        """Say what to do next."""
+        """Print what to do next."""
         if not self.quiet:
             self._line(self.styled(visible(text), CYAN))
 
     def note(self, text: str) -> None:
-        """Say what was done or adapted; may have several lines."""
+        """Print what was done or chosen; may have several lines."""
         if not self.quiet:
             self._line(visible(text))
 
     def warning(self, text: str) -> None:
-        """Say what is wrong but can be lived with."""
+        """Print a problem that does not end the command."""
         label = self.styled("charnn: warning:", YELLOW)
         self._line(f"{label} {visible(text, one_line=True)}")
 
     def error(self, error: CharnnError, *, debug: bool = False) -> None:
-        """Say what failed and what to do about it, each on one line; with `debug`, also where.
+        """Print what failed and what to do about it, one line each; with `debug`, a traceback.
 
-        An error without a message is silent.
+        An error without a message prints nothing.
         """
         if debug:
             import traceback
@@ -81,17 +81,17 @@ class Display:
             self._line(f"{self.styled('hint:', CYAN)} {visible(error.hint, one_line=True)}")
 
     def styled(self, text: str, *codes: str) -> str:
-        """`text` in colour, where this stream has colours; it must be harmless already."""
+        """Return `text` with SGR codes if the stream has colors; it must be escaped already."""
         return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if self.has_color and codes else text
 
     def paint(self, render: Render) -> None:
-        """Put what `render` gives for the width of now on the live line (terminals only)."""
+        """Show on the live line what `render` returns for the current width (terminals only)."""
         if self.is_terminal and not self.quiet:
             self._live = render
             self._write(_CLEAR + self._painted())
 
     def settle(self, *, keep: bool = True) -> None:
-        """End the live line: it stays as the last line printed, or goes without a trace."""
+        """End the live line: keep it as a printed line, or remove it."""
         if self._live:
             kept = self._painted() + "\n" if keep else ""
             self._live = None
@@ -102,7 +102,7 @@ class Display:
         self._write(f"{clear}{text}\n{self._painted()}")
 
     def _painted(self) -> str:
-        # One column stays free: a full line would leave some terminals on the next one.
+        # One column stays free, because some terminals wrap after a full line.
         return self._live(max(1, self.width - 1)) + "\r" if self._live else ""
 
     def _write(self, text: str) -> None:
@@ -112,19 +112,6 @@ class Display:
                 self._stream.flush()
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
-    try:
-        is_terminal = stream is not None and stream.isatty()
-    except ValueError:  # closed
-        return False
-    return is_terminal and obeys_codes()
-
-
-def obeys_codes() -> bool:
-    """Whether a terminal of this kind (TERM) moves its cursor and has colours."""
-    return os.environ.get("TERM") not in ("dumb", "unknown")
-
-
 def table(
     headers: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -132,10 +119,10 @@ def table(
     title: str = "",
     width: int | None = None,
 ) -> str:
-    """Aligned columns as text, numbers to the right, for a note or for stdout.
+    """Return a table as text, with numbers aligned to the right.
 
-    Cells are wrapped to fit into `width` columns, for a terminal; None wraps nothing. No markup is
-    read from headers and cells, and none is put out.
+    Cells are wrapped to fit into `width` columns; None wraps nothing. Headers and cells are plain
+    text without markup.
     """
     from rich.console import Console
     from rich.table import Table

@@ -2,142 +2,33 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-from charnn.display.learning_curves import mean
-from charnn.display.messages import BOLD, CYAN, DIM, GREEN, Display
-from charnn.display.status import (
-    SEPARATOR,
-    Fields,
-    TrainingStatus,
-    ValidationStatus,
-    counted_fields,
-    how_much,
-    training_fields,
-    training_log,
-    validation_log,
-    validation_text,
-)
+from charnn.display import humanize
+from charnn.display.messages import GREEN, Display
 from charnn.escape import visible
 
 REFRESH_SECONDS = 0.25  # between two pictures of the live line
 LOG_SECONDS = 10.0  # between two plain lines, without a terminal
-HISTORY = 512  # means kept of the losses of a run, at most
-SMOOTHING = 0.98  # weight of the past in a smoothed loss
+NARROW, WIDE = 6, 24  # columns of a bar
+SEPARATOR = "  "
 
 Clock = Callable[[], float]
-_STYLES: Mapping[str, tuple[str, ...]] = {
-    "bar": (GREEN,),
-    "loss": (BOLD,),
-    "curve": (CYAN,),
-    "lr": (DIM,),
-    "epoch": (DIM,),
-}
-
-
-class Smoothed:
-    """Exponential mean of all that was added, unbiased from the first value on (Adam, 2015)."""
-
-    def __init__(self, weight: float = SMOOTHING) -> None:
-        self._weight = weight
-        self._sum = self._weights = 0.0
-
-    def add(self, value: float) -> float:
-        """The mean with `value` in it."""
-        self._sum = self._weight * self._sum + (1 - self._weight) * value
-        self._weights = self._weight * self._weights + (1 - self._weight)
-        return self._sum / self._weights
-
-
-class History:
-    """All values so far as a bounded number of means, each of equally many values."""
-
-    def __init__(self) -> None:
-        self.means: list[float] = []
-        self._pending: list[float] = []
-        self._share = 1  # values to a mean
-
-    def add(self, value: float) -> None:
-        """Append a value."""
-        self._pending.append(value)
-        if len(self._pending) == self._share:
-            self.means.append(mean(self._pending))
-            self._pending.clear()
-        if len(self.means) == HISTORY:
-            self.means = [mean(self.means[i : i + 2]) for i in range(0, HISTORY, 2)]
-            self._share *= 2
-
-
-class TrainingLine:
-    """The state of a run on one live line; in a pipe or a log, on plain lines of key=value.
-
-    A context manager: on leaving, however that happens, the last state stays as a line.
-    """
-
-    def __init__(self, display: Display, clock: Clock = time.monotonic) -> None:
-        self._display = display
-        self._clock = clock
-        self._history = History()
-        self._status: TrainingStatus | None = None
-        self._is_shown = True
-        self._due = clock()
-
-    def __enter__(self) -> "TrainingLine":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._status and not self._is_shown:
-            self._show(self._status)
-        self._display.settle()
-
-    def update(self, status: TrainingStatus) -> None:
-        """Take notice of a step; it is shown if that is due again. Cheap enough for every step."""
-        self._history.add(status.loss)
-        self._status, self._is_shown = status, False
-        if self._clock() >= self._due:
-            self._show(status)
-
-    def validated(self, found: ValidationStatus) -> None:
-        """Say what a validation found."""
-        is_terminal = self._display.is_terminal
-        self._display.note(validation_text(found) if is_terminal else validation_log(found))
-
-    def message(self, text: str) -> None:
-        """Say something above the live line; `text` may be untrusted and have several lines."""
-        self._display.note(text)
-
-    def _show(self, status: TrainingStatus) -> None:
-        self._is_shown = True
-        if self._display.is_terminal:
-            self._due = self._clock() + REFRESH_SECONDS
-            self._display.paint(lambda width: self._painted(status, width))
-        else:
-            self._due = self._clock() + LOG_SECONDS
-            self._display.note(training_log(status))
-
-    def _painted(self, status: TrainingStatus, width: int) -> str:
-        unicode = self._display.has_unicode
-        return _joined(
-            self._display, training_fields(status, self._history.means, width, unicode=unicode)
-        )
+Fields = dict[str, str]  # name → text, in the order of the line
+Styles = Mapping[str, Sequence[str]]  # name of a field → SGR codes
+BAR_STYLE: Styles = {"bar": (GREEN,)}
 
 
 @contextlib.contextmanager
 def counted(
     display: Display, label: str, clock: Clock = time.monotonic
 ) -> Iterator[Callable[[int, int], None]]:
-    """A function that takes (bytes done, bytes in all) and shows how far `label` has got.
+    """Yield a function that takes (bytes done, bytes in all) and shows the progress of `label`.
 
-    On a terminal a live line that is gone afterwards; elsewhere a plain line every 10 seconds, so
-    that what is quick says nothing.
+    A terminal shows a live line, which is removed at the end; elsewhere a plain line is printed
+    every LOG_SECONDS, so that short work prints nothing.
     """
     begin = clock()
     label = visible(label, one_line=True)
@@ -157,7 +48,8 @@ def counted(
 
     def painted(done: int, total: int, seconds: float, width: int) -> str:
         unicode = display.has_unicode
-        return _joined(display, counted_fields(label, done, total, seconds, width, unicode=unicode))
+        fields = counted_fields(label, done, total, seconds, width, unicode=unicode)
+        return joined(display, fields, BAR_STYLE)
 
     try:
         yield report
@@ -166,10 +58,11 @@ def counted(
 
 
 @contextlib.contextmanager
-def told(display: Display, clock: Clock = time.monotonic) -> Iterator[Callable[[str], None]]:
-    """A function that takes a line about what is done now, for work of unknown length.
+def status_line(display: Display, clock: Clock = time.monotonic) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows a line about the current state of work of unknown length.
 
-    On a terminal it is the live line, gone afterwards; elsewhere one is printed every 10 seconds.
+    A terminal shows it as the live line, which is removed at the end; elsewhere one is printed
+    every LOG_SECONDS.
     """
     due = clock() + LOG_SECONDS
 
@@ -188,7 +81,63 @@ def told(display: Display, clock: Clock = time.monotonic) -> Iterator[Callable[[
         display.settle(keep=False)
 
 
-def _joined(display: Display, fields: Fields) -> str:
+def counted_fields(
+    label: str, done: int, total: int, seconds: float, width: int, *, unicode: bool
+) -> Fields:
+    """Return the fields of a line about counted bytes that fit into `width` columns."""
+    share = done / total if total else 1.0
+    per_second = done / seconds if seconds else 0.0
+    fields = {
+        "label": label,
+        "bar": " " * NARROW,
+        "done": how_much(done, total),
+        "rate": f"{humanize.size(per_second)}/s",
+        "left": eta((total - done) / per_second if per_second else None),
+    }
+    fields, spare = fitted(fields, ("rate", "left", "bar", "done"), width)
+    if "bar" in fields:
+        fields["bar"] = bar(share, min(NARROW + spare, WIDE), unicode=unicode)
+    return fields
+
+
+def fitted(fields: Fields, dropped_first: Sequence[str], width: int) -> tuple[Fields, int]:
+    """Return the non-empty fields that fit into `width` columns, and the number of columns left.
+
+    Fields are dropped in the order of `dropped_first`; the last one is cut.
+    """
+    kept = {name: text for name, text in fields.items() if text}
+    for name in dropped_first:
+        if _columns(kept) > width:
+            kept.pop(name, None)
+    if _columns(kept) > width:
+        kept = {name: set_cell_size(text, width) for name, text in kept.items()}
+    return kept, width - _columns(kept)
+
+
+def _columns(fields: Fields) -> int:
+    return sum(map(cell_len, fields.values())) + len(SEPARATOR) * (len(fields) - 1)
+
+
+def joined(display: Display, fields: Fields, styles: Styles) -> str:
+    """Return the fields as one line, with their styles."""
     return SEPARATOR.join(
-        display.styled(text, *_STYLES.get(name, ())) for name, text in fields.items()
+        display.styled(text, *styles.get(name, ())) for name, text in fields.items()
     )
+
+
+def bar(share: float, columns: int, *, unicode: bool) -> str:
+    """Return a bar that is filled to `share`, 0 to 1."""
+    done, left = ("━", "─") if unicode else ("#", "-")
+    full = int(min(max(share, 0.0), 1.0) * columns)
+    return done * full + left * (columns - full)
+
+
+def how_much(done: int, total: int) -> str:
+    """12300000 of 27000000 bytes → "12.3 MB of 27.0 MB (46 %)"."""
+    percent = 100 * done // total if total else 100
+    return f"{humanize.size(done)} of {humanize.size(total)} ({percent} %)"
+
+
+def eta(seconds: float | None) -> str:
+    """Return the time left for a line; empty if it is not known."""
+    return "" if seconds is None else f"ETA {humanize.duration(seconds)}"

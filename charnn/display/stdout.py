@@ -4,20 +4,24 @@ import errno
 import os
 import sys
 
+from charnn.display import terminal
 from charnn.errors import CharnnError, StorageError
+
+BLOCK = 1 << 16  # bytes collected before a write
+STDOUT = 1  # file descriptor
 
 
 class ReaderGoneError(CharnnError):
-    """The reader of stdout went away (`| head`). Nothing is said about it."""
+    """The reader of stdout closed the pipe (`| head`); nothing is printed about it."""
 
-    exit_code = 141  # what a shell reports for a program ended by SIGPIPE
+    exit_code = 141  # as a shell reports for SIGPIPE
 
 
 class Output:
     """Standard output as UTF-8 bytes, whatever the locale.
 
-    Buffered in blocks unless `unbuffered`; `flush` pushes on what has been written. Raises
-    ReaderGoneError when the reader went away, StorageError when writing fails otherwise.
+    Writes are buffered in blocks unless `unbuffered`. Raises ReaderGoneError when the reader has
+    closed the pipe, StorageError when writing fails otherwise.
     """
 
     def __init__(self, *, unbuffered: bool = False) -> None:
@@ -26,8 +30,18 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person looks at it."""
-        return sys.stdout is not None and sys.stdout.isatty()
+        """Whether it is a terminal."""
+        return terminal.is_terminal(sys.stdout)
+
+    @property
+    def has_color(self) -> bool:
+        """Whether colors may be written."""
+        return terminal.has_color(sys.stdout)
+
+    @property
+    def has_unicode(self) -> bool:
+        """Whether it shows Unicode; files and pipes do."""
+        return not self.is_terminal or terminal.has_unicode(sys.stdout)
 
     def write(self, data: bytes | str) -> None:
         """Write bytes as they are, or text as UTF-8."""
@@ -40,7 +54,7 @@ class Output:
         self.write(text + "\n")
 
     def flush(self) -> None:
-        """Hand everything written so far to the system."""
+        """Pass everything written so far to the system."""
         pending, self._pending = memoryview(bytes(self._pending)), bytearray()
         try:
             while pending:
@@ -51,14 +65,11 @@ class Output:
             raise StorageError(f"cannot write to stdout: {error.strerror}") from None
 
 
-BLOCK = 1 << 16  # bytes collected before a write
-STDOUT = 1
-
-
 def _write(data: memoryview) -> int:
+    """Write some of the data and return how many bytes."""
     try:
         return os.write(STDOUT, data)
-    except BlockingIOError:  # a pipe that somebody made non-blocking: wait until it has room
+    except BlockingIOError:  # a non-blocking pipe: wait until it has room
         import select
 
         select.select([], [STDOUT], [])

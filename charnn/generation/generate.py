@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from charnn.arrays import Ids, Integers
-from charnn.config import SampleConfig, validate
+from charnn.config import SampleConfig, UnknownName, validate
 from charnn.errors import UsageError
 from charnn.generation.constraints import Constraint, constrain
 from charnn.generation.logit_filters import (
@@ -32,7 +32,6 @@ from charnn.model.numpy_model import NumpyModel, log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 
 Finish = Literal["length", "stop", "match"]
-UnknownPolicy = Literal["error", "skip", "replace"]
 
 BATCH = 64  # samples in flight at once: a matrix product is then limited by arithmetic
 BATCH_ON_GPU = 1024
@@ -121,9 +120,7 @@ def feed(model: Model, context: Context, ids: Ids) -> Context:
     return context._replace(state=streams.state, recent=recent[-RECENT:])
 
 
-def encode_prompt(
-    tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownPolicy = "error"
-) -> Ids:
+def encode_prompt(tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownName = "error") -> Ids:
     """Return the ids of a prompt, (T,); skip or replace out-of-vocabulary symbols if asked to.
 
     Otherwise raises UsageError with the first such symbols and their positions.

@@ -187,14 +187,14 @@ def sample_in_turns(trials: Sequence[Trial], trainings: Sequence[TrainLoop], see
     tokens = np.random.default_rng(seed).integers(
         models[0].config.vocab_size, size=(SAMPLED_TOKENS, 1)
     )
-    steppers = [
+    numpy_models = [
         NumpyModel(model.config, {n: t.detach().numpy() for n, t in model.named_tensors().items()})
         for model in models
     ]
     seconds: list[list[float]] = [[] for _ in trials]
     for _ in range(ROUNDS):
-        for stepper, spent in zip(steppers, seconds, strict=True):
-            streams = stepper.streams(stepper.initial_state())
+        for numpy_model, spent in zip(numpy_models, seconds, strict=True):
+            streams = numpy_model.streams(numpy_model.initial_state())
             begin = time.perf_counter()
             for ids in tokens:
                 streams.step(ids)

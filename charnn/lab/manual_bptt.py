@@ -8,7 +8,7 @@ b_q, ŷ_t = softmax(z_t), E_t = −log ŷ_{t, y_t} and E their mean over all N t
     ∂E/∂U = Σ d_t ⊗ h_{t−1}                    ∂E/∂W = Σ d_t ⊗ x_t
 
 (Werbos, "Backpropagation through time: what it does and how to do it", 1990). An LSTM and a GRU
-differ only in the step from ∂E/∂h_t to d_t, which `CELLS` has for each. For stacked layers and for
+differ only in the step from ∂E/∂h_t to d_t, which `STEPS` has for each. For stacked layers and for
 embeddings the chain rule continues: Wᵀ d_t is the gradient of the outputs of the layer below.
 
 Shapes: B batch, T time, V vocab_size, D width of a layer's inputs, H hidden_size, G gates.
@@ -82,7 +82,7 @@ def lstm_backward(state_gradients: Parts, saved: Parts) -> tuple[Tensor, Tensor,
     return d, d, (torch.zeros_like(dh), dc * f)
 
 
-CELLS: dict[str, tuple[ForwardStep, BackwardStep]] = {
+STEPS: dict[str, tuple[ForwardStep, BackwardStep]] = {
     "rnn": (rnn_step, rnn_backward),
     "gru": (gru_step, gru_backward),
     "lstm": (lstm_step, lstm_backward),
@@ -106,7 +106,7 @@ class LayerTrace:
 
 def forward(cell: str, weights: Mapping[str, Tensor], inputs: Tensor, state: Parts) -> LayerTrace:
     """Run a layer over inputs (T, B, D)."""
-    step, _ = CELLS[cell]
+    step, _ = STEPS[cell]
     previous, outputs, saved = [], [], []
     for x in inputs:
         previous.append(state[0])
@@ -124,7 +124,7 @@ def backward(
 
     Runs from the last step to the first and passes ∂E/∂ of the state from step to step.
     """
-    _, step_back = CELLS[cell]
+    _, step_back = STEPS[cell]
     gradients = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     input_gradients = torch.zeros_like(trace.inputs)
     state_gradients = tuple(torch.zeros_like(part) for part in trace.final_state)

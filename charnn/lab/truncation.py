@@ -38,7 +38,7 @@ from charnn.model.language_model import LanguageModel, detach
 from charnn.model.loss import mean_nats
 from charnn.training.loop import TrainLoop, train
 
-CELLS: tuple[CellName, ...] = ("rnn", "lstm", "gru")
+CELL_NAMES: tuple[CellName, ...] = ("rnn", "lstm", "gru")
 BATCH_SIZE, BPTT = 16, 20  # of the batches whose cost is measured
 MAX_SECONDS = 20.0  # for the batches in one graph
 TABLE_ROWS = 6
@@ -115,7 +115,7 @@ def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
     costs = batch_costs(new.model, new.sampler, effort.max_bytes, detached=True)
     detached = list(itertools.islice(costs, len(attached)))
     gradients: list[TruncatedGradient] = []
-    for cell in CELLS:
+    for cell in CELL_NAMES:
         training = _training(book, cell, effort.steps, seed)
         for event in train(training):
             tell(f"{cell}: step {event.step} of {effort.steps}, then its gradients")
@@ -195,7 +195,7 @@ def finding_of(
         for name, costs in (("state attached", attached), ("state detached", detached))
     }
     lines: dict[str, Line] = {
-        cell: [(g.bptt, g.cosine) for g in gradients if g.cell == cell] for cell in CELLS
+        cell: [(g.bptt, g.cosine) for g in gradients if g.cell == cell] for cell in CELL_NAMES
     }
     return Finding(
         tables=[_table_of_costs(attached, detached, effort), _table_of_gradients(gradients)],
@@ -247,12 +247,12 @@ def _table_of_gradients(gradients: Sequence[TruncatedGradient]) -> Table:
     rows = [
         [
             str(bptt),
-            *(f"{by_length[bptt, cell].cosine:.4f}" for cell in CELLS),
-            *(humanize.size(by_length[bptt, cell].bytes) for cell in CELLS),
+            *(f"{by_length[bptt, cell].cosine:.4f}" for cell in CELL_NAMES),
+            *(humanize.size(by_length[bptt, cell].bytes) for cell in CELL_NAMES),
         ]
         for bptt in dict.fromkeys(g.bptt for g in gradients)
     ]
-    header = ["n", *CELLS, *(f"{cell} memory" for cell in CELLS)]
+    header = ["n", *CELL_NAMES, *(f"{cell} memory" for cell in CELL_NAMES)]
     return Table(f"cosine with the gradient of W_hh over {SPAN} tokens in one piece", header, rows)
 
 
@@ -284,7 +284,7 @@ def _slowdown(costs: Sequence[Cost]) -> float:
 
 
 def _checks_of_gradients(gradients: Sequence[TruncatedGradient]) -> list[Check]:
-    by_cell = {cell: [g for g in gradients if g.cell == cell] for cell in CELLS}
+    by_cell = {cell: [g for g in gradients if g.cell == cell] for cell in CELL_NAMES}
     shortest = [of_cell[0].cosine for of_cell in by_cell.values()]
     sufficient = {
         cell: next(g.bptt for g in of_cell if g.cosine >= MIN_COSINE)

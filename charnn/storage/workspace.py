@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from charnn.errors import StorageError, UsageError
@@ -16,14 +17,9 @@ RUNS_DIR = "runs"
 UNFIT = r"[\x00-\x1f\ud800-\udfff]"  # for a name: controls, and bytes that were not UTF-8
 
 
-def data_dir(given: Path | None) -> Path:
-    """The folder of datasets: as given, else CHARNN_DATA_DIR, else data/."""
-    return given or Path(os.environ.get("CHARNN_DATA_DIR") or DATA_DIR)
-
-
-def runs_dir(given: Path | None) -> Path:
-    """The folder of runs: as given, else CHARNN_RUNS_DIR, else runs/."""
-    return given or Path(os.environ.get("CHARNN_RUNS_DIR") or RUNS_DIR)
+def runs_dir() -> Path:
+    """Return the folder of runs for Python: CHARNN_RUNS_DIR, or runs/."""
+    return Path(os.environ.get("CHARNN_RUNS_DIR") or RUNS_DIR)
 
 
 def check_name(name: str) -> str:
@@ -39,60 +35,87 @@ def fit_name(name: str) -> str:
 
 
 def find_dataset(argument: str | None, folder: Path) -> Path:
-    """The folder of a dataset given by name or path; without one, that prepared last.
+    """Return the folder of a dataset given by name or path; without one, the newest dataset.
 
-    Raises StorageError where there is none.
+    Raises StorageError if there is none.
     """
     if argument is None:
         return _newest(folder, META_FILE, "dataset", "charnn prepare").parent
-    for candidate in (folder / argument, Path(argument)):
-        if (candidate / META_FILE).is_file():
-            return candidate
-    raise _missing("dataset", argument, folder, META_FILE)
+    found = _find(argument, folder, _has(META_FILE))
+    if found is None:
+        raise _missing("dataset", argument, folder, META_FILE)
+    return found
 
 
 def find_run(argument: str | None, folder: Path) -> Path:
-    """The folder of a run given by name or path; without one, that whose model is newest.
+    """Return the folder of a run given by name or path; without one, that of the newest model.
 
-    Raises StorageError where there is none.
+    Raises StorageError if there is none.
     """
     if argument is None:
         return find_model(None, folder).parent
-    for candidate in (folder / argument, Path(argument)):
-        if candidate.is_dir():
-            return candidate
-    raise _missing("run", argument, folder, "config.yaml")
+    found = _find(argument, folder, Path.is_dir)
+    if found is None:
+        raise _missing("run", argument, folder, CONFIG_FILE)
+    return found
 
 
 def find_model(argument: str | None, folder: Path) -> Path:
-    """The model file of a run given by name or folder, or itself; without one, the newest.
+    """Return the model file of a run given by name or path, or a model file given by its path.
 
-    Raises StorageError where there is none.
+    Without an argument, the newest model. Raises StorageError if there is none.
     """
     if argument is None:
         return _newest(folder, MODEL_FILE, "model", "charnn train")
-    for candidate in (folder / argument / MODEL_FILE, Path(argument) / MODEL_FILE, Path(argument)):
-        if candidate.is_file():
-            return candidate
-    if (folder / argument).is_dir() or Path(argument).is_dir():
+    run = _find(argument, folder, _has(MODEL_FILE))
+    if run:
+        return run / MODEL_FILE
+    if Path(argument).is_file():
+        return Path(argument)
+    if _find(argument, folder, Path.is_dir):
         raise StorageError(f"{argument} holds no {MODEL_FILE} yet", "let it train a little longer")
     raise _missing("model", argument, folder, MODEL_FILE)
 
 
+def find_dataset_or_model(argument: str | None, data_dir: Path, runs_dir: Path) -> Path:
+    """Return the folder of a dataset or the file of a model; without an argument, the newest model.
+
+    Raises StorageError if there is neither.
+    """
+    dataset = _find(argument, data_dir, _has(META_FILE)) if argument else None
+    if dataset:
+        return dataset
+    try:
+        return find_model(argument, runs_dir)
+    except StorageError as error:
+        if argument is None:
+            raise
+        raise StorageError(f"no dataset, run or model {argument!r}", error.hint) from None
+
+
+def _find(argument: str, folder: Path, is_wanted: Callable[[Path], bool]) -> Path | None:
+    """Return what an argument names: something in `folder`, or else a path."""
+    return next((path for path in (folder / argument, Path(argument)) if is_wanted(path)), None)
+
+
+def _has(file: str) -> Callable[[Path], bool]:
+    return lambda folder: (folder / file).is_file()
+
+
 def model_name(path: Path) -> str:
-    """What a model is called: by the folder of its run, or as a file that was mailed by its own."""
+    """Return the name of a model: that of its run, or of a file elsewhere without its suffix."""
     return path.parent.resolve().name if path.name == MODEL_FILE else path.stem
 
 
 def model_argument(path: Path, folder: Path) -> str:
-    """What names this model on a command line: its run in the folder of runs, or its file."""
+    """Return what names a model on a command line: its run in the folder of runs, or its file."""
     name = model_name(path)
     is_run = (folder / name / MODEL_FILE).resolve() == path.resolve()
     return name if is_run else str(path)
 
 
 def next_run_name(folder: Path, dataset: str, cell: str) -> str:
-    """DATA-CELL-NNN with the first number above those taken."""
+    """Return DATA-CELL-NNN with the first number above those taken."""
     dataset = fit_name(dataset)
     pattern = re.compile(re.escape(f"{dataset}-{cell}-") + r"(\d+)")
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []

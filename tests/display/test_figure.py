@@ -133,26 +133,17 @@ def test_smoothing_keeps_constants_ends_and_gaps():
     assert figure.smoothed([]) == []
 
 
-def test_a_heat_map(tmp_path, drawn):
-    """Rows from the top, both sides named, a scale beside it; NaN is no obstacle."""
-    values = [[0.0, 1.0, math.nan], [0.5, 0.25, 0.75]]
-    figure.heat_map(
-        values, tmp_path / "map.png", rows=["h0", "h1"], columns=["a", "$", "c"], value_label="h"
-    )
-    axes, scale = drawn[0].axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["h0", "h1"]
-    assert axes.get_ylim() == (1.5, -0.5)
-    assert scale.get_ylabel() == "h"
-
-
-def test_importing_plots_does_not_import_matplotlib(tmp_path):
-    """Only who draws pays for it; and drawing says nothing, even with an unwritable cache."""
+def test_importing_figure_does_not_import_matplotlib(tmp_path):
+    """It is imported for drawing, which prints nothing, even if its cache cannot be written."""
     code = (
-        "import sys, charnn.plots as p; assert not {'matplotlib', 'numpy'} & set(sys.modules);"
-        "from pathlib import Path; p.heat_map([[0, 1]], Path('x.png'), title='唐');"
+        "import sys; from pathlib import Path; from charnn.display import figure;"
+        "assert not {'matplotlib', 'numpy'} & set(sys.modules);"
+        "from charnn.display.learning_curves import Curve;"
+        "curve = Curve('唐', [{'split': 'val', 'step': s, 'loss': 1 / s} for s in (1, 2)]);"
+        "figure.learning_curves([curve], 'step', Path('x.png'));"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    package = str(Path(figure.__file__).parents[1])
+    package = str(Path(figure.__file__).parents[2])
     environment = {**os.environ, "MPLCONFIGDIR": "/dev/null/x", "PYTHONPATH": package}
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -122,7 +122,7 @@ class Commands:
         assert done.stdout == b""
         assert done.stderr.count("charnn: error: ") == 1, done.stderr
         assert "Traceback" not in done.stderr
-        assert "this is a mistake in charnn" not in done.stderr, done.stderr
+        assert "this is a bug in charnn" not in done.stderr, done.stderr
         assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in done.stderr if c != "\n")
         for words in (said,) if isinstance(said, str) else said:
             assert words in done.stderr, done.stderr

@@ -44,11 +44,21 @@ def test_a_bad_flag_is_refused_by_its_name(trained, arguments, said) -> None:
     refused(trained, *arguments, code=2, said=(said,))
 
 
-def test_a_mistake_of_ours_is_one_message_unless_debug_asks_for_more(trained) -> None:
-    """--debug shows the traceback of a failure, in front of or behind the command."""
-    plain = trained.run("sample", "nothing", code=74).stderr
-    debug = trained.run("sample", "nothing", "--debug", code=74).stderr
+DEBUG = {
+    "in front": (("--debug", "sample", "nothing"), {}),
+    "behind": (("sample", "nothing", "--debug"), {}),
+    "environment": (("sample", "nothing"), {"CHARNN_DEBUG": "1"}),
+    "lab": (("lab", "gradients", "nothing", "--debug"), {}),
+}
 
-    assert "Traceback" not in plain
+
+@pytest.mark.parametrize("place", DEBUG)
+def test_only_debug_shows_a_traceback(trained, place) -> None:
+    """In front of the message that is printed without it."""
+    arguments, environment = DEBUG[place]
+    debug = trained.run(*arguments, code=74, env=environment).stderr
+    plain = trained.run(*(a for a in arguments if a != "--debug"), code=74).stderr
+
     assert "Traceback" in debug
+    assert "Traceback" not in plain
     assert plain in debug

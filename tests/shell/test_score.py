@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from charnn.commands import heat
+from charnn.commands import score_output
 from tests.shell.conftest import LAMP
 
 LINES = LAMP.splitlines()
@@ -103,14 +103,14 @@ def test_a_row_a_token(trained) -> None:
 
 
 def test_colour_only_where_it_is_seen_or_asked_for(trained) -> None:
-    """--color is quiet in a pipe, --color=always is not; the text without its codes is the text."""
-    assert "\x1b" not in trained.run("score", "--color", input=LAMP).stdout
+    """--color auto is plain in a pipe, always is not; the text without its codes is the text."""
+    assert "\x1b" not in trained.run("score", "--color", "auto", input=LAMP).stdout
     assert "\x1b" not in trained.run("score", "--color", "never", input=LAMP).stdout
     painted = trained.run("score", "--color=always", input=LAMP, env={"NO_COLOR": "1"}).stdout
 
-    for _, style in heat.LEVELS:
+    for _, style in score_output.LEVELS:
         painted = painted.replace(style, "") if style else painted
-    assert painted.replace(heat.RESET, "") == trained.run("score", input=LAMP).stdout
+    assert painted.replace(score_output.RESET, "") == trained.run("score", input=LAMP).stdout
 
 
 @pytest.mark.parametrize(("kind", "has_color"), [("xterm-256color", True), ("dumb", False)])
@@ -118,7 +118,7 @@ def test_colour_is_for_terminals_that_have_it(trained, kind, has_color) -> None:
     """A terminal with TERM=dumb gets the text alone."""
     ours, theirs = pty.openpty()
     done = subprocess.run(
-        trained.command("score", "--color"),
+        trained.command("score", "--color", "auto"),
         cwd=trained.folder,
         env=trained.environment(TERM=kind),
         input=b"qqqqzzzz jjjj\n",
@@ -237,7 +237,7 @@ def test_tokens_of_a_long_line_are_kept_up_to_a_limit(trained) -> None:
     text = ("§" + LINES[0]) * 1000
     painted = trained.run("score", "--color=always", input=text).stdout
     row = json.loads(trained.run("score", "--json", "--per-token", input=text).stdout)
-    for _, style in (*heat.LEVELS, (0, heat.UNKNOWN), (0, heat.RESET)):
+    for _, style in (*score_output.LEVELS, (0, score_output.UNKNOWN), (0, score_output.RESET)):
         painted = painted.replace(style, "") if style else painted
 
     assert painted.partition("\t")[2] == text[: 1 << 16] + "…\n"

@@ -93,11 +93,35 @@ def test_a_run_of_an_odd_dataset_has_a_name_that_can_be_written(tmp_path) -> Non
     assert workspace.check_name(name) == "caf\ufffd\ufffd-lstm-001"
 
 
-def test_folders_come_from_flag_environment_default(monkeypatch, tmp_path) -> None:
-    """The flag wins over CHARNN_DATA_DIR, which wins over data/."""
-    monkeypatch.setenv("CHARNN_DATA_DIR", "elsewhere")
+def test_the_folder_of_runs_comes_from_the_environment(monkeypatch) -> None:
+    """Or is runs/; for `charnn.load`, which has no flag."""
+    monkeypatch.setenv("CHARNN_RUNS_DIR", "elsewhere")
+    assert str(workspace.runs_dir()) == "elsewhere"
+    monkeypatch.setenv("CHARNN_RUNS_DIR", "")
+    assert str(workspace.runs_dir()) == "runs"
 
-    assert str(workspace.data_dir(None)) == "elsewhere"
-    assert workspace.data_dir(tmp_path) == tmp_path
-    monkeypatch.delenv("CHARNN_DATA_DIR")
-    assert str(workspace.data_dir(None)) == "data"
+
+def test_a_name_wins_over_a_path(tmp_path, monkeypatch) -> None:
+    """For datasets, runs and models alike."""
+    monkeypatch.chdir(tmp_path)
+    named = make(tmp_path / "runs/a/model.safetensors", 200)
+    data = make(tmp_path / "data/a/meta.json", 200)
+    other = make(tmp_path / "b/model.safetensors", 200)
+    make(tmp_path / "a/model.safetensors", 300)
+    (tmp_path / "a/meta.json").write_text("{}")
+    runs, datasets = tmp_path / "runs", tmp_path / "data"
+
+    assert workspace.find_model("a", runs) == named
+    assert workspace.find_run("a", runs) == named.parent
+    assert workspace.find_dataset("a", datasets) == data.parent
+    assert workspace.find_dataset_or_model("a", datasets, runs) == data.parent
+    assert workspace.find_dataset_or_model("b", datasets, runs).resolve() == other
+    assert workspace.find_dataset_or_model(None, datasets, runs) == named
+
+
+def test_what_is_nothing_is_refused(tmp_path) -> None:
+    """With the nearest name of a run."""
+    make(tmp_path / "runs/lamp/model.safetensors", 200)
+    with pytest.raises(StorageError, match="no dataset, run or model 'lam'") as caught:
+        workspace.find_dataset_or_model("lam", tmp_path / "data", tmp_path / "runs")
+    assert caught.value.hint == "did you mean lamp?"

@@ -162,7 +162,7 @@ def test_unknown_targets_are_read_but_not_learnt(make_model, ids) -> None:
     masked.sampler = SequentialSampler(ids, 4, 8, 1, targets=targets)
 
     assert losses_of(training) == losses_of(masked)
-    assert training.tokens > masked.tokens
+    assert training.progress.tokens > masked.progress.tokens
 
 
 def test_steps_for_epochs_count_every_batch(make_model, ids) -> None:

@@ -34,7 +34,7 @@ def test_embedding_dropout_takes_a_symbol_away_from_the_whole_batch(make_model) 
     model = make_model(embeddings=0.5)
     inputs = torch.arange(11).repeat(4, 3)
     torch.manual_seed(1)
-    ratio = (model._embedded(inputs) / model.embedding.weight[inputs]).mean(dim=-1)
+    ratio = (model._embed(inputs) / model.embedding.weight[inputs]).mean(dim=-1)
 
     for symbol in range(11):
         values = ratio[inputs == symbol]

@@ -1,0 +1,20 @@
+"""`charnn info`: what it says of a dataset and of a model."""
+
+import json
+
+from charnn.cli import main
+from charnn.model.model_file import ModelFile, write_model
+from tests.tiny import random_tensors, tiny_config
+
+
+def test_info_names_the_format(dataset, tmp_path, capfd) -> None:
+    """Of datasets and of model files, in JSON and as text."""
+    shape = tiny_config(vocab_size=dataset.tokenizer.vocab_size)
+    model = tmp_path / "m.safetensors"
+    write_model(model, ModelFile(shape, dataset.tokenizer, 0, random_tensors(shape)))
+    for kind, path in (("dataset", dataset.folder), ("model", model)):
+        assert main(["info", str(path), "--json"]) == 0
+        described = json.loads(capfd.readouterr().out)
+        assert (described["kind"], described["format"]) == (kind, 1)
+        assert main(["info", str(path)]) == 0
+        assert "\nformat" in capfd.readouterr().out

@@ -1,0 +1,62 @@
+"""Options: generated from the settings, and shared by all commands."""
+
+from typing import get_args
+
+import pytest
+import typer.main
+
+from charnn import cli
+from charnn.commands import options
+from charnn.config import PrepareConfig, SampleConfig, TrainConfig, flag
+
+COMMANDS = {
+    f"{name} {part}".strip(): command
+    for name, whole in typer.main.get_command(cli.app).commands.items()
+    for part, command in {"": whole, **getattr(whole, "commands", {})}.items()
+}
+KINDS = {"train": TrainConfig, "sample": SampleConfig, "prepare": PrepareConfig}
+FIELDS = [
+    (command, name)
+    for command, kind in KINDS.items()
+    for name in kind.model_fields
+    if (command, name) != ("train", "data")  # an argument
+]
+
+
+def option_of(command, name):
+    """The option of a command that sets a field."""
+    return next(option for option in COMMANDS[command].params if option.name == name)
+
+
+@pytest.mark.parametrize(("command", "name"), FIELDS, ids=" ".join)
+def test_every_setting_is_an_option(command, name) -> None:
+    """With the name, the help text, the choices, the panel and the default of the field."""
+    field, option = KINDS[command].model_fields[name], option_of(command, name)
+    extras = options.extras(KINDS[command], name)
+    is_choice = isinstance(field.default, str) and bool(get_args(field.annotation))
+
+    assert flag(name) in option.opts
+    assert option.help == field.description
+    assert option.type_descriptor.choices == (get_args(field.annotation) if is_choice else None)
+    assert (option.rich_help_panel or "") == extras["panel"]
+    assert option.default == (None if extras["by_preset"] else field.default)
+    assert (option.show_default == "by preset") == extras["by_preset"]
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "lab"])
+def test_every_command_has_debug(command) -> None:
+    """Like the root, so that it can be given in front of a command or behind it."""
+    assert option_of(command, "debug").opts == ["--debug"]
+
+
+def test_folders_come_from_flag_environment_default(monkeypatch) -> None:
+    """The flag wins over CHARNN_DATA_DIR, which wins over data/."""
+
+    def folder(*arguments):
+        return str(COMMANDS["info"].make_context("info", [*arguments]).params["data_dir"])
+
+    monkeypatch.delenv("CHARNN_DATA_DIR", raising=False)
+    assert folder() == "data"
+    monkeypatch.setenv("CHARNN_DATA_DIR", "elsewhere")
+    assert folder() == "elsewhere"
+    assert folder("--data-dir", "here") == "here"

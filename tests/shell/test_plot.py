@@ -1,0 +1,55 @@
+"""`charnn plot` in a terminal: its size, its colors, its characters."""
+
+import subprocess
+
+import pytest
+
+from tests.terminal import CODES
+
+
+@pytest.fixture
+def plotted(trained, terminal):
+    """A function that plots in a terminal of 60 columns and 15 lines and returns the output."""
+
+    def plot(**environment):
+        screen = terminal(60, 15)
+        subprocess.run(
+            trained.command("plot"),
+            cwd=trained.folder,
+            env=trained.environment(**{"TERM": "xterm", **environment}),
+            stdin=subprocess.DEVNULL,
+            stdout=screen.stream,
+            check=True,
+            timeout=60,
+        )
+        return screen.close()
+
+    return plot
+
+
+def test_a_plot_fills_the_terminal_in_color(plotted, trained) -> None:
+    """One line is left for the prompt; in a pipe there are 20 lines without a code."""
+    text = plotted()
+    lines = CODES.sub("", text).splitlines()
+    piped = trained.run("plot").stdout
+
+    assert "\x1b[36m" in text
+    assert len(lines) == 14
+    assert 50 < max(map(len, lines)) <= 60
+    assert "\x1b" not in piped
+    assert len(piped.splitlines()) == 20
+    assert not piped.isascii()
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+def test_a_plot_without_colors(plotted, environment) -> None:
+    """NO_COLOR, or a terminal that has none."""
+    text = plotted(**environment)
+
+    assert "\x1b" not in text
+    assert not text.isascii()
+
+
+def test_a_plot_in_ascii(plotted) -> None:
+    """In a locale whose terminals show ASCII only."""
+    assert plotted(LC_ALL="C").isascii()
