@@ -1,4 +1,4 @@
-"""Settings as validated values: names, types, ranges, defaults, help texts and panels.
+"""Every setting: flag, type, range, default and help text, in one place.
 
 A field is a YAML key, a key in the header of a model file, and a command-line option, all three
 with the same name.

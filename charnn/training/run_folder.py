@@ -86,7 +86,7 @@ class RunFolder:
             append_row(self.path, row)
         except OSError as error:
             self._log_failed = True
-            return Warned(f"cannot write {METRICS_FILE}: {error.strerror}; training goes on")
+            return Warned(f"cannot write {METRICS_FILE}: {error.strerror}; training continues")
         return None
 
     def _row(self, event: Step | Evaluation) -> dict[str, Any] | None:

@@ -141,7 +141,7 @@ def test_d4_a_log_that_fails_does_not_stop_training(new_trainer) -> None:
     warnings = [event for event in trainer.events() if isinstance(event, Warned)]
 
     assert [warning.message for warning in warnings] == [
-        "cannot write metrics.jsonl: No space left on device; training goes on"
+        "cannot write metrics.jsonl: No space left on device; training continues"
     ]
     assert trainer.loop.progress.step == 25
     assert read_model(trainer.folder.model_path)
