@@ -33,7 +33,7 @@ training.update()
 begin = time.perf_counter()
 while time.perf_counter() - begin < float(sys.argv[1]):
     training.update()
-print((training.progress.tokens - 4096) / (time.perf_counter() - begin))
+print((training.counters.tokens - 4096) / (time.perf_counter() - begin))
 """
 
 

@@ -1,4 +1,4 @@
-"""The command-line application: dispatch to a command, map errors to exit codes.
+"""The command-line application: run a command, exit with the code of its error.
 
 The commands are in `commands/`. Each imports heavy libraries when it runs, so that `--help` and a
 mistyped option answer at once.

@@ -68,7 +68,7 @@ TORCH_FREE = {
     "training/events",
     "training/metrics_log",
     "training/presets",
-    "training/progress",
+    "training/counters",
     "training/time_budget",
 }
 

@@ -1,4 +1,4 @@
-"""Turn signals into flags that a loop reads between two steps."""
+"""Turn signals such as Ctrl-C into flags that training reads between two steps."""
 
 import contextlib
 import os

@@ -149,7 +149,7 @@ def _run(trainer: "Trainer", context: typer.Context, display: "Display", *, json
             trainer.save()
     if result is None:
         assert requests.stop
-        display.note(f"stopped at step {trainer.loop.progress.step:,}; the state is saved")
+        display.note(f"stopped at step {trainer.loop.counters.step:,}; the state is saved")
         words = ("charnn", "train", "--resume", str(run))
         display.hint(f"go on with: {options.next_command(context, *words)}")
         return requests.stop

@@ -1,4 +1,4 @@
-"""Resolve the settings of a training: flags over file over preset, or a resumed run."""
+"""What was asked of `charnn train`: flags over --config, or the settings of a run to resume."""
 
 from collections.abc import Mapping
 from pathlib import Path

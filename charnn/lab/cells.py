@@ -169,9 +169,9 @@ def train_in_turns(
         if step * VALIDATIONS // steps > (step - 1) * VALIDATIONS // steps:
             for trial, training, spent in zip(trials, trainings, seconds, strict=True):
                 loss = validation_loss(book, training)
-                trial.losses.append((training.progress.tokens, sum(spent), loss))
+                trial.losses.append((training.counters.tokens, sum(spent), loss))
     for trial, training, spent in zip(trials, trainings, seconds, strict=True):
-        trial.training = median(spent) * steps / training.progress.tokens
+        trial.training = median(spent) * steps / training.counters.tokens
 
 
 def validation_loss(book: Book, training: TrainLoop) -> float:

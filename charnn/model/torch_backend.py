@@ -1,4 +1,4 @@
-"""The language model in PyTorch behind the interface of `backend`, for GPUs."""
+"""Sampling with PyTorch on a GPU, behind the interface of `backend`."""
 
 from collections.abc import Mapping
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from charnn.arrays import Ids
 from charnn.errors import UsageError
-from charnn.tokenizers import byte_level
-from charnn.tokenizers.byte_level import BYTES, from_alphabet, to_alphabet
+from charnn.tokenizers import byte_vocabulary
+from charnn.tokenizers.byte_vocabulary import BYTES, from_alphabet, to_alphabet
 from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions, last_match
 
 if TYPE_CHECKING:
@@ -82,19 +82,19 @@ class BpeTokenizer(Tokenizer):
     def to_json(self) -> dict[str, Any]:
         """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
         return {
-            "pre_tokenizer": byte_level.pre_tokenizer(use_regex=True),
-            **byte_level.to_json(self.pieces, self.merges),
+            "pre_tokenizer": byte_vocabulary.pre_tokenizer(use_regex=True),
+            **byte_vocabulary.to_json(self.pieces, self.merges),
         }
 
     @classmethod
     def wrote(cls, pre_tokenizer: Mapping[str, Any]) -> bool:
         """Return whether a tokenizer.json with this `pre_tokenizer` is of this kind."""
-        return pre_tokenizer == byte_level.pre_tokenizer(use_regex=True)
+        return pre_tokenizer == byte_vocabulary.pre_tokenizer(use_regex=True)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
         """Return the tokenizer of a tokenizer.json. Raises DataError."""
-        return cls(*byte_level.from_json(document, names))
+        return cls(*byte_vocabulary.from_json(document, names))
 
 
 def _train(parts: Iterable[str], vocab_size: int) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:

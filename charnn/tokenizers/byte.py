@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from charnn.arrays import Ids
-from charnn.tokenizers import byte_level
+from charnn.tokenizers import byte_vocabulary
 from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions
 from charnn.tokenizers.utf8 import to_utf8
 
@@ -19,7 +19,7 @@ class ByteTokenizer(Tokenizer):
     tokens_are_chars = False
 
     def __init__(self) -> None:
-        super().__init__([bytes([value]) for value in range(byte_level.BYTES)])
+        super().__init__([bytes([value]) for value in range(byte_vocabulary.BYTES)])
 
     @classmethod
     def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
@@ -42,14 +42,14 @@ class ByteTokenizer(Tokenizer):
     def to_json(self) -> dict[str, Any]:
         """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
         return {
-            "pre_tokenizer": byte_level.pre_tokenizer(use_regex=False),
-            **byte_level.to_json(self.pieces, []),
+            "pre_tokenizer": byte_vocabulary.pre_tokenizer(use_regex=False),
+            **byte_vocabulary.to_json(self.pieces, []),
         }
 
     @classmethod
     def wrote(cls, pre_tokenizer: Mapping[str, Any]) -> bool:
         """Return whether a tokenizer.json with this `pre_tokenizer` is of this kind."""
-        return pre_tokenizer == byte_level.pre_tokenizer(use_regex=False)
+        return pre_tokenizer == byte_vocabulary.pre_tokenizer(use_regex=False)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:

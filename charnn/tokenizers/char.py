@@ -8,7 +8,7 @@ import numpy as np
 
 from charnn.arrays import Ids
 from charnn.errors import DataError
-from charnn.tokenizers import word_level
+from charnn.tokenizers import symbol_vocabulary
 from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions
 
 SLICE = 1 << 20  # characters encoded at once; bounds the memory for their code points
@@ -39,8 +39,8 @@ class CharTokenizer(Tokenizer):
         counts[0xD800:0xE000] = 0  # surrogates are no characters, and have no UTF-8
         codes = np.flatnonzero(counts >= options.min_count).tolist()
         frequent = {code: int(counts[code]) for code in codes}
-        kept = sorted(word_level.most_frequent(frequent, options.vocab_size))
-        return cls([*(chr(code).encode() for code in kept), word_level.UNK_PIECE], len(kept))
+        kept = sorted(symbol_vocabulary.most_frequent(frequent, options.vocab_size))
+        return cls([*(chr(code).encode() for code in kept), symbol_vocabulary.UNK_PIECE], len(kept))
 
     def encode(self, text: Text) -> Ids:
         """Return the id of each character, (N,)."""
@@ -73,7 +73,10 @@ class CharTokenizer(Tokenizer):
 
     def to_json(self) -> dict[str, Any]:
         """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
-        return {"pre_tokenizer": _PRE_TOKENIZER, **word_level.to_json(self.pieces, self.unk_id)}
+        return {
+            "pre_tokenizer": _PRE_TOKENIZER,
+            **symbol_vocabulary.to_json(self.pieces, self.unk_id),
+        }
 
     @classmethod
     def wrote(cls, pre_tokenizer: Mapping[str, Any]) -> bool:
@@ -83,7 +86,7 @@ class CharTokenizer(Tokenizer):
     @classmethod
     def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
         """Return the tokenizer of a tokenizer.json. Raises DataError."""
-        pieces, unk_id = word_level.from_json(document, names)
+        pieces, unk_id = symbol_vocabulary.from_json(document, names)
         if any(len(name) != 1 for index, name in enumerate(names) if index != unk_id):
             raise DataError("a character is longer than one")
         return cls(pieces, unk_id)

@@ -12,7 +12,7 @@ import numpy as np
 from charnn.arrays import Ids
 from charnn.config import LONGEST_PATTERN
 from charnn.errors import DataError, UsageError
-from charnn.tokenizers import word_level
+from charnn.tokenizers import symbol_vocabulary
 from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions, last_match
 
 # A word is a run of characters between spaces and punctuation, apostrophes inside it included. Not
@@ -45,8 +45,8 @@ class WordTokenizer(Tokenizer):
             for word, count in counts.items()
             if count >= options.min_count and not _has_surrogates(word)
         }
-        kept = word_level.most_frequent(frequent, options.vocab_size)
-        return cls([*map(str.encode, kept), word_level.UNK_PIECE], len(kept), pattern)
+        kept = symbol_vocabulary.most_frequent(frequent, options.vocab_size)
+        return cls([*map(str.encode, kept), symbol_vocabulary.UNK_PIECE], len(kept), pattern)
 
     def encode(self, text: Text) -> Ids:
         """Return the id of each word, (N,)."""
@@ -88,7 +88,10 @@ class WordTokenizer(Tokenizer):
             "behavior": "Isolated",
             "invert": False,
         }
-        return {"pre_tokenizer": pre_tokenizer, **word_level.to_json(self.pieces, self.unk_id)}
+        return {
+            "pre_tokenizer": pre_tokenizer,
+            **symbol_vocabulary.to_json(self.pieces, self.unk_id),
+        }
 
     @classmethod
     def wrote(cls, pre_tokenizer: Mapping[str, Any]) -> bool:
@@ -100,7 +103,7 @@ class WordTokenizer(Tokenizer):
         """Return the tokenizer of a tokenizer.json. Raises DataError."""
         match document["pre_tokenizer"]:
             case {"pattern": {"Regex": str(pattern)}} if len(pattern) <= LONGEST_PATTERN:
-                pieces, unk_id = word_level.from_json(document, names)
+                pieces, unk_id = symbol_vocabulary.from_json(document, names)
             case _:
                 raise DataError("its word pattern is missing or too long")
         try:

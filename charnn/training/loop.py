@@ -23,9 +23,9 @@ from charnn.model.device import Arithmetic
 from charnn.model.language_model import Dropouts, LanguageModel, detach, reset_rows
 from charnn.model.layers import State
 from charnn.model.loss import mean_nats, sampled_nats
+from charnn.training.counters import Counters
 from charnn.training.events import Evaluation, Step, Validating
 from charnn.training.optimizers import build_optimizers, lr_factor, set_lr
-from charnn.training.progress import Progress
 from charnn.training.time_budget import TimeBudget
 from charnn.training.weight_average import WeightAverage
 
@@ -69,7 +69,7 @@ class TrainLoop:
             eval_every=config.eval_every,
         )
         self.hidden: State | None = None
-        self.progress = Progress()
+        self.counters = Counters()
         self.average = WeightAverage()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
 
@@ -87,7 +87,7 @@ class TrainLoop:
         """
         batch = self.sampler.next_batch()
         steps = self.budget.steps
-        factor = self.progress.lr_scale * lr_factor(self.progress.step, steps, self.config)
+        factor = self.counters.lr_scale * lr_factor(self.counters.step, steps, self.config)
         set_lr(self.optimizers, factor)
         loss, penalty, hidden = self._loss(batch)
         self.model.zero_grad()
@@ -95,8 +95,8 @@ class TrainLoop:
         nats = float(loss.detach())
         norm = self._apply(nats)
         self.hidden = detach(hidden)
-        self.progress.count_step(nats, int(np.count_nonzero(batch.targets >= 0)))
-        if self.config.average and steps and self.progress.step >= AVERAGE_FROM * steps:
+        self.counters.count_step(nats, int(np.count_nonzero(batch.targets >= 0)))
+        if self.config.average and steps and self.counters.step >= AVERAGE_FROM * steps:
             self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * steps))
         return nats, norm, self.config.lr * factor
 
@@ -151,10 +151,10 @@ class TrainLoop:
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
         self.scaler.update()
-        self.progress.skipped = 0 if finite else self.progress.skipped + 1
-        if not finite and not (self.scaler.is_enabled() and self.progress.skipped < MAX_SKIPPED):
+        self.counters.skipped = 0 if finite else self.counters.skipped + 1
+        if not finite and not (self.scaler.is_enabled() and self.counters.skipped < MAX_SKIPPED):
             raise DivergedError(
-                f"training diverged at step {self.progress.step + 1}: loss {loss}, "
+                f"training diverged at step {self.counters.step + 1}: loss {loss}, "
                 f"gradient norm {norm}",
                 "try a lower --lr or a lower --grad-clip",
             )
@@ -174,16 +174,16 @@ class TrainLoop:
                 scores.append(Score())
                 for part in validate(network):
                     scores[-1] += part
-                    yield Validating(self.progress.step, sum(score.tokens for score in scores))
-        self.progress.seconds = self.budget.elapsed
+                    yield Validating(self.counters.step, sum(score.tokens for score in scores))
+        self.counters.seconds = self.budget.elapsed
         averaged = len(scores) > 1 and scores[1].loss < scores[0].loss
         score = scores[averaged]
-        best = self.progress.count_evaluation(score.loss)
+        best = self.counters.count_evaluation(score.loss)
         yield Evaluation(
-            step=self.progress.step,
-            tokens=self.progress.tokens,
+            step=self.counters.step,
+            tokens=self.counters.tokens,
             epoch=self.epoch,
-            seconds=self.progress.seconds,
+            seconds=self.counters.seconds,
             score=score,
             best=best,
             averaged=averaged,
@@ -196,15 +196,15 @@ class TrainLoop:
     @property
     def evaluation_is_due(self) -> bool:
         """Whether to validate now."""
-        return self.budget.evaluation_is_due(self.progress.step, self.progress.evaluated_at)
+        return self.budget.evaluation_is_due(self.counters.step, self.counters.evaluated_at)
 
     @property
     def is_over(self) -> bool:
         """Whether all planned steps are done, or patience has run out."""
-        patience, progress = self.config.patience, self.progress
-        if patience is not None and progress.evaluations_since_best >= patience:
+        patience, counters = self.config.patience, self.counters
+        if patience is not None and counters.evaluations_since_best >= patience:
             return True
-        return self.budget.steps is not None and progress.step >= self.budget.steps
+        return self.budget.steps is not None and counters.step >= self.budget.steps
 
 
 def new_loop(
@@ -240,35 +240,35 @@ def train(
     Raise DivergedError; the weights are then those of the last good step.
     """
     budget = loop.budget
-    budget.start(loop.progress.seconds)
+    budget.start(loop.counters.seconds)
     if validate and loop.evaluation_is_due:  # the run was stopped just before this validation
         yield from loop.evaluate(validate)
     while not loop.is_over:
         with budget.stepping():
             loss, norm, lr = loop.update()
-        loop.progress.seconds = budget.elapsed
+        loop.counters.seconds = budget.elapsed
         yield _step_event(loop, loss, norm, lr)
         if validate and (budget.must_plan or loop.evaluation_is_due):
             yield from loop.evaluate(validate)
-        budget.plan(loop.progress.step)
-    if validate and loop.progress.evaluated_at != loop.progress.step:  # the plan became shorter
+        budget.plan(loop.counters.step)
+    if validate and loop.counters.evaluated_at != loop.counters.step:  # the plan became shorter
         yield from loop.evaluate(validate)
 
 
 def _step_event(loop: TrainLoop, loss: float, norm: float, lr: float) -> Step:
-    progress, steps = loop.progress, loop.budget.steps
-    is_logged = progress.step % LOG_EVERY == 0 or progress.step == steps
+    counters, steps = loop.counters, loop.budget.steps
+    is_logged = counters.step % LOG_EVERY == 0 or counters.step == steps
     return Step(
-        step=progress.step,
+        step=counters.step,
         steps=steps,
-        tokens=progress.tokens,
+        tokens=counters.tokens,
         epoch=loop.epoch,
-        seconds=progress.seconds,
+        seconds=counters.seconds,
         loss=loss,
         lr=lr,
         grad_norm=norm,
-        tokens_per_second=progress.tokens / progress.step / loop.budget.step_seconds,
-        mean_loss=progress.take_mean_loss() if is_logged else None,
+        tokens_per_second=counters.tokens / counters.step / loop.budget.step_seconds,
+        mean_loss=counters.take_mean_loss() if is_logged else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Resolve the settings of a run: what was given, over the preset, for a dataset and a machine."""
+"""Resolve the settings of a run: what was asked, over the preset, for a dataset and a machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

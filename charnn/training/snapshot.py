@@ -16,9 +16,9 @@ from charnn.config import MAX_COUNT, Settings, validate
 from charnn.data.samplers import Position
 from charnn.errors import DataError, DivergedError, UsageError
 from charnn.model.layers import State
+from charnn.training.counters import Counters
 from charnn.training.loop import TrainLoop
 from charnn.training.optimizers import STATE_NAMES
-from charnn.training.progress import Progress
 
 FORMAT_VERSION = 2
 SHOWN_DIGITS = 8  # of a fingerprint
@@ -37,7 +37,7 @@ class SnapshotHeader(Settings):
     fingerprint: str
     model: dict[str, Any]
     settings: dict[str, Any]
-    progress: Progress
+    counters: Counters
     epoch: int = Field(ge=0, le=MAX_COUNT)
     batch: int = Field(ge=0, le=MAX_COUNT)
     steps: int | None = Field(ge=0, le=MAX_COUNT)
@@ -57,7 +57,7 @@ class Snapshot:
     @property
     def step(self) -> int:
         """The step after which it was captured."""
-        return self.header.progress.step
+        return self.header.counters.step
 
 
 def parse_header(values: Mapping[str, Any], source: str) -> SnapshotHeader:
@@ -82,7 +82,7 @@ def capture(loop: TrainLoop, fingerprint: str) -> Snapshot:
         fingerprint=fingerprint,
         model=loop.model.config.model_dump(mode="json"),
         settings=_fixed_settings(loop),
-        progress=loop.progress.model_copy(),
+        counters=loop.counters.model_copy(),
         epoch=position.epoch,
         batch=position.batch,
         steps=loop.budget.steps,
@@ -218,7 +218,7 @@ def _restore_header(loop: TrainLoop, header: SnapshotHeader) -> None:
     if header.batch >= loop.sampler.batches_in(header.epoch):
         raise ValueError(f"batch {header.batch} is beyond the epoch")
     loop.sampler.position = Position(header.epoch, header.batch)
-    loop.progress = header.progress.model_copy()
+    loop.counters = header.counters.model_copy()
     loop.average.updates = header.average_updates
     loop.budget.fraction = header.validation_fraction
     if loop.config.minutes is not None:

@@ -1,4 +1,4 @@
-"""Build a run from a dataset and a configuration; train, resume, roll back, finish."""
+"""Run a training from start to end: build, train, validate, save, resume, roll back, score."""
 
 import dataclasses
 import time
@@ -103,10 +103,10 @@ class Trainer:
                 "their last digits from those of a run that was never stopped"
             )
         self._go_back_to(snapshot)
-        progress = self.loop.progress
+        counters = self.loop.counters
         if new_rates:
-            progress.lr_scale = 1.0
-        self.loop.budget.plan_at_speed(progress.step, progress.seconds)
+            counters.lr_scale = 1.0
+        self.loop.budget.plan_at_speed(counters.step, counters.seconds)
 
     def init_from(self, path: Path) -> None:
         """Start with the weights of a model. Raise DataError where the shapes differ."""
@@ -127,12 +127,12 @@ class Trainer:
             yield Noted(self._notes.pop(0))
         if self._with_baselines and self.config.minutes is not None:
             self._baselines = self.validator.baselines()  # their time is part of the minutes
-        progress = self.loop.progress
-        progress.seconds += time.perf_counter() - self._began
-        first_tokens, first_seconds = progress.tokens, progress.seconds
+        counters = self.loop.counters
+        counters.seconds += time.perf_counter() - self._began
+        first_tokens, first_seconds = counters.tokens, counters.seconds
         yield from self._train_with_rollbacks()
-        progress = self.loop.progress
-        tokens, seconds = progress.tokens - first_tokens, progress.seconds - first_seconds
+        counters = self.loop.counters
+        tokens, seconds = counters.tokens - first_tokens, counters.seconds - first_seconds
         yield from self._finish(tokens / seconds if seconds else 0.0)
 
     def _train_with_rollbacks(self) -> Iterator[Event]:
@@ -172,7 +172,7 @@ class Trainer:
         """Return whether to roll back to this state from now on."""
         if self._has_val:
             return isinstance(event, Evaluation)
-        return self.loop.progress.step - last.step >= SNAPSHOT_STEPS
+        return self.loop.counters.step - last.step >= SNAPSHOT_STEPS
 
     def _save_is_due(self, step: int, saved_at: float) -> bool:
         if self.config.save_every:
@@ -184,21 +184,21 @@ class Trainer:
 
     def _go_back_to(self, snapshot: Snapshot) -> None:
         restore(self.loop, snapshot, self.dataset.fingerprint)
-        progress = self.loop.progress
-        cut_back(self.folder.path, progress.step, progress.evaluated_at)
+        counters = self.loop.counters
+        cut_back(self.folder.path, counters.step, counters.evaluated_at)
 
     def _roll_back(self, good: Snapshot, error: DivergedError) -> Warned:
         """Restore the last good state with half the learning rate; raise at the last attempt."""
-        scale, seconds = self.loop.progress.lr_scale, self.loop.progress.seconds
+        scale, seconds = self.loop.counters.lr_scale, self.loop.counters.seconds
         is_last = scale <= 0.5**MAX_ROLLBACKS
         self._go_back_to(good)
-        self.loop.progress.lr_scale = scale if is_last else scale / 2
+        self.loop.counters.lr_scale = scale if is_last else scale / 2
         if is_last:
             self.save()
             raise self._given_up(error) from None
-        self.loop.progress.seconds = seconds
+        self.loop.counters.seconds = seconds
         return Warned(
-            f"{error.message}; back to step {self.loop.progress.step:,} with the learning rate × "
+            f"{error.message}; back to step {self.loop.counters.step:,} with the learning rate × "
             f"{scale / 2}"
         )
 
@@ -206,7 +206,7 @@ class Trainer:
         rates = " ".join(f"{flag(name)} …" for name in sorted(rate_names(self.config)))
         return DivergedError(
             error.message,
-            f"{error.hint}; step {self.loop.progress.step:,} was good: "
+            f"{error.hint}; step {self.loop.counters.step:,} was good: "
             f"charnn train --resume {self.folder.path} {rates}",
         )
 
@@ -216,7 +216,7 @@ class Trainer:
         self.record_config()
         if not (self._has_val and self.folder.model_path.exists()):
             averaged = bool(self.loop.average.updates)
-            metrics = {"step": self.loop.progress.step, "averaged": averaged}
+            metrics = {"step": self.loop.counters.step, "averaged": averaged}
             self.folder.write_model(self._model_file(metrics, averaged=averaged))
         return saved
 
@@ -253,13 +253,13 @@ class Trainer:
 
     def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
         """Return text of the network in training; nothing that training depends on changes."""
-        return sample_text(self._model_file({}), tokens, self.loop.progress.step)
+        return sample_text(self._model_file({}), tokens, self.loop.counters.step)
 
     def _finish(self, tokens_per_second: float) -> Iterator[Event]:
         """Save the last state, then score the best model and sample from it."""
         begin = time.perf_counter()
         if not self._has_val:
-            self.loop.progress.best_step = self.loop.progress.step
+            self.loop.counters.best_step = self.loop.counters.step
         self.save()
         best, scores, share = self.folder.read_model(), dict[str, Score](), 1.0
         if self._has_val:
@@ -275,18 +275,18 @@ class Trainer:
             )
         if self._with_baselines and not self._baselines:
             self._baselines = self.validator.baselines()
-        progress = self.loop.progress
+        counters = self.loop.counters
         yield Result(
             run=self.folder.path.name,
-            steps=progress.step,
+            steps=counters.step,
             epochs=self.loop.epoch,
-            tokens=progress.tokens,
-            seconds=progress.seconds + time.perf_counter() - begin,
+            tokens=counters.tokens,
+            seconds=counters.seconds + time.perf_counter() - begin,
             tokens_per_second=tokens_per_second,
             parameters=best.parameters,
             train=scores.get("train"),
             val=scores.get("val"),
-            best_step=progress.best_step,
+            best_step=counters.best_step,
             share=share,
             baselines=self._baselines,
             sample=sample_text(best, SAMPLE_TOKENS, self.config.seed),
@@ -305,5 +305,5 @@ class Trainer:
         for split, some in parts.items():
             for part in some:
                 scores[split] += part
-                yield Validating(self.loop.progress.step, scores[split].tokens)
+                yield Validating(self.loop.counters.step, scores[split].tokens)
         return scores

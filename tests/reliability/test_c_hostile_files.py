@@ -93,7 +93,7 @@ def test_c1_a_cut_checkpoint_gives_way_to_the_one_before(trained, name) -> None:
     for size in lengths:
         (newest / name).write_bytes(whole[:size])
         state, faults = load_newest(trained.folder / RUN)
-        assert (state.header.progress.step, len(faults)) == (3, 1)
+        assert (state.header.counters.step, len(faults)) == (3, 1)
     done = trained.run("train", "--resume", "lamp-lstm-001", "--steps", "4")
     assert "an earlier checkpoint is used" in done.stderr
 
@@ -323,7 +323,7 @@ def test_c7_forged_counters_of_a_checkpoint_are_refused(trained, name) -> None:
     folder = trained.folder / RUN / "checkpoints/step-00000006"
     shutil.rmtree(trained.folder / RUN / "checkpoints/step-00000003")
     header = json.loads((folder / "state.json").read_text())
-    place = header["progress"] if name in header["progress"] else header
+    place = header["counters"] if name in header["counters"] else header
     place[name] = FORGED_COUNTERS[name]
     reseal(folder, "state.json", json.dumps(header).encode())
 
@@ -604,7 +604,7 @@ def test_c16_names_in_a_manifest_lead_nowhere(trained) -> None:
     named = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**named, "../../outside": {"bytes": 1, "sha256": ""}}))
 
-    assert load_newest(trained.folder / RUN)[0].header.progress.step == 6
+    assert load_newest(trained.folder / RUN)[0].header.counters.step == 6
     trained.run("train", "--steps", "1", "-q")
     for name in ("../x", "/x", ".", "..", ".x", "a/b", "a\x1b"):
         trained.refused("train", "--name", name, "--steps", "1", code=2, said="--name")

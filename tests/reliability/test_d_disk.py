@@ -64,13 +64,13 @@ def fault_loop(trainer, again, mode, steps=(2, 3)):
         codes.append(code)
         state, faults = load_newest(folder)
         assert not faults
-        assert state.header.progress.step in ((3,) if code == 2 else steps), (len(codes), code)
+        assert state.header.counters.step in ((3,) if code == 2 else steps), (len(codes), code)
         assert read_settings(folder / "config.yaml", TrainConfig)
         if trainer.folder.model_path.exists():
             assert read_model(trainer.folder.model_path)
         resumed.resume()
         resumed.save()
-        assert load_newest(folder)[0].header.progress.step == state.header.progress.step
+        assert load_newest(folder)[0].header.counters.step == state.header.counters.step
         assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
         shutil.rmtree(folder)
         shutil.copytree(spare, folder)
@@ -143,7 +143,7 @@ def test_d4_a_log_that_fails_does_not_stop_training(new_trainer) -> None:
     assert [warning.message for warning in warnings] == [
         "cannot write metrics.jsonl: No space left on device; training continues"
     ]
-    assert trainer.loop.progress.step == 25
+    assert trainer.loop.counters.step == 25
     assert read_model(trainer.folder.model_path)
 
 
@@ -257,7 +257,7 @@ def test_d8_a_damaged_newer_checkpoint_does_not_crowd_out_a_good_one(at_three, n
         )
     resumed = new_trainer(create=False, eval_every=100)
     resumed.resume()
-    assert resumed.loop.progress.step == 1
+    assert resumed.loop.counters.step == 1
     events = resumed.events()
     notes = [event for event in itertools.islice(events, 3) if isinstance(event, Noted)]
     assert len(notes) == 3
@@ -266,7 +266,7 @@ def test_d8_a_damaged_newer_checkpoint_does_not_crowd_out_a_good_one(at_three, n
 
     names = [path.name for path in checkpoint_folders(folder)]
     assert names == ["step-00000001", "step-00000002"]
-    assert load_newest(folder)[0].header.progress.step == 2
+    assert load_newest(folder)[0].header.counters.step == 2
 
 
 def test_d9_leftovers_of_a_crash_are_ignored_and_cleaned_up(trained) -> None:

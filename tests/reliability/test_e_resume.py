@@ -60,7 +60,7 @@ def assert_same_outcome(one, other):
     assert rows(one) == rows(other)
     assert read_model(one.folder.model_path).sha256 == read_model(other.folder.model_path).sha256
     for name in ("tokens", "best_loss", "best_step", "evaluations_since_best"):
-        assert getattr(one.loop.progress, name) == getattr(other.loop.progress, name)
+        assert getattr(one.loop.counters, name) == getattr(other.loop.counters, name)
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
@@ -90,8 +90,8 @@ def test_e1_patience_runs_out_at_the_same_step(new_trainer) -> None:
     """A validation that was due when the run was stopped still counts."""
     settings = {"eval_every": 2, "patience": 2, "lr": 0.5, "steps": 40}
     whole = whole_run(new_trainer, **settings)
-    assert whole.loop.progress.step < 40  # it did run out
-    for events in range(1, whole.loop.progress.step + 3, 2):
+    assert whole.loop.counters.step < 40  # it did run out
+    for events in range(1, whole.loop.counters.step + 3, 2):
         resumed, _ = stopped_and_resumed(new_trainer, events, f"at-{events}", **settings)
         assert_same_outcome(whole, resumed)
 
@@ -104,7 +104,7 @@ def test_e1_what_was_logged_after_the_last_save_is_not_logged_twice(new_trainer)
     for event in first.events():
         if isinstance(event, Evaluation) and event.step == 8:
             break
-    assert load_newest(first.folder.path)[0].header.progress.evaluated_at == 4
+    assert load_newest(first.folder.path)[0].header.counters.evaluated_at == 4
     resumed = new_trainer("killed", create=False, **settings)
     resumed.resume()
     for _ in resumed.events():
@@ -298,21 +298,21 @@ def test_e6_a_run_goes_on_in_another_precision(new_trainer, one, cell) -> None:
     for _ in resumed.events():
         pass
 
-    assert resumed.loop.progress.step == resumed.loop.budget.steps == 30
+    assert resumed.loop.counters.step == resumed.loop.budget.steps == 30
 
 
 def test_e6_minutes_given_anew_are_a_new_budget(new_trainer) -> None:
     """A run that is done goes on for the minutes that it has not had; its schedule follows."""
     done = whole_run(new_trainer, warmup_steps=0)
-    seconds = done.loop.progress.seconds
+    seconds = done.loop.counters.seconds
     minutes = (3 * seconds + STARTUP_RESERVE) / 60
     longer = new_trainer("whole", create=False, warmup_steps=0, steps=None, minutes=minutes)
     longer.resume()
     steps = [event for event in longer.events() if isinstance(event, Step)]
 
     assert steps[0].lr == pytest.approx(0.755 * longer.config.lr, rel=0.05)  # a third of the way
-    assert longer.loop.progress.step == longer.loop.budget.steps > done.loop.budget.steps
-    assert longer.loop.progress.seconds == pytest.approx(3 * seconds, rel=0.3)
+    assert longer.loop.counters.step == longer.loop.budget.steps > done.loop.budget.steps
+    assert longer.loop.counters.seconds == pytest.approx(3 * seconds, rel=0.3)
 
 
 def test_e6_a_resumed_run_validates_on_the_same_text(new_trainer) -> None:
@@ -330,12 +330,12 @@ def test_e6_a_resumed_run_validates_on_the_same_text(new_trainer) -> None:
 def test_e6_new_rates_are_not_halved(new_trainer) -> None:
     """After three roll-backs the way on is a lower --lr, which counts as given."""
     first = new_trainer()
-    first.loop.progress.lr_scale = 0.125
+    first.loop.counters.lr_scale = 0.125
     first.save()
     for new_rates, expected in ((False, 0.125), (True, 1.0)):
         resumed = new_trainer(create=False, lr=1e-3)
         resumed.resume(new_rates=new_rates)
-        assert resumed.loop.progress.lr_scale == expected
+        assert resumed.loop.counters.lr_scale == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

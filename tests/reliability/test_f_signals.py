@@ -46,7 +46,7 @@ def send(number):
 
 
 def newest_step(trained: Commands) -> int:
-    return load_newest(trained.folder / "runs" / RUN)[0].header.progress.step
+    return load_newest(trained.folder / "runs" / RUN)[0].header.counters.step
 
 
 def resume(trained: Commands, code: int):
@@ -100,7 +100,7 @@ def test_f2_a_signal_in_a_validation_does_not_wait_for_its_end(
     done = resume(trained, CODES[number])
 
     assert "stopped at step 10" in done.stderr
-    assert load_newest(trained.folder / "runs" / RUN)[0].header.progress.evaluated_at < 10
+    assert load_newest(trained.folder / "runs" / RUN)[0].header.counters.evaluated_at < 10
     monkeypatch.undo()
     monkeypatch.chdir(trained.folder)
     rows = resume(trained, 0) and (trained.folder / "runs" / RUN / "metrics.jsonl").read_text()
@@ -123,7 +123,7 @@ def test_f2_a_signal_in_the_last_validation_leaves_the_last_weights(trained, mon
     resume(trained, 143)
     state, _ = load_newest(trained.folder / "runs" / RUN)
 
-    assert state.header.progress.best_step < state.header.progress.step == 40
+    assert state.header.counters.best_step < state.header.counters.step == 40
     assert last
     for name, tensor in last.items():
         assert tensor.equal(state.tensors[name])

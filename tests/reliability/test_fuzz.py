@@ -28,7 +28,7 @@ HEADER = {
     "fingerprint": "f" * 64,
     "model": {},
     "settings": {},
-    "progress": {"step": 6, "tokens": 60, "seconds": 0.5},
+    "counters": {"step": 6, "tokens": 60, "seconds": 0.5},
     "epoch": 0,
     "batch": 6,
     "steps": 30,
@@ -91,7 +91,7 @@ def test_c9_no_json_upsets_the_tokenizer(value) -> None:
 @given(st.dictionaries(st.sampled_from(sorted(HEADER)), VALUES))
 def test_c1_no_json_upsets_the_header_of_a_checkpoint(values) -> None:
     """It is parsed as a whole or refused."""
-    assert parse_header(HEADER, "state.json").progress.step == 6
+    assert parse_header(HEADER, "state.json").counters.step == 6
     with contextlib.suppress(CharnnError):
         assert parse_header({**HEADER, **values}, "state.json").format_version == FORMAT_VERSION
 

@@ -55,7 +55,7 @@ def test_g1_a_loss_that_is_not_finite_stops_before_the_weights_move(
     assert len(warned) == 1
     assert "diverged at step 8" in warned[0]
     assert "back to step 7" in warned[0]
-    assert trainer.loop.progress.step == 30
+    assert trainer.loop.counters.step == 30
 
 
 def test_g1_a_gradient_that_is_not_finite_is_as_bad(new_trainer, monkeypatch) -> None:
@@ -90,8 +90,8 @@ def test_g1_a_run_that_keeps_diverging_ends_with_3_and_names_what_is_good(
     assert "charnn train --resume" in message
     state, faults = load_newest(trained.folder / "runs" / RUN)
     assert not faults
-    assert state.header.progress.step == 6
-    assert state.header.progress.lr_scale == 0.5**MAX_ROLLBACKS
+    assert state.header.counters.step == 6
+    assert state.header.counters.lr_scale == 0.5**MAX_ROLLBACKS
     assert read_model(model).sha256 == before
     trained.run("train", "--resume", RUN, "--steps", "9", "-q")
 
@@ -101,11 +101,11 @@ def test_g1_weights_that_are_not_finite_are_never_saved(new_trainer, save_every)
     """A checkpoint of them would push out a good one; they count as a divergence."""
     trainer = new_trainer(save_every=save_every, eval_every=5)
     for event in trainer.events():
-        if isinstance(event, Step) and event.step == 6 and trainer.loop.progress.lr_scale == 1:
+        if isinstance(event, Step) and event.step == 6 and trainer.loop.counters.lr_scale == 1:
             with torch.no_grad():
                 trainer.loop.model.output.bias[0] = float("nan")
 
-    assert trainer.loop.progress.lr_scale == 0.5
+    assert trainer.loop.counters.lr_scale == 0.5
     for folder in checkpoint_folders(trainer.folder.path):
         assert "step-000000" in folder.name
     state, _ = load_newest(trainer.folder.path)
@@ -119,7 +119,7 @@ def test_g1_a_request_to_save_what_is_not_finite_is_refused(new_trainer) -> None
     before = [path.name for path in checkpoint_folders(trainer.folder.path)]
     with torch.no_grad():
         trainer.loop.model.embedding.weight[0, 0] = float("inf")
-    trainer.loop.progress.step = 9
+    trainer.loop.counters.step = 9
 
     with pytest.raises(DivergedError, match=r"embedding\.weight is not finite"):
         trainer.save()
@@ -138,10 +138,10 @@ def test_g3_an_overflow_of_half_precision_skips_the_step(new_trainer, monkeypatc
     training.update()
     assert same(before, list(training.model.named_tensors().values()))
     assert training.scaler.get_scale() < scale
-    assert training.progress.loss_count == 2
+    assert training.counters.loss_count == 2
     for _ in range(MAX_SKIPPED):
         training.update()
-    assert training.progress.skipped == 0
+    assert training.counters.skipped == 0
 
     spoil_loss(monkeypatch, float("inf"), set(range(1, 1000)))
     for _ in range(MAX_SKIPPED - 1):
@@ -165,7 +165,7 @@ def test_g3_an_overflow_in_one_optimizer_moves_the_weights_of_none(
     assert same(before, list(training.model.named_tensors().values()))
     training.update()
     assert not same(before, list(training.model.named_tensors().values()))
-    assert training.progress.skipped == 0
+    assert training.counters.skipped == 0
 
 
 def test_g3_after_a_divergence_of_half_precision_the_next_step_can_be_taken(
@@ -183,7 +183,7 @@ def test_g3_after_a_divergence_of_half_precision_the_next_step_can_be_taken(
         training.update()
     restore(training, good, trainer.dataset.fingerprint)
 
-    assert training.progress.skipped == 0
+    assert training.counters.skipped == 0
     assert np.isfinite(training.update()[0])
 
 
@@ -231,7 +231,7 @@ def test_g4_out_of_memory_says_what_takes_less(trained, monkeypatch, error) -> N
     )
 
     assert "--batch-size" in message
-    assert load_newest(trained.folder / "runs" / RUN)[0].header.progress.step == 6
+    assert load_newest(trained.folder / "runs" / RUN)[0].header.counters.step == 6
     with pytest.raises(RuntimeError, match="something else"), memory_explained(1):
         raise RuntimeError("something else")
     with pytest.raises(CharnnError), memory_explained(1):

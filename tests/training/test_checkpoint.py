@@ -68,7 +68,7 @@ def test_e1_e2_resuming_repeats_the_uninterrupted_run_bit_for_bit(
         whole.model.named_tensors().values(), resumed.model.named_tensors().values(), strict=True
     ):
         assert torch.equal(a, b)
-    assert resumed.progress.tokens == whole.progress.tokens
+    assert resumed.counters.tokens == whole.counters.tokens
 
 
 def test_e2_without_the_hidden_state_the_run_would_differ(make_model, ids, tmp_path) -> None:
@@ -110,7 +110,7 @@ def test_c1_a_truncated_checkpoint_gives_way_to_the_one_before(
     victim.write_bytes(victim.read_bytes()[:size])
 
     checkpoint, faults = load_newest(tmp_path)
-    assert checkpoint.header.progress.step == 1
+    assert checkpoint.header.counters.step == 1
     assert len(faults) == 1
 
 
@@ -149,5 +149,5 @@ def test_nothing_in_a_checkpoint_is_a_pickle(make_model, ids, tmp_path) -> None:
     folder = save_checkpoint(capture(training, FINGERPRINT), tmp_path)
 
     assert sorted(p.name for p in folder.iterdir()) == [MANIFEST_FILE, STATE_FILE, TENSORS_FILE]
-    assert json.loads((folder / STATE_FILE).read_text())["progress"]["step"] == 1
+    assert json.loads((folder / STATE_FILE).read_text())["counters"]["step"] == 1
     assert not (folder / TENSORS_FILE).read_bytes().startswith((b"PK", b"\x80"))

@@ -134,7 +134,7 @@ def test_the_best_evaluation_is_the_lowest_so_far(make_model, ids) -> None:
     best = [event.best for event in events if isinstance(event, Evaluation)]
 
     assert best == [True, True, False, True, False]
-    assert training.progress.best_step == 4
+    assert training.counters.best_step == 4
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -162,7 +162,7 @@ def test_unknown_targets_are_read_but_not_learnt(make_model, ids) -> None:
     masked.sampler = SequentialSampler(ids, 4, 8, 1, targets=targets)
 
     assert losses_of(training) == losses_of(masked)
-    assert training.progress.tokens > masked.progress.tokens
+    assert training.counters.tokens > masked.counters.tokens
 
 
 def test_steps_for_epochs_count_every_batch(make_model, ids) -> None:
@@ -200,7 +200,7 @@ def test_minutes_become_steps_and_are_kept(make_model, ids, steady_machine) -> N
     events = [e for e in train(training) if isinstance(e, Step)]
 
     assert training.budget.steps == events[-1].step == len(events)
-    assert 29.5 < training.progress.seconds < 30.5
+    assert 29.5 < training.counters.seconds < 30.5
 
 
 @pytest.mark.parametrize("final", [2, 30, 90])
@@ -221,7 +221,7 @@ def test_minutes_hold_the_validations_and_the_scoring_at_the_end(
     scoring = final * 0.5 * training.budget.final_fraction
 
     assert scoring == pytest.approx(min(final * 0.5, 30))
-    assert 57 < training.progress.seconds + scoring + STARTUP_RESERVE < 61.5
+    assert 57 < training.counters.seconds + scoring + STARTUP_RESERVE < 61.5
 
 
 def test_minutes_can_be_repeated_as_steps(make_model, ids, steady_machine) -> None:
@@ -265,4 +265,4 @@ def test_a_run_whose_plan_ends_early_validates_its_last_weights(
     *_, last = train(training, scores(Score(5.0, 0.0, 5, 5, 5)))
 
     assert isinstance(last, Evaluation)
-    assert last.step == training.progress.step == 23
+    assert last.step == training.counters.step == 23

@@ -96,5 +96,5 @@ def test_patience_ends_a_run_that_does_not_improve(make_model, ids) -> None:
     training = start(make_model(), ids, steps=100, eval_every=2, patience=3)
     list(train(training, lambda _: iter([Score(nats=1.0, tokens=1)])))
 
-    assert training.progress.step == 2 + 3 * 2
-    assert math.isclose(training.progress.best_loss, 1.0)
+    assert training.counters.step == 2 + 3 * 2
+    assert math.isclose(training.counters.best_loss, 1.0)

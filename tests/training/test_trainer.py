@@ -32,7 +32,7 @@ def diverging(monkeypatch, times):
     update, failures = TrainLoop.update, [times]
 
     def fail(training):
-        if training.progress.step == 10 and failures[0]:
+        if training.counters.step == 10 and failures[0]:
             failures[0] -= 1
             raise DivergedError("loss nan")
         return update(training)
@@ -47,8 +47,8 @@ def test_g1_a_divergence_goes_back_with_half_the_learning_rate(trainer, monkeypa
     rates = {event.step: event.lr for event in events if isinstance(event, Step)}
 
     assert sum(isinstance(event, Warned) for event in events) == 2
-    assert trainer.loop.progress.step == 20
-    assert trainer.loop.progress.lr_scale == 0.25
+    assert trainer.loop.counters.step == 20
+    assert trainer.loop.counters.lr_scale == 0.25
     assert rates[20] == rates[10] / 4
 
 
@@ -102,7 +102,7 @@ def test_minutes_count_from_when_the_command_began(dataset, tmp_path, trainer) -
 
     assert 50 <= events[0].seconds < 60
     assert result.seconds > 50
-    assert result.tokens_per_second > late.loop.progress.tokens / 10  # of the training alone
+    assert result.tokens_per_second > late.loop.counters.tokens / 10  # of the training alone
 
 
 def test_of_a_long_validation_split_as_much_is_scored_as_its_minutes_allow(

@@ -1,4 +1,4 @@
-"""Vocabularies of byte sequences, as bytes and byte pairs have, and their tokenizer.json.
+"""Vocabularies of byte sequences, for bytes and byte pairs, which have no `<unk>`.
 
 The model is byte-level BPE in the terms of Hugging Face `tokenizers`, which writes a byte as a
 character of GPT-2's alphabet: a printable byte as itself, the others as the characters from U+0100.

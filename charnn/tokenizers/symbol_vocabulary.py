@@ -1,4 +1,4 @@
-"""Vocabularies of symbols and `<unk>`, as characters and words have, and their tokenizer.json.
+"""Vocabularies of characters or words: which symbols have an id, and which become `<unk>`.
 
 The model is WordLevel in the terms of Hugging Face `tokenizers`.
 """

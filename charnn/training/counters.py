@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from charnn.config import MAX_COUNT
 
 
-class Progress(BaseModel):
+class Counters(BaseModel):
     """What a run has done so far. `loss_sum` and `loss_count` are since the last logged step.
 
     `seconds` are those of all sessions; `best_loss` is in nats per token; `lr_scale` is halved at
