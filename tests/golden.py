@@ -85,13 +85,13 @@ def sample(cell: str) -> dict[str, list[str]]:
 
     vocabulary = Vocabulary([symbol.encode() for symbol in SYMBOLS])
     config = tiny_config(cell, 2, vocab_size=vocabulary.vocab_size, hidden_size=24)
-    stepper = NumpyModel(config, random_tensors(config, scale=SCALE))
+    network = NumpyModel(config, random_tensors(config, scale=SCALE))
     texts: dict[str, list[str]] = {}
     for name, settings in SAMPLES.items():
         drawn = SampleConfig(**{"max_new_tokens": 150, **settings})
         request = Request(drawn, constrain(vocabulary.pieces), seed=7, samples=3, stop=("qu",))
         texts[name] = [""] * request.samples
-        for event in generate(stepper, vocabulary, request, initial_context(stepper, 0)):
+        for event in generate(network, vocabulary, request, initial_context(network, 0)):
             if isinstance(event, Piece):
                 texts[name][event.index] += event.data.decode()
     return texts

@@ -109,12 +109,12 @@ def sample(
     loaded = read_model(workspace.find_model(model, runs_dir))
     tokenizer = loaded.tokenizer
     constraint = constrain(tokenizer.pieces, tokenizer.unk_id, ban=ban, allow=allow, match=match)
-    stepper = _stepper(loaded, device)
-    opening = _opening(loaded, stepper, state, seed, display)
+    network = _network(loaded, device)
+    opening = _opening(loaded, network, state, seed, display)
     text = _prompt(prompt, prompt_file, display)
     if text:
         ids = generation.encode_prompt(tokenizer, _for(loaded, text), unk)
-        opening = generation.feed(stepper, opening, ids)
+        opening = generation.feed(network, opening, ids)
     request = generation.Request(
         config=config,
         constraint=constraint,
@@ -125,7 +125,7 @@ def sample(
     )
     in_flight = generation.BATCH if device == "cpu" else generation.BATCH_ON_GPU
     events: Iterable[SampleEvent] = generation.generate(
-        stepper, tokenizer, request, opening, in_flight
+        network, tokenizer, request, opening, in_flight
     )
     if save_state:
         events = _saving(events, save_state, loaded.sha256)
@@ -159,7 +159,7 @@ def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: i
         raise StorageError(f"cannot write {save_state}: there is no such folder", "make it first")
 
 
-def _stepper(model: "ModelFile", device: str) -> "Model":
+def _network(model: "ModelFile", device: str) -> "Model":
     if device == "cpu":
         from charnn.model.numpy_model import NumpyModel
 
@@ -172,7 +172,7 @@ def _stepper(model: "ModelFile", device: str) -> "Model":
 
 def _opening(
     model: "ModelFile",
-    stepper: "Model",
+    network: "Model",
     state: Path | None,
     seed: int | None,
     display: "Display",
@@ -187,12 +187,12 @@ def _opening(
     if state:
         from charnn.generation.state_file import read_state
 
-        context = read_state(state, stepper, model.sha256)
+        context = read_state(state, network, model.sha256)
         return context if seed is None else context._replace(seed=seed, drawn=0)
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
         display.note(f"seed {seed}")
-    return generation.initial_context(stepper, model.start_token)._replace(seed=seed)
+    return generation.initial_context(network, model.start_token)._replace(seed=seed)
 
 
 def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterator["SampleEvent"]:

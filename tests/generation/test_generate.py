@@ -43,11 +43,11 @@ def characters(symbols):
 
 LETTERS = characters(SYMBOLS)
 BYTES = ByteTokenizer()
-LETTER_STEPPER = tiny_model("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
-BYTE_STEPPER = tiny_model("gru", 1, vocab_size=256, hidden_size=16)
+LETTER_MODEL = tiny_model("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+BYTE_MODEL = tiny_model("gru", 1, vocab_size=256, hidden_size=16)
 
 
-def sampled(vocabulary=LETTERS, stepper=LETTER_STEPPER, context=None, rules=None, **options):
+def sampled(vocabulary=LETTERS, network=LETTER_MODEL, context=None, rules=None, **options):
     """(texts, ends) of all samples, after checking the order of events; `raw`: exact bytes."""
     errors = "surrogateescape" if options.pop("raw", False) else "replace"
     fields = {key: options.pop(key) for key in list(options) if key in SampleConfig.model_fields}
@@ -57,7 +57,7 @@ def sampled(vocabulary=LETTERS, stepper=LETTER_STEPPER, context=None, rules=None
         **{"seed": 5} | options,
     )
     texts, ends = [""], []
-    for event in generate(stepper, vocabulary, request, context or initial_context(stepper, 0)):
+    for event in generate(network, vocabulary, request, context or initial_context(network, 0)):
         assert event.index == len(ends)
         if isinstance(event, Sample):
             ends.append(event)
@@ -103,7 +103,7 @@ def test_samples_end_and_begin_in_any_order(monkeypatch) -> None:
 @pytest.mark.parametrize("limit", [0, 1, 17])
 def test_length_counts_new_tokens(limit) -> None:
     """Exactly so many tokens, the prompt not included."""
-    context = feed(LETTER_STEPPER, initial_context(LETTER_STEPPER, 0), LETTERS.encode("abc"))
+    context = feed(LETTER_MODEL, initial_context(LETTER_MODEL, 0), LETTERS.encode("abc"))
     texts, ends = sampled(context=context, max_new_tokens=limit, samples=3)
 
     assert [len(text) for text in texts] == [limit] * 3
@@ -119,10 +119,10 @@ def test_tokens_are_drawn_from_the_distribution_of_the_network() -> None:
     """The first token after the prompt, 4,000 times, against softmax of the logits."""
     prompt = LETTERS.encode("bad")
     texts, _ = sampled(
-        context=feed(LETTER_STEPPER, initial_context(LETTER_STEPPER, 7), prompt),
+        context=feed(LETTER_MODEL, initial_context(LETTER_MODEL, 7), prompt),
         samples=4000, max_new_tokens=1, temperature=0.7,
     )  # fmt: skip
-    streams = LETTER_STEPPER.streams(LETTER_STEPPER.initial_state())
+    streams = LETTER_MODEL.streams(LETTER_MODEL.initial_state())
     logits = streams.feed(np.array([[7, *prompt]]))[0, :-1].astype(float) / 0.7
     p = np.exp(logits) / np.exp(logits).sum()
     shares = np.array([texts.count(symbol) for symbol in SYMBOLS]) / 4000
@@ -132,7 +132,7 @@ def test_tokens_are_drawn_from_the_distribution_of_the_network() -> None:
 
 def test_greedy_is_the_likeliest_token_each_time() -> None:
     """Temperature 0 follows the largest logit, whatever the seed."""
-    streams = LETTER_STEPPER.streams(LETTER_STEPPER.initial_state())
+    streams = LETTER_MODEL.streams(LETTER_MODEL.initial_state())
     token, expected = 0, ""
     for _ in range(30):
         token = int(streams.step(np.array([token]))[0, :-1].argmax())
@@ -152,7 +152,7 @@ def test_unknown_is_never_drawn() -> None:
 def test_banned_characters_do_not_come() -> None:
     """With a character to a token, or parts of characters."""
     texts, _ = sampled(rules={"ban": "aé\n"}, max_new_tokens=300)
-    letters, _ = sampled(BYTES, BYTE_STEPPER, rules={"allow": "xé€"}, max_new_tokens=301)
+    letters, _ = sampled(BYTES, BYTE_MODEL, rules={"allow": "xé€"}, max_new_tokens=301)
 
     assert set(texts[0]) == set("bcde .")
     assert set(letters[0][:-1]) == set("xé€")
@@ -190,9 +190,9 @@ PATTERNS = [
 @pytest.mark.parametrize("greedy", [False, True], ids=["drawn", "greedy"])
 def test_a_match_is_a_full_match(pattern, greedy) -> None:
     """Every sample that says match does, over characters and over bytes."""
-    for vocabulary, stepper in ((LETTERS, LETTER_STEPPER), (BYTES, BYTE_STEPPER)):
+    for vocabulary, network in ((LETTERS, LETTER_MODEL), (BYTES, BYTE_MODEL)):
         texts, ends = sampled(
-            vocabulary, stepper, rules={"match": pattern}, samples=50, raw=True,
+            vocabulary, network, rules={"match": pattern}, samples=50, raw=True,
             temperature=0 if greedy else 1,
         )  # fmt: skip
         for text, end in zip(texts, ends, strict=True):
@@ -232,7 +232,7 @@ def test_loss_is_that_of_the_network_itself() -> None:
     texts, ends = sampled(samples=3, temperature=0.5, top_k=4, loss=True)
     for text, end in zip(texts, ends, strict=True):
         ids = LETTERS.encode(text).astype(int)
-        streams = LETTER_STEPPER.streams(LETTER_STEPPER.initial_state())
+        streams = LETTER_MODEL.streams(LETTER_MODEL.initial_state())
         nats = -streams.log_probs(np.array([[0, *ids[:-1]]]), ids[None])
 
         assert end.loss == pytest.approx(nats.mean(), abs=1e-6)
@@ -241,8 +241,8 @@ def test_loss_is_that_of_the_network_itself() -> None:
 
 def test_text_is_the_bytes_decoded_as_a_whole() -> None:
     """However characters fall on tokens: U+FFFD for what is not UTF-8, or the bytes with raw."""
-    raw, _ = sampled(BYTES, BYTE_STEPPER, samples=80, raw=True, max_new_tokens=60)
-    clean, _ = sampled(BYTES, BYTE_STEPPER, samples=80, max_new_tokens=60)
+    raw, _ = sampled(BYTES, BYTE_MODEL, samples=80, raw=True, max_new_tokens=60)
+    clean, _ = sampled(BYTES, BYTE_MODEL, samples=80, max_new_tokens=60)
     for exact, replaced in zip(raw, clean, strict=True):
         data = exact.encode("utf-8", "surrogateescape")
 
@@ -256,8 +256,8 @@ def test_a_piece_never_divides_a_character() -> None:
     request = Request(
         SampleConfig(temperature=1.0, max_new_tokens=100), constrain(vocabulary.pieces), seed=1
     )
-    stepper = constant([0, 0, 0])
-    events = list(generate(stepper, vocabulary, request, initial_context(stepper, 0)))
+    network = constant([0, 0, 0])
+    events = list(generate(network, vocabulary, request, initial_context(network, 0)))
     pieces = [event.data for event in events if not isinstance(event, Sample)]
     data = b"".join(pieces)
 
@@ -294,10 +294,10 @@ def test_repetition_penalty_looks_back_64_tokens() -> None:
     """The prompt counts, older tokens do not, and samples have windows of their own."""
     logits = list(np.linspace(4, -1, 80))
     vocabulary = Vocabulary([bytes([48 + token]) for token in range(80)])
-    stepper = constant(logits)
+    network = constant(logits)
     for prompt in ([], [3, 1, 4], list(range(79))):
-        context = feed(stepper, initial_context(stepper, 0), np.array(prompt, int))
-        texts, _ = sampled(vocabulary, stepper, context, temperature=0, max_new_tokens=150,
+        context = feed(network, initial_context(network, 0), np.array(prompt, int))
+        texts, _ = sampled(vocabulary, network, context, temperature=0, max_new_tokens=150,
                            repetition_penalty=50.0, samples=70)  # fmt: skip
         expected = penalised_greedy(logits, 50.0, prompt, 150)
 
@@ -319,12 +319,12 @@ def test_a_text_goes_on_from_its_context(first) -> None:
 def test_a_prompt_may_come_in_parts() -> None:
     """Two prompts, with a saved context between them, are one prompt."""
     ids = LETTERS.encode("abc de. abc")
-    start = initial_context(LETTER_STEPPER, 7)
-    at_once = feed(LETTER_STEPPER, start, ids)
-    in_parts = feed(LETTER_STEPPER, feed(LETTER_STEPPER, start, ids[:4]), ids[4:])
+    start = initial_context(LETTER_MODEL, 7)
+    at_once = feed(LETTER_MODEL, start, ids)
+    in_parts = feed(LETTER_MODEL, feed(LETTER_MODEL, start, ids[:4]), ids[4:])
 
     assert sampled(context=at_once, samples=5)[0] == sampled(context=in_parts, samples=5)[0]
-    assert feed(LETTER_STEPPER, start, ids[:0]).recent.tolist() == []
+    assert feed(LETTER_MODEL, start, ids[:0]).recent.tolist() == []
 
 
 def test_the_context_after_a_match_is_before_the_token_that_ended_it() -> None:
@@ -341,7 +341,7 @@ def test_the_context_after_a_match_is_before_the_token_that_ended_it() -> None:
 def test_endless_sampling_takes_no_more_and_more_memory() -> None:
     """A sample without end holds what it held after its first thousand tokens."""
     request = Request(SampleConfig(max_new_tokens=-1), constrain(LETTERS.pieces), seed=1)
-    events = generate(LETTER_STEPPER, LETTERS, request, initial_context(LETTER_STEPPER, 0))
+    events = generate(LETTER_MODEL, LETTERS, request, initial_context(LETTER_MODEL, 0))
     tracemalloc.start()
     list(itertools.islice(events, 1000))
     before, _ = tracemalloc.get_traced_memory()
@@ -363,7 +363,7 @@ def test_samples_that_could_not_end_as_they_should_are_refused(options) -> None:
 def test_the_first_sample_is_put_out_as_it_comes() -> None:
     """Not one token of it waits for the others."""
     request = Request(SampleConfig(max_new_tokens=50), constrain(LETTERS.pieces), 1, samples=10)
-    events = list(generate(LETTER_STEPPER, LETTERS, request, initial_context(LETTER_STEPPER, 0)))
+    events = list(generate(LETTER_MODEL, LETTERS, request, initial_context(LETTER_MODEL, 0)))
 
     assert [len(event.data.decode()) for event in events[:50]] == [1] * 50
 
@@ -408,13 +408,13 @@ def model(request):
 
 def test_sample_text_has_the_default_settings(model) -> None:
     """One text, or several records with seeds of their own, each on a line."""
-    stepper = NumpyModel(model.config, model.tensors)
+    network = NumpyModel(model.config, model.tensors)
 
     def expected(seed):
         stop = ("\n",) if model.records else ()
-        context = initial_context(stepper, 3)
+        context = initial_context(network, 3)
         (text,), _ = sampled(
-            LETTERS, stepper, context, temperature=0.8, max_new_tokens=60, seed=seed, stop=stop
+            LETTERS, network, context, temperature=0.8, max_new_tokens=60, seed=seed, stop=stop
         )
         return text
 
@@ -424,15 +424,15 @@ def test_sample_text_has_the_default_settings(model) -> None:
 
 def test_generate_text_continues_a_prompt(model) -> None:
     """With the settings, the constraint and the stop strings given; without the prompt."""
-    stepper = NumpyModel(model.config, model.tensors)
+    network = NumpyModel(model.config, model.tensors)
     config = SampleConfig(temperature=0.0, max_new_tokens=12)
-    context = feed(stepper, initial_context(stepper, 3), LETTERS.encode("abc"))
+    context = feed(network, initial_context(network, 3), LETTERS.encode("abc"))
     (expected,), _ = sampled(
-        LETTERS, stepper, context, temperature=0.0, max_new_tokens=12, stop=("dd",),
+        LETTERS, network, context, temperature=0.0, max_new_tokens=12, stop=("dd",),
         rules={"match": "[a-e]+"},
     )  # fmt: skip
-    pieces = generate_text(model, stepper, config, prompt="abc", stop=["dd"], match="[a-e]+")
+    pieces = generate_text(model, network, config, prompt="abc", stop=["dd"], match="[a-e]+")
 
     assert "".join(pieces) == expected
     with pytest.raises(UsageError, match="not in the vocabulary"):
-        generate_text(model, stepper, config, prompt="☃")
+        generate_text(model, network, config, prompt="☃")

@@ -173,16 +173,16 @@ class Targets:
         model = read_model(self.model)
         to_json(_describe_model(self.model))
         _as_text(_describe_model(self.model)).encode()
-        stepper = NumpyModel(model.config, model.tensors)
-        start = generation.initial_context(stepper, model.start_token)
+        network = NumpyModel(model.config, model.tensors)
+        start = generation.initial_context(network, model.start_token)
         prompt = generation.encode_prompt(model.tokenizer, LAMP[:20], "skip")
         request = generation.Request(
             config=SampleConfig(max_new_tokens=5),
             constraint=constrain(model.tokenizer.pieces, model.tokenizer.unk_id),
             seed=1,
         )
-        context = generation.feed(stepper, start, prompt)
-        for _ in generation.generate(stepper, model.tokenizer, request, context):
+        context = generation.feed(network, start, prompt)
+        for _ in generation.generate(network, model.tokenizer, request, context):
             pass
 
     def tokenizer(self, chance: random.Random) -> None:
@@ -246,15 +246,15 @@ class Targets:
     def sample_state(self, chance: random.Random) -> None:
         """Where a text stands, as `sample --save-state` writes it."""
         model = read_model(self._restored(self.model))
-        stepper = NumpyModel(model.config, model.tensors)
+        network = NumpyModel(model.config, model.tensors)
         path = self.folder / "context"
-        write_state(path, generation.initial_context(stepper, model.start_token), model.sha256)
+        write_state(path, generation.initial_context(network, model.start_token), model.sha256)
         header, body = craft.parts(path)
         whole = chance.random() < 0.5
         sealed = craft.sealed(mutated_json(header, chance), body)
         path.write_bytes(mutated(path.read_bytes(), chance) if whole else sealed)
-        context = read_state(path, stepper, model.sha256)
-        stepper.streams(context.state).step(np.array([0]))
+        context = read_state(path, network, model.sha256)
+        network.streams(context.state).step(np.array([0]))
 
     def settings(self, chance: random.Random) -> None:
         """A file of settings."""
