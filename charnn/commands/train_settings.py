@@ -100,7 +100,7 @@ def print_settings(settings: TrainConfig, given: Mapping[str, Any]) -> None:
     from charnn.storage.settings_file import dump_settings
 
     fields = TrainConfig.model_fields
-    chosen = {name: fields[name].default for name in MACHINE if name not in given}
+    chosen = {name: given.get(name, fields[name].default) for name in MACHINE}
     output = Output()
     output.write(dump_settings(settings.model_copy(update=chosen)))
     output.flush()
