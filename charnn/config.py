@@ -125,7 +125,9 @@ class TrainConfig(NetworkConfig):
 
     data: str | None = Field(None, description="Name or folder of the dataset.")
     preset: PresetName = setting(
-        "auto", "Where settings that are not given come from; auto looks at the data."
+        "auto",
+        "Where settings that are not given come from; auto looks at the data.",
+        panel=NETWORK,
     )
     dropout: Fraction = setting(
         0.0, "Dropout between layers and before the output.", panel=REGULARIZATION, by_preset=True

@@ -132,5 +132,8 @@ def test_an_interrupted_experiment_leaves_nothing_behind(tmp_path) -> None:
     time.sleep(3)  # past the imports, into the training
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "")
+    # Python ends by the signal itself, 130 in a shell too, if it came while a library was
+    # executing a string.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert (out, err) == ("", "")
     assert list(tmp_path.iterdir()) == []
