@@ -303,6 +303,8 @@ class TrainConfig(NetworkConfig):
 
 
 BUDGETS = ("epochs", "steps", "minutes")
+# What a resumed run keeps, besides the shape of its network.
+FIXED_SETTINGS = ("batch_size", "bptt", "sampler", "random_bptt", "seed", "optimizer")
 
 
 class SampleConfig(Settings):

@@ -68,6 +68,7 @@ def train(
     began = time.perf_counter()
     from charnn.commands.threads import set_up_torch
     from charnn.display.messages import Display
+    from charnn.model.model_file import read_model
 
     _refuse_ranks()
     set_up_torch()
@@ -75,13 +76,13 @@ def train(
     asked = train_settings.asked(given if data is None else {**given, "data": data}, config)
     model = None  # whose weights the run starts with
     if resume is not None:
-        train_settings.refuse_with_resume(name, init_from, asked)
+        train_settings.refuse_with_resume(name, init_from)
         folder = workspace.find_run(resume, runs_dir)
         dataset, resolved = train_settings.resumed(folder, asked, data_dir)
     else:
         if init_from is not None:
-            model = workspace.find_model(init_from, runs_dir)
-            asked = {**train_settings.inherited(model), **asked}
+            model = read_model(workspace.find_model(init_from, runs_dir))
+            asked = {**train_settings.shape_of(model), **asked}
         dataset, resolved = train_settings.resolved(asked, data_dir)
         folder = runs_dir / workspace.check_name(
             name or workspace.next_run_name(runs_dir, dataset.name, resolved.config.cell)
@@ -97,14 +98,21 @@ def train(
     from charnn.training.trainer import Trainer
 
     with memory_explained(resolved.config.batch_size):
-        trainer = Trainer(dataset, resolved.config, folder, began, baselines=not quiet)
+        trainer = Trainer(
+            dataset,
+            resolved.config,
+            folder,
+            began,
+            planned_tokens=resolved.planned_tokens,
+            baselines=not quiet,
+        )
     if resume is None:
         trainer.folder.create(force=force)
     with Lock(folder), memory_explained(resolved.config.batch_size):
         if resume is not None:
             trainer.resume(new_rates=rate_names(resolved.config) <= asked.keys())
-        elif model is not None:
-            trainer.init_from(model)
+        elif model is not None and init_from is not None:
+            trainer.init_from(model, init_from)
         trainer.record_config()
         return _run(trainer, context, display, json=json)
 
@@ -188,16 +196,16 @@ def _summary(result: "Result", trainer: "Trainer") -> str:
             for name, s in scores.items()
         ]
         parts.append(table(headers, figures))
-        rungs = {**result.baselines, "this model": result.val.bits_per_char}
-        rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in rungs.items()]
-        parts.append(table([f"bits/char of {_judged(trainer)}", ""], rows))
+        compared = {**result.baselines, "this model": result.val.bits_per_char}
+        rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in compared.items()]
+        parts.append(table([f"bits/char of {_compared_text(trainer)}", ""], rows))
     sample = result.sample.strip("\n").splitlines()[:SAMPLE_LINES]
     parts.append(quoted("\n".join(sample)))
     parts.append(f"model: {trainer.folder.model_path}")
     return "\n\n".join(part for part in parts if part)
 
 
-def _judged(trainer: "Trainer") -> str:
+def _compared_text(trainer: "Trainer") -> str:
     """Return the name of the text that the baselines are about."""
     from charnn.evaluation.baselines import MAX_SCORED_TOKENS
 

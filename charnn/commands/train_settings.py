@@ -1,24 +1,19 @@
 """What was asked of `charnn train`: flags over --config, or the settings of a run to resume."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charnn.commands import options
-from charnn.config import NetworkConfig, TrainConfig, validate
+from charnn.config import FIXED_SETTINGS, NetworkConfig, TrainConfig, validate
 from charnn.errors import UsageError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset
+    from charnn.model.model_file import ModelFile
     from charnn.training.resolve import Resolved
-
-# What a resumed run keeps.
-LASTING = (
-    *("cell", "hidden_size", "num_layers", "embedding_dim", "tie_weights"),
-    *("preset", "seed", "sampler", "random_bptt", "optimizer"),
-)
-
 
 # Settings that depend on the machine.
 MACHINE = ("threads", "device", "precision")
@@ -33,15 +28,9 @@ def asked(given: options.Given, config: Path | None) -> dict[str, Any]:
     return options.merged(read_settings(config, TrainConfig), given)
 
 
-def inherited(model: Path) -> dict[str, Any]:
-    """The shape of a network, for a run that begins with its weights.
-
-    Raises DataError where the file is no model.
-    """
-    from charnn.model.model_file import read_model
-
-    shape = read_model(model).config
-    return {name: getattr(shape, name) for name in NetworkConfig.model_fields}
+def shape_of(model: "ModelFile") -> dict[str, Any]:
+    """Return the settings of a network, for a run that starts from its weights."""
+    return {name: getattr(model.config, name) for name in NetworkConfig.model_fields}
 
 
 def resolved(given: dict[str, Any], data_dir: Path) -> "tuple[Dataset, Resolved]":
@@ -61,36 +50,41 @@ def resolved(given: dict[str, Any], data_dir: Path) -> "tuple[Dataset, Resolved]
 
 
 def resumed(folder: Path, given: dict[str, Any], data_dir: Path) -> "tuple[Dataset, Resolved]":
-    """Return the settings of a run to resume, changed where that is harmless."""
+    """Return the dataset and the settings of a run to resume, with what may change in it.
+
+    Raise UsageError where a setting differs that a resumed run keeps.
+    """
     from charnn.data.dataset import open_dataset
     from charnn.storage.settings_file import read_settings
-    from charnn.training.resolve import Resolved, resolve_machine
+    from charnn.training.resolve import resolve_machine
 
     recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
     settings = validate(TrainConfig, options.merged(recorded, given))
-    changes = [
-        f"{name} {recorded.get(name)} → {value}"
+    changes = {
+        name: f"{name} {recorded.get(name)} → {value}"
         for name, value in settings.model_dump(mode="json").items()
         if name in given and value != recorded.get(name)
-    ]
-    notes = [f"changed on resuming: {', '.join(changes)}"] if changes else []
+    }
+    kept = {*NetworkConfig.model_fields, "preset", *FIXED_SETTINGS}
+    if refused := [change for name, change in changes.items() if name in kept]:
+        raise UsageError(
+            f"a resumed run keeps its settings, but: {', '.join(refused)}",
+            "leave these out, or start a new run with --init-from",
+        )
     dataset = open_dataset(workspace.find_dataset(settings.data, data_dir))
-    on_machine = resolve_machine(settings, len(dataset.split("train")))
-    return dataset, Resolved(on_machine.config, (*notes, *on_machine.notes))
+    resolved = resolve_machine(settings, len(dataset.split("train")))
+    if changes:
+        notes = (f"changed on resuming: {', '.join(changes.values())}", *resolved.notes)
+        resolved = dataclasses.replace(resolved, notes=notes)
+    return dataset, resolved
 
 
-def refuse_with_resume(name: str | None, init_from: str | None, given: dict[str, Any]) -> None:
-    """Raises UsageError where more is asked of a resumed run than going on."""
+def refuse_with_resume(name: str | None, init_from: str | None) -> None:
+    """Raise UsageError for an option that starts a new run."""
     if name is not None or init_from is not None:
         other = "--name" if name is not None else "--init-from"
         raise UsageError(
-            f"--resume goes on with a run as it is; {other} begins a new one", f"leave out {other}"
-        )
-    changed = [field for field in LASTING if field in given]
-    if changed:
-        raise UsageError(
-            f"a resumed run keeps its {', '.join(changed)}",
-            "leave these out, or begin a new run with --init-from",
+            f"--resume continues a run; {other} starts a new one", f"leave out {other}"
         )
 
 

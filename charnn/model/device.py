@@ -14,9 +14,8 @@ from charnn.errors import CharnnError, UsageError
 from charnn.model.layers import LSTM
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# benchmarks/README.md, "training_speed.py": precision.
-MIN_SPEEDUP = 1.2  # bfloat16 must be at least this much faster than float32 to be chosen
-BENCHMARK_ROUNDS = 12  # steps of each candidate; the quickest counts
+MIN_SPEEDUP = 1.2  # by which bfloat16 must be faster than float32, to be worth its rounding
+BENCHMARK_ROUNDS = 12  # steps of each candidate, half a second in all; the quickest counts
 BENCHMARK_LENGTH = 16  # tokens of each row in a step
 BENCHMARK_FRACTION = 0.8  # of its speed that training reaches, with optimizer and output layer
 

@@ -26,7 +26,7 @@ from charnn.model.loss import mean_nats, sampled_nats
 from charnn.training.counters import Counters
 from charnn.training.events import Evaluation, Step, Validating
 from charnn.training.optimizers import build_optimizers, lr_factor, set_lr
-from charnn.training.time_budget import TimeBudget
+from charnn.training.time_budget import TimeBudget, ValidationCost
 from charnn.training.weight_average import WeightAverage
 
 AVERAGE_FROM = 0.5  # fraction of the steps after which the weights are averaged
@@ -52,7 +52,8 @@ class TrainLoop:
         config: TrainConfig,
         arithmetic: Arithmetic,
         unk_id: int | None = None,
-        budget: TimeBudget | None = None,
+        cost: ValidationCost | None = None,
+        planned_tokens: float = 0.0,
     ) -> None:
         self.model = model
         self.sampler = sampler
@@ -63,10 +64,12 @@ class TrainLoop:
         self.scaler = torch.amp.GradScaler(
             arithmetic.device.type, enabled=arithmetic.precision == "float16"
         )
-        self.budget = budget or TimeBudget(
+        self.budget = TimeBudget(
             steps=planned_steps(config, sampler),
             minutes=config.minutes,
             eval_every=config.eval_every,
+            cost=cost,
+            planned_tokens=planned_tokens,
         )
         self.hidden: State | None = None
         self.counters = Counters()
@@ -215,11 +218,14 @@ def new_loop(
     *,
     targets: Ids | None = None,
     unk_id: int | None = None,
+    cost: ValidationCost | None = None,
+    planned_tokens: float = 0.0,
 ) -> TrainLoop:
     """Return a training that is about to start, its weights drawn from the seed.
 
     `counts` (V,) is how often each symbol is a target: the output bias starts at their log
-    frequencies. `targets` (N,) are predicted instead of the tokens themselves.
+    frequencies. `targets` (N,) are predicted instead of the tokens themselves. `cost` and
+    `planned_tokens` are for the time budget.
     """
     torch.manual_seed(config.seed)
     dropouts = Dropouts(
@@ -229,7 +235,7 @@ def new_loop(
     model.init_output_bias(unigram(counts))
     model = model.to(arithmetic.device)
     sampler = SAMPLERS[config.sampler].from_config(config, tokens, targets)
-    return TrainLoop(model, sampler, config, arithmetic, unk_id)
+    return TrainLoop(model, sampler, config, arithmetic, unk_id, cost, planned_tokens)
 
 
 def train(

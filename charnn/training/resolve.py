@@ -1,5 +1,6 @@
 """Resolve the settings of a run: what was asked, over the preset, for a dataset and a machine."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,38 +12,39 @@ from charnn.data.dataset import Dataset
 from charnn.data.samplers import fitting_batch_size
 from charnn.model import device
 from charnn.model.device import Machine
-from charnn.training.presets import REFERENCE, Facts, apply_preset
+from charnn.training.presets import REFERENCE, TOKENS_PER_MINUTE, Facts, apply_preset
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """The settings of a run, and one line about each choice that was made."""
+    """The settings of a run, one line about each choice, and about how many tokens it will read."""
 
     config: TrainConfig
     notes: tuple[str, ...]
+    planned_tokens: float
 
 
 def resolve(given: Mapping[str, Any], dataset: Dataset) -> Resolved:
     """Return the settings of a new run; set up torch for it.
 
-    With minutes, the machine is measured before the preset is chosen. Raise UsageError where the
-    settings make no sense, DataError where the text is too short for them.
+    With minutes, the speed of the machine is measured before the preset is chosen. Raise UsageError
+    where the settings make no sense, DataError where the text is too short for them.
     """
     asked = validate(TrainConfig, given)
-    _set_up(asked)
-    facts = Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size)
+    device.configure(asked.threads, deterministic=asked.deterministic)
+    tokens, vocab_size = len(dataset.split("train")), dataset.tokenizer.vocab_size
     if asked.minutes is None:
-        config, note = apply_preset(given, facts)
-        resolved = resolve_machine(config, facts.tokens)
+        config, note = apply_preset(given, Facts(tokens, vocab_size))
+        resolved = _on_machine(config, tokens, _measured(config))
     else:
-        shape = REFERENCE["hidden_size"], asked.batch_size
-        where = device.choose_device(asked.device)
-        machine = device.measure_machine(where, asked.precision, *shape, speed=True)
+        machine = _measured(asked.model_copy(update=REFERENCE), speed=True)
         assert machine.tokens_per_minute
-        facts = Facts(facts.tokens, facts.vocab_size, machine.tokens_per_minute)
-        config, note = apply_preset(given, facts)
-        resolved = _on_machine(config, facts.tokens, machine)
-    return Resolved(resolved.config, (note, *resolved.notes))
+        config, note = apply_preset(given, Facts(tokens, vocab_size, machine.tokens_per_minute))
+        if config.hidden_size != REFERENCE["hidden_size"]:  # whose best precision may be another
+            arithmetic = _measured(config).arithmetic
+            machine = Machine(arithmetic, machine.tokens_per_minute)
+        resolved = _on_machine(config, tokens, machine)
+    return dataclasses.replace(resolved, notes=(note, *resolved.notes))
 
 
 def resolve_machine(config: TrainConfig, tokens: int) -> Resolved:
@@ -50,19 +52,20 @@ def resolve_machine(config: TrainConfig, tokens: int) -> Resolved:
 
     `tokens` is the length of the training split. Set up torch for the run.
     """
-    _set_up(config)
-    machine = device.measure_machine(
+    device.configure(config.threads, deterministic=config.deterministic)
+    return _on_machine(config, tokens, _measured(config))
+
+
+def _measured(config: TrainConfig, *, speed: bool = False) -> Machine:
+    """Return the device and the precision for a network of these settings."""
+    return device.measure_machine(
         device.choose_device(config.device),
         config.precision,
         config.hidden_size,
         config.batch_size,
         timed=not config.deterministic,
+        speed=speed,
     )
-    return _on_machine(config, tokens, machine)
-
-
-def _set_up(config: TrainConfig) -> None:
-    device.configure(config.threads, deterministic=config.deterministic)
 
 
 def _on_machine(config: TrainConfig, tokens: int, machine: Machine) -> Resolved:
@@ -79,4 +82,15 @@ def _on_machine(config: TrainConfig, tokens: int, machine: Machine) -> Resolved:
         "device": str(machine.arithmetic.device),
         "threads": torch.get_num_threads(),
     }
-    return Resolved(config.model_copy(update=chosen), tuple(notes))
+    config = config.model_copy(update=chosen)
+    speed = machine.tokens_per_minute or TOKENS_PER_MINUTE
+    return Resolved(config, tuple(notes), _planned_tokens(config, tokens, speed))
+
+
+def _planned_tokens(config: TrainConfig, tokens: int, tokens_per_minute: float) -> float:
+    """Estimate how many tokens a run will train on."""
+    if config.minutes is not None:
+        return config.minutes * tokens_per_minute
+    if config.steps is not None:
+        return config.steps * config.batch_size * config.bptt
+    return (config.epochs or 1.0) * tokens

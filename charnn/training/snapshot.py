@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim import Optimizer
 
-from charnn.config import MAX_COUNT, Settings, validate
+from charnn.config import FIXED_SETTINGS, MAX_COUNT, Settings, validate
 from charnn.data.samplers import Position
 from charnn.errors import DataError, DivergedError, UsageError
 from charnn.model.layers import State
@@ -22,7 +22,6 @@ from charnn.training.optimizers import STATE_NAMES
 
 FORMAT_VERSION = 2
 SHOWN_DIGITS = 8  # of a fingerprint
-FIXED_SETTINGS = ("batch_size", "bptt", "sampler", "random_bptt", "seed", "optimizer")  # of a run
 
 
 class SnapshotHeader(Settings):

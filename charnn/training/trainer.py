@@ -27,14 +27,12 @@ from charnn.training.events import (
     Validating,
     Warned,
 )
-from charnn.training.init_from import inherit
-from charnn.training.loop import TrainLoop, new_loop, planned_steps, train
+from charnn.training.init_from import copy_weights
+from charnn.training.loop import new_loop, train
 from charnn.training.metrics_log import cut_back
 from charnn.training.optimizers import rate_names
-from charnn.training.presets import TOKENS_PER_MINUTE
 from charnn.training.run_folder import RunFolder
 from charnn.training.snapshot import Snapshot, capture, restore
-from charnn.training.time_budget import TimeBudget
 from charnn.training.validation import Validator
 
 MAX_ROLLBACKS = 3  # divergences that a run survives
@@ -47,8 +45,8 @@ class Trainer:
     """One run: its network in training, its validation, its folder.
 
     `config` is resolved (resolve.py). A budget in minutes counts from `began`, in seconds of
-    time.perf_counter, or from here. With `baselines` the result says what the text costs without a
-    network.
+    time.perf_counter, or from here. Validations read more of their split the more `planned_tokens`
+    the run trains on. With `baselines` the result says what the text costs without a network.
     """
 
     def __init__(
@@ -58,6 +56,7 @@ class Trainer:
         folder: Path,
         began: float | None = None,
         *,
+        planned_tokens: float = 0.0,
         baselines: bool = False,
     ) -> None:
         self._began = time.perf_counter() if began is None else began
@@ -66,27 +65,20 @@ class Trainer:
         self.folder = RunFolder(folder, dataset.chars_per_token("train"))
         arithmetic = Arithmetic(torch.device(config.device), config.precision)
         self.validator = Validator(dataset, arithmetic)
-        self.loop = self._new_loop(arithmetic)
+        tokens, tokenizer = dataset.split("train"), dataset.tokenizer
+        self.loop = new_loop(
+            config,
+            tokens,
+            symbol_counts(tokens, tokenizer),
+            arithmetic,
+            unk_id=tokenizer.unk_id,
+            cost=self.validator.cost,
+            planned_tokens=planned_tokens,
+        )
         self._has_val = "val" in dataset.splits
         self._with_baselines = baselines and self._has_val
         self._baselines: dict[str, float] = {}
         self._notes: list[str] = []
-
-    def _new_loop(self, arithmetic: Arithmetic) -> TrainLoop:
-        config, tokens = self.config, self.dataset.split("train")
-        counts = symbol_counts(tokens, self.dataset.tokenizer)
-        loop = new_loop(config, tokens, counts, arithmetic, unk_id=self.dataset.tokenizer.unk_id)
-        steps = planned_steps(config, loop.sampler)
-        by_minutes = TOKENS_PER_MINUTE * (config.minutes or 0.0)
-        planned_tokens = by_minutes or (steps or 0) * config.batch_size * config.bptt
-        loop.budget = TimeBudget(
-            steps=steps,
-            minutes=config.minutes,
-            eval_every=config.eval_every,
-            cost=self.validator.cost,
-            planned_tokens=planned_tokens,
-        )
-        return loop
 
     def resume(self, *, new_rates: bool = False) -> None:
         """Continue from the run's newest undamaged checkpoint.
@@ -108,11 +100,11 @@ class Trainer:
             counters.lr_scale = 1.0
         self.loop.budget.plan_at_speed(counters.step, counters.seconds)
 
-    def init_from(self, path: Path) -> None:
+    def init_from(self, model: ModelFile, name: str) -> None:
         """Start with the weights of a model. Raise DataError where the shapes differ."""
-        known = inherit(self.loop.model, self.dataset.tokenizer, path)
+        known = copy_weights(model, self.loop.model, self.dataset.tokenizer)
         self._notes.append(
-            f"weights from {path}: {known:,} of {self.dataset.tokenizer.vocab_size:,} "
+            f"weights from {name}: {known:,} of {self.dataset.tokenizer.vocab_size:,} "
             "symbols known there"
         )
 
@@ -251,9 +243,9 @@ class Trainer:
             training={**self.config.model_dump(mode="json"), "data": self.dataset.name},
         )
 
-    def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
+    def sample(self) -> str:
         """Return text of the network in training; nothing that training depends on changes."""
-        return sample_text(self._model_file({}), tokens, self.loop.counters.step)
+        return sample_text(self._model_file({}), SAMPLE_TOKENS, self.loop.counters.step)
 
     def _finish(self, tokens_per_second: float) -> Iterator[Event]:
         """Save the last state, then score the best model and sample from it."""

@@ -237,7 +237,7 @@ def test_e8_resume_and_init_from_are_two_things(trained) -> None:
     trained.refused(
         *("train", "--resume", "lamp-lstm-001", "--init-from", "lamp-lstm-001"),
         code=2,
-        said=("--init-from begins a new one",),
+        said=("--init-from starts a new one",),
     )
     trained.refused(
         *("train", "--resume", "lamp-lstm-001", "--hidden-size", "9"),

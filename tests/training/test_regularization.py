@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from charnn.model.layers import LAYERS
-from charnn.training.optimizers import orthogonalised
 from charnn.training.weight_average import WeightAverage
 from tests.training.test_loop import start
 
@@ -66,26 +65,6 @@ def test_an_average_is_the_mean_in_a_network_of_its_own(make_model) -> None:
     assert bias.tolist() == [6.0] * len(bias)
     average.update(model.named_tensors(), horizon=100)
     assert average.network(model).output.bias.tolist() == pytest.approx([3.75] * len(bias))
-
-
-@pytest.mark.parametrize("shape", [(4, 16, 16), (3, 16, 8), (1, 8, 16)])
-def test_muons_update_is_nearly_orthogonal_gate_by_gate(shape) -> None:
-    """Singular values over two orders of magnitude come near one; directions are kept."""
-    rank = min(shape[1:])
-    u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
-    sizes = torch.logspace(-1.5, 0, rank)
-    found = orthogonalised(1e3 * (u * sizes) @ v)
-
-    assert torch.linalg.svdvals(found).min() > 0.55
-    assert torch.linalg.svdvals(found).max() < 1.45
-    assert (found * (u @ v)).sum() / (found.norm() * (u @ v).norm()) > 0.95
-
-
-def test_muon_bears_gradients_of_any_size() -> None:
-    """Zero stays zero, and neither huge nor tiny ones overflow."""
-    assert not orthogonalised(torch.zeros(2, 4, 4)).any()
-    for size in (1e-30, 1e30):
-        assert orthogonalised(size * torch.eye(4)[None]).isfinite().all()
 
 
 def test_patience_ends_a_run_that_does_not_improve(make_model, ids) -> None:

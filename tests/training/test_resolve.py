@@ -37,20 +37,24 @@ def test_speed_is_measured_for_minutes_only(dataset, monkeypatch, given) -> None
     resolve({**given, "precision": "float32"}, dataset)
 
 
-@pytest.mark.parametrize("given", [{"minutes": 1.0}, {"steps": 5}])
-def test_the_machine_is_benchmarked_once(dataset, monkeypatch, given) -> None:
-    """For the precision and the speed together."""
-    benchmark, calls = devices._benchmark, []
+@pytest.mark.parametrize(
+    ("given", "widths"),
+    [({"minutes": 1.0, "hidden_size": 512}, [512]), ({"minutes": 1.0}, [512, 128]), ({}, [128])],
+    ids=["one-width", "speed-then-precision", "no-minutes"],
+)
+def test_no_width_is_benchmarked_twice(dataset, monkeypatch, given, widths) -> None:
+    """The speed is that of one network on all machines, the precision that of the run's own."""
+    benchmark, measured = devices._benchmark, []
 
-    def counted(*arguments):
-        calls.append(arguments)
-        return benchmark(*arguments)
+    def counted(candidates, hidden_size, batch_size):
+        measured.append(hidden_size)
+        return benchmark(candidates, hidden_size, batch_size)
 
     monkeypatch.setattr(devices, "_benchmark", counted)
     monkeypatch.setattr(devices, "_can_train", lambda *_: True)
     resolve(given, dataset)
 
-    assert len(calls) == 1
+    assert measured == widths
 
 
 def test_the_machine_is_measured_as_it_will_train(dataset, monkeypatch) -> None:
@@ -64,7 +68,7 @@ def test_the_machine_is_measured_as_it_will_train(dataset, monkeypatch) -> None:
     monkeypatch.setattr(devices, "measure_machine", measure)
     resolve({"minutes": 1.0, "device": "cpu", "precision": "float32"}, dataset)
 
-    assert measured == [(CPU, "float32")]
+    assert set(measured) == {(CPU, "float32")}
 
 
 def test_what_is_resolved_names_the_machine_and_the_batch_that_fits(dataset) -> None:

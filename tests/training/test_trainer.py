@@ -147,5 +147,5 @@ def test_a_model_of_records_shows_three_of_them(dataset, tmp_path, trainer) -> N
     )
     listed = Trainer(records, trainer.config, tmp_path / "listed")
 
-    assert len(listed.sample(tokens=5).split("\n")) == 3
-    assert len(trainer.sample(tokens=5)) >= 5
+    assert len(listed.sample().split("\n")) == 3
+    assert len(trainer.sample()) >= 5
