@@ -49,13 +49,11 @@ def train(
     given: options.Given,
     resume: Annotated[
         str | None,
-        typer.Option(help="Go on with a stopped run, exactly where it stopped.", metavar="RUN"),
+        typer.Option(help="Resume a run from its last checkpoint.", metavar="RUN"),
     ] = None,
     init_from: Annotated[
         str | None,
-        typer.Option(
-            help="Begin a new run with the weights and the shape of this model.", metavar="MODEL"
-        ),
+        typer.Option(help="Start a new run from the weights of this model.", metavar="MODEL"),
     ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the resolved settings as YAML, and stop.")

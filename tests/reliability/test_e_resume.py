@@ -230,9 +230,10 @@ def rewrite(folder, state):
 
 def test_e8_resume_and_init_from_are_two_things(trained) -> None:
     """Each has a flag and a help text of its own, and they exclude each other."""
-    told = trained.run("train", "--help").stdout.decode()
-    assert "Go on with a stopped run" in told
-    assert "Begin a new run with the weights" in told
+    shown = trained.run("train", "--help").stdout.decode()
+    words = " ".join(shown.replace("│", " ").split())
+    assert "Resume a run from its last checkpoint." in words
+    assert "Start a new run from the weights of this model." in words
     trained.refused(
         *("train", "--resume", "lamp-lstm-001", "--init-from", "lamp-lstm-001"),
         code=2,
