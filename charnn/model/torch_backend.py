@@ -37,7 +37,6 @@ class TorchStreams:
     def __init__(self, model: TorchModel, state: State) -> None:
         self.network, self.device = model.network, model.device
         self._state = tuple(torch.tensor(part, device=self.device) for part in state)
-        self.logits: Floats = np.zeros((len(state[0]), model.config.vocab_size), np.float32)
 
     @property
     def state(self) -> State:
@@ -88,8 +87,8 @@ class TorchStreams:
 
     @torch.inference_mode()
     def _predict(self, top: torch.Tensor) -> Floats:
-        self.logits[:] = self.network.output(top).cpu().numpy()
-        return self.logits
+        logits: Floats = self.network.output(top).cpu().numpy()
+        return logits
 
     def _tensor(self, ids: Ids) -> torch.Tensor:
         return torch.from_numpy(ids.astype(np.int64)).to(self.device)

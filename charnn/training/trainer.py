@@ -15,6 +15,7 @@ from charnn.generation.generate import sample_text
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel, with_weights
 from charnn.model.model_file import ModelFile
+from charnn.model.numpy_model import NumpyModel
 from charnn.training.checkpoint import load_newest
 from charnn.training.events import (
     Evaluation,
@@ -253,7 +254,9 @@ class Trainer:
 
     def sample(self, tokens: int = SAMPLE_TOKENS) -> str:
         """Return text of the network in training; nothing that training depends on changes."""
-        return sample_text(self._model_file({}), tokens, self.loop.counters.step)
+        model_file = self._model_file({})
+        model = NumpyModel(model_file.config, model_file.tensors)
+        return sample_text(model_file, model, tokens, self.loop.counters.step)
 
     def _finish(self, tokens_per_second: float) -> Iterator[Event]:
         """Save the last state, then score the best model and sample from it."""
@@ -289,7 +292,9 @@ class Trainer:
             best_step=counters.best_step,
             share=share,
             baselines=self._baselines,
-            sample=sample_text(best, SAMPLE_TOKENS, self.config.seed),
+            sample=sample_text(
+                best, NumpyModel(best.config, best.tensors), SAMPLE_TOKENS, self.config.seed
+            ),
         )
 
     def _final_scores(

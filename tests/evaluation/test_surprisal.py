@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from charnn.evaluation import line_reader as streams
 from charnn.evaluation.line_reader import Part
 from charnn.evaluation.surprisal import ModelReader, Passage, Scorer, encoded
-from charnn.model.numpy_model import log_probs
+from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.bpe import BpeTokenizer
 from charnn.tokenizers.byte import ByteTokenizer
 from charnn.tokenizers.char import CharTokenizer
@@ -47,7 +47,7 @@ def nats_one_by_one(kind, ids, before=()):
     nats = []
     for index in ids:
         known = index != TOKENIZERS[kind].unk_id
-        nats.append(-log_probs(logits, np.array([index]))[0] if known else math.nan)
+        nats.append(-target_log_probs(logits, np.array([index]))[0] if known else math.nan)
         logits = streams.step(np.array([index]))
     return nats
 

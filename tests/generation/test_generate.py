@@ -26,7 +26,8 @@ from charnn.generation.generate import (
     sample_text,
 )
 from charnn.model.model_file import ModelFile
-from charnn.model.numpy_model import NumpyModel, log_probs
+from charnn.model.numpy_model import NumpyModel
+from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.byte import ByteTokenizer
 from charnn.tokenizers.char import CharTokenizer
 from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_model
@@ -396,7 +397,8 @@ def test_loss_of_one_row_equals_loss_in_a_batch() -> None:
     _, one = sampled(loss=True)
 
     assert many[0].loss == pytest.approx(one[0].loss, abs=1e-6)
-    assert log_probs(np.zeros((1, 4), np.float32), np.array([2]))[0] == pytest.approx(-math.log(4))
+    log_prob = target_log_probs(np.zeros((1, 4), np.float32), np.array([2]))[0]
+    assert log_prob == pytest.approx(-math.log(4))
 
 
 @pytest.fixture(params=[False, True], ids=["text", "records"])
@@ -419,7 +421,7 @@ def test_sample_text_has_the_default_settings(model) -> None:
         return text
 
     seeds = range(7, 7 + SAMPLE_RECORDS) if model.records else [7]
-    assert sample_text(model, 60, seed=7) == "\n".join(expected(seed) for seed in seeds)
+    assert sample_text(model, network, 60, seed=7) == "\n".join(expected(seed) for seed in seeds)
 
 
 def test_generate_text_continues_a_prompt(model) -> None:
