@@ -22,7 +22,7 @@ from charnn.generation.logit_filters import (
     RecentTokens,
     active_filters,
     apply_filters,
-    draw,
+    draw_tokens,
 )
 from charnn.generation.rng import RandomStream
 from charnn.generation.stop_strings import StopMatcher
@@ -269,7 +269,7 @@ class SampleBatch:
         if automaton := self.request.constraint.automaton:
             logits[automaton.barred[[sample.state for sample in self.samples]]] = -np.inf
         logits = apply_filters(logits, self.filters, self.recent.ids)
-        ids = draw(logits, np.array([sample.uniform() for sample in self.samples]))
+        ids = draw_tokens(logits, np.array([sample.uniform() for sample in self.samples]))
         log_probs = (
             target_log_probs(self.logits, ids).tolist() if self.request.loss else repeat(0.0)
         )

@@ -301,7 +301,7 @@ class Trainer:
         self, best: ModelFile, fraction: float
     ) -> Generator[Validating, None, dict[str, Score]]:
         """Return the scores of a model on the validation and the end of the training split."""
-        network = with_weights(best.config, best.tensors).to(self.loop.arithmetic.device)
+        network = with_weights(best).to(self.loop.arithmetic.device)
         scores = {"val": Score(), "train": Score()}
         parts = {
             "val": self.validator.final_val(network, fraction),

@@ -8,6 +8,8 @@ from charnn.config import SampleConfig
 from charnn.generation.constraints import constrain
 from charnn.generation.generate import Piece, Request, feed, generate, initial_context
 from charnn.model import torch_backend
+from charnn.model.language_model import with_weights
+from charnn.model.model_file import ModelFile
 from charnn.model.numpy_model import NumpyModel
 from charnn.model.torch_backend import TorchModel
 from charnn.tokenizers.char import CharTokenizer
@@ -20,7 +22,8 @@ DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 def both(cell, device, **shape):
     config = tiny_config(cell, 2, vocab_size=LETTERS.vocab_size, **shape)
     tensors = random_tensors(config)
-    return NumpyModel(config, tensors), TorchModel(config, tensors, torch.device(device))
+    network = with_weights(ModelFile(config, LETTERS, 0, tensors)).to(device)
+    return NumpyModel(config, tensors), TorchModel(network)
 
 
 @pytest.mark.parametrize("device", DEVICES)
