@@ -36,6 +36,7 @@ from charnn.lab import hmm
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, read_model
+from charnn.model.spec import CELL_SPECS
 from charnn.storage.workspace import MODEL_FILE
 
 MAX_SCORED = 300_000  # tokens of the val split; bounds the time
@@ -177,7 +178,7 @@ def score_runs(
     for name, model in models:
         tell(f"run {name}")
         shape, weights = model.config, humanize.compact(model.parameters)
-        parts = 2 if shape.cell == "lstm" else 1
+        parts = len(CELL_SPECS[shape.cell].state)
         numbers = parts * shape.num_layers * shape.hidden_size
         keeps = f"a vector of {numbers:,} ({shape.cell}, {weights} weights)"
         results.append(BaselineResult("run", name, _score_run(texts, model), keeps))
