@@ -26,7 +26,7 @@ from charnn.generation.generate import (
     sample_text,
 )
 from charnn.model.model_file import ModelFile
-from charnn.model.numpy_model import NumpyModel
+from charnn.model.numpy_model import NumpyModel, NumpyStreams
 from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.byte import ByteTokenizer
 from charnn.tokenizers.char import CharTokenizer
@@ -99,6 +99,33 @@ def test_samples_end_and_begin_in_any_order(monkeypatch) -> None:
     assert together == alone
     assert [end.tokens for end in ends] == [end.tokens for end in alone_ends]
     assert len({end.tokens for end in ends}) > 10
+
+
+class ReadOnlyStreams(NumpyStreams):
+    """Streams whose logits cannot be changed by the caller."""
+
+    def predict(self):
+        """Return the logits as a read-only array."""
+        logits = super().predict()
+        logits.flags.writeable = False
+        return logits
+
+
+class ReadOnlyModel(NumpyModel):
+    """A model with such streams."""
+
+    def streams(self, state):
+        """Return B streams that start from a copy of `state`."""
+        return ReadOnlyStreams(self, state)
+
+
+def test_the_logits_of_the_model_are_not_written_to() -> None:
+    """Not when finished samples are replaced by new ones, nor when their rows are removed."""
+    config = tiny_config("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+    model = ReadOnlyModel(config, random_tensors(config))
+    options = {"samples": generation.BATCH + 20, "stop": ("a",)}
+
+    assert sampled(network=model, **options)[0] == sampled(**options)[0]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 17])
