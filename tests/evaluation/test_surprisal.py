@@ -108,7 +108,7 @@ def test_a_long_line_in_pieces_is_the_line(kind, size) -> None:
     line = TEXT.replace("\n", " ").encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "LONG_LINE", size)
-        parts = streams.pieces(line)
+        parts = streams.cut_line(line)
         passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
         results = [passage.feed(part) for part in parts]
 
@@ -128,7 +128,7 @@ def test_pieces_cut_words_where_there_is_a_space(kind) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "LONG_LINE", 25)
         passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
-        ids = np.concatenate([passage.feed(part).ids for part in streams.pieces(line)]).tolist()
+        ids = np.concatenate([passage.feed(part).ids for part in streams.cut_line(line)]).tolist()
 
     assert ids == encoded(TOKENIZERS[kind], line).tolist()
 
