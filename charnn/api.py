@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from charnn.config import ModelConfig, SampleConfig, validate
-from charnn.evaluation.line_reader import pieces
+from charnn.evaluation.line_reader import cut_line
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.evaluation.surprisal import ModelReader, Passage
 from charnn.generation.generate import generate_text
@@ -76,7 +76,7 @@ class Model:
         tokenizer, start_token = self.file.tokenizer, self.file.start_token
         passage = Passage(ModelReader(self._model), tokenizer, start_token)
         lengths, score = TokenLengths.of(tokenizer), Score()
-        for part in pieces(to_utf8(text)):
+        for part in cut_line(to_utf8(text)):
             scored = passage.feed(part)
             score += lengths.score(scored.nats, scored.ids)
         return score

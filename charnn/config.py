@@ -30,13 +30,13 @@ LONGEST_PATTERN = 1000  # characters of a regular expression
 LONGEST_SHOWN = 80  # characters of a wrong value in a message
 
 # Panels of `--help`.
-NETWORK = "Network"
-REGULARIZATION = "Regularization"
-BATCHING = "Batching"
-LENGTH = "Training length"
-OPTIMIZER = "Optimizer"
-HARDWARE = "Hardware"
-CHECKPOINTS = "Evaluation and checkpoints"
+PANEL_NETWORK = "Network"
+PANEL_REGULARIZATION = "Regularization"
+PANEL_BATCHING = "Batching"
+PANEL_LENGTH = "Training length"
+PANEL_OPTIMIZER = "Optimizer"
+PANEL_HARDWARE = "Hardware"
+PANEL_CHECKPOINTS = "Evaluation and checkpoints"
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
@@ -81,27 +81,30 @@ S = TypeVar("S", bound=Settings)
 class NetworkConfig(Settings):
     """The shape of a network, apart from its vocabulary."""
 
-    cell: CellName = setting("lstm", "Recurrence: lstm, gru or rnn (tanh).", panel=NETWORK)
+    cell: CellName = setting("lstm", "Recurrence: lstm, gru or rnn (tanh).", panel=PANEL_NETWORK)
     hidden_size: Width = setting(
         512,
         "Width H of each recurrent layer.",
-        panel=NETWORK,
+        panel=PANEL_NETWORK,
         aliases=["--rnn-size"],
         by_preset=True,
     )
     num_layers: int = setting(
         1,
         "Number of recurrent layers.",
-        panel=NETWORK,
+        panel=PANEL_NETWORK,
         aliases=["--layers"],
         ge=1,
         le=MAX_LAYERS,
     )
     embedding_dim: Width = setting(
-        128, "Width E of the token embedding.", panel=NETWORK, by_preset=True
+        128, "Width E of the token embedding.", panel=PANEL_NETWORK, by_preset=True
     )
     tie_weights: bool = setting(
-        False, "Use the embedding as output weights; needs E = H.", panel=NETWORK, by_preset=True
+        False,
+        "Use the embedding as output weights; needs E = H.",
+        panel=PANEL_NETWORK,
+        by_preset=True,
     )
 
 
@@ -127,40 +130,45 @@ class TrainConfig(NetworkConfig):
     preset: PresetName = setting(
         "auto",
         "Where settings that are not given come from; auto looks at the data.",
-        panel=NETWORK,
+        panel=PANEL_NETWORK,
     )
     dropout: Fraction = setting(
-        0.0, "Dropout between layers and before the output.", panel=REGULARIZATION, by_preset=True
+        0.0,
+        "Dropout between layers and before the output.",
+        panel=PANEL_REGULARIZATION,
+        by_preset=True,
     )
     input_dropout: Fraction = setting(
-        0.0, "Dropout on the embeddings.", panel=REGULARIZATION, by_preset=True
+        0.0, "Dropout on the embeddings.", panel=PANEL_REGULARIZATION, by_preset=True
     )
     embedding_dropout: Fraction = setting(
         0.0,
         "Share of the vocabulary whose embeddings are zero in a step.",
-        panel=REGULARIZATION,
+        panel=PANEL_REGULARIZATION,
     )
     weight_dropout: Fraction = setting(
-        0.0, "Dropout on the recurrent matrices themselves (weight-drop).", panel=REGULARIZATION
+        0.0,
+        "Dropout on the recurrent matrices themselves (weight-drop).",
+        panel=PANEL_REGULARIZATION,
     )
     activation_reg: float = setting(
         0.0,
         "Penalty on the squares of the top layer's outputs (AR).",
-        panel=REGULARIZATION,
+        panel=PANEL_REGULARIZATION,
         ge=0,
         le=1e6,
     )
     temporal_reg: float = setting(
         0.0,
         "Penalty on the squares of their changes (TAR).",
-        panel=REGULARIZATION,
+        panel=PANEL_REGULARIZATION,
         ge=0,
         le=1e6,
     )
     sampled_softmax: int = setting(
         0,
         "Symbols drawn for the loss beside those of the batch; 0 = all, exactly.",
-        panel=OPTIMIZER,
+        panel=PANEL_OPTIMIZER,
         by_preset=True,
         ge=0,
         le=MAX_COUNT,
@@ -168,12 +176,12 @@ class TrainConfig(NetworkConfig):
     sampler: SamplerName = setting(
         "sequential",
         "Order of the data: parallel streams with carried state, or random windows.",
-        panel=BATCHING,
+        panel=PANEL_BATCHING,
     )
     batch_size: int = setting(
         64,
         "Parallel streams or windows B.",
-        panel=BATCHING,
+        panel=PANEL_BATCHING,
         by_preset=True,
         ge=1,
         le=1_000_000,
@@ -181,72 +189,78 @@ class TrainConfig(NetworkConfig):
     bptt: int = setting(
         64,
         "Tokens T between two detaches (sequence length).",
-        panel=BATCHING,
+        panel=PANEL_BATCHING,
         aliases=["--seq-len"],
         by_preset=True,
         ge=1,
         le=1_000_000,
     )
     random_bptt: bool = setting(
-        False, "Vary the length of windows at random (sequential sampler).", panel=BATCHING
+        False, "Vary the length of windows at random (sequential sampler).", panel=PANEL_BATCHING
     )
     epochs: float | None = setting(
         None,
         "Train for this many passes over the training split.",
-        panel=LENGTH,
+        panel=PANEL_LENGTH,
         by_preset=True,
         gt=0,
         le=1e5,
     )
     steps: int | None = setting(
-        None, "Train for this many optimizer updates.", panel=LENGTH, ge=1, le=MAX_COUNT
+        None, "Train for this many optimizer updates.", panel=PANEL_LENGTH, ge=1, le=MAX_COUNT
     )
     minutes: float | None = setting(
         None,
         "Take about this long in all, from start to final scores.",
-        panel=LENGTH,
+        panel=PANEL_LENGTH,
         gt=0,
         le=1e7,
     )
     optimizer: OptimizerName = setting(
         "muon",
         "Update rule: muon (matrices, adamw for the rest), adamw or sgd.",
-        panel=OPTIMIZER,
+        panel=PANEL_OPTIMIZER,
     )
-    lr: float = setting(4e-3, "Peak learning rate.", panel=OPTIMIZER, by_preset=True, gt=0, le=1e6)
+    lr: float = setting(
+        4e-3, "Peak learning rate.", panel=PANEL_OPTIMIZER, by_preset=True, gt=0, le=1e6
+    )
     matrix_lr: float = setting(
-        0.05, "Peak learning rate of muon for the matrices.", panel=OPTIMIZER, gt=0, le=1e6
+        0.05, "Peak learning rate of muon for the matrices.", panel=PANEL_OPTIMIZER, gt=0, le=1e6
     )
-    warmup_steps: int = setting(0, "Steps of linear warm-up.", panel=OPTIMIZER, ge=0, le=MAX_COUNT)
+    warmup_steps: int = setting(
+        0, "Steps of linear warm-up.", panel=PANEL_OPTIMIZER, ge=0, le=MAX_COUNT
+    )
     final_lr_frac: float = setting(
         0.02,
         "Share of the peak at which the cosine schedule ends.",
-        panel=OPTIMIZER,
+        panel=PANEL_OPTIMIZER,
         by_preset=True,
         ge=0,
         le=1,
     )
-    weight_decay: float = setting(0.01, "Decoupled weight decay.", panel=OPTIMIZER, ge=0, le=1e3)
+    weight_decay: float = setting(
+        0.01, "Decoupled weight decay.", panel=PANEL_OPTIMIZER, ge=0, le=1e3
+    )
     matrix_decay: float = setting(
-        0.1, "Decoupled weight decay of muon for the matrices.", panel=OPTIMIZER, ge=0, le=1e3
+        0.1, "Decoupled weight decay of muon for the matrices.", panel=PANEL_OPTIMIZER, ge=0, le=1e3
     )
     average: bool = setting(
         False,
         "Average the weights over the end, and keep that if it is better.",
-        panel=REGULARIZATION,
+        panel=PANEL_REGULARIZATION,
         by_preset=True,
     )
     patience: int | None = setting(
         None,
         "Stop after so many validations without a better one; default: never.",
-        panel=LENGTH,
+        panel=PANEL_LENGTH,
         ge=1,
         le=MAX_COUNT,
     )
     grad_clip: float = setting(
         1.0,
         "Largest global norm of the gradient; 0 = off.",
-        panel=OPTIMIZER,
+        panel=PANEL_OPTIMIZER,
         aliases=["--clip"],
         ge=0,
         le=1e9,
@@ -254,38 +268,42 @@ class TrainConfig(NetworkConfig):
     device: str = setting(
         "auto",
         "auto, cpu, cuda, cuda:N or mps.",
-        panel=HARDWARE,
+        panel=PANEL_HARDWARE,
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
     )
     precision: PrecisionName = setting(
-        "auto", "Arithmetic of the matrix products; auto measures what is quicker.", panel=HARDWARE
+        "auto",
+        "Arithmetic of the matrix products; auto measures what is quicker.",
+        panel=PANEL_HARDWARE,
     )
     seed: int = setting(1, "Seed of weights, dropout and data order.", ge=0, lt=2**63)
     eval_every: int | None = setting(
         None,
         "Steps between validations; default: about twenty a run.",
-        panel=CHECKPOINTS,
+        panel=PANEL_CHECKPOINTS,
         ge=1,
         le=MAX_COUNT,
     )
     save_every: int | None = setting(
         None,
         "Steps between checkpoints; default: every five minutes.",
-        panel=CHECKPOINTS,
+        panel=PANEL_CHECKPOINTS,
         ge=1,
         le=MAX_COUNT,
     )
     sample_every: int | None = setting(
         None,
         "Steps between samples shown while training; default: none.",
-        panel=CHECKPOINTS,
+        panel=PANEL_CHECKPOINTS,
         ge=1,
         le=MAX_COUNT,
     )
     deterministic: bool = setting(
-        False, "Same seed, machine and threads: same model, bit for bit.", panel=HARDWARE
+        False, "Same seed, machine and threads: same model, bit for bit.", panel=PANEL_HARDWARE
     )
-    threads: int | None = setting(None, "CPU threads; default: all.", panel=HARDWARE, ge=1, le=4096)
+    threads: int | None = setting(
+        None, "CPU threads; default: all.", panel=PANEL_HARDWARE, ge=1, le=4096
+    )
 
     def shape(self, vocab_size: int) -> ModelConfig:
         """The network that this asks for on so many symbols. Raises UsageError."""

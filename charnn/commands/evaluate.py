@@ -134,7 +134,7 @@ def _score(
     from charnn.evaluation.metrics import TokenLengths
     from charnn.model.language_model import with_weights
 
-    model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
+    model = with_weights(loaded).to(arithmetic.device)
     lengths = TokenLengths.of(loaded.tokenizer)
     if windows:
         return evaluate_windows(model, tokens, lengths, windows), f"windows:{windows}"
@@ -155,7 +155,7 @@ def _score_dynamic(
     from charnn.evaluation.metrics import TokenLengths
     from charnn.model.language_model import with_weights
 
-    model = with_weights(loaded.config, loaded.tensors).to(arithmetic.device)
+    model = with_weights(loaded).to(arithmetic.device)
     lengths, start_token = TokenLengths.of(loaded.tokenizer), loaded.start_token
     rates = dynamic_evaluation.Rates()
     sizes = dynamic_evaluation.gradient_sizes(

@@ -63,7 +63,7 @@ class Experiment:
 
     def conduct(self, run: "Callable[..., Finding]", *subject: object) -> int:
         """Call `run` and show what it finds. An interrupted experiment writes no file."""
-        from charnn.display.charts import draw
+        from charnn.display.charts import draw_charts
         from charnn.display.messages import Display
         from charnn.display.progress import status_line
 
@@ -72,7 +72,7 @@ class Experiment:
             finding = run(*subject, seed=self.how.seed, quick=self.how.quick, tell=tell)
         self._print(finding)
         self.picture.parent.mkdir(parents=True, exist_ok=True)
-        draw(finding.charts, self.picture)
+        draw_charts(finding.charts, self.picture)
         display.note(f"wrote {self.picture}")
         return 0
 

@@ -42,9 +42,9 @@ def plot(
     found = [workspace.find_run(name, folder) for name in (runs or NEWEST)]
     curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
     if output is not None:
-        from charnn.display.figure import learning_curves
+        from charnn.display.figure import draw_learning_curves
 
-        learning_curves(curves, x, output)
+        draw_learning_curves(curves, x, output)
         Display(quiet=quiet).note(f"wrote {output}")
     else:
         _draw(curves, x)

@@ -165,9 +165,10 @@ def _network(model: "ModelFile", device: str) -> "Model":
 
         return NumpyModel(model.config, model.tensors)
     from charnn.model.device import choose_device
+    from charnn.model.language_model import with_weights
     from charnn.model.torch_backend import TorchModel
 
-    return TorchModel(model.config, model.tensors, choose_device(device))
+    return TorchModel(with_weights(model).to(choose_device(device)))
 
 
 def _opening(

@@ -111,7 +111,7 @@ def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_obj
     """Write one JSON object per sample as soon as it ends, or one object for all."""
     output = Output()
     done: list[dict[str, Any]] = []
-    for data, end in whole(events):
+    for data, end in complete_samples(events):
         row = {
             "index": end.index,
             "seed": seed,
@@ -130,7 +130,7 @@ def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_obj
     output.flush()
 
 
-def whole(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sample]]:
+def complete_samples(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sample]]:
     """Yield the bytes and the end of each sample."""
     data = bytearray()
     for event in events:
@@ -152,7 +152,7 @@ class Novel:
 
     def among(self, events: Iterable[SampleEvent]) -> Iterator[SampleEvent]:
         """Yield the events of samples that are kept, each sample as one piece."""
-        for data, end in whole(events):
+        for data, end in complete_samples(events):
             if self.longest(data.decode("utf-8", "replace")) >= self.limit:
                 self.dropped += 1
                 continue

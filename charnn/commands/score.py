@@ -85,12 +85,17 @@ def score(
     output, display = Output(), Display(quiet=quiet)
     has_color = output.has_color if color == "auto" else color == "always"
     layout = Layout(json, per_token, has_color, output.is_terminal)
+    reader: Reader | None = None
+    if dataset and adapt:
+        from charnn.evaluation.dynamic_evaluation import learning_reader
+
+        reader = learning_reader(loaded, dataset.split("train"))
     scorer = Scorer(
         NumpyModel(loaded.config, loaded.tensors),
         loaded.tokenizer,
         loaded.start_token,
         carry=state == "carry",
-        reader=_learning(loaded, dataset) if dataset and adapt else None,
+        reader=reader,
         threads=threads or core_count(),
     )
     index = TextIndex(dataset.text("train")) if dataset and overlap else None
@@ -117,7 +122,7 @@ def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[lis
             if lines:
                 yield from streams.lines(chunks, lambda: streams.is_ready(descriptor))
             else:
-                yield from streams.whole(chunks)
+                yield from streams.whole_text(chunks)
 
 
 @contextlib.contextmanager
@@ -141,16 +146,3 @@ def _dataset(model: "ModelFile", datasets: Path) -> "Dataset":
     from charnn.data.dataset import find_dataset_of
 
     return find_dataset_of(model.fingerprint, datasets)
-
-
-def _learning(model: "ModelFile", dataset: "Dataset") -> "Reader":
-    """Return a reader that learns from what it reads."""
-    from charnn.evaluation import dynamic_evaluation
-    from charnn.model.language_model import with_weights
-
-    network, rates = with_weights(model.config, model.tensors), dynamic_evaluation.Rates()
-    unk_id = model.tokenizer.unk_id
-    sizes = dynamic_evaluation.gradient_sizes(
-        network, dataset.split("train"), unk_id, rates.segment
-    )
-    return dynamic_evaluation.LearningReader(network, sizes, rates)

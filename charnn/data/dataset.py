@@ -22,6 +22,7 @@ TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
 FILES = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # names in a folder
 SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # the manifest on a source
+COUNTED = 1 << 20  # tokens counted at once; bincount converts them to 64 bits
 COUNTS = ("tokens", "chars", "bytes", "unknown")  # the manifest on a split
 
 
@@ -133,7 +134,7 @@ def _start_token(train: Ids, tokenizer: Tokenizer) -> int:
 def symbol_counts(ids: Ids, tokenizer: Tokenizer) -> Integers:
     """Return the number of times that each token occurs, (V,); 0 for `<unk>`."""
     counts = np.zeros(tokenizer.vocab_size, np.int64)
-    for part in _in_parts(ids):  # bincount converts what it counts to 64 bits
+    for part in _in_parts(ids):
         counts += np.bincount(part, minlength=len(counts))
     if tokenizer.unk_id is not None:
         counts[tokenizer.unk_id] = 0
@@ -141,8 +142,8 @@ def symbol_counts(ids: Ids, tokenizer: Tokenizer) -> Integers:
 
 
 def _in_parts(array: Ids) -> Iterator[Ids]:
-    for start in range(0, len(array), atomic.CHUNK):
-        yield array[start : start + atomic.CHUNK]
+    for start in range(0, len(array), COUNTED):
+        yield array[start : start + COUNTED]
 
 
 def is_written(dataset: Dataset) -> bool:

@@ -21,6 +21,7 @@ from charnn.errors import DataError, StorageError
 from charnn.storage import atomic
 
 MAX_UNPACKED = 1 << 30  # bytes that a gzip file may grow to
+UNPACKED = 1 << 20  # bytes of a gzip file that are unpacked at once
 SNIFFED = 8192  # bytes by which a file in a folder is judged to be text
 GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -229,7 +230,7 @@ def _gunzip(packed: bytes, name: str) -> bytes:
     unpacked = io.BytesIO()
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-            while chunk := file.read(atomic.CHUNK):
+            while chunk := file.read(UNPACKED):
                 unpacked.write(chunk)
                 if unpacked.tell() > MAX_UNPACKED:
                     raise DataError(

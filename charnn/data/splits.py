@@ -14,8 +14,7 @@ def split_text(text: Text, val_frac: float, test_frac: float) -> dict[str, Text]
 
     At a `val_frac` of 0.1 the first `int(n * 0.9)` of n symbols are for training, as in nanoGPT.
     """
-    train_end = int(len(text) * (1 - val_frac - test_frac))
-    val_end = int(len(text) * (1 - test_frac)) if test_frac else len(text)
+    train_end, val_end = _bounds(len(text), val_frac, test_frac)
     parts = {"train": text[:train_end], "val": text[train_end:val_end], "test": text[val_end:]}
     return {name: part for name, part in parts.items() if part}
 
@@ -28,14 +27,19 @@ def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> d
     newline: Any = "\n" if isinstance(text, str) else b"\n"
     lines: list[Any] = text.removesuffix(newline).split(newline)  # not at other "line" characters
     order = np.random.default_rng(seed).permutation(len(lines))
-    train_end = int(len(lines) * (1 - val_frac - test_frac))
-    val_end = int(len(lines) * (1 - test_frac)) if test_frac else len(lines)
+    train_end, val_end = _bounds(len(lines), val_frac, test_frac)
     chosen = {"train": order[:train_end], "val": order[train_end:val_end], "test": order[val_end:]}
     return {
         name: newline.join([lines[i] for i in part]) + newline
         for name, part in chosen.items()
         if len(part)
     }
+
+
+def _bounds(count: int, val_frac: float, test_frac: float) -> tuple[int, int]:
+    """Return where the train split and the val split of `count` symbols or lines end."""
+    val_end = int(count * (1 - test_frac)) if test_frac else count
+    return int(count * (1 - val_frac - test_frac)), val_end
 
 
 def end_with_newline(text: Text) -> Text:

@@ -42,7 +42,7 @@ class Bars:
 Chart = Lines | Bars
 
 
-def draw(charts: Sequence[Chart], path: Path) -> None:
+def draw_charts(charts: Sequence[Chart], path: Path) -> None:
     """Write the charts into one picture, from left to right. Raises as `figure.picture` does."""
     width, height = SIZE
     with picture(path, (width * len(charts), height)) as figure:

@@ -76,7 +76,7 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def learning_curves(runs: Sequence[Curve], x: XName, path: Path) -> None:
+def draw_learning_curves(runs: Sequence[Curve], x: XName, path: Path) -> None:
     """Write the training and validation loss of each run, over steps, tokens or seconds.
 
     Raises as `picture` does.

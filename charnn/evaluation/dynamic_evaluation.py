@@ -18,8 +18,9 @@ from torch import Tensor
 from charnn.arrays import Doubles, Ids
 from charnn.data.samplers import SequentialSampler
 from charnn.evaluation.metrics import Score, TokenLengths, mask_unknown
-from charnn.model.language_model import LanguageModel, detach
+from charnn.model.language_model import LanguageModel, detach, with_weights
 from charnn.model.loss import mean_nats
+from charnn.model.model_file import ModelFile
 
 EPSILON = 1e-5  # added to gradient sizes: bounds the step of a weight that had hardly any gradient
 STATISTICS_BATCH, STATISTICS_BATCHES = 64, 64  # of the training text, for the size of gradients
@@ -80,6 +81,16 @@ def evaluate_dynamic(
     ids = np.asarray(tokens, np.int64)
     inputs = np.concatenate([[start_token], ids])[:-1]
     return lengths.score(-reader.log_probs(inputs, mask_unknown(ids, lengths.unk_id)), ids)
+
+
+def learning_reader(model_file: ModelFile, train: Ids) -> "LearningReader":
+    """Return a reader with the weights of a model file and the default rates.
+
+    `train` is the text that the model was trained on.
+    """
+    model, rates = with_weights(model_file), Rates()
+    sizes = gradient_sizes(model, train, model_file.tokenizer.unk_id, rates.segment)
+    return LearningReader(model, sizes, rates)
 
 
 class LearningReader:

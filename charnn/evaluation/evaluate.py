@@ -38,13 +38,10 @@ def evaluate_carried(
     start_token: int,
     streams: int = 1,
     warm_up: int = WARM_UP,
-    share: float = 1.0,
     targets: Ids | None = None,
 ) -> Score:
     """Return the sum of `carried_scores`."""
-    scores = carried_scores(
-        model, tokens, lengths, start_token, streams, warm_up, share, targets=targets
-    )
+    scores = carried_scores(model, tokens, lengths, start_token, streams, warm_up, targets=targets)
     return sum(scores, Score())
 
 

@@ -35,7 +35,7 @@ def lines(chunks: Iterable[bytes], has_more: Callable[[], bool]) -> Iterator[lis
     for chunk in chunks:
         *complete, waiting = (waiting + chunk).split(b"\n")
         for line in complete:
-            ready += pieces(line, begins=begins)
+            ready += cut_line(line, begins=begins)
             begins = True
         while len(waiting) > LONG_LINE:
             ready.append(Part(waiting[:LONG_LINE], begins, ends=False))
@@ -50,7 +50,7 @@ def lines(chunks: Iterable[bytes], has_more: Callable[[], bool]) -> Iterator[lis
         yield ready
 
 
-def pieces(line: bytes, *, begins: bool = True) -> list[Part]:
+def cut_line(line: bytes, *, begins: bool = True) -> list[Part]:
     """Cut a line, or the rest of one, after each LONG_LINE bytes."""
     starts = range(0, max(1, len(line)), LONG_LINE)
     return [
@@ -63,7 +63,7 @@ def pieces(line: bytes, *, begins: bool = True) -> list[Part]:
     ]
 
 
-def whole(chunks: Iterable[bytes]) -> Iterator[list[Part]]:
+def whole_text(chunks: Iterable[bytes]) -> Iterator[list[Part]]:
     """Yield the stream in pieces of a single line, which includes the newlines."""
     waiting, begins = b"", True
     for chunk in chunks:

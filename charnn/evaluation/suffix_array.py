@@ -37,8 +37,8 @@ class TextIndex:
         ranks = np.zeros(len(text) + 1, np.int64)
         ranks[order] = np.arange(1, len(text) + 1)
         self.text = text
-        self.suffixes = compact(np.append(len(text), order))
-        self.ranks_behind = compact(ranks[order + 1])  # of a suffix without its first symbol
+        self.suffixes = to_array(np.append(len(text), order))
+        self.ranks_behind = to_array(ranks[order + 1])  # of a suffix without its first symbol
         # Start and end of the suffixes that begin with a symbol; `ranks_behind` increases there.
         self.blocks = dict(zip(map(chr, symbols.tolist()), pairwise([0, *ends]), strict=True))
 
@@ -87,7 +87,7 @@ def numbered(codes: Ids, symbols: Integers) -> Integers:
     return numbers[codes]
 
 
-def compact(values: Integers) -> "array[int]":
+def to_array(values: Integers) -> "array[int]":
     """Return the values as an array that Python indexes fast, in four bytes each if they fit."""
     kind = "i" if len(values) < 1 << 31 else "q"
     return array(kind, values.astype(kind).tobytes())

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from charnn.arrays import Bools, Doubles
+from charnn.arrays import Bools, Doubles, Indices, Transitions
 from charnn.errors import UsageError
-from charnn.generation.token_automaton import Table, compile_pattern
+from charnn.generation.token_automaton import compile_pattern
 
 ANY_TEXT = r"[\s\S]*"
 SURROGATES = np.arange(0xD800, 0xE000)  # code points that are no characters
@@ -28,7 +27,7 @@ class SamplingAutomaton:
     no token can follow.
     """
 
-    next_state: Table
+    next_state: Transitions
     barred: Bools
     complete: Bools
 
@@ -103,20 +102,20 @@ def alphabet(texts: Iterable[str | None], banned: set[str], allowed: set[str] | 
         if text is not None:
             characters.update(text)
         elif allowed is not None:
-            return consecutive(code_points(allowed - banned))
+            return consecutive(sorted_code_points(allowed - banned))
         else:
-            excluded = np.concatenate([SURROGATES, code_points(banned)])
+            excluded = np.concatenate([SURROGATES, sorted_code_points(banned)])
             return consecutive(np.delete(np.arange(LAST + 1), excluded))
-    return consecutive(code_points(characters))
+    return consecutive(sorted_code_points(characters))
 
 
-def code_points(characters: set[str]) -> npt.NDArray[np.intp]:
+def sorted_code_points(characters: set[str]) -> Indices:
     """Return the sorted code points of characters, without lone surrogates."""
     codes = np.array(sorted(map(ord, characters)), np.intp)
     return codes[~np.isin(codes, SURROGATES)]
 
 
-def consecutive(codes: npt.NDArray[np.intp]) -> list[str]:
+def consecutive(codes: Indices) -> list[str]:
     """Return sorted code points as strings, one for each run of consecutive ones."""
     runs = np.split(codes.astype("<u4"), np.flatnonzero(np.diff(codes) != 1) + 1)
     return [run.tobytes().decode("utf-32-le") for run in runs]

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from charnn.arrays import Ids, Integers
+from charnn.arrays import Floats, Ids, Integers
 from charnn.config import SampleConfig, UnknownName, validate
 from charnn.errors import UsageError
 from charnn.generation.constraints import Constraint, constrain
@@ -22,13 +22,13 @@ from charnn.generation.logit_filters import (
     RecentTokens,
     active_filters,
     apply_filters,
-    draw,
+    draw_tokens,
 )
 from charnn.generation.rng import RandomStream
 from charnn.generation.stop_strings import StopMatcher
 from charnn.model.backend import Model, State
 from charnn.model.model_file import ModelFile
-from charnn.model.numpy_model import NumpyModel, log_probs
+from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 
 Finish = Literal["length", "stop", "match"]
@@ -238,7 +238,8 @@ class SampleStream:
 class SampleBatch:
     """Samples that are generated together, a row each; a new one replaces each that is finished.
 
-    Row i of `streams`, of `recent` and entry i of `samples` belong together.
+    Row i of `streams`, `logits` and `recent` belongs to entry i of `samples`. `logits`, (B, V), are
+    those of the next token of each row.
     """
 
     def __init__(
@@ -257,24 +258,26 @@ class SampleBatch:
         )
         self.samples = list(islice(self.unstarted, in_flight))
         size = len(self.samples)
-        self.first_logits = model.streams(context.state).predict().copy()
-        self.streams = model.streams(tuple(part.repeat(size, axis=0) for part in context.state))
-        self.streams.logits[:] = self.first_logits
+        self.first_logits = model.streams(context.state).predict()
+        states = tuple(part.repeat(size, axis=0) for part in context.state)
+        self._set_streams(states, self.first_logits)
         self.recent = RecentTokens(context.recent, size, tokenizer.vocab_size)
 
     def step(self) -> None:
         """Draw one token for every sample that is not finished."""
-        logits = self.streams.logits + self.request.constraint.bias
+        logits = self.logits + self.request.constraint.bias
         if automaton := self.request.constraint.automaton:
             logits[automaton.barred[[sample.state for sample in self.samples]]] = -np.inf
         logits = apply_filters(logits, self.filters, self.recent.ids)
-        ids = draw(logits, np.array([sample.uniform() for sample in self.samples]))
-        known = log_probs(self.streams.logits, ids).tolist() if self.request.loss else repeat(0.0)
-        drawn = zip(self.samples, ids.tolist(), known, strict=False)
+        ids = draw_tokens(logits, np.array([sample.uniform() for sample in self.samples]))
+        log_probs = (
+            target_log_probs(self.logits, ids).tolist() if self.request.loss else repeat(0.0)
+        )
+        drawn = zip(self.samples, ids.tolist(), log_probs, strict=False)
         added = [sample.add(token, log_prob) for sample, token, log_prob in drawn]
         if any(added):
             self.recent.append(ids)
-            self.streams.step(ids)
+            self.logits[:] = self.streams.step(ids)
 
     def refill(self) -> list[SampleStream]:
         """Replace finished samples by new ones while there are any; return the new ones."""
@@ -285,7 +288,7 @@ class SampleBatch:
         for row, sample in zip(finished, started, strict=False):
             self.samples[row] = sample
             self.streams.put(slice(row, row + 1), self.context.state)
-            self.streams.logits[row] = self.first_logits
+            self.logits[row] = self.first_logits
             self.recent.reset(row)
         if len(started) < len(finished):
             self._drop_finished()
@@ -294,11 +297,15 @@ class SampleBatch:
     def _drop_finished(self) -> None:
         """Remove the rows of finished samples."""
         rows = [row for row, sample in enumerate(self.samples) if not sample.finish]
-        logits = self.streams.logits[rows]
-        self.streams = self.model.streams(tuple(part[rows] for part in self.streams.state))
-        self.streams.logits[:] = logits
+        self._set_streams(tuple(part[rows] for part in self.streams.state), self.logits[rows])
         self.recent.keep(rows)
         self.samples = [self.samples[row] for row in rows]
+
+    def _set_streams(self, state: State, logits: Floats) -> None:
+        """Continue with streams in these states, whose next tokens have these logits."""
+        self.streams = self.model.streams(state)
+        self.logits = np.empty_like(self.streams.predict())  # in the memory order of the model
+        self.logits[:] = logits
 
     def _context(self) -> Context:
         """Return the generation state of the only sample."""
@@ -331,12 +338,11 @@ def generate_text(
     return (event.data.decode("utf-8", "replace") for event in events if isinstance(event, Piece))
 
 
-def sample_text(model_file: ModelFile, tokens: int, seed: int) -> str:
+def sample_text(model_file: ModelFile, model: Model, tokens: int, seed: int) -> str:
     """Return one text of at most `tokens` tokens, or SAMPLE_RECORDS records on lines of their own.
 
     Drawn with the default settings, without a prompt.
     """
-    model = NumpyModel(model_file.config, model_file.tensors)
     config = validate(SampleConfig, {"max_new_tokens": tokens})
     count = SAMPLE_RECORDS if model_file.records else 1
     texts = [generate_text(model_file, model, config, seed=seed + i) for i in range(count)]

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from charnn.arrays import Doubles, Ids, Integers
+from charnn.arrays import Doubles, Ids, Indices, Integers
 
 RECENT = 64  # length of the window of the repetition penalty in tokens, as in llama.cpp
 MIN_TEMPERATURE = 1e-100  # a lower one could only overflow, not change the draw
@@ -145,7 +144,7 @@ def apply_filters(logits: Doubles, filters: list[tuple[Apply, float]], recent: I
     return logits
 
 
-def draw(logits: Doubles, uniforms: Doubles) -> npt.NDArray[np.intp]:
+def draw_tokens(logits: Doubles, uniforms: Doubles) -> Indices:
     """Draw one token per row, (B,), by inverse transform sampling.
 
     `uniforms`, (B,), are random numbers in [0, 1). At least one logit of each row is finite; a
@@ -158,7 +157,7 @@ def draw(logits: Doubles, uniforms: Doubles) -> npt.NDArray[np.intp]:
         row = weights[0]
         return np.array([row.searchsorted(uniforms[0] * BELOW_ONE * row[-1], "right")])
     thresholds = (uniforms * BELOW_ONE)[:, None] * weights[:, -1:]
-    ids: npt.NDArray[np.intp] = (weights > thresholds).argmax(axis=1)
+    ids: Indices = (weights > thresholds).argmax(axis=1)
     return ids
 
 

@@ -12,13 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from charnn.arrays import Bools
+from charnn.arrays import Bools, Transitions
 from charnn.errors import UsageError
 from charnn.generation.regex_parser import Characters, Choice, Node, Repeat, parse
 
-Table = npt.NDArray[np.int32]
 ByteRange = tuple[int, int]
 
 MAX_NFA_STATES = 50_000
@@ -35,7 +33,7 @@ class Automaton:
     match; `accepting`, (S,), says whether the text so far matches as a whole.
     """
 
-    next_state: Table
+    next_state: Transitions
     accepting: Bools
 
 
@@ -178,7 +176,7 @@ def byte_sequences(low: int, high: int) -> Iterator[tuple[ByteRange, ...]]:
         yield tuple(zip(chr(low).encode(), chr(high).encode(), strict=True))
 
 
-def determinize(nfa: Nfa) -> tuple[Table, Bools]:
+def determinize(nfa: Nfa) -> tuple[Transitions, Bools]:
     """Return the table over bytes, (S + 1, 256), and which states accept, (S + 1,).
 
     Subset construction: a state of the table is a set of states of the `nfa`. Rabin and Scott,
@@ -186,7 +184,7 @@ def determinize(nfa: Nfa) -> tuple[Table, Bools]:
     """
     subsets = [nfa.closure([nfa.start])]
     numbers = {subsets[0]: 0}
-    rows: list[Table] = []
+    rows: list[Transitions] = []
     for subset in subsets:  # grows while it is iterated over
         targets_of: list[set[int]] = [set() for _ in range(256)]
         for state in subset:
@@ -208,7 +206,7 @@ def determinize(nfa: Nfa) -> tuple[Table, Bools]:
     return np.array(rows), np.array([*(nfa.end in subset for subset in subsets), False])
 
 
-def token_table(byte_table: Table, pieces: Sequence[bytes]) -> Table:
+def token_table(byte_table: Transitions, pieces: Sequence[bytes]) -> Transitions:
     """Return the table over tokens, (S + 1, V): a token leads where its bytes lead in turn."""
     if len(byte_table) * len(pieces) > MAX_ENTRIES:
         raise too_large()
@@ -222,7 +220,7 @@ def token_table(byte_table: Table, pieces: Sequence[bytes]) -> Table:
     return states
 
 
-def states_leading_to(goal: Bools, table: Table) -> Bools:
+def states_leading_to(goal: Bools, table: Transitions) -> Bools:
     """Return the states from which one of `goal` can be reached, (S + 1,)."""
     predecessors: defaultdict[int, list[int]] = defaultdict(list)
     for state, row in enumerate(table[:-1]):

@@ -36,6 +36,7 @@ from charnn.lab import hmm
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, read_model
+from charnn.model.spec import CELL_SPECS
 from charnn.storage.workspace import MODEL_FILE
 
 MAX_SCORED = 300_000  # tokens of the val split; bounds the time
@@ -57,7 +58,7 @@ QUICK = Effort(300_000, (4, 16, 64), 300)
 
 
 @dataclass(frozen=True)
-class Result:
+class BaselineResult:
     """A model, the cost of the text under it, and what the model keeps of the preceding text."""
 
     kind: str
@@ -118,7 +119,7 @@ def run(dataset: Dataset, runs_dir: Path, *, seed: int, quick: bool, tell: Tell)
     return finding_of(results, texts, dataset.name)
 
 
-def score_simple_models(texts: Texts, tell: Tell) -> list[Result]:
+def score_simple_models(texts: Texts, tell: Tell) -> list[BaselineResult]:
     """Score models that keep nothing or everything."""
     tell("uniform, unigram, xz")
     train, val, size = texts.train, texts.val, texts.vocab_size
@@ -127,13 +128,13 @@ def score_simple_models(texts: Texts, tell: Tell) -> list[Result]:
     unigram = texts.bits_per_char(unigram_nats(train, val, size))
     xz = xz_bits(*data) / texts.scored_chars
     return [
-        Result("uniform", "uniform", uniform, f"nothing; all {size:,} tokens are alike"),
-        Result("unigram", "unigram", unigram, "nothing; a token costs by its frequency"),
-        Result("xz", "xz", xz, "all of it; the bytes added to its archive"),
+        BaselineResult("uniform", "uniform", uniform, f"nothing; all {size:,} tokens are alike"),
+        BaselineResult("unigram", "unigram", unigram, "nothing; a token costs by its frequency"),
+        BaselineResult("xz", "xz", xz, "all of it; the bytes added to its archive"),
     ]
 
 
-def score_n_grams(texts: Texts, tell: Tell) -> Iterator[Result]:
+def score_n_grams(texts: Texts, tell: Tell) -> Iterator[BaselineResult]:
     """Score Kneser–Ney n-grams from n = 2 up to the first whose cost is higher than the last."""
     least = math.inf
     for order in range(2, MAX_ORDER + 1):
@@ -141,13 +142,13 @@ def score_n_grams(texts: Texts, tell: Tell) -> Iterator[Result]:
         nats = kneser_ney_nats(texts.train, texts.val, texts.vocab_size, order)
         cost = texts.bits_per_char(nats)
         keeps = "the token before" if order == 2 else f"the {order - 1} tokens before"  # noqa: PLR2004 - a bigram
-        yield Result("n-gram", f"{order}-gram", cost, keeps, order)
+        yield BaselineResult("n-gram", f"{order}-gram", cost, keeps, order)
         if cost > least:
             return
         least = cost
 
 
-def score_hmms(texts: Texts, effort: Effort, seed: int, tell: Tell) -> Iterator[Result]:
+def score_hmms(texts: Texts, effort: Effort, seed: int, tell: Tell) -> Iterator[BaselineResult]:
     """Train and score hidden Markov models of several sizes."""
     for states in effort.states:
         model = hmm.random_model(states, texts.vocab_size, seed)
@@ -157,7 +158,7 @@ def score_hmms(texts: Texts, effort: Effort, seed: int, tell: Tell) -> Iterator[
             tell(f"hidden Markov model of {states} states: block {block} of {effort.blocks}")
         cost = texts.bits_per_char(hmm.nats(model, texts.train, texts.val))
         keeps = f"one of {states} learnt states, {math.log2(states):.0f} bits"
-        yield Result("hmm", f"HMM of {states}", cost, keeps, states)
+        yield BaselineResult("hmm", f"HMM of {states}", cost, keeps, states)
 
 
 def runs_of(fingerprint: str, runs_dir: Path) -> Iterator[tuple[str, ModelFile]]:
@@ -169,27 +170,29 @@ def runs_of(fingerprint: str, runs_dir: Path) -> Iterator[tuple[str, ModelFile]]
                 yield path.parent.name, model
 
 
-def score_runs(texts: Texts, models: Iterable[tuple[str, ModelFile]], tell: Tell) -> list[Result]:
+def score_runs(
+    texts: Texts, models: Iterable[tuple[str, ModelFile]], tell: Tell
+) -> list[BaselineResult]:
     """Score trained models; return the best ones."""
     results = []
     for name, model in models:
         tell(f"run {name}")
         shape, weights = model.config, humanize.compact(model.parameters)
-        parts = 2 if shape.cell == "lstm" else 1
+        parts = len(CELL_SPECS[shape.cell].state)
         numbers = parts * shape.num_layers * shape.hidden_size
         keeps = f"a vector of {numbers:,} ({shape.cell}, {weights} weights)"
-        results.append(Result("run", name, _score_run(texts, model), keeps))
+        results.append(BaselineResult("run", name, _score_run(texts, model), keeps))
     return sorted(results, key=lambda result: result.bits_per_char)[:MAX_RUNS]
 
 
 def _score_run(texts: Texts, model: ModelFile) -> float:
-    network = with_weights(model.config, model.tensors)
+    network = with_weights(model)
     streams = default_streams(len(texts.val))
     score = evaluate_carried(network, texts.val, texts.lengths, model.start_token, streams)
     return score.bits_per_char
 
 
-def finding_of(results: Sequence[Result], texts: Texts, name: str) -> Finding:
+def finding_of(results: Sequence[BaselineResult], texts: Texts, name: str) -> Finding:
     """Return table, charts and verdict of the costs."""
     ordered = sorted(results, key=lambda result: -result.bits_per_char)
     checks = _checks(results, texts.vocab_size)
@@ -221,13 +224,13 @@ def finding_of(results: Sequence[Result], texts: Texts, name: str) -> Finding:
     )
 
 
-def _best(results: Sequence[Result], *kinds: str) -> list[Result]:
+def _best(results: Sequence[BaselineResult], *kinds: str) -> list[BaselineResult]:
     """Return the result with the lowest cost of each kind that there is."""
     by_kind = [[result for result in results if result.kind == kind] for kind in kinds]
     return [min(of_kind, key=lambda result: result.bits_per_char) for of_kind in by_kind if of_kind]
 
 
-def _checks(results: Sequence[Result], vocab_size: int) -> list[Check]:
+def _checks(results: Sequence[BaselineResult], vocab_size: int) -> list[Check]:
     uniform, unigram, n_gram, hidden = _best(results, "uniform", "unigram", "n-gram", "hmm")
     costs = [r.bits_per_char for r in results if r.kind in ("uniform", "unigram", "n-gram")]
     by_context = costs[: costs.index(n_gram.bits_per_char) + 1]

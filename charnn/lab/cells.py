@@ -28,7 +28,7 @@ from charnn.config import CellName, ModelConfig
 from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import evaluate_carried
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.small_models import Book, embedded_book, new_training
+from charnn.lab.small_models import Book, embedded_book, new_small_loop
 from charnn.model.numpy_model import NumpyModel
 from charnn.model.spec import tensor_shapes
 from charnn.training.loop import TrainLoop, train
@@ -132,14 +132,14 @@ def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
         Trial(cell, width, count_weights(config_of(cell, width, book.vocab_size)))
         for cell, width in networks
     ]
-    trainings = [_training(book, trial, effort, seed) for trial in trials]
-    train_in_turns(book, trials, trainings, effort.steps, tell)
+    loops = [_new_loop(book, trial, effort, seed) for trial in trials]
+    train_in_turns(book, trials, loops, effort.steps, tell)
     tell("sampling in turns")
-    sample_in_turns(trials, trainings, seed)
+    sample_in_turns(trials, loops, seed)
     return finding_of(trials)
 
 
-def _training(book: Book, trial: Trial, effort: Effort, seed: int) -> TrainLoop:
+def _new_loop(book: Book, trial: Trial, effort: Effort, seed: int) -> TrainLoop:
     settings = {
         "cell": trial.cell,
         "hidden_size": trial.hidden_size,
@@ -151,14 +151,14 @@ def _training(book: Book, trial: Trial, effort: Effort, seed: int) -> TrainLoop:
         "final_lr_frac": 1.0,
         "seed": seed,
     }
-    return new_training(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
+    return new_small_loop(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
 
 
 def train_in_turns(
-    book: Book, trials: Sequence[Trial], trainings: Sequence[TrainLoop], steps: int, tell: Tell
+    book: Book, trials: Sequence[Trial], loops: Sequence[TrainLoop], steps: int, tell: Tell
 ) -> None:
     """Train one step of each network in turn; add validation losses and times to the trials."""
-    events = [train(training) for training in trainings]
+    events = [train(loop) for loop in loops]
     seconds: list[list[float]] = [[] for _ in trials]
     for step in range(1, steps + 1):
         tell(f"step {step} of {steps}, {len(trials)} networks in turns")
@@ -167,23 +167,23 @@ def train_in_turns(
             next(events_of_one)
             spent.append(time.perf_counter() - begin)
         if step * VALIDATIONS // steps > (step - 1) * VALIDATIONS // steps:
-            for trial, training, spent in zip(trials, trainings, seconds, strict=True):
-                loss = validation_loss(book, training)
-                trial.losses.append((training.counters.tokens, sum(spent), loss))
-    for trial, training, spent in zip(trials, trainings, seconds, strict=True):
-        trial.training = median(spent) * steps / training.counters.tokens
+            for trial, loop, spent in zip(trials, loops, seconds, strict=True):
+                loss = validation_loss(book, loop)
+                trial.losses.append((loop.counters.tokens, sum(spent), loss))
+    for trial, loop, spent in zip(trials, loops, seconds, strict=True):
+        trial.training = median(spent) * steps / loop.counters.tokens
 
 
-def validation_loss(book: Book, training: TrainLoop) -> float:
+def validation_loss(book: Book, loop: TrainLoop) -> float:
     """Return the loss on part of the validation split in nats per token."""
     text = book.val[:VAL_TOKENS]
-    score = evaluate_carried(training.model, text, book.lengths, book.start_token, STREAMS, WARM_UP)
+    score = evaluate_carried(loop.model, text, book.lengths, book.start_token, STREAMS, WARM_UP)
     return score.loss
 
 
-def sample_in_turns(trials: Sequence[Trial], trainings: Sequence[TrainLoop], seed: int) -> None:
+def sample_in_turns(trials: Sequence[Trial], loops: Sequence[TrainLoop], seed: int) -> None:
     """Measure the time per token of the networks as in `charnn sample`, one text at a time."""
-    models = [training.model for training in trainings]
+    models = [loop.model for loop in loops]
     tokens = np.random.default_rng(seed).integers(
         models[0].config.vocab_size, size=(SAMPLED_TOKENS, 1)
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from charnn.errors import DivergedError
 from charnn.lab.experiment import Check, Table
 from charnn.lab.gradient_flow import scale_recurrent
-from charnn.lab.small_models import Book, new_training
+from charnn.lab.small_models import Book, new_small_loop
 from charnn.model.language_model import LanguageModel
 from charnn.training.events import Step
 from charnn.training.loop import train
@@ -50,13 +50,13 @@ def measure_steps(
         "grad_clip": limit,
         "seed": seed,
     }
-    training = new_training(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
-    scale_recurrent(training.model, GAIN)
-    norms, steps, before = [0.0], [0.0], _weights(training.model)
+    loop = new_small_loop(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
+    scale_recurrent(loop.model, GAIN)
+    norms, steps, before = [0.0], [0.0], _weights(loop.model)
     with contextlib.suppress(DivergedError):  # the steps until then count
-        for event in train(training):
+        for event in train(loop):
             if isinstance(event, Step):
-                after = _weights(training.model)
+                after = _weights(loop.model)
                 norms.append(event.grad_norm)
                 steps.append(float((after - before).norm()))
                 before = after

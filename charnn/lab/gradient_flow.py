@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charnn.model.language_model import LanguageModel
+from charnn.model.spec import layer_tensors, textbook_names
 
 NORM = "‖∂E_t/∂h_{t−k}‖"
 
@@ -68,13 +69,13 @@ def scale_recurrent(model: LanguageModel, gain: float) -> None:
 @torch.no_grad()
 def spectral_norms(model: LanguageModel) -> dict[str, float]:
     """Return the largest singular value of the recurrent matrix of each gate of each layer."""
-    return {
-        f"W_h{gate}_{i}": float(torch.linalg.matrix_norm(block, 2))
-        for i, layer in enumerate(model.recurrent_layers())
-        for gate, block in zip(
-            layer.spec.gates, layer.weight_hh.chunk(len(layer.spec.gates)), strict=True
-        )
-    }
+    norms = {}
+    for i, layer in enumerate(model.recurrent_layers()):
+        _, weight_hh, _ = layer_tensors(i)
+        symbols = textbook_names(weight_hh, model.config.cell).split()
+        for symbol, block in zip(symbols, layer.weight_hh.chunk(len(symbols)), strict=True):
+            norms[f"{symbol}_{i}"] = float(torch.linalg.matrix_norm(block, 2))
+    return norms
 
 
 @torch.no_grad()

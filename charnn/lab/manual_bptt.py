@@ -20,6 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from charnn.model.spec import layer_tensors
+
+KINDS = ("weight_ih", "weight_hh", "bias")  # of a layer's tensors, as in `layer_tensors`
 Parts = tuple[Tensor, ...]  # of a state, (B, H) each, or values saved by a forward step
 Gradients = dict[str, Tensor]
 # (W x + b, U h, state) → (new state, values saved for the backward step)
@@ -148,7 +151,7 @@ def gradients(
     """
     depth = sum(name.endswith("weight_hh") for name in tensors)
     layers = [
-        {kind: tensors[f"layers.{i}.{kind}"] for kind in ("weight_ih", "weight_hh", "bias")}
+        {kind: tensors[name] for kind, name in zip(KINDS, layer_tensors(i), strict=True)}
         for i in range(depth)
     ]
     parts = len(state) // depth
@@ -168,7 +171,7 @@ def gradients(
     output_gradients = e @ output
     for i in range(depth - 1, -1, -1):
         of_layer, output_gradients = backward(cell, layers[i], traces[i], output_gradients)
-        found |= {f"layers.{i}.{kind}": gradient for kind, gradient in of_layer.items()}
+        found |= {name: of_layer[kind] for kind, name in zip(KINDS, layer_tensors(i), strict=True)}
     embedding = torch.zeros_like(tensors["embedding.weight"])
     found["embedding.weight"] = embedding.index_add_(
         0, ids.T.flatten(), output_gradients.flatten(0, 1)

@@ -27,7 +27,7 @@ from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import evaluate_carried, evaluate_windows
 from charnn.evaluation.metrics import TokenLengths
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.small_models import new_training
+from charnn.lab.small_models import new_small_loop
 from charnn.training.loop import train
 
 BASE = 0.5  # P(Y_t = 1) where every X is 0
@@ -129,15 +129,15 @@ def run_trial(
         "seed": seed,
     }
     inputs, targets = flips(task.symbols, seed)
-    training = new_training(settings, 2, inputs, targets=targets)
-    for _ in train(training):
+    loop = new_small_loop(settings, 2, inputs, targets=targets)
+    for _ in train(loop):
         pass
     inputs, targets = flips(TEST_SYMBOLS, seed + TEST_SEED)
     if sampler == "random":
-        score = evaluate_windows(training.model, inputs, SYMBOL_LENGTHS, bptt, targets)
+        score = evaluate_windows(loop.model, inputs, SYMBOL_LENGTHS, bptt, targets)
     else:
         score = evaluate_carried(
-            training.model, inputs, SYMBOL_LENGTHS, 0, STREAMS, WARM_UP, targets=targets
+            loop.model, inputs, SYMBOL_LENGTHS, 0, STREAMS, WARM_UP, targets=targets
         )
     return Trial(cell, hidden_size, STATES[sampler], bptt, score.loss)
 

@@ -27,7 +27,7 @@ from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.small_models import Book, embedded_book, new_training
+from charnn.lab.small_models import Book, embedded_book, new_small_loop
 from charnn.training.events import Step
 from charnn.training.loop import train
 
@@ -97,15 +97,13 @@ def run_trial(book: Book, order: str, bptt: int, effort: Effort, seed: int, tell
     }
     tokens, targets = shuffled(book.train, bptt, seed) if order == SHUFFLED else (book.train, None)
     lengths = book.lengths
-    training = new_training(
-        settings, book.vocab_size, tokens, targets=targets, unk_id=lengths.unk_id
-    )
+    loop = new_small_loop(settings, book.vocab_size, tokens, targets=targets, unk_id=lengths.unk_id)
     losses = deque[float](maxlen=LAST_STEPS)
-    for event in train(training):
+    for event in train(loop):
         if isinstance(event, Step):
             losses.append(event.loss)
             tell(f"n = {bptt}, {order}: step {event.step} of {event.steps}")
-    model, start, streams = training.model, book.start_token, default_streams(len(book.val))
+    model, start, streams = loop.model, book.start_token, default_streams(len(book.val))
     windows, next_tokens = shuffled(book.val, bptt, seed)
     return Trial(
         order,

@@ -42,7 +42,7 @@ def embedded_book() -> Book:
     return Book(train, val, characters.vocab_size, newline, TokenLengths.of(characters))
 
 
-def new_training(
+def new_small_loop(
     settings: Mapping[str, Any],
     vocab_size: int,
     tokens: Ids,
@@ -50,7 +50,7 @@ def new_training(
     targets: Ids | None = None,
     unk_id: int | None = None,
 ) -> TrainLoop:
-    """Return a training that is about to start, as `charnn train` would start it.
+    """Return a training loop before its first step, as `charnn train` would make it.
 
     `settings` are fields of `TrainConfig`; `targets` are predicted instead of the tokens.
     """

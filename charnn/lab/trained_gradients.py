@@ -50,7 +50,7 @@ def examine(subject: Subject, seed: int, tell: Tell) -> Finding:
     max_lag = min(MAX_LAG, (len(subject.tokens) - 1) // 2)
     if max_lag < MIN_LAG:
         raise DataError(f"{subject.name} has too little text to go back in")
-    model = with_weights(subject.model.config, subject.model.tensors).double()
+    model = with_weights(subject.model).double()
     tell("gradients by hand, by autograd and by differences")
     tokens = windows(subject.tokens, 2, min(CHECK_LENGTH, 2 * max_lag))
     errors = [gradient_check.check_model(subject.name, model, tokens, seed)]

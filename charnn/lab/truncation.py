@@ -33,7 +33,7 @@ from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.lab.autograd_graph import GraphMemory, count_operations
 from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.small_models import Book, embedded_book, new_training
+from charnn.lab.small_models import Book, embedded_book, new_small_loop
 from charnn.model.language_model import LanguageModel, detach
 from charnn.model.loss import mean_nats
 from charnn.training.loop import TrainLoop, train
@@ -109,21 +109,21 @@ def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
     """Measure batches with attached and with detached state, then truncated gradients."""
     effort, book = QUICK if quick else FULL, embedded_book()
     tell("batches whose state stays attached, then detached")
-    new = _training(book, "rnn", 1, seed)
+    new = _new_loop(book, "rnn", 1, seed)
     attached = list(batch_costs(new.model, new.sampler, effort.max_bytes, detached=False))
-    new = _training(book, "rnn", 1, seed)
+    new = _new_loop(book, "rnn", 1, seed)
     costs = batch_costs(new.model, new.sampler, effort.max_bytes, detached=True)
     detached = list(itertools.islice(costs, len(attached)))
     gradients: list[TruncatedGradient] = []
     for cell in CELL_NAMES:
-        training = _training(book, cell, effort.steps, seed)
-        for event in train(training):
+        loop = _new_loop(book, cell, effort.steps, seed)
+        for event in train(loop):
             tell(f"{cell}: step {event.step} of {effort.steps}, then its gradients")
-        gradients += truncated_gradients(training.model, texts(book.val), LENGTHS)
+        gradients += truncated_gradients(loop.model, texts(book.val), LENGTHS)
     return finding_of(attached, detached, gradients, effort)
 
 
-def _training(book: Book, cell: CellName, steps: int, seed: int) -> TrainLoop:
+def _new_loop(book: Book, cell: CellName, steps: int, seed: int) -> TrainLoop:
     settings = {
         "cell": cell,
         "hidden_size": 64,
@@ -135,7 +135,7 @@ def _training(book: Book, cell: CellName, steps: int, seed: int) -> TrainLoop:
         "lr": 1e-2,
         "seed": seed,
     }
-    return new_training(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
+    return new_small_loop(settings, book.vocab_size, book.train, unk_id=book.lengths.unk_id)
 
 
 def texts(tokens: Ids) -> Tensor:

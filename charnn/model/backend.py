@@ -15,9 +15,10 @@ State = tuple[Floats, ...]  # (B, H) each, layer by layer: h_0, c_0, h_1, c_1, â
 
 
 class Streams(Protocol):
-    """B texts that a model reads in parallel, with the hidden state of each."""
+    """B texts that a model reads in parallel, with the hidden state of each.
 
-    logits: Floats  # (B, V), of the next token; overwritten by the next call
+    The next call may overwrite the logits that a method returned.
+    """
 
     @property
     def state(self) -> State:

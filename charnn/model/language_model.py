@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from charnn.arrays import Doubles, Floats
+from charnn.arrays import Doubles
 from charnn.config import ModelConfig
-from charnn.model.layers import LAYERS, RecurrentLayer, SequenceDropout, State
+from charnn.model.layers import LAYERS, LayerState, RecurrentLayer, SequenceDropout
+from charnn.model.model_file import ModelFile
 from charnn.model.spec import tensor_shapes
 
 
@@ -77,17 +78,17 @@ class LanguageModel(nn.Module):
         """The device of the weights."""
         return self.embedding.weight.device
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> LayerState:
         """Return a state of zeros for B rows."""
         layers = self.recurrent_layers()
         return tuple(part for layer in layers for part in layer.initial_state(batch_size))
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Return logits (B, T, V) after each input (B, T), and the state after the last."""
         outputs, _, state = self.hidden(inputs, state)
         return self.output(outputs), state
 
-    def hidden(self, inputs: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+    def hidden(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
         """Return the top layer's outputs (B, T, H) with and without dropout, and the new state."""
         dropped = self.input_dropout(self._embed(inputs))
         outputs = dropped
@@ -129,19 +130,19 @@ class LanguageModel(nn.Module):
             tensor.copy_(tensors[name])
 
 
-def with_weights(config: ModelConfig, arrays: Mapping[str, Floats]) -> LanguageModel:
+def with_weights(model_file: ModelFile) -> LanguageModel:
     """Return the network with the weights of a model file, in evaluation mode."""
-    model = LanguageModel(config)
-    model.load_tensors({name: torch.tensor(array) for name, array in arrays.items()})
+    model = LanguageModel(model_file.config)
+    model.load_tensors({name: torch.tensor(array) for name, array in model_file.tensors.items()})
     return model.eval()
 
 
-def detach(state: State) -> State:
+def detach(state: LayerState) -> LayerState:
     """Return the state detached from the autograd graph."""
     return tuple(part.detach() for part in state)
 
 
-def reset_rows(state: State, fresh: Tensor) -> State:
+def reset_rows(state: LayerState, fresh: Tensor) -> LayerState:
     """Return the state with the rows in `fresh` (B,) set to zero."""
     keep = (~fresh).unsqueeze(1)
     return tuple(part * keep for part in state)

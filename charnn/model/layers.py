@@ -22,7 +22,7 @@ from charnn.model.spec import CELL_SPECS, CellSpec
 # 1 / (1 - 0.95) = 20 tokens. Measured in benchmarks/README.md, starts.py.
 LONGEST_KEPT = 3.0
 
-State = tuple[Tensor, ...]
+LayerState = tuple[Tensor, ...]
 
 
 class RecurrentLayer(nn.Module):
@@ -91,12 +91,12 @@ class RecurrentLayer(nn.Module):
             bias.copy_(signs.get(gate, 0) * spread)
         self._second_bias.zero_()
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> LayerState:
         """Return zeros, (B, H) for each part of the state, on the device of the weights."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return tuple(zeros.clone() for _ in self.spec.state)
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Return the outputs of T steps from `state`, and the state after the last step."""
         before = tuple(part.unsqueeze(0) for part in state)
         dtype = _autocast_dtype_on_gpu(inputs.device)
@@ -109,7 +109,7 @@ class RecurrentLayer(nn.Module):
         return outputs, tuple(part.squeeze(0) for part in after)
 
     def _run_with_copies(
-        self, inputs: Tensor, before: State, dtype: torch.dtype | None
+        self, inputs: Tensor, before: LayerState, dtype: torch.dtype | None
     ) -> tuple[Tensor, ...]:
         """Run the layer on copies of its weights: with dropout, and cast where `dtype` is given."""
         dropped = F.dropout(self.weight_hh, self.weight_dropout, self.training)
@@ -120,7 +120,7 @@ class RecurrentLayer(nn.Module):
             before = tuple(part.to(dtype) for part in before)
             return self._run(inputs.to(dtype), before, [part.to(dtype) for part in weights])
 
-    def _run(self, inputs: Tensor, before: State, weights: list[Tensor]) -> tuple[Tensor, ...]:
+    def _run(self, inputs: Tensor, before: LayerState, weights: list[Tensor]) -> tuple[Tensor, ...]:
         return type(self).function(
             inputs,
             before[0] if len(before) == 1 else before,

@@ -12,6 +12,7 @@ from charnn.arrays import Doubles, Floats, Ids
 from charnn.config import ModelConfig
 from charnn.model.backend import State
 from charnn.model.numpy_cells import CELLS, Cell, Layer, repeat_column
+from charnn.model.softmax import target_log_probs
 from charnn.model.spec import CELL_SPECS, layer_tensors
 
 TABLE_LIMIT = 1 << 22  # floats of the table of layer 0: 16 MiB, which take about 40 ms to compute
@@ -61,10 +62,7 @@ def input_table(embedding: Floats, layer: Layer) -> tuple[Floats, Layer]:
 
 
 class NumpyStreams:
-    """Implements `backend.Streams`; all arrays that a step writes to are allocated once.
-
-    `logits` is a view that the next step overwrites.
-    """
+    """Implements `backend.Streams`; all arrays that a step writes to are allocated once."""
 
     def __init__(self, model: NumpyModel, state: State) -> None:
         streams, size = state[0].shape
@@ -73,7 +71,6 @@ class NumpyStreams:
         self.first, self.later, self.top = self.cells[0], self.cells[1:], self.cells[-1].hidden
         self.output_bias = repeat_column(model.output_bias, streams)
         self.logits_by_feature = np.empty_like(self.output_bias)  # (V, B)
-        self.logits = self.logits_by_feature.T
         if model.table is not None:
             rows = len(self.first.bias)
             self.input_columns = model.table[:, :rows, None]  # (V, G·H, 1)
@@ -110,7 +107,7 @@ class NumpyStreams:
         """Return the logits of the next token, (B, V), from the current hidden state."""
         np.dot(self.model.output, self.top, self.logits_by_feature)
         np.add(self.logits_by_feature, self.output_bias, self.logits_by_feature)
-        return self.logits
+        return self.logits_by_feature.T
 
     def feed(self, ids: Ids) -> Floats:
         """Read T tokens per stream, (B, T), and return the logits of the next, (B, V)."""
@@ -133,11 +130,11 @@ class NumpyStreams:
             for outputs in self.bulk(ids[0]):
                 logits = outputs @ self.model.output.T + self.model.output_bias
                 end = start + len(logits)
-                result[0, start:end] = log_probs(logits, targets[0, start:end])
+                result[0, start:end] = target_log_probs(logits, targets[0, start:end])
                 start = end
         else:
             for time, (column, target) in enumerate(zip(ids.T, targets.T, strict=True)):
-                result[:, time] = log_probs(self.step(column), target)
+                result[:, time] = target_log_probs(self.step(column), target)
         return np.where(targets < 0, np.nan, result)
 
     def bulk(self, ids: Ids) -> Iterator[Floats]:
@@ -184,11 +181,3 @@ def _lay_out_cells(model: NumpyModel, streams: int, size: int) -> list[Cell]:
         model.cell(layer, buffer[start : start + layer.joined.shape[1]])
         for start, layer in zip(starts, model.layers, strict=True)
     ]
-
-
-def log_probs(logits: Floats, targets: Ids) -> Doubles:
-    """Return ln p of one target per row, (N,), from logits (N, V), in float64."""
-    shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
-    chosen = shifted[np.arange(len(shifted)), targets]
-    log_probs: Doubles = chosen - np.log(np.exp(shifted).sum(axis=1))
-    return log_probs

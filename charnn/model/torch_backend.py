@@ -1,26 +1,20 @@
 """Sampling with PyTorch on a GPU, behind the interface of `backend`."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 
 from charnn.arrays import Doubles, Floats, Ids
-from charnn.config import ModelConfig
 from charnn.model.backend import State
-from charnn.model.language_model import with_weights
+from charnn.model.language_model import LanguageModel
 
 CHUNK = 256  # tokens of a stream that are scored at once; bounds the memory for logits
 
 
 class TorchModel:
-    """Implements `backend.Model` on a device; states and logits are NumPy arrays."""
+    """Implements `backend.Model` on the device of a network; states and logits are NumPy arrays."""
 
-    def __init__(
-        self, config: ModelConfig, tensors: Mapping[str, Floats], device: torch.device
-    ) -> None:
-        self.config, self.device = config, device
-        self.network = with_weights(config, tensors).to(device)
+    def __init__(self, network: LanguageModel) -> None:
+        self.network, self.config = network, network.config
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Return zeros, (B, H) for each part of the state."""
@@ -35,9 +29,8 @@ class TorchStreams:
     """Implements `backend.Streams`."""
 
     def __init__(self, model: TorchModel, state: State) -> None:
-        self.network, self.device = model.network, model.device
+        self.network, self.device = model.network, model.network.device
         self._state = tuple(torch.tensor(part, device=self.device) for part in state)
-        self.logits: Floats = np.zeros((len(state[0]), model.config.vocab_size), np.float32)
 
     @property
     def state(self) -> State:
@@ -88,8 +81,8 @@ class TorchStreams:
 
     @torch.inference_mode()
     def _predict(self, top: torch.Tensor) -> Floats:
-        self.logits[:] = self.network.output(top).cpu().numpy()
-        return self.logits
+        logits: Floats = self.network.output(top).cpu().numpy()
+        return logits
 
     def _tensor(self, ids: Ids) -> torch.Tensor:
         return torch.from_numpy(ids.astype(np.int64)).to(self.device)

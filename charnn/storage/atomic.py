@@ -15,7 +15,6 @@ from charnn.errors import StorageError
 
 TEMPORARY_PREFIX = ".tmp-"  # of everything unfinished; ignored by readers, removed by writers
 REPLACED_PREFIX = ".old-"  # of a folder being replaced; restored if the replacement fails
-CHUNK = 1 << 20  # bytes to read or hash at a time
 SHOWN_NAMES = 5  # names of foreign files in a message
 
 

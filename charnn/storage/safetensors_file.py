@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from charnn.arrays import AnyArray
 from charnn.errors import DataError
 from charnn.storage import atomic, jsonio
 
@@ -23,10 +23,8 @@ MAX_DIGITS = 40  # of a number in a string; Python refuses to parse more than 4,
 PICKLE_OR_ZIP = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 FORMAT, FORMAT_VERSION = "format", "format_version"  # strings in every file of charnn
 
-Array = npt.NDArray[Any]
 
-
-def pack(tensors: Mapping[str, Array], strings: Mapping[str, str]) -> bytes:
+def pack(tensors: Mapping[str, AnyArray], strings: Mapping[str, str]) -> bytes:
     """Return the bytes of a file; the same arrays and strings give the same bytes.
 
     `sha256`, of all bytes after the header, is added to the strings. The library decides how the
@@ -75,7 +73,7 @@ class Packed:
             raise damaged(self.path, f"{name} {text[:20]!r} is not a number")
         return int(text)
 
-    def tensors(self) -> dict[str, Array]:
+    def tensors(self) -> dict[str, AnyArray]:
         """Return the arrays. Raises DataError if their bytes do not match the SHA-256."""
         from safetensors import SafetensorError
         from safetensors.numpy import load

@@ -32,14 +32,14 @@ class WordTokenizer(Tokenizer):
 
     def __init__(self, pieces: Sequence[bytes], unk_id: int, pattern: str = WORD_PATTERN) -> None:
         super().__init__(pieces, unk_id)
-        self.pattern = compile_pattern(pattern)
+        self.pattern = compile_word_pattern(pattern)
 
     @classmethod
     def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
         """Return a tokenizer of the words from the most frequent down, then `<unk>`."""
         assert isinstance(text, str)
         pattern = options.word_pattern or WORD_PATTERN
-        counts = Counter(split_words(text, compile_pattern(pattern)))
+        counts = Counter(split_words(text, compile_word_pattern(pattern)))
         frequent = {
             word: count
             for word, count in counts.items()
@@ -125,7 +125,7 @@ def split_words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
         yield text[end:]
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
+def compile_word_pattern(pattern: str) -> re.Pattern[str]:
     """Compile a word pattern from a user or a file. Raises UsageError if it is not valid."""
     try:
         with warnings.catch_warnings():

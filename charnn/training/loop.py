@@ -21,7 +21,7 @@ from charnn.evaluation.baselines import unigram
 from charnn.evaluation.metrics import Score, mask_unknown
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import Dropouts, LanguageModel, detach, reset_rows
-from charnn.model.layers import State
+from charnn.model.layers import LayerState
 from charnn.model.loss import mean_nats, sampled_nats
 from charnn.training.counters import Counters
 from charnn.training.events import Evaluation, Step, Validating
@@ -71,7 +71,7 @@ class TrainLoop:
             cost=cost,
             planned_tokens=planned_tokens,
         )
-        self.hidden: State | None = None
+        self.hidden: LayerState | None = None
         self.counters = Counters()
         self.average = WeightAverage()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -103,7 +103,7 @@ class TrainLoop:
             self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * steps))
         return nats, norm, self.config.lr * factor
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, State]:
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, LayerState]:
         device = self.arithmetic.device
         inputs = torch.from_numpy(batch.inputs).to(device, non_blocking=True)
         scored = mask_unknown(batch.targets, self.unk_id)
@@ -135,7 +135,7 @@ class TrainLoop:
             penalty = penalty + self.config.temporal_reg * changes.square().mean()
         return penalty
 
-    def _state_before(self, batch: Batch) -> State:
+    def _state_before(self, batch: Batch) -> LayerState:
         rows = len(batch.fresh)
         if self.hidden is None or batch.fresh.all():
             return self.model.initial_state(rows)

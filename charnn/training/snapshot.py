@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from charnn.config import FIXED_SETTINGS, MAX_COUNT, Settings, validate
 from charnn.data.samplers import Position
 from charnn.errors import DataError, DivergedError, UsageError
-from charnn.model.layers import State
+from charnn.model.layers import LayerState
 from charnn.training.counters import Counters
 from charnn.training.loop import TrainLoop
 from charnn.training.optimizers import STATE_NAMES
@@ -196,7 +196,7 @@ def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _hidden(loop: TrainLoop, stored: Mapping[str, Tensor]) -> State | None:
+def _hidden(loop: TrainLoop, stored: Mapping[str, Tensor]) -> LayerState | None:
     if not stored:
         return None
     hidden = tuple(stored[str(index)] for index in range(len(stored)))

@@ -15,6 +15,7 @@ from charnn.generation.generate import sample_text
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel, with_weights
 from charnn.model.model_file import ModelFile
+from charnn.model.numpy_model import NumpyModel
 from charnn.training.checkpoint import load_newest
 from charnn.training.events import (
     Evaluation,
@@ -245,7 +246,7 @@ class Trainer:
 
     def sample(self) -> str:
         """Return text of the network in training; nothing that training depends on changes."""
-        return sample_text(self._model_file({}), SAMPLE_TOKENS, self.loop.counters.step)
+        return _sampled(self._model_file({}), self.loop.counters.step)
 
     def _finish(self, tokens_per_second: float) -> Iterator[Event]:
         """Save the last state, then score the best model and sample from it."""
@@ -281,14 +282,14 @@ class Trainer:
             best_step=counters.best_step,
             share=share,
             baselines=self._baselines,
-            sample=sample_text(best, SAMPLE_TOKENS, self.config.seed),
+            sample=_sampled(best, self.config.seed),
         )
 
     def _final_scores(
         self, best: ModelFile, fraction: float
     ) -> Generator[Validating, None, dict[str, Score]]:
         """Return the scores of a model on the validation and the end of the training split."""
-        network = with_weights(best.config, best.tensors).to(self.loop.arithmetic.device)
+        network = with_weights(best).to(self.loop.arithmetic.device)
         scores = {"val": Score(), "train": Score()}
         parts = {
             "val": self.validator.final_val(network, fraction),
@@ -299,3 +300,8 @@ class Trainer:
                 scores[split] += part
                 yield Validating(self.loop.counters.step, scores[split].tokens)
         return scores
+
+
+def _sampled(model_file: ModelFile, seed: int) -> str:
+    model = NumpyModel(model_file.config, model_file.tensors)
+    return sample_text(model_file, model, SAMPLE_TOKENS, seed)

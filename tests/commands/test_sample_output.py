@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from charnn.commands.sample_output import Novel, Style, whole, write_json, write_text
+from charnn.commands.sample_output import Novel, Style, complete_samples, write_json, write_text
 from charnn.errors import StorageError
 from charnn.generation.generate import Piece, Sample
 
@@ -20,7 +20,7 @@ def events(*texts):
 
 def test_whole_puts_pieces_together() -> None:
     """An empty sample is a sample."""
-    assert [(data, end.index) for data, end in whole(events("abc", "", "d"))] == [
+    assert [(data, end.index) for data, end in complete_samples(events("abc", "", "d"))] == [
         (b"abc", 0),
         (b"", 1),
         (b"d", 2),
@@ -30,7 +30,7 @@ def test_whole_puts_pieces_together() -> None:
 def test_what_copies_too_much_is_dropped_and_counted() -> None:
     """Exactly as many characters as the limit are too many; the others keep their index."""
     novel = Novel(len, 3)
-    passed = list(whole(novel.among(events("ab", "abc", "", "abcd", "x"))))
+    passed = list(complete_samples(novel.among(events("ab", "abc", "", "abcd", "x"))))
 
     assert [(data, end.index) for data, end in passed] == [(b"ab", 0), (b"", 2), (b"x", 4)]
     assert novel.dropped == 2

@@ -82,7 +82,7 @@ def test_without_a_newline_the_commonest_token_starts(tmp_path) -> None:
 
 def test_symbols_are_counted_part_by_part(monkeypatch) -> None:
     """As a Counter does, and what is outside the vocabulary counts as never seen."""
-    monkeypatch.setattr("charnn.storage.atomic.CHUNK", 3)
+    monkeypatch.setattr("charnn.data.dataset.COUNTED", 3)
     tokenizer = WordTokenizer.build("a b a c")
     ids = tokenizer.encode("c a zebra a b a zebra")
     expected = Counter(index for index in ids.tolist() if index != tokenizer.unk_id)

@@ -31,7 +31,7 @@ def _run(name="lstm-001", steps=200, ratio=BITS, floor=1.5):
 def test_learning_curves_are_written_as_png_and_svg(tmp_path):
     """The suffix decides, in either case of letters; nothing else is left in the folder."""
     for name in ("curves.png", "curves.SVG"):
-        figure.learning_curves([_run(), _run("gru-001", floor=1.6)], "step", tmp_path / name)
+        figure.draw_learning_curves([_run(), _run("gru-001", floor=1.6)], "step", tmp_path / name)
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
     assert ET.parse(tmp_path / "curves.SVG").getroot().tag == "{http://www.w3.org/2000/svg}svg"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.SVG", "curves.png"]
@@ -42,7 +42,7 @@ def test_the_same_values_give_the_same_bytes(tmp_path, suffix):
     """No date, no random identifier, no name of a program's version."""
     paths = [tmp_path / f"{i}{suffix}" for i in range(2)]
     for path in paths:
-        figure.learning_curves([_run()], "tokens", path)
+        figure.draw_learning_curves([_run()], "tokens", path)
     first, second = (path.read_bytes() for path in paths)
     assert first == second
     assert b"<dc:date>" not in first
@@ -51,19 +51,19 @@ def test_the_same_values_give_the_same_bytes(tmp_path, suffix):
 def test_another_suffix_is_refused_with_the_choices(tmp_path):
     """Before anything is drawn."""
     with pytest.raises(UsageError, match=r"curves\.gif") as caught:
-        figure.learning_curves([_run()], "step", tmp_path / "curves.gif")
+        figure.draw_learning_curves([_run()], "step", tmp_path / "curves.gif")
     assert caught.value.hint == "end it in .png or .svg"
 
 
 def test_an_unwritable_place_is_a_storage_error(tmp_path):
     """A folder that does not exist is named."""
     with pytest.raises(StorageError, match="missing"):
-        figure.learning_curves([_run()], "step", tmp_path / "missing" / "curves.png")
+        figure.draw_learning_curves([_run()], "step", tmp_path / "missing" / "curves.png")
 
 
 def test_curves_lie_within_the_axes(tmp_path, drawn):
     """All of validation, and training after its steep beginning; x from zero to the last row."""
-    figure.learning_curves([_run(), _run("long", 400)], "seconds", tmp_path / "curves.png")
+    figure.draw_learning_curves([_run(), _run("long", 400)], "seconds", tmp_path / "curves.png")
     axes = drawn[0].axes[0]
     assert axes.get_xlabel() == "minutes"
     assert axes.get_ylabel() == "loss (nats per token)"
@@ -88,7 +88,7 @@ def test_the_second_scale_is_bits_per_char_only_where_it_is_the_same_for_all(tmp
         "mixed": [_run(), _run("word", ratio=0.3)],
         "absurd": [_run(), _run("word", ratio=0.3, floor=1000.0)],
     }.items():
-        figure.learning_curves(runs, "step", tmp_path / f"{name}.png")
+        figure.draw_learning_curves(runs, "step", tmp_path / f"{name}.png")
     labels = [[axis.get_ylabel() for axis in f.axes[0].child_axes] for f in drawn]
     assert labels == [["bits per character"], ["perplexity"], []]
 
@@ -96,7 +96,7 @@ def test_the_second_scale_is_bits_per_char_only_where_it_is_the_same_for_all(tmp
 def test_names_are_shown_as_they_are(tmp_path, drawn):
     """No mathematics, no label left out for its underscore, no control code, no missing glyph."""
     names = ["_hidden", "a$x_1$b", "$", "bad\x1b[31m\n", "唐诗", "\\alpha $\\frac$"]
-    figure.learning_curves([_run(name) for name in names], "step", tmp_path / "curves.svg")
+    figure.draw_learning_curves([_run(name) for name in names], "step", tmp_path / "curves.svg")
     texts = [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
     assert len(texts) == len(names)
     assert texts[0].endswith("_hidden")
@@ -116,7 +116,7 @@ def test_names_are_shown_as_they_are(tmp_path, drawn):
 )
 def test_odd_logs_are_drawn_too(tmp_path, rows):
     """Nothing, a gap, a single point, absurd values: still a picture."""
-    figure.learning_curves([Curve("odd", rows)], "step", tmp_path / "odd.png")
+    figure.draw_learning_curves([Curve("odd", rows)], "step", tmp_path / "odd.png")
     assert (tmp_path / "odd.png").read_bytes().startswith(PNG)
 
 
@@ -140,7 +140,7 @@ def test_importing_figure_does_not_import_matplotlib(tmp_path):
         "assert not {'matplotlib', 'numpy'} & set(sys.modules);"
         "from charnn.display.learning_curves import Curve;"
         "curve = Curve('唐', [{'split': 'val', 'step': s, 'loss': 1 / s} for s in (1, 2)]);"
-        "figure.learning_curves([curve], 'step', Path('x.png'));"
+        "figure.draw_learning_curves([curve], 'step', Path('x.png'));"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     package = str(Path(figure.__file__).parents[2])

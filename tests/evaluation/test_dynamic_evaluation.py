@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from charnn.evaluation.dynamic_evaluation import Rates, evaluate_dynamic, gradient_sizes, tune
+from charnn.evaluation.dynamic_evaluation import (
+    Rates,
+    evaluate_dynamic,
+    gradient_sizes,
+    learning_reader,
+    tune,
+)
 from charnn.evaluation.evaluate import evaluate_carried
 from charnn.evaluation.metrics import Score, TokenLengths
+from charnn.model.language_model import with_weights
+from charnn.model.model_file import ModelFile
+from charnn.tokenizers.char import CharTokenizer
+from tests.tiny import random_tensors, tiny_config
 
 LENGTHS = TokenLengths(np.ones(11, np.int64), np.ones(11, np.int64), None)
 
@@ -79,3 +89,18 @@ def test_it_learns_on_a_gpu_as_on_the_cpu(make_model, ids) -> None:
         losses.append(evaluate_dynamic(model, ids, LENGTHS, 3, sizes, Rates(segment=16)).loss)
 
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_a_learning_reader_has_the_default_rates() -> None:
+    """Its nats are those of dynamic evaluation with the weights of the file."""
+    tokenizer = CharTokenizer.build("abcdefgh .")
+    config = tiny_config("lstm", 1, vocab_size=tokenizer.vocab_size)
+    model_file = ModelFile(config, tokenizer, 3, random_tensors(config))
+    train, text = np.random.default_rng(1).integers(0, 10, (2, 200))
+    reader = learning_reader(model_file, train)
+    nats = -reader.log_probs(np.append(3, text[:-1]), text)
+    model = with_weights(model_file)
+    sizes = gradient_sizes(model, train, tokenizer.unk_id, Rates().segment)
+    score = evaluate_dynamic(model, text, TokenLengths.of(tokenizer), 3, sizes, Rates())
+
+    assert nats.sum() == pytest.approx(score.nats)

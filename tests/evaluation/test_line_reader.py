@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.evaluation import line_reader as streams
-from charnn.evaluation.line_reader import LONG_LINE, Part, pieces
+from charnn.evaluation.line_reader import LONG_LINE, Part, cut_line
 
 CHUNKS = st.lists(st.binary(max_size=12) | st.just(b"\n") | st.just(b"a\nb"), max_size=12)
 
@@ -36,7 +36,7 @@ def test_chunks_make_no_difference(chunks, has_more, longest) -> None:
             del expected[-1]
 
         assert joined(read) == expected
-        assert read == [part for line in expected for part in pieces(line)]
+        assert read == [part for line in expected for part in cut_line(line)]
         assert all(len(part.data) <= longest for part in read)
 
 
@@ -45,7 +45,7 @@ def test_a_whole_is_one_line_of_everything(chunks, longest) -> None:
     """Line ends are text like any other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "LONG_LINE", longest)
-        read = list(itertools.chain(*streams.whole(iter(chunks))))
+        read = list(itertools.chain(*streams.whole_text(iter(chunks))))
 
     assert joined(read) == [b"".join(chunks)]
     assert all(len(part.data) <= longest for part in read)

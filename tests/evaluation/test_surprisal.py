@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from charnn.evaluation import line_reader as streams
 from charnn.evaluation.line_reader import Part
 from charnn.evaluation.surprisal import ModelReader, Passage, Scorer, encoded
-from charnn.model.numpy_model import log_probs
+from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.bpe import BpeTokenizer
 from charnn.tokenizers.byte import ByteTokenizer
 from charnn.tokenizers.char import CharTokenizer
@@ -47,7 +47,7 @@ def nats_one_by_one(kind, ids, before=()):
     nats = []
     for index in ids:
         known = index != TOKENIZERS[kind].unk_id
-        nats.append(-log_probs(logits, np.array([index]))[0] if known else math.nan)
+        nats.append(-target_log_probs(logits, np.array([index]))[0] if known else math.nan)
         logits = streams.step(np.array([index]))
     return nats
 
@@ -108,7 +108,7 @@ def test_a_long_line_in_pieces_is_the_line(kind, size) -> None:
     line = TEXT.replace("\n", " ").encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "LONG_LINE", size)
-        parts = streams.pieces(line)
+        parts = streams.cut_line(line)
         passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
         results = [passage.feed(part) for part in parts]
 
@@ -128,7 +128,7 @@ def test_pieces_cut_words_where_there_is_a_space(kind) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "LONG_LINE", 25)
         passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
-        ids = np.concatenate([passage.feed(part).ids for part in streams.pieces(line)]).tolist()
+        ids = np.concatenate([passage.feed(part).ids for part in streams.cut_line(line)]).tolist()
 
     assert ids == encoded(TOKENIZERS[kind], line).tolist()
 

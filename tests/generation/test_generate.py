@@ -26,7 +26,8 @@ from charnn.generation.generate import (
     sample_text,
 )
 from charnn.model.model_file import ModelFile
-from charnn.model.numpy_model import NumpyModel, log_probs
+from charnn.model.numpy_model import NumpyModel, NumpyStreams
+from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.byte import ByteTokenizer
 from charnn.tokenizers.char import CharTokenizer
 from tests.tiny import Vocabulary, random_tensors, tiny_config, tiny_model
@@ -98,6 +99,33 @@ def test_samples_end_and_begin_in_any_order(monkeypatch) -> None:
     assert together == alone
     assert [end.tokens for end in ends] == [end.tokens for end in alone_ends]
     assert len({end.tokens for end in ends}) > 10
+
+
+class ReadOnlyStreams(NumpyStreams):
+    """Streams whose logits cannot be changed by the caller."""
+
+    def predict(self):
+        """Return the logits as a read-only array."""
+        logits = super().predict()
+        logits.flags.writeable = False
+        return logits
+
+
+class ReadOnlyModel(NumpyModel):
+    """A model with such streams."""
+
+    def streams(self, state):
+        """Return B streams that start from a copy of `state`."""
+        return ReadOnlyStreams(self, state)
+
+
+def test_the_logits_of_the_model_are_not_written_to() -> None:
+    """Not when finished samples are replaced by new ones, nor when their rows are removed."""
+    config = tiny_config("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
+    model = ReadOnlyModel(config, random_tensors(config))
+    options = {"samples": generation.BATCH + 20, "stop": ("a",)}
+
+    assert sampled(network=model, **options)[0] == sampled(**options)[0]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 17])
@@ -396,7 +424,8 @@ def test_loss_of_one_row_equals_loss_in_a_batch() -> None:
     _, one = sampled(loss=True)
 
     assert many[0].loss == pytest.approx(one[0].loss, abs=1e-6)
-    assert log_probs(np.zeros((1, 4), np.float32), np.array([2]))[0] == pytest.approx(-math.log(4))
+    log_prob = target_log_probs(np.zeros((1, 4), np.float32), np.array([2]))[0]
+    assert log_prob == pytest.approx(-math.log(4))
 
 
 @pytest.fixture(params=[False, True], ids=["text", "records"])
@@ -419,7 +448,7 @@ def test_sample_text_has_the_default_settings(model) -> None:
         return text
 
     seeds = range(7, 7 + SAMPLE_RECORDS) if model.records else [7]
-    assert sample_text(model, 60, seed=7) == "\n".join(expected(seed) for seed in seeds)
+    assert sample_text(model, network, 60, seed=7) == "\n".join(expected(seed) for seed in seeds)
 
 
 def test_generate_text_continues_a_prompt(model) -> None:

@@ -1,4 +1,4 @@
-"""Filters and the draw, against a plain reference one row at a time."""
+"""Filters and the draw_tokens, against a plain reference one row at a time."""
 
 import math
 
@@ -15,7 +15,7 @@ from charnn.generation.logit_filters import (
     RecentTokens,
     active_filters,
     apply_filters,
-    draw,
+    draw_tokens,
 )
 
 NONE_YET = 10**6
@@ -103,7 +103,7 @@ def test_draw_inverts_the_cumulative_distribution(logits, uniform, data) -> None
     """The token drawn is the one whose share of [0, 1) the uniform number falls into."""
     barred = data.draw(st.sets(st.integers(0, logits.shape[1] - 1), max_size=logits.shape[1] - 1))
     logits[:, sorted(barred)] = -np.inf
-    ids = draw(logits, np.full(len(logits), uniform))
+    ids = draw_tokens(logits, np.full(len(logits), uniform))
     for token, row in zip(ids, logits, strict=True):
         bounds = np.cumsum([0, *softmax(row)])
 
@@ -119,7 +119,7 @@ def test_draw_at_the_ends_of_the_unit_interval(uniform) -> None:
         logits = generator.standard_normal((1, size)) * 5
         logits[0, [0, -1]] = -np.inf
         if size > 2:
-            assert 0 < draw(logits, np.array([uniform]))[0] < size - 1
+            assert 0 < draw_tokens(logits, np.array([uniform]))[0] < size - 1
 
 
 @pytest.mark.parametrize("temperature", [1e-320, 1e-100, 1e-9, 0.1, 1.0, 1e9, 1e300])
@@ -129,7 +129,7 @@ def test_any_temperature_is_stable(temperature) -> None:
     left = apply_filters(
         logits.astype(float), active_filters(values_with(temperature)), no_tokens(2)
     )
-    drawn = [draw(left, np.full(2, uniform)) for uniform in (0.0, 0.5, 1 - 2**-53)]
+    drawn = [draw_tokens(left, np.full(2, uniform)) for uniform in (0.0, 0.5, 1 - 2**-53)]
 
     assert {int(first) for first, _ in drawn} <= ({0} if temperature < 1e300 else {0, 1, 2, 3})
     if temperature <= 1e-9:
@@ -144,7 +144,7 @@ def test_greedy_takes_the_first_of_the_likeliest() -> None:
         np.array([[1.0, 7.0, 7.0, -1.0]]), active_filters(values_with(0.0)), no_tokens(1)
     )
 
-    assert {int(draw(left, np.array([uniform]))[0]) for uniform in (0.0, 0.5, 0.999)} == {1}
+    assert {int(draw_tokens(left, np.array([uniform]))[0]) for uniform in (0.0, 0.5, 0.999)} == {1}
 
 
 def test_vocabulary_of_one() -> None:
@@ -152,7 +152,7 @@ def test_vocabulary_of_one() -> None:
     values = {"repetition_penalty": 2.0, "temperature": 1e-9, "top_k": 1, "top_p": 0.1, "min_p": 1}
     left = apply_filters(np.array([[-4.0]]), active_filters(values), np.zeros((1, RECENT), int))
 
-    assert draw(left, np.array([0.3]))[0] == 0
+    assert draw_tokens(left, np.array([0.3]))[0] == 0
 
 
 def test_filters_are_fields_of_the_configuration() -> None:

@@ -13,7 +13,7 @@ from charnn.errors import DataError
 from charnn.evaluation.evaluate import evaluate_carried
 from charnn.evaluation.metrics import TokenLengths
 from charnn.lab import baselines
-from charnn.lab.baselines import Effort, Result, Texts
+from charnn.lab.baselines import BaselineResult, Effort, Texts
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers.char import CharTokenizer
@@ -83,7 +83,7 @@ def test_every_kind_of_model_is_scored(dataset, tmp_path, monkeypatch) -> None:
     kinds = {rung["kind"] for rung in rungs.values()}
     assert kinds == {"uniform", "unigram", "xz", "n-gram", "hmm", "run"}
     assert [name for name, rung in rungs.items() if rung["kind"] == "run"] == ["mine"]
-    network = with_weights(model.config, model.tensors)
+    network = with_weights(model)
     score = evaluate_carried(network, dataset.split("val"), TokenLengths.of(dataset.tokenizer), 0)
     assert rungs["mine"]["bits_per_char"] == pytest.approx(score.bits_per_char)
     costs = [rung["bits_per_char"] for rung in rungs.values()]
@@ -114,7 +114,7 @@ def test_a_split_of_nothing_but_unknown_tokens_is_refused(dataset, tmp_path) -> 
         )
 
 
-def measured(**changes) -> list[Result]:
+def measured(**changes) -> list[BaselineResult]:
     """Costs as the claim has them, but for `changes`."""
     costs = {
         "uniform": ("uniform", 0, 6.0),
@@ -128,7 +128,7 @@ def measured(**changes) -> list[Result]:
         "net": ("run", 0, 1.8),
     }
     return [
-        Result(kind, name, changes.get(name, cost), "", size)
+        BaselineResult(kind, name, changes.get(name, cost), "", size)
         for name, (kind, size, cost) in costs.items()
         if changes.get(name, cost) is not None
     ]

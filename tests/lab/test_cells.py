@@ -74,7 +74,7 @@ def test_a_short_run_measures_all_of_them(monkeypatch) -> None:
     assert any("step 20 of 20" in line for line in lines)
 
     book = cells.embedded_book()
-    alone = cells._training(book, Trial("gru", 16, 0), TINY, seed=3)
+    alone = cells._new_loop(book, Trial("gru", 16, 0), TINY, seed=3)
     for _ in train(alone):
         pass
     assert trials[1]["loss"] == pytest.approx(cells.validation_loss(book, alone), abs=1e-5)

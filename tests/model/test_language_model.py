@@ -76,7 +76,7 @@ def test_detach_cuts_the_graph_and_keeps_the_numbers(make_model) -> None:
     assert all(torch.equal(a, b) for a, b in zip(state, cut, strict=True))
 
 
-def test_start_afresh_zeroes_the_fresh_rows_alone() -> None:
+def test_reset_rows_sets_only_the_fresh_rows_to_zero() -> None:
     """Rows that continue keep their state to the bit."""
     state = (torch.randn(3, 4), torch.randn(3, 4))
     new = reset_rows(state, torch.tensor([False, True, False]))

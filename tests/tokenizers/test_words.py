@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.errors import UsageError
-from charnn.tokenizers.words import WORD_PATTERN, compile_pattern, split_words
+from charnn.tokenizers.words import WORD_PATTERN, compile_word_pattern, split_words
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -37,4 +37,4 @@ def test_no_character_is_lost_whatever_the_pattern(text, pattern) -> None:
 def test_a_pattern_that_is_none_is_refused_with_the_place() -> None:
     """UsageError with the pattern and the character at which it goes wrong."""
     with pytest.raises(UsageError, match=re.escape("'a(x': missing ), unterminated subpattern")):
-        compile_pattern("a(x")
+        compile_word_pattern("a(x")
