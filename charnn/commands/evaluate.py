@@ -52,8 +52,8 @@ def evaluate(
         bool, typer.Option("--tune", help="Choose the two rates of --dynamic on the val split.")
     ] = False,
     given: options.Given,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,

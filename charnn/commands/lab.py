@@ -35,7 +35,7 @@ class LabOptions:
         bool, typer.Option("--quick", help="Less of everything: about ten seconds.")
     ] = False
     threads: Annotated[
-        int, typer.Option(min=1, help="CPU threads; small networks gain by one.")
+        int, options.train_option("threads", "CPU threads; small networks gain by one.")
     ] = 1
     json: options.Json = False
     quiet: options.Quiet = False

@@ -20,6 +20,7 @@ from charnn.config import (
     Settings,
     TrainConfig,
     flag,
+    validate,
 )
 from charnn.errors import DataError
 from charnn.storage import workspace
@@ -51,6 +52,21 @@ Debug = Annotated[
         help="Show a traceback on failure; also CHARNN_DEBUG=1.",
     ),
 ]
+
+
+def _check_setting(parameter: typer.CallbackParam, value: Any) -> Any:
+    validate(TrainConfig, {str(parameter.name): value})
+    return value
+
+
+def train_option(name: str, description: str | None = None) -> Any:
+    """Return an option with the name, the limits and, by default, the help of a train setting."""
+    text = description or TrainConfig.model_fields[name].description
+    return typer.Option(flag(name), callback=_check_setting, help=text)
+
+
+Device = Annotated[str, train_option("device")]
+Threads = Annotated[int | None, train_option("threads")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No hints and no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Model = Annotated[

@@ -84,10 +84,10 @@ def sample(
         bool, typer.Option("--unbuffered", help="Write each token at once, also into a pipe.")
     ] = False,
     device: Annotated[
-        str, typer.Option(help="cpu without torch, or cuda, mps for large batches.")
+        str, options.train_option("device", "cpu without torch, or cuda, mps for large batches.")
     ] = "cpu",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: all but one.")
+        int | None, options.train_option("threads", "CPU threads; default: all but one.")
     ] = None,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,

@@ -59,7 +59,8 @@ def score(
         bool, typer.Option("--json/--tsv", help="One JSON object a line, or bits per char and text")
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Groups of lines read at once; default: all cores.")
+        int | None,
+        options.train_option("threads", "Groups of lines read at once; default: all cores."),
     ] = None,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
