@@ -59,14 +59,14 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
-    from charnn.model.model_file import FORMAT_VERSION, read_model
+    from charnn.model.model_file import read_model
     from charnn.model.spec import textbook_names
 
     model = read_model(path)
     return {
         "kind": "model",
         "name": workspace.model_name(path),
-        "format": FORMAT_VERSION,
+        "format": model.format_version,
         "bytes": path.stat().st_size,
         "config": model.config.model_dump(mode="json"),
         "tokenizer": model.tokenizer.kind,
