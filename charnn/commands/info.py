@@ -22,20 +22,18 @@ def info(
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
-    _: options.Quiet = False,
 ) -> int:
     """Describe a dataset, a run or a model file: sizes, vocabulary, settings, figures."""
-    from charnn.display.stdout import Output
-    from charnn.storage.jsonio import to_json
+    from charnn.display.stdout import Output, print_json
 
     found = workspace.find_dataset_or_model(path, data_dir, runs_dir)
     description = _describe_dataset(found) if found.is_dir() else _describe_model(found)
-    output = Output()
     if json:
-        output.line(to_json(description))
+        print_json(description)
     else:
+        output = Output()
         output.write(_as_text(description))
-    output.flush()
+        output.flush()
     return 0
 
 

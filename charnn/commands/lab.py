@@ -57,9 +57,9 @@ class Experiment:
         check_suffix(self.picture)
         set_up_torch()
         set_up_numpy(how.threads)
-        from charnn.model import device as devices  # loads torch
+        from charnn.model.device import configure  # loads torch
 
-        devices.configure(how.threads, deterministic=False)
+        configure(how.threads, deterministic=False)
 
     def conduct(self, run: "Callable[..., Finding]", *subject: object) -> int:
         """Call `run` and show what it finds. An interrupted experiment writes no file."""
@@ -79,11 +79,9 @@ class Experiment:
     def _print(self, finding: "Finding") -> None:
         import shutil
 
-        from charnn.display.stdout import Output
+        from charnn.display.stdout import Output, print_json
         from charnn.lab.experiment import as_text
-        from charnn.storage.jsonio import to_json
 
-        output = Output()
         if self.how.json:
             result = {
                 "experiment": self.name,
@@ -94,11 +92,12 @@ class Experiment:
                 "picture": str(self.picture),
                 **finding.data,
             }
-            output.line(to_json(result))
+            print_json(result)
         else:
+            output = Output()
             width = shutil.get_terminal_size().columns if output.is_terminal else None
             output.line(as_text(finding, width))
-        output.flush()
+            output.flush()
 
 
 @lab.command("memory")

@@ -101,11 +101,10 @@ def _read_all(
     A corpus may have splits of its own; --val and --test name the files of those splits.
     """
     from charnn.data.corpora import Catalogue
-    from charnn.data.sources import read_sources, reads_terminal
+    from charnn.data.sources import read_sources
     from charnn.display.progress import counted
 
-    if reads_terminal(arguments):
-        display.hint("reading from the terminal; end with Ctrl-D")
+    options.hint_at_terminal(arguments, display)
     catalogue = Catalogue()
     with counted(display, "downloading") as progress:
         reading = read_sources(arguments, catalogue=catalogue, progress=progress)
@@ -156,10 +155,6 @@ def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
         f"tokens: {sizes}; {state}"
     )
     if json:
-        from charnn.display.stdout import Output
-        from charnn.storage.jsonio import to_json
+        from charnn.display.stdout import print_json
 
-        result = {"dataset": folder.name, "folder": str(folder), **meta}
-        output = Output()
-        output.line(to_json(result))
-        output.flush()
+        print_json({"dataset": folder.name, "folder": str(folder), **meta})

@@ -15,12 +15,13 @@ MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
 DATA_DIR = "data"
 RUNS_DIR = "runs"
+RUNS_VARIABLE = "CHARNN_RUNS_DIR"  # environment variable
 UNFIT = r"[\x00-\x1f\ud800-\udfff]"  # for a name: controls, and bytes that were not UTF-8
 
 
 def runs_dir() -> Path:
     """Return the folder of runs for Python: CHARNN_RUNS_DIR, or runs/."""
-    return Path(os.environ.get("CHARNN_RUNS_DIR") or RUNS_DIR)
+    return Path(os.environ.get(RUNS_VARIABLE) or RUNS_DIR)
 
 
 def check_name(name: str) -> str:
