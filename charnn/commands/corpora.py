@@ -6,12 +6,11 @@ from charnn.commands import options
 
 
 @options.command()
-def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
+def corpora(json: options.Json = False) -> int:
     """List the corpora that `charnn prepare` knows by name: embedded and downloadable."""
     from charnn.data.corpora import Catalogue
     from charnn.display.messages import table
-    from charnn.display.stdout import Output
-    from charnn.storage.jsonio import to_json
+    from charnn.display.stdout import Output, print_json
 
     catalogue = Catalogue()
     rows: list[dict[str, Any]] = [
@@ -28,9 +27,8 @@ def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
         }
         for name, card in sorted(catalogue.cards.items())
     ]
-    output = Output()
     if json:
-        output.line(to_json({"corpora": rows}))
+        print_json({"corpora": rows})
     else:
         cells = [
             (
@@ -43,6 +41,7 @@ def corpora(json: options.Json = False, _: options.Quiet = False) -> int:
             )
             for row in rows
         ]
+        output = Output()
         output.line(table(["name", "where", "bytes", "licence", "kind", "title"], cells))
-    output.flush()
+        output.flush()
     return 0

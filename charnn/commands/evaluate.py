@@ -52,8 +52,8 @@ def evaluate(
         bool, typer.Option("--tune", help="Choose the two rates of --dynamic on the val split.")
     ] = False,
     given: options.Given,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
@@ -61,7 +61,7 @@ def evaluate(
 ) -> int:
     """Measure loss, perplexity and bits per character and byte of a split or of any text."""
     from charnn.commands.threads import set_up_torch
-    from charnn.data import dataset as corpus
+    from charnn.data.dataset import find_dataset_of
     from charnn.display.messages import Display
 
     set_up_torch()
@@ -79,7 +79,7 @@ def evaluate(
     if given and not names:
         raise UsageError(f"{', '.join(map(flag, given))}: only of a text", "name a file too")
     if dynamic or not names:
-        dataset = corpus.find_dataset_of(loaded.fingerprint, data_dir)
+        dataset = find_dataset_of(loaded.fingerprint, data_dir)
     if names:
         label, tokens = ", ".join(names), _tokens_of_files(loaded, names, decoding, display)
     else:
@@ -105,10 +105,9 @@ def _tokens_of_files(
     model: "ModelFile", names: list[str], config: PrepareConfig, display: "Display"
 ) -> "Ids":
     from charnn.data.charset import read_text
-    from charnn.data.sources import read_sources, reads_terminal
+    from charnn.data.sources import read_sources
 
-    if reads_terminal(names):
-        display.hint("reading from the terminal; end with Ctrl-D")
+    options.hint_at_terminal(names, display)
     reading = read_sources(names)
     text, report = read_text(reading.sources, config, as_bytes=model.tokenizer.reads_bytes)
     for note in (*reading.notes, *report.notes):
@@ -117,10 +116,10 @@ def _tokens_of_files(
 
 
 def _arithmetic(device: str, threads: int | None) -> "Arithmetic":
-    from charnn.model import device as devices
+    from charnn.model.device import Arithmetic, choose_device, configure
 
-    devices.configure(threads, deterministic=False)
-    return devices.Arithmetic(devices.choose_device(device), "float32")
+    configure(threads, deterministic=False)
+    return Arithmetic(choose_device(device), "float32")
 
 
 def _score(
@@ -175,15 +174,14 @@ def _score_dynamic(
 
 
 def _report(result: dict[str, "str | float"], *, json: bool) -> None:
-    from charnn.display.stdout import Output
+    from charnn.display.stdout import Output, print_json
     from charnn.escape import visible
-    from charnn.storage.jsonio import to_json
 
-    output = Output()
     if json:
-        output.line(to_json(result))
-    else:
-        for name, value in result.items():
-            figure = f"{value:.4f}" if isinstance(value, float) else str(value)
-            output.line(f"{name:<14} {visible(figure, one_line=True)}")
+        print_json(result)
+        return
+    output = Output()
+    for name, value in result.items():
+        figure = f"{value:.4f}" if isinstance(value, float) else str(value)
+        output.line(f"{name:<14} {visible(figure, one_line=True)}")
     output.flush()

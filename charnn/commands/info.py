@@ -22,20 +22,18 @@ def info(
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
-    _: options.Quiet = False,
 ) -> int:
     """Describe a dataset, a run or a model file: sizes, vocabulary, settings, figures."""
-    from charnn.display.stdout import Output
-    from charnn.storage.jsonio import to_json
+    from charnn.display.stdout import Output, print_json
 
     found = workspace.find_dataset_or_model(path, data_dir, runs_dir)
     description = _describe_dataset(found) if found.is_dir() else _describe_model(found)
-    output = Output()
     if json:
-        output.line(to_json(description))
+        print_json(description)
     else:
+        output = Output()
         output.write(_as_text(description))
-    output.flush()
+        output.flush()
     return 0
 
 
@@ -59,14 +57,14 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
-    from charnn.model.model_file import FORMAT_VERSION, read_model
+    from charnn.model.model_file import read_model
     from charnn.model.spec import textbook_names
 
     model = read_model(path)
     return {
         "kind": "model",
         "name": workspace.model_name(path),
-        "format": FORMAT_VERSION,
+        "format": model.format_version,
         "bytes": path.stat().st_size,
         "config": model.config.model_dump(mode="json"),
         "tokenizer": model.tokenizer.kind,

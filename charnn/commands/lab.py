@@ -1,5 +1,7 @@
 """`charnn lab`: experiments that test textbook claims about recurrent networks."""
 
+import importlib
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,80 +37,72 @@ class LabOptions:
         bool, typer.Option("--quick", help="Less of everything: about ten seconds.")
     ] = False
     threads: Annotated[
-        int, typer.Option(min=1, help="CPU threads; small networks gain by one.")
+        int, options.train_option("threads", "CPU threads; small networks gain by one.")
     ] = 1
     json: options.Json = False
     quiet: options.Quiet = False
 
 
-class Experiment:
-    """Run one experiment; print its finding and draw its picture.
+def _conduct(
+    name: str, how: LabOptions, find_subject: Callable[[], tuple[object, ...]] = tuple
+) -> int:
+    """Run an experiment on its subject, print its finding and draw its picture.
 
-    Create it before the module of the experiment is imported: it sets the thread counts, which
-    NumPy and torch read once.
+    The thread counts are set before its module is imported: NumPy and torch read them once.
+    An interrupted experiment writes no file.
     """
+    from charnn.commands.threads import set_up_numpy, set_up_torch
+    from charnn.display.charts import draw_charts
+    from charnn.display.figure import check_suffix
+    from charnn.display.messages import Display
+    from charnn.display.progress import status_line
 
-    def __init__(self, name: str, how: LabOptions) -> None:
-        from charnn.commands.threads import set_up_numpy, set_up_torch
-        from charnn.display.figure import check_suffix
+    picture = how.output or FOLDER / f"{name}.png"
+    check_suffix(picture)
+    set_up_torch()
+    set_up_numpy(how.threads)
+    from charnn.model.device import configure  # loads torch
 
-        self.name, self.how = name, how
-        self.picture = how.output or FOLDER / f"{name}.png"
-        check_suffix(self.picture)
-        set_up_torch()
-        set_up_numpy(how.threads)
-        from charnn.model import device as devices  # loads torch
+    configure(how.threads, deterministic=False)
+    run: Callable[..., Finding] = importlib.import_module(f"charnn.lab.{name}").run
+    subject = find_subject()
+    display = Display(quiet=how.quiet)
+    with status_line(display) as tell:
+        finding = run(*subject, seed=how.seed, quick=how.quick, tell=tell)
+    _print(name, finding, picture, how)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    draw_charts(finding.charts, picture)
+    display.note(f"wrote {picture}")
+    return 0
 
-        devices.configure(how.threads, deterministic=False)
 
-    def conduct(self, run: "Callable[..., Finding]", *subject: object) -> int:
-        """Call `run` and show what it finds. An interrupted experiment writes no file."""
-        from charnn.display.charts import draw_charts
-        from charnn.display.messages import Display
-        from charnn.display.progress import status_line
+def _print(name: str, finding: "Finding", picture: Path, how: LabOptions) -> None:
+    from charnn.display.stdout import Output, print_json
+    from charnn.lab.experiment import as_text
 
-        display = Display(quiet=self.how.quiet)
-        with status_line(display) as tell:
-            finding = run(*subject, seed=self.how.seed, quick=self.how.quick, tell=tell)
-        self._print(finding)
-        self.picture.parent.mkdir(parents=True, exist_ok=True)
-        draw_charts(finding.charts, self.picture)
-        display.note(f"wrote {self.picture}")
-        return 0
-
-    def _print(self, finding: "Finding") -> None:
-        import shutil
-
-        from charnn.display.stdout import Output
-        from charnn.lab.experiment import as_text
-        from charnn.storage.jsonio import to_json
-
-        output = Output()
-        if self.how.json:
-            result = {
-                "experiment": self.name,
-                "seed": self.how.seed,
-                "quick": self.how.quick,
-                "held": finding.held,
-                "verdict": finding.verdict,
-                "picture": str(self.picture),
-                **finding.data,
-            }
-            output.line(to_json(result))
-        else:
-            width = shutil.get_terminal_size().columns if output.is_terminal else None
-            output.line(as_text(finding, width))
-        output.flush()
+    if how.json:
+        result = {
+            "experiment": name,
+            "seed": how.seed,
+            "quick": how.quick,
+            "held": finding.held,
+            "verdict": finding.verdict,
+            "picture": str(picture),
+            **finding.data,
+        }
+        print_json(result)
+        return
+    output = Output()
+    width = shutil.get_terminal_size().columns if output.is_terminal else None
+    output.line(as_text(finding, width))
+    output.flush()
 
 
 @lab.command("memory")
 @options.command()
 def memory(*, how: LabOptions) -> int:
     """Two lags of known worth: what truncation lets a network learn, what its state remembers."""
-    experiment = Experiment("memory", how)
-    from charnn.lab import memory
-
-    return experiment.conduct(memory.run)
+    return _conduct("memory", how)
 
 
 @lab.command("gradients")
@@ -126,15 +120,13 @@ def gradients(
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> int:
     """Backpropagation through time by hand, and how gradients vanish and explode on their way."""
-    experiment = Experiment("gradients", how)
-    from charnn.lab import gradients
-
-    subject = None if model is None else _subject(model, data_dir, runs_dir)
-    return experiment.conduct(gradients.run, subject)
+    return _conduct("gradients", how, lambda: (_trained_model(model, data_dir, runs_dir),))
 
 
-def _subject(model: str, data_dir: Path, runs_dir: Path) -> "Subject":
-    """Return a trained model with tokens of its dataset."""
+def _trained_model(model: str | None, data_dir: Path, runs_dir: Path) -> "Subject | None":
+    """Return a trained model with tokens of its dataset; None if no model is named."""
+    if model is None:
+        return None
     from charnn.data.dataset import find_dataset_of
     from charnn.lab.trained_gradients import Subject
     from charnn.model.model_file import read_model
@@ -150,30 +142,21 @@ def _subject(model: str, data_dir: Path, runs_dir: Path) -> "Subject":
 @options.command()
 def truncation(*, how: LabOptions) -> int:
     """What a graph that is never cut costs, and what a gradient loses where it is."""
-    experiment = Experiment("truncation", how)
-    from charnn.lab import truncation
-
-    return experiment.conduct(truncation.run)
+    return _conduct("truncation", how)
 
 
 @lab.command("samplers")
 @options.command()
 def samplers(*, how: LabOptions) -> int:
     """Random against sequential sampling, and what a state carried over a break costs."""
-    experiment = Experiment("samplers", how)
-    from charnn.lab import samplers
-
-    return experiment.conduct(samplers.run)
+    return _conduct("samplers", how)
 
 
 @lab.command("cells")
 @options.command()
 def cells(*, how: LabOptions) -> int:
     """RNN, LSTM and GRU: weights, time for a token, loss after equal tokens and equal time."""
-    experiment = Experiment("cells", how)
-    from charnn.lab import cells
-
-    return experiment.conduct(cells.run)
+    return _conduct("cells", how)
 
 
 @lab.command("baselines")
@@ -189,9 +172,10 @@ def baselines(
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> int:
     """Bits per character of a dataset: by frequency, n-grams, hidden states, xz and its runs."""
-    experiment = Experiment("baselines", how)
-    from charnn.data.dataset import open_dataset
-    from charnn.lab import baselines
 
-    dataset = open_dataset(workspace.find_dataset(data, data_dir))
-    return experiment.conduct(baselines.run, dataset, runs_dir)
+    def find_subject() -> tuple[object, ...]:
+        from charnn.data.dataset import open_dataset
+
+        return open_dataset(workspace.find_dataset(data, data_dir)), runs_dir
+
+    return _conduct("baselines", how, find_subject)

@@ -20,11 +20,13 @@ from charnn.config import (
     Settings,
     TrainConfig,
     flag,
+    validate,
 )
 from charnn.errors import DataError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
+    from charnn.display.messages import Display
     from charnn.model.model_file import ModelFile
 
 Given = dict[str, Any]  # settings that were given on the command line, by field
@@ -51,13 +53,29 @@ Debug = Annotated[
         help="Show a traceback on failure; also CHARNN_DEBUG=1.",
     ),
 ]
+
+
+def _check_setting(parameter: typer.CallbackParam, value: Any) -> Any:
+    validate(TrainConfig, {str(parameter.name): value})
+    return value
+
+
+def train_option(name: str, description: str | None = None) -> Any:
+    """Return an option with the name, the limits and, by default, the help of a train setting."""
+    text = description or TrainConfig.model_fields[name].description
+    return typer.Option(flag(name), callback=_check_setting, help=text)
+
+
+Device = Annotated[str, train_option("device")]
+Threads = Annotated[int | None, train_option("threads")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No hints and no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="The model; all arguments are files then.")
 ]
 DataDir = Annotated[Path, typer.Option(help="Folder of the datasets.", envvar="CHARNN_DATA_DIR")]
-RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.", envvar="CHARNN_RUNS_DIR")]
+RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.", envvar=workspace.RUNS_VARIABLE)]
+COMMON = {"quiet": Quiet, "debug": Debug}  # options of every command
 DATA_DIR, RUNS_DIR = Path(workspace.DATA_DIR), Path(workspace.RUNS_DIR)  # defaults
 
 
@@ -66,10 +84,10 @@ def command(
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Return a decorator that gives a command the options it does not declare itself.
 
-    Every command gets --debug. The parameter `given: Given` is replaced by an option for each
-    field of `kind` (or for `fields`), unless the command declares a parameter of that name; it
-    receives the fields that were given on the command line. A parameter whose type is a dataclass
-    is replaced by the fields of the dataclass.
+    Every command gets --debug and --quiet. The parameter of type `Given` is replaced by an option
+    for each field of `kind` (or for `fields`), unless the command declares a parameter of that
+    name; it receives the fields that were given on the command line. A parameter whose type is a
+    dataclass is replaced by the fields of the dataclass.
     """
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
@@ -78,28 +96,26 @@ def command(
         groups: dict[str, Any] = {
             n: p.annotation for n, p in own.items() if dataclasses.is_dataclass(p.annotation)
         }
-        parameters = [_keyword("context", typer.Context)]
+        parameters, slot = [_keyword("context", typer.Context)], ""
         for name, parameter in own.items():
-            if name == "given" and kind is not None:
+            if parameter.annotation == Given and kind is not None:
+                slot = name
                 parameters += [_option(kind, field) for field in settings]
             elif name in groups:
                 parameters += inspect.signature(groups[name]).parameters.values()
             elif name != "context":
                 parameters.append(parameter)
-        parameters.append(_keyword("debug", Debug, default=False))
+        parameters += _undeclared(parameters)
 
         @functools.wraps(function)
         def run(*, context: typer.Context, **values: Any) -> int:
-            del values["debug"]  # its callback has taken effect
-            chosen = {name: values.pop(name) for name in settings}
-            if "given" in own:
-                values["given"] = {n: v for n, v in chosen.items() if is_given(context, n)}
+            values["context"] = context
+            if slot:
+                values[slot] = {n: values[n] for n in settings if is_given(context, n)}
             for name, group in groups.items():
                 members = [field.name for field in dataclasses.fields(group)]
-                values[name] = group(**{member: values.pop(member) for member in members})
-            if "context" in own:
-                values["context"] = context
-            return function(**values)
+                values[name] = group(**{member: values[member] for member in members})
+            return function(**{name: values[name] for name in own})
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # Typer reads it
             [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
@@ -107,6 +123,12 @@ def command(
         return run
 
     return decorate
+
+
+def _undeclared(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Return the options of every command that are not among these parameters."""
+    declared = {parameter.name for parameter in parameters}
+    return [_keyword(n, a, default=False) for n, a in COMMON.items() if n not in declared]
 
 
 def _keyword(name: str, annotation: Any, **default: Any) -> inspect.Parameter:
@@ -131,9 +153,10 @@ def _option(kind: type[Settings], name: str) -> inspect.Parameter:
 
 
 def extras(kind: type[Settings], name: str) -> dict[str, Any]:
-    """Return what `config.setting` recorded for the option of a field; empty without one."""
+    """Return what `config.setting` recorded for the option of a field, or its defaults."""
+    defaults = {"panel": "", "names": [], "aliases": [], "by_preset": False}
     extra = kind.model_fields[name].json_schema_extra
-    return extra if isinstance(extra, dict) else {}
+    return {**defaults, **extra} if isinstance(extra, dict) else defaults
 
 
 def full_name(option: str) -> str:
@@ -148,7 +171,7 @@ def _aliases() -> dict[str, str]:
         alias.removeprefix("--"): flag(name).removeprefix("--")
         for kind in (TrainConfig, SampleConfig, PrepareConfig)
         for name in kind.model_fields
-        for alias in extras(kind, name).get("aliases", ())
+        for alias in extras(kind, name)["aliases"]
     }
 
 
@@ -165,6 +188,14 @@ def next_command(context: typer.Context, *words: str) -> str:
         if is_given(context, name):
             given += [flag(name), str(context.params[name])]
     return shlex.join([*words, *given])
+
+
+def hint_at_terminal(names: Sequence[str], display: "Display") -> None:
+    """Print how to end the input if one of the files is stdin and the user types it."""
+    from charnn.data.sources import reads_terminal
+
+    if reads_terminal(names):
+        display.hint("reading from the terminal; end with Ctrl-D")
 
 
 def merged(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,14 @@
 """`charnn plot`: learning curves of runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from charnn.commands import options
+from charnn.display.learning_curves import Curve, XName
 from charnn.storage import workspace
 
-if TYPE_CHECKING:
-    from charnn.display.learning_curves import Curve, XName
-
-NEWEST = (None,)
 PLAIN_HEIGHT = 20  # lines, where stdout is not a terminal
 
 
@@ -21,9 +18,7 @@ def plot(
         list[str] | None,
         typer.Argument(metavar="RUN", help="Runs: names or folders. Default: the newest."),
     ] = None,
-    x: Annotated[
-        Literal["step", "tokens", "seconds"], typer.Option("--x", help="What to plot over.")
-    ] = "step",
+    x: Annotated[XName, typer.Option("--x", help="What to plot over.")] = "step",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -34,12 +29,10 @@ def plot(
     quiet: options.Quiet = False,
 ) -> int:
     """Draw the learning curves of runs."""
-    from charnn.display.learning_curves import Curve
     from charnn.display.messages import Display
     from charnn.training.metrics_log import read_metrics
 
-    folder = runs_dir
-    found = [workspace.find_run(name, folder) for name in (runs or NEWEST)]
+    found = [workspace.find_run(name, runs_dir) for name in runs or (None,)]
     curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
     if output is not None:
         from charnn.display.figure import draw_learning_curves
@@ -51,7 +44,7 @@ def plot(
     return 0
 
 
-def _draw(curves: "list[Curve]", x: "XName") -> None:
+def _draw(curves: list[Curve], x: XName) -> None:
     """Plot curves on stdout; in a terminal at its size, with its colors and characters."""
     import shutil
 

@@ -7,7 +7,7 @@ import typer
 
 from charnn.commands import options
 from charnn.config import PrepareConfig, flag, validate
-from charnn.errors import DataError, StorageError, UsageError
+from charnn.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from charnn.data.prepare import Prepared
@@ -37,18 +37,19 @@ def prepare(
     val: Annotated[str | None, typer.Option(help="File with the validation text.")] = None,
     test: Annotated[str | None, typer.Option(help="File with the test text.")] = None,
     tokenizer_from: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Use the vocabulary of this dataset, run, model or tokenizer.json."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace a dataset of the same name.")] = False,
     data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Turn text into a dataset: decode, split, choose a vocabulary, encode."""
     config = validate(PrepareConfig, given)
     _check(given, val, test, tokenizer_from)
-    from charnn.data import prepare as preparation
+    from charnn.data import prepare
     from charnn.data.corpora import DEFAULT_CORPUS
     from charnn.display.messages import Display
     from charnn.storage import workspace
@@ -62,19 +63,21 @@ def prepare(
         config = config.model_copy(update={"lines": True})
         display.note("each line of it is a record, as with --lines; --no-lines joins them")
     folder = data_dir / workspace.check_name(
-        name or preparation.dataset_name(sources or [], DEFAULT_CORPUS)
+        name or prepare.dataset_name(sources or [], DEFAULT_CORPUS)
     )
-    vocabulary = _find_tokenizer(tokenizer_from) if tokenizer_from else None
+    vocabulary = None
+    if tokenizer_from is not None:
+        vocabulary = _read_tokenizer(workspace.find_tokenizer(tokenizer_from, data_dir, runs_dir))
     make_folder(folder.parent)
     with Lock(folder.parent, folder.name):
-        prepared = preparation.prepare(read, folder, config, tokenizer=vocabulary, replace=force)
+        prepared = prepare.prepare(read, folder, config, tokenizer=vocabulary, replace=force)
     _report(prepared, display, json=json)
     display.hint(f"next: {options.next_command(context, 'charnn', 'train')}")
     return 0
 
 
 def _check(
-    asked: dict[str, Any], val: str | None, test: str | None, tokenizer_from: Path | None
+    asked: dict[str, Any], val: str | None, test: str | None, tokenizer_from: str | None
 ) -> None:
     """Raise UsageError for options that exclude each other, before anything is read."""
     for split, file in (("val", val), ("test", test)):
@@ -83,7 +86,7 @@ def _check(
                 f"--{split} and --{split}-frac both say what the {split} split is", "leave one out"
             )
     clash = [flag(name) for name in OF_A_VOCABULARY if name in asked]
-    if tokenizer_from and clash:
+    if tokenizer_from is not None and clash:
         raise UsageError(
             f"--tokenizer-from takes a vocabulary as it is, without {', '.join(clash)}",
             "leave one of them out",
@@ -98,11 +101,10 @@ def _read_all(
     A corpus may have splits of its own; --val and --test name the files of those splits.
     """
     from charnn.data.corpora import Catalogue
-    from charnn.data.sources import read_sources, reads_terminal
+    from charnn.data.sources import read_sources
     from charnn.display.progress import counted
 
-    if reads_terminal(arguments):
-        display.hint("reading from the terminal; end with Ctrl-D")
+    options.hint_at_terminal(arguments, display)
     catalogue = Catalogue()
     with counted(display, "downloading") as progress:
         reading = read_sources(arguments, catalogue=catalogue, progress=progress)
@@ -124,21 +126,8 @@ def _refuse_own_splits(asked: dict[str, Any], read: dict[str, tuple["Source", ..
             )
 
 
-def _find_tokenizer(path: Path) -> "Tokenizer":
-    """Read the tokenizer of a dataset folder, a run folder, a model file or a tokenizer.json.
-
-    Raises DataError or StorageError.
-    """
-    from charnn.data.dataset import TOKENIZER_FILE
-    from charnn.storage.workspace import MODEL_FILE
-
-    for candidate in (path / TOKENIZER_FILE, path / MODEL_FILE, path):
-        if candidate.is_file():
-            return _read_tokenizer(candidate)
-    raise StorageError(f"no tokenizer in {path}", "give a dataset, a run, or a tokenizer.json")
-
-
 def _read_tokenizer(path: Path) -> "Tokenizer":
+    """Read the tokenizer of a model file or a tokenizer.json. Raises DataError or StorageError."""
     if path.suffix == ".safetensors":
         from charnn.model.model_file import read_model
 
@@ -166,10 +155,6 @@ def _report(prepared: "Prepared", display: "Display", *, json: bool) -> None:
         f"tokens: {sizes}; {state}"
     )
     if json:
-        from charnn.display.stdout import Output
-        from charnn.storage.jsonio import to_json
+        from charnn.display.stdout import print_json
 
-        result = {"dataset": folder.name, "folder": str(folder), **meta}
-        output = Output()
-        output.line(to_json(result))
-        output.flush()
+        print_json({"dataset": folder.name, "folder": str(folder), **meta})

@@ -84,10 +84,10 @@ def sample(
         bool, typer.Option("--unbuffered", help="Write each token at once, also into a pipe.")
     ] = False,
     device: Annotated[
-        str, typer.Option(help="cpu without torch, or cuda, mps for large batches.")
+        str, options.train_option("device", "cpu without torch, or cuda, mps for large batches.")
     ] = "cpu",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: all but one.")
+        int | None, options.train_option("threads", "CPU threads; default: all but one.")
     ] = None,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
@@ -101,7 +101,7 @@ def sample(
     set_up_numpy(threads)
     from charnn.commands import sample_output
     from charnn.display.messages import Display
-    from charnn.generation import generate as generation
+    from charnn.generation import generate
     from charnn.generation.constraints import constrain
     from charnn.model.model_file import read_model
 
@@ -110,36 +110,36 @@ def sample(
     tokenizer = loaded.tokenizer
     constraint = constrain(tokenizer.pieces, tokenizer.unk_id, ban=ban, allow=allow, match=match)
     network = _network(loaded, device)
-    opening = _opening(loaded, network, state, seed, display)
+    context = _initial_context(loaded, network, state, seed, display)
     text = _prompt(prompt, prompt_file, display)
     if text:
-        ids = generation.encode_prompt(tokenizer, _for(loaded, text), unk)
-        opening = generation.feed(network, opening, ids)
-    request = generation.Request(
+        ids = generate.encode_prompt(tokenizer, _prompt_input(loaded, text), unk)
+        context = generate.feed(network, context, ids)
+    request = generate.Request(
         config=config,
         constraint=constraint,
-        seed=opening.seed,
+        seed=context.seed,
         samples=samples,
         stop=loaded.stops(stop or ()),
         loss=json or jsonl,
     )
-    in_flight = generation.BATCH if device == "cpu" else generation.BATCH_ON_GPU
-    events: Iterable[SampleEvent] = generation.generate(
-        network, tokenizer, request, opening, in_flight
+    in_flight = generate.BATCH if device == "cpu" else generate.BATCH_ON_GPU
+    events: Iterable[SampleEvent] = generate.generate(
+        network, tokenizer, request, context, in_flight
     )
     if save_state:
         events = _saving(events, save_state, loaded.sha256)
-    judge = _judge(loaded, novel, data_dir) if novel else None
-    events = judge.among(events) if judge else events
+    novelty = _novelty_filter(loaded, novel, data_dir) if novel else None
+    events = novelty.among(events) if novelty else events
     shown = text if echo else ""
     if json or jsonl:
         sample_output.write_json(events, shown, request.seed, one_object=json and samples > 1)
     else:
         style = sample_output.Style(shown, "\0" if null else sep, raw, null, unbuffered)
         sample_output.write_text(events, style)
-    if judge and judge.dropped:
+    if novelty and novelty.dropped:
         display.note(
-            f"{judge.dropped} of {samples} samples dropped: not new for {novel} characters"
+            f"{novelty.dropped} of {samples} samples dropped: not new for {novel} characters"
         )
     return 0
 
@@ -171,7 +171,7 @@ def _network(model: "ModelFile", device: str) -> "Model":
     return TorchModel(with_weights(model).to(choose_device(device)))
 
 
-def _opening(
+def _initial_context(
     model: "ModelFile",
     network: "Model",
     state: Path | None,
@@ -183,7 +183,7 @@ def _opening(
     With --state the random numbers continue unless a seed is given. Without both, a random seed
     is chosen and printed, so that the text can be reproduced.
     """
-    from charnn.generation import generate as generation
+    from charnn.generation.generate import initial_context
 
     if state:
         from charnn.generation.state_file import read_state
@@ -193,7 +193,7 @@ def _opening(
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
         display.note(f"seed {seed}")
-    return generation.initial_context(network, model.start_token)._replace(seed=seed)
+    return initial_context(network, model.start_token)._replace(seed=seed)
 
 
 def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterator["SampleEvent"]:
@@ -208,7 +208,7 @@ def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterato
         yield event
 
 
-def _judge(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
+def _novelty_filter(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
     from charnn.commands.sample_output import Novel
     from charnn.data.dataset import find_dataset_of
     from charnn.evaluation.suffix_array import TextIndex
@@ -224,10 +224,9 @@ def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> 
     if prompt_file is None:
         return prompt or ""
     if prompt_file == STDIN:
-        from charnn.data.sources import read_stdin, reads_terminal
+        from charnn.data.sources import read_stdin
 
-        if reads_terminal([prompt_file]):
-            display.hint("reading the prompt from the terminal; end with Ctrl-D")
+        options.hint_at_terminal([prompt_file], display)
         data = read_stdin()
     else:
         from charnn.storage.atomic import read_bytes
@@ -236,5 +235,6 @@ def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> 
     return data.decode("utf-8", "surrogateescape")
 
 
-def _for(model: "ModelFile", text: str) -> str | bytes:
+def _prompt_input(model: "ModelFile", text: str) -> str | bytes:
+    """Return a prompt as the tokenizer encodes it: as text, or as bytes."""
     return text.encode("utf-8", "surrogateescape") if model.tokenizer.reads_bytes else text

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charnn.display.stdout import Output
+from charnn.display.stdout import Output, print_json
 from charnn.errors import CharnnError
 from charnn.escape import visible
 from charnn.generation.generate import Piece, Sample
-from charnn.storage.jsonio import to_json
 
 FLUSH_SECONDS = 0.2  # between two flushes into a file or a pipe
 
@@ -109,7 +108,6 @@ def replace_invalid(data: bytes) -> bytes:
 
 def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_object: bool) -> None:
     """Write one JSON object per sample as soon as it ends, or one object for all."""
-    output = Output()
     done: list[dict[str, Any]] = []
     for data, end in complete_samples(events):
         row = {
@@ -123,11 +121,9 @@ def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_obj
         if one_object:
             done.append(row)
         else:
-            output.line(to_json(row))
-            output.flush()
+            print_json(row)
     if one_object:
-        output.line(to_json({"seed": seed, "samples": done}))
-    output.flush()
+        print_json({"seed": seed, "samples": done})
 
 
 def complete_samples(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sample]]:

@@ -59,7 +59,8 @@ def score(
         bool, typer.Option("--json/--tsv", help="One JSON object a line, or bits per char and text")
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Groups of lines read at once; default: all cores.")
+        int | None,
+        options.train_option("threads", "Groups of lines read at once; default: all cores."),
     ] = None,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
@@ -114,15 +115,15 @@ def score(
 
 def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[list["Part"]]:
     """Yield the text of each file as it arrives, in lines or as a whole."""
-    from charnn.evaluation import line_reader as streams
+    from charnn.evaluation import line_reader
 
     for name in names:
         with _opened(name, display) as descriptor:
-            chunks = streams.chunks_of(descriptor)
+            chunks = line_reader.chunks_of(descriptor)
             if lines:
-                yield from streams.lines(chunks, lambda: streams.is_ready(descriptor))
+                yield from line_reader.lines(chunks, lambda: line_reader.is_ready(descriptor))
             else:
-                yield from streams.whole_text(chunks)
+                yield from line_reader.whole_text(chunks)
 
 
 @contextlib.contextmanager
@@ -133,8 +134,7 @@ def _opened(name: str, display: "Display") -> Iterator[int]:
     if name == STDIN:
         if sys.stdin is None:
             raise StorageError("cannot read standard input: it is closed", "name a file")
-        if sys.stdin.isatty():
-            display.hint("reading lines from the terminal; Ctrl-D ends them")
+        options.hint_at_terminal([name], display)
         yield sys.stdin.fileno()
     else:
         with storage_errors("read", Path(name)), Path(name).open("rb") as file:

@@ -41,14 +41,13 @@ DROPPED = ("epoch", "lr", "perplexity", "bits", "bar", "best", "rate", "curve", 
 class Smoothed:
     """Exponential moving average, unbiased from the first value on (Kingma and Ba, 2015)."""
 
-    def __init__(self, weight: float = SMOOTHING) -> None:
-        self._weight = weight
+    def __init__(self) -> None:
         self._sum = self._weights = 0.0
 
     def add(self, value: float) -> float:
         """Add a value and return the average."""
-        self._sum = self._weight * self._sum + (1 - self._weight) * value
-        self._weights = self._weight * self._weights + (1 - self._weight)
+        self._sum = SMOOTHING * self._sum + (1 - SMOOTHING) * value
+        self._weights = SMOOTHING * self._weights + (1 - SMOOTHING)
         return self._sum / self._weights
 
 

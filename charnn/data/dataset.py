@@ -14,11 +14,10 @@ from charnn.config import PrepareConfig
 from charnn.data.splits import SPLITS
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.storage import atomic, jsonio
-from charnn.storage.workspace import META_FILE
+from charnn.storage.workspace import META_FILE, TOKENIZER_FILE
 from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
-TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
 FILES = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # names in a folder
 SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # the manifest on a source

@@ -3,7 +3,7 @@
 import math
 
 _STEPS = ("", "k", "M", "G", "T", "P")  # powers of 1000
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400  # seconds
+MINUTE, HOUR, DAY = 60, 3600, 86_400  # seconds
 
 
 def size(number: float) -> str:
@@ -41,13 +41,13 @@ def duration(seconds: float) -> str:
     if round(seconds, 1) < 1:
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    if whole < _MINUTE:
+    if whole < MINUTE:
         return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} m {whole % _MINUTE:02} s"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} m"
-    return f"{whole // _DAY:,} d {whole % _DAY // _HOUR:02} h"
+    if whole < HOUR:
+        return f"{whole // MINUTE} m {whole % MINUTE:02} s"
+    if whole < DAY:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE:02} m"
+    return f"{whole // DAY:,} d {whole % DAY // HOUR:02} h"
 
 
 def figure(value: float | None) -> str:

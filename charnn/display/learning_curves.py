@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from charnn.display.humanize import HOUR, MINUTE
+
 XName = Literal["step", "tokens", "seconds"]
 Point = tuple[float, float]
 Line = Sequence[Point]
@@ -16,7 +18,6 @@ STEEP = 0.02  # first share of the x range, where a loss may be cut off
 LARGEST = 1e30  # value that is drawn
 SMALLEST = 1e-30  # margin of a plot; a smaller range would give places that are not finite
 AIR = 0.05  # margin above and below the curves, as a share of the height
-_MINUTE, _HOUR = 60, 3600  # seconds
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def mean(values: Iterable[float]) -> float:
 
 def x_unit(x: XName, last: float) -> tuple[float, str]:
     """Return (divisor of x, label of the axis): long times are shown in minutes or hours."""
-    if x == "seconds" and last > 2 * _MINUTE:
-        return (_HOUR, "hours") if last > 2 * _HOUR else (_MINUTE, "minutes")
+    if x == "seconds" and last > 2 * MINUTE:
+        return (HOUR, "hours") if last > 2 * HOUR else (MINUTE, "minutes")
     return 1.0, x
 
 

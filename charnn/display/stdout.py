@@ -3,9 +3,11 @@
 import errno
 import os
 import sys
+from typing import Any
 
 from charnn.display import terminal
 from charnn.errors import CharnnError, StorageError
+from charnn.storage.jsonio import to_json
 
 BLOCK = 1 << 16  # bytes collected before a write
 STDOUT = 1  # file descriptor
@@ -63,6 +65,13 @@ class Output:
             raise ReaderGoneError("") from None
         except OSError as error:
             raise StorageError(f"cannot write to stdout: {error.strerror}") from None
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    output = Output()
+    output.line(to_json(value))
+    output.flush()
 
 
 def _write(data: memoryview) -> int:

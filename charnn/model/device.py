@@ -35,19 +35,18 @@ class Arithmetic:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; auto prefers CUDA, then MPS, then the CPU.
+    """Return the device called `name`; auto prefers CUDA, then MPS, then the CPU.
 
-    Raises UsageError where that device is not there.
+    Raises UsageError if this machine does not have it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
-    device = torch.device(name)
-    there = {"cuda": torch.cuda.is_available(), "mps": _has_mps(), "cpu": True}[device.type]
-    if device.type == "cuda" and there and (device.index or 0) >= torch.cuda.device_count():
-        there = False
-    if not there:
+    kind, _, index = name.partition(":")
+    cuda_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    counts = {"cuda": cuda_devices, "mps": int(_has_mps()), "cpu": 1}
+    if int(index or 0) >= counts.get(kind, 0):
         raise UsageError(f"--device {name}: this machine has no such device", "use --device cpu")
-    return device
+    return torch.device(name)
 
 
 def _has_mps() -> bool:

@@ -31,7 +31,8 @@ class ModelFile:
 
     `start_token` is the id before the first token of any text; `metrics` are the scores of the
     model; `fingerprint` identifies the dataset that it was trained on; `training` holds the
-    resolved settings; `records` is set where each line of the corpus is a text of its own.
+    resolved settings; `records` is set where each line of the corpus is a text of its own;
+    `format_version` is that of the file that was read.
     """
 
     config: ModelConfig
@@ -43,6 +44,7 @@ class ModelFile:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    format_version: int = FORMAT_VERSION
 
     @property
     def parameters(self) -> int:
@@ -95,6 +97,7 @@ def read_model(path: Path) -> ModelFile:
         metrics=jsonio.parse_json_object(header.get("metrics", "{}"), f"{path}: metrics"),
         training=jsonio.parse_json_object(header.get("training", "{}"), f"{path}: training"),
         sha256=packed.digest,
+        format_version=packed.integer(safetensors_file.FORMAT_VERSION),
     )
 
 

@@ -10,16 +10,18 @@ from charnn.errors import StorageError, UsageError
 from charnn.escape import REPLACEMENT
 
 META_FILE = "meta.json"
+TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
 DATA_DIR = "data"
 RUNS_DIR = "runs"
+RUNS_VARIABLE = "CHARNN_RUNS_DIR"  # environment variable
 UNFIT = r"[\x00-\x1f\ud800-\udfff]"  # for a name: controls, and bytes that were not UTF-8
 
 
 def runs_dir() -> Path:
     """Return the folder of runs for Python: CHARNN_RUNS_DIR, or runs/."""
-    return Path(os.environ.get("CHARNN_RUNS_DIR") or RUNS_DIR)
+    return Path(os.environ.get(RUNS_VARIABLE) or RUNS_DIR)
 
 
 def check_name(name: str) -> str:
@@ -91,6 +93,18 @@ def find_dataset_or_model(argument: str | None, data_dir: Path, runs_dir: Path) 
         if argument is None:
             raise
         raise StorageError(f"no dataset, run or model {argument!r}", error.hint) from None
+
+
+def find_tokenizer(argument: str, data_dir: Path, runs_dir: Path) -> Path:
+    """Return the file that holds a tokenizer: a tokenizer.json or a model file.
+
+    The argument is the name or path of a dataset or run, or the path of such a file. Raises
+    StorageError if there is none.
+    """
+    folder = _find(argument, data_dir, _has(TOKENIZER_FILE))
+    return (
+        folder / TOKENIZER_FILE if folder else find_dataset_or_model(argument, data_dir, runs_dir)
+    )
 
 
 def _find(argument: str, folder: Path, is_wanted: Callable[[Path], bool]) -> Path | None:

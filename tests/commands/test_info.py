@@ -3,6 +3,7 @@
 import json
 
 from charnn.cli import main
+from charnn.model import model_file
 from charnn.model.model_file import ModelFile, write_model
 from tests.tiny import random_tensors, tiny_config
 
@@ -18,3 +19,14 @@ def test_info_names_the_format(dataset, tmp_path, capfd) -> None:
         assert (described["kind"], described["format"]) == (kind, 1)
         assert main(["info", str(path)]) == 0
         assert "\nformat" in capfd.readouterr().out
+
+
+def test_the_format_of_a_model_is_that_of_its_file(dataset, tmp_path, capfd, monkeypatch) -> None:
+    """Not the version that this program writes."""
+    shape = tiny_config(vocab_size=dataset.tokenizer.vocab_size)
+    model = tmp_path / "m.safetensors"
+    with monkeypatch.context() as other:
+        other.setattr(model_file, "FORMAT_VERSION", 7)
+        write_model(model, ModelFile(shape, dataset.tokenizer, 0, random_tensors(shape)))
+        assert main(["info", str(model), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["format"] == 7

@@ -4,10 +4,11 @@ from typing import get_args
 
 import pytest
 import typer.main
+from pydantic import Field
 
 from charnn import cli
 from charnn.commands import options
-from charnn.config import PrepareConfig, SampleConfig, TrainConfig, flag
+from charnn.config import PrepareConfig, SampleConfig, Settings, TrainConfig, flag
 
 COMMANDS = {
     f"{name} {part}".strip(): command
@@ -44,9 +45,26 @@ def test_every_setting_is_an_option(command, name) -> None:
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "lab"])
-def test_every_command_has_debug(command) -> None:
-    """Like the root, so that it can be given in front of a command or behind it."""
+def test_every_command_has_debug_and_quiet(command) -> None:
+    """Whether or not the command declares them."""
     assert option_of(command, "debug").opts == ["--debug"]
+    assert option_of(command, "quiet").opts == ["--quiet", "-q"]
+
+
+def test_a_plain_field_becomes_an_option() -> None:
+    """Also if it was not made by `config.setting`."""
+
+    class Plain(Settings):
+        size: int = Field(3, description="A number.")
+
+    @options.command(Plain)
+    def show(*, chosen: options.Given) -> int:
+        return chosen.get("size", 0)
+
+    app = typer.Typer()
+    app.command()(show)
+    assert app(["--size", "5"], standalone_mode=False) == 5
+    assert app([], standalone_mode=False) == 0
 
 
 def test_folders_come_from_flag_environment_default(monkeypatch) -> None:

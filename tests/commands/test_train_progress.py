@@ -12,6 +12,7 @@ from rich.cells import cell_len
 
 from charnn.commands.train_progress import (
     HISTORY,
+    SMOOTHING,
     History,
     Smoothed,
     TrainProgress,
@@ -289,10 +290,10 @@ def test_training_without_a_step_leaves_no_trace(terminal):
 
 def test_a_smoothed_value_is_a_weighted_mean():
     """The first value counts in full; the weights of all sum to one."""
-    smoothed = Smoothed(0.5)
-    assert smoothed.add(4.0) == 4.0
-    assert smoothed.add(1.0) == pytest.approx((0.5 * 4 + 1.0) / 1.5)
-    assert [Smoothed(0.98).add(3.0) for _ in range(5)][-1] == pytest.approx(3.0)
+    smoothed = Smoothed()
+    assert smoothed.add(4.0) == pytest.approx(4.0)
+    assert smoothed.add(1.0) == pytest.approx((SMOOTHING * 4 + 1.0) / (SMOOTHING + 1.0))
+    assert [Smoothed().add(3.0) for _ in range(5)][-1] == pytest.approx(3.0)
 
 
 def test_a_history_is_bounded_and_true():

@@ -119,6 +119,21 @@ def test_a_name_wins_over_a_path(tmp_path, monkeypatch) -> None:
     assert workspace.find_dataset_or_model(None, datasets, runs) == named
 
 
+def test_a_tokenizer_is_found_by_name_or_path(tmp_path, monkeypatch) -> None:
+    """That of a dataset, a run, a model file or a tokenizer.json."""
+    monkeypatch.chdir(tmp_path)
+    tokenizer = make(tmp_path / "data/set/tokenizer.json", 200)
+    model = make(tmp_path / "runs/run/model.safetensors", 200)
+    files = {"set": tokenizer, "data/set": tokenizer, "data/set/tokenizer.json": tokenizer}
+    files |= {"run": model, "runs/run": model, "runs/run/model.safetensors": model}
+
+    for argument, file in files.items():
+        found = workspace.find_tokenizer(argument, tmp_path / "data", tmp_path / "runs")
+        assert found.resolve() == file, argument
+    with pytest.raises(StorageError, match="no dataset, run or model 'nothing'"):
+        workspace.find_tokenizer("nothing", tmp_path / "data", tmp_path / "runs")
+
+
 def test_what_is_nothing_is_refused(tmp_path) -> None:
     """With the nearest name of a run."""
     make(tmp_path / "runs/lamp/model.safetensors", 200)
