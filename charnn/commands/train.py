@@ -160,16 +160,15 @@ def _run(trainer: "Trainer", context: typer.Context, display: "Display", *, json
         display.hint(f"go on with: {options.next_command(context, *words)}")
         return requests.stop
     if json:
-        _print_json(result)
+        _print_result(result)
     display.note(_summary(result, trainer))
     words = ("charnn", "sample", "--temp", "0.8")
     display.hint(f"next: {options.next_command(context, *words)}")
     return 0
 
 
-def _print_json(result: "Result") -> None:
-    from charnn.display.stdout import Output
-    from charnn.storage.jsonio import to_json
+def _print_result(result: "Result") -> None:
+    from charnn.display.stdout import print_json
 
     values = {name: getattr(result, name) for name in JSON_KEYS}
     if result.val is not None:
@@ -177,9 +176,7 @@ def _print_json(result: "Result") -> None:
         values["val"] = {**named, **result.val.as_dict()}
         if result.share < 1:
             values["val"]["share"] = result.share
-    output = Output()
-    output.line(to_json(values))
-    output.flush()
+    print_json(values)
 
 
 def _summary(result: "Result", trainer: "Trainer") -> str:
