@@ -71,7 +71,12 @@ class Settings(BaseModel):
     """Frozen, strict, and closed: an unknown key, a NaN or `true` for a number is an error."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        defer_build=True,  # --help validates nothing, so it need not wait for the validators
     )
 
 
