@@ -34,7 +34,7 @@ from charnn.tokenizers.tokenizer import Tokenizer
 Finish = Literal["length", "stop", "match"]
 
 BATCH = 64  # samples in flight at once: a matrix product is then limited by arithmetic
-BATCH_ON_GPU = 1024
+BATCH_ON_GPU = 1024  # not measured yet
 SHOWN_SYMBOLS = 3  # symbols outside the vocabulary that an error names
 SAMPLE_RECORDS = 3  # records in a text that `sample_text` draws from a model of records
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-MUON_MOMENTUM = 0.95
+MUON_MOMENTUM = 0.95  # Jordan and others, 2024
 # Of each step of the iteration, the odd quintic that brings [low, high] nearest to 1 (Amsel and
 # others, "The Polar Express", 2025), where the first step is given singular values from 0.01 to 1.
 NEWTON_SCHULZ = (

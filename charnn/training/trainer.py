@@ -36,9 +36,9 @@ from charnn.training.run_folder import RunFolder
 from charnn.training.snapshot import Snapshot, capture, restore
 from charnn.training.validation import Validator
 
-MAX_ROLLBACKS = 3  # divergences that a run survives
+MAX_ROLLBACKS = 3  # divergences that a run survives; its learning rate is then an eighth
 SNAPSHOT_STEPS = 200  # steps between the states to roll back to, in a run without validation
-SAVE_SECONDS = 300.0  # between checkpoints, without --save-every
+SAVE_SECONDS = 300.0  # between checkpoints, without --save-every; a test holds them to 1 % of it
 SAMPLE_TOKENS = 200  # in a sample shown during training
 
 

@@ -11,7 +11,7 @@ from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.training.time_budget import ValidationCost
 
-STREAMS = 32
+STREAMS = 32  # in parallel during training; fewer are slower, more read mostly their warm-up
 SHORT_WARM_UP = 128  # tokens; enough to rank a model against an earlier one
 TRAIN_SCORED = 200_000  # tokens of the training split that are scored at the end, at most
 
