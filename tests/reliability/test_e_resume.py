@@ -246,6 +246,17 @@ def test_e8_resume_and_init_from_are_two_things(trained) -> None:
     )
 
 
+def test_e8_a_setting_that_a_resumed_run_keeps_is_refused_at_once(trained) -> None:
+    """Where its value differs; the value of the run itself may be given."""
+    shown = trained.refused(
+        *("train", "--resume", "lamp-lstm-001", "--bptt", "9", "--steps", "9"),
+        code=2,
+        said=("bptt 64 → 9", "--init-from"),
+    )
+    assert "changed on resuming" not in shown
+    trained.run("train", "--resume", "lamp-lstm-001", "--bptt", "64", "--steps", "7", "-q")
+
+
 @pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_e1_killed_at_random_moments_it_ends_at_the_same_bits(tmp_path, kills) -> None:
     """After as many resumes: weights, optimizer, kept model and log of the run left alone."""
