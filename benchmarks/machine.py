@@ -18,7 +18,7 @@ def title(*packages: str, remarks: Sequence[str] = ()) -> str:
 
 
 def processor() -> str:
-    """The name of the processor, as far as the system tells it."""
+    """Return the name of the processor, as far as the system reports it."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text("utf-8").splitlines() if cpu.exists() else []
     names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
@@ -33,7 +33,7 @@ def cores() -> int:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table in Markdown, each row as soon as it is measured."""
+    """Print a table in Markdown, each row as soon as it is measured."""
     print(f"| {' | '.join(header)} |")
     print("|---" * len(header) + "|")
     for row in rows:
@@ -41,6 +41,6 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """The median, and between what values all of them lie."""
+    """Return the median and the range of some values."""
     shown = [f"{value:,.{digits}f}" for value in (min(values), max(values))]
     return f"{statistics.median(values):,.{digits}f} ({' – '.join(shown)})"

@@ -80,7 +80,7 @@ def figures(runs: list[dict]) -> list[str]:
 
 
 def scored(runs: list[dict], folder: str, *protocol: str) -> str:
-    """The median loss by another protocol."""
+    """Return the median loss by another protocol."""
     results = [charnn(folder, "eval", run["run"], *protocol, "--json", "-q") for run in runs]
     return f"{statistics.median(json.loads(result)['loss'] for result in results):.4f}"
 

@@ -79,7 +79,7 @@ def rows(options: argparse.Namespace, folder: str) -> Iterator[Sequence[str]]:
 def taking_turns(
     options: argparse.Namespace, choices: Sequence[str], folder: str
 ) -> dict[str, list[dict]]:
-    """The runs of each choice; every choice has its turn before the next seed begins.
+    """Run each choice; every choice has its turn before the next seed begins.
 
     A machine that is slower for a while is then slower for all of them.
     """

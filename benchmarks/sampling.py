@@ -88,13 +88,13 @@ def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
 
 
 def apart(*arguments: str, threads: int) -> float:
-    """The figure that this script prints in a process of its own."""
+    """Return the figure that this script prints in a process of its own."""
     command = [sys.executable, __file__, "--threads", str(threads), *arguments]
     return float(subprocess.check_output(command))
 
 
 def per_second(work: Callable[[], int]) -> float:
-    """The best rate of several rounds; `work` says how much it did."""
+    """Return the best rate of several rounds; `work` returns how much it did."""
     best = 0.0
     for _ in range(ROUNDS):
         done, start = 0, time.perf_counter()
@@ -126,7 +126,7 @@ def torch_loop(width: int, threads: int) -> float:
 
 
 def network(width: int, cell: str = "lstm"):
-    """A configuration and random weights, of the size that training leaves them at."""
+    """Return a configuration and random weights of the size that trained ones have."""
     import numpy as np
 
     from charnn.config import ModelConfig
@@ -150,7 +150,7 @@ def tokenizer():
 
 
 def tokens(width: int, samples: int, limit: int, cell: str = "lstm") -> Iterator[int]:
-    """Samples drawn as `charnn sample` draws them; yields 1 for a piece of the first."""
+    """Draw samples as `charnn sample` does, and yield the size of each piece."""
     from charnn.config import SampleConfig
     from charnn.generation.constraints import constrain
     from charnn.generation.generate import Request, Sample, generate, initial_context

@@ -29,7 +29,7 @@ WARMUP_SHARE = 0.1
 
 
 def as_it_is(model: LanguageModel) -> None:
-    """The default start."""
+    """Change nothing: the default start."""
 
 
 def equally_likely(model: LanguageModel) -> None:
@@ -50,7 +50,7 @@ def open_forget_gate(model: LanguageModel) -> None:
 
 
 def unopposed(model: LanguageModel) -> None:
-    """The gate that writes is half open, however long a unit keeps its state."""
+    """Open the gate that writes half, however long a unit keeps its state."""
     for layer in model.recurrent_layers():
         if layer.spec.writing_gate:
             layer.gate_biases()[layer.spec.writing_gate].zero_()

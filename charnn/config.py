@@ -52,7 +52,7 @@ def setting(
     by_preset: bool = False,
     **constraints: Any,
 ) -> Any:
-    """A field of a configuration, with what its command-line option needs.
+    """Return a field of a configuration, with what its command-line option needs.
 
     `panel` is its heading in `--help`, `names` are further names of the option, `aliases` those
     that `--help` does not show. `by_preset` marks a default that a preset may replace.
@@ -311,7 +311,7 @@ class TrainConfig(NetworkConfig):
     )
 
     def shape(self, vocab_size: int) -> ModelConfig:
-        """The network that this asks for on so many symbols. Raises UsageError."""
+        """Return the shape of the network for a vocabulary of this size. Raises UsageError."""
         values = {name: getattr(self, name) for name in NetworkConfig.model_fields}
         return validate(ModelConfig, {**values, "vocab_size": vocab_size})
 
@@ -388,7 +388,7 @@ class PrepareConfig(Settings):
 
 
 def validate(kind: type[S], values: Mapping[str, Any], source: str = "") -> S:
-    """Settings of `kind` from `values`; `source` (a file) is named when they are wrong.
+    """Return the settings of `kind` in `values`; errors name `source`, a file.
 
     Raises UsageError naming the field, what was given, and its range.
     """
@@ -399,7 +399,7 @@ def validate(kind: type[S], values: Mapping[str, Any], source: str = "") -> S:
 
 
 def flag(field: str) -> str:
-    """The spelling of a field on the command line."""
+    """Return the name of a field on the command line."""
     return "--" + field.replace("_", "-")
 
 
@@ -419,7 +419,7 @@ def _explained(kind: type[Settings], error: ValidationError, source: str) -> Usa
 
 
 def unknown_key(kind: type[Settings], name: str, source: str) -> UsageError:
-    """The error for a key that `kind` does not have, with the nearest one that it does."""
+    """Return the error for a key that `kind` does not have, with the nearest key it has."""
     import difflib
 
     near = difflib.get_close_matches(name, list(kind.model_fields), n=1)

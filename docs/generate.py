@@ -52,7 +52,7 @@ def same(path: Path, text: str) -> bool:
 
 
 def with_blocks(text: str) -> str:
-    """A page with every block between `<!-- NAME -->` and `<!-- end NAME -->` made anew."""
+    """Return a page with every block between `<!-- NAME -->` and `<!-- end NAME -->` replaced."""
     for name, make in BLOCKS.items():
         block = f"<!-- {name} -->\n{make()}\n<!-- end {name} -->"
         text = re.sub(
@@ -62,7 +62,7 @@ def with_blocks(text: str) -> str:
 
 
 def commands() -> dict[str, typer.core.TyperCommand]:
-    """The commands by name, in the order of the help; those of a group as "group command"."""
+    """Return the commands by name, in the order of the help; a subcommand as "group command"."""
     return {
         f"{name} {part}".strip(): command
         for name, whole in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
@@ -100,12 +100,12 @@ def package_tree() -> str:
 
 
 def docstring_line(path: Path) -> str:
-    """The first line of a module's docstring."""
+    """Return the first line of a module's docstring."""
     return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
 
 
 def promise_tables() -> str:
-    """The tests of each letter of the table of faults: row, what is done, what is promised."""
+    """Return a table of the tests of each letter: row, what is done, what is promised."""
     parts = []
     for path in sorted((ROOT / "tests" / "reliability").glob("test_?_*.py")):
         module = ast.parse(path.read_text("utf-8"))
@@ -137,7 +137,7 @@ def promise_row(test: ast.FunctionDef) -> tuple[list[int], str, str, str] | None
 
 
 def first_sentence(text: str | None) -> str:
-    """The first paragraph on one line, safe inside a table."""
+    """Return the first paragraph on one line, safe inside a table."""
     paragraph = (text or "").split("\n\n")[0]
     return " ".join(paragraph.split()).replace("|", "\\|")
 
@@ -151,7 +151,7 @@ def command_reference() -> str:
 
 
 def help_of(name: str) -> str:
-    """What `charnn NAME --help` prints in 100 columns without colour."""
+    """Return what `charnn NAME --help` prints in 100 columns without color."""
     done = subprocess.run(
         [sys.executable, "-m", "charnn", *name.split(), "--help"],
         capture_output=True,

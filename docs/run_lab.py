@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def charnn(arguments: list[str], folder: str) -> str:
-    """What a command prints on stdout; its progress goes to our stderr."""
+    """Return what a command prints on stdout; its progress goes to our stderr."""
     command = [sys.executable, "-m", "charnn", *arguments]
     return subprocess.run(
         command, cwd=folder, check=True, stdout=subprocess.PIPE, encoding="utf-8"

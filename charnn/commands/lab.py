@@ -141,7 +141,7 @@ def _trained_model(model: str | None, data_dir: Path, runs_dir: Path) -> "Subjec
 @lab.command("truncation")
 @options.command()
 def truncation(*, how: LabOptions) -> int:
-    """What a graph that is never cut costs, and what a gradient loses where it is."""
+    """Measure what BPTT without truncation costs, and what truncated gradients lose."""
     return _conduct("truncation", how)
 
 

@@ -138,7 +138,7 @@ class Catalogue:
         return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
     def fetch(self, name: str, progress: Progress | None = None) -> dict[Split, bytes]:
-        """The texts of a corpus: "train", and "val" and "test" where its card separates them.
+        """Return the texts of a corpus: "train", and "val" and "test" if its card has them.
 
         `progress` is called only while something is downloaded.
         Raises StorageError if a text cannot be had whole and unaltered.
@@ -160,7 +160,7 @@ class Catalogue:
         return self.cache / card.name / PurePosixPath(urlsplit(item.urls[0]).path).name
 
     def _read(self, card: Card, item: Download, report: Callable[[int], None]) -> bytes:
-        """A download from the cache if it is sound there, else from the network into the cache."""
+        """Return a download from the cache, or from the network if it is not there undamaged."""
         path = self._cached(card, item)
         if item.sha256 is None or item.bytes is None:
             raise _unpinned(card, item, path.name)
@@ -219,7 +219,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _cut_tail(texts: Mapping[Split, bytes], card: Card) -> dict[Split, bytes]:
-    """The last `val_bytes` + `test_bytes` of the text as splits of their own.
+    """Cut the last `val_bytes` + `test_bytes` of the text off as splits of their own.
 
     A cut inside a UTF-8 character moves to its end, so that each part can be decoded.
     """

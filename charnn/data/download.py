@@ -31,7 +31,7 @@ def safe_url(url: str) -> str:
 
 
 def download(urls: Sequence[str], size: int, sha256: str, report: Callable[[int], None]) -> bytes:
-    """The bytes from the first address that gives `size` of them with this SHA-256.
+    """Return the bytes of the first address that has `size` of them with this SHA-256.
 
     `report` is called with the number of bytes so far. No more than `size` bytes are kept,
     whatever a server sends. Raises StorageError naming each address and why it failed.

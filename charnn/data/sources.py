@@ -53,7 +53,7 @@ class Reading:
     records: bool = False
 
     def of(self, split: Split) -> tuple[Source, ...]:
-        """The sources of one split; all but those of a corpus with splits of its own are train."""
+        """Return the sources of a split; all are train, except in a corpus with other splits."""
         return tuple(source for source in self.sources if source.split == split)
 
 

@@ -69,7 +69,7 @@ class Score:
         return bits(self.nats, self.bytes)
 
     def as_dict(self) -> dict[str, float | int]:
-        """The figures under the names they have in every JSON that charnn writes."""
+        """Return the figures under the names that they have in all JSON of charnn."""
         return {
             "tokens": self.tokens,
             "unknown": self.unknown,

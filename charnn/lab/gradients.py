@@ -99,7 +99,7 @@ class GradientNorms:
         return factor_per_token(self.norms)
 
     def as_dict(self) -> dict[str, Any]:
-        """The measurements as --json prints them."""
+        """Return the measurements as --json prints them."""
         return {
             "way": self.variant,
             "gain": self.gain,

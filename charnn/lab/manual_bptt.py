@@ -54,7 +54,7 @@ def gru_step(from_input: Tensor, from_hidden: Tensor, state: Parts) -> tuple[Par
 
 
 def gru_backward(state_gradients: Parts, saved: Parts) -> tuple[Tensor, Tensor, Parts]:
-    """The reset gate multiplies only U_n h, so the two terms have different gradients."""
+    """Backpropagate a GRU: the reset gate multiplies U_n h only, so the two terms differ."""
     (dh,), (r, z, n, hidden_n, previous) = state_gradients, saved
     dn = dh * (1 - z) * (1 - n * n)
     dz = dh * (previous - n) * z * (1 - z)

@@ -28,7 +28,7 @@ class Arithmetic:
     precision: str
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """A context in which matrix products run in the chosen precision."""
+        """Return a context in which matrix products run in the chosen precision."""
         if self.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=DTYPES[self.precision])

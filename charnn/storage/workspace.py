@@ -32,7 +32,7 @@ def check_name(name: str) -> str:
 
 
 def fit_name(name: str) -> str:
-    """A name made of another, as of a file: U+FFFD for what `check_name` would refuse."""
+    """Return a name made of another, with U+FFFD for what `check_name` would refuse."""
     return re.sub(rf"[/\\]|{UNFIT}", REPLACEMENT, name).lstrip(".")
 
 

@@ -55,12 +55,12 @@ def _remove_others(run: Path, newest: Path) -> None:
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
+    """Return the checkpoints of a run, oldest first."""
     return sorted((run / CHECKPOINTS).glob("step-*"), key=lambda path: (len(path.name), path.name))
 
 
 def load_newest(run: Path) -> tuple[Snapshot, list[DataError]]:
-    """The newest checkpoint that is whole, and what was wrong with newer ones.
+    """Return the newest undamaged checkpoint, and the errors of newer ones.
 
     Only for whoever holds the run: leftovers of a killed process are put in order first.
     Raises DataError where there is none.

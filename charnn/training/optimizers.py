@@ -66,12 +66,12 @@ OPTIMIZERS: dict[str, Callable[[LanguageModel, TrainConfig], list[Optimizer]]] =
 
 
 def build_optimizers(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
-    """The optimizers that the configuration asks for; together they move every weight once."""
+    """Return the optimizers of a configuration; together they update every weight once."""
     return OPTIMIZERS[config.optimizer](model, config)
 
 
 def rate_names(config: TrainConfig) -> set[str]:
-    """The settings that are learning rates of the optimizer asked for."""
+    """Return the names of the settings that are learning rates of the optimizer."""
     return {"lr", "matrix_lr"} if config.optimizer == "muon" else {"lr"}
 
 
