@@ -17,6 +17,7 @@ import torch
 from machine import print_table, spread, title
 from quality import prepared
 
+from charnn.config import TrainConfig
 from charnn.data.dataset import Dataset, open_dataset
 from charnn.lab.gradient_flow import open_gates
 from charnn.model.language_model import LanguageModel
@@ -129,7 +130,7 @@ def trained(
     change, is_warmed_up = STARTS[start]
     given = {name: getattr(options, name) for name in ("steps", "preset", "cell")}
     given |= {"seed": seed, "warmup_steps": int(WARMUP_SHARE * options.steps) * is_warmed_up}
-    trainer = Trainer(dataset, resolve(given, dataset).config, folder)
+    trainer = Trainer(dataset, resolve(TrainConfig(**given), dataset).config, folder)
     with torch.no_grad():
         change(trainer.loop.model)
     trainer.folder.create(force=True)

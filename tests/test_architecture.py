@@ -285,9 +285,8 @@ def test_what_is_public_has_a_docstring(name) -> None:
         (samplers.SAMPLERS, config.SamplerName),
         (optimizers.OPTIMIZERS, config.OptimizerName),
         ({"auto": None, **presets.PRESETS}, config.PresetName),
-        ({"auto": None, **presets.EPOCHS}, config.PresetName),
     ],
-    ids=["specs", "layers", "cells", "tokenizers", "samplers", "optimizers", "presets", "epochs"],
+    ids=["specs", "layers", "cells", "tokenizers", "samplers", "optimizers", "presets"],
 )
 def test_a_registry_has_the_names_of_the_configuration(registry, names) -> None:
     """What can be asked for can be made, and the other way round."""

@@ -82,8 +82,7 @@ def train(
     else:
         if init_from is not None:
             model = read_model(workspace.find_model(init_from, runs_dir))
-            asked = {**train_settings.shape_of(model), **asked}
-        dataset, resolved = train_settings.resolved(asked, data_dir)
+        dataset, resolved = train_settings.resolved(asked, model, data_dir)
         folder = runs_dir / workspace.check_name(
             name or workspace.next_run_name(runs_dir, dataset.name, resolved.config.cell)
         )

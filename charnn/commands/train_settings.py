@@ -28,25 +28,26 @@ def asked(given: options.Given, config: Path | None) -> dict[str, Any]:
     return options.merged(read_settings(config, TrainConfig), given)
 
 
-def shape_of(model: "ModelFile") -> dict[str, Any]:
-    """Return the settings of a network, for a run that starts from its weights."""
-    return {name: getattr(model.config, name) for name in NetworkConfig.model_fields}
-
-
-def resolved(given: dict[str, Any], data_dir: Path) -> "tuple[Dataset, Resolved]":
-    """Return the dataset and the settings of a new run.
+def resolved(
+    given: Mapping[str, Any], init_from: "ModelFile | None", data_dir: Path
+) -> "tuple[Dataset, Resolved]":
+    """Return the dataset and the settings of a new run, with the network of `init_from` if any.
 
     Raise UsageError where the settings make no sense, and what opening a dataset raises.
     """
     from charnn.data.dataset import open_dataset
     from charnn.training.resolve import resolve
 
-    folder = workspace.find_dataset(given.get("data"), data_dir)
+    network = {}
+    if init_from is not None:
+        network = {name: getattr(init_from.config, name) for name in NetworkConfig.model_fields}
+    settings = validate(TrainConfig, {**network, **given})
+    folder = workspace.find_dataset(settings.data, data_dir)
     dataset = open_dataset(folder)
     is_there = (data_dir / dataset.name).resolve() == folder.resolve()
     # --resume looks for the dataset again; elsewhere it has no other name than its path.
-    data = dataset.name if is_there else given.get("data") or folder.name
-    return dataset, resolve({**given, "data": data}, dataset)
+    data = dataset.name if is_there else settings.data or folder.name
+    return dataset, resolve(settings.model_copy(update={"data": data}), dataset)
 
 
 def resumed(folder: Path, given: dict[str, Any], data_dir: Path) -> "tuple[Dataset, Resolved]":

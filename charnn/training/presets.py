@@ -5,31 +5,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charnn.config import BUDGETS, TrainConfig, validate
+from charnn.config import BUDGETS, TrainConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network size with its batch size, learning rate and epochs, and the text it is for.
+
+    `min_text` is the length in tokens of the shortest text it is for. `min_read` is the number of
+    tokens that a run must have time to read for the size to end below the loss of the next smaller
+    one, for a text of REFERENCE_TEXT tokens; a longer text needs up to MAX_READ times as many.
+    """
+
+    hidden_size: int
+    embedding_dim: int
+    batch_size: int
+    lr: float
+    epochs: float
+    min_text: int
+    min_read: float
+
 
 # All numbers here were measured: benchmarks/README.md, "recipe.py".
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"hidden_size": 128, "embedding_dim": 64, "batch_size": 32, "lr": 8e-3},
-    "small": {"hidden_size": 256, "embedding_dim": 128, "batch_size": 32, "lr": 6e-3},
-    "medium": {"hidden_size": 512, "embedding_dim": 128, "batch_size": 64},
-    "large": {"hidden_size": 768, "embedding_dim": 128, "batch_size": 64},
+PRESETS = {
+    "tiny": Preset(128, 64, 32, 8e-3, epochs=20, min_text=0, min_read=0),
+    "small": Preset(256, 128, 32, 6e-3, epochs=12, min_text=20_000, min_read=0.3e6),
+    "medium": Preset(512, 128, 64, 4e-3, epochs=10, min_text=60_000, min_read=2.5e6),
+    "large": Preset(768, 128, 64, 4e-3, epochs=10, min_text=300_000, min_read=12e6),
 }
-EPOCHS = {"tiny": 20.0, "small": 12.0, "medium": 10.0, "large": 10.0}
-MIN_TEXT = {"tiny": 0, "small": 20_000, "medium": 60_000, "large": 300_000}  # tokens of text
-# Tokens that a size must have time to read to end below the loss of the next smaller one, for a
-# text of REFERENCE_TEXT tokens; more for a longer text, up to MAX_READ times as many.
-MIN_READ = {"tiny": 0, "small": 0.3e6, "medium": 2.5e6, "large": 12e6}
-REFERENCE_TEXT = 1e6
+REFERENCE_TEXT = 1e6  # tokens
 MAX_READ = 3
-LARGE_VOCABULARY = 3_000  # from here on the loss is a sampled softmax: words, hanzi
-TIED_VOCABULARY = 1_000  # from here on input and output embedding are one matrix
+LARGE_VOCABULARY = 3_000  # symbols from which on the loss is a sampled softmax: words, hanzi
+TIED_VOCABULARY = 1_000  # symbols from which on input and output embedding are one matrix
 MIN_SAMPLED, SAMPLED_DIVISOR = 1024, 8  # negative samples: a part of the vocabulary, at least some
 MIN_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
 SGD_LR = 3.0  # plain gradient descent, whose step has the size of the gradient
 # Dropout on the input of a large vocabulary: effective epochs up to which a rate applies.
 INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
 # The network whose speed is measured, and its speed on two CPU cores where nothing was measured.
-REFERENCE = {"hidden_size": 512, "embedding_dim": 128}
+REFERENCE = PRESETS["medium"]
 TOKENS_PER_MINUTE = 2.4e6
 # More epochs need more regularization: effective epochs up to which a row applies. Where the
 # weights are averaged, the learning rate need not fall as far.
@@ -55,101 +69,112 @@ class Facts:
     tokens_per_minute: float = TOKENS_PER_MINUTE
 
 
-def apply_preset(given: Mapping[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
-    """Return the configuration, valid settings over the preset, and one line about the choice.
+def apply_preset(asked: TrainConfig, facts: Facts) -> tuple[TrainConfig, str]:
+    """Return the configuration and one line about it: the preset fills in what was not asked for.
 
-    Instead of `auto` the configuration names the preset that was chosen. Raise UsageError where the
-    result makes no sense.
+    Instead of `auto` the configuration names the preset that was chosen. Raise UsageError if the
+    widths of the network do not fit together.
     """
-    asked = given.get("preset", "auto")
-    size, reason = _choose_size(given, facts) if asked == "auto" else (asked, "as asked")
-    values = {**_size_defaults(size, given, facts), **given}
-    epochs = _tokens_to_read(values, facts) / max(1, facts.tokens)
-    values = {**values, **_regularization(epochs, values, given, facts), **given, "preset": size}
-    config = validate(TrainConfig, values)
+    name, reason = _choose(asked, facts) if asked.preset == "auto" else (asked.preset, "as asked")
+    config = _fill(asked, _sizes(PRESETS[name], asked, facts))
+    epochs = _tokens_to_read(config, facts) / max(1, facts.tokens)
+    config = _fill(config, _regularization(epochs, config, facts))
+    config = config.model_copy(update={"preset": name})
     config.shape(facts.vocab_size)  # its widths must agree
-    return config, f"preset {size}, {reason}: {_summary(epochs, config, facts)}"
+    return config, f"preset {name}, {reason}: {_summary(epochs, config, facts)}"
+
+
+def _is_given(config: TrainConfig, name: str) -> bool:
+    return name in config.model_fields_set and getattr(config, name) is not None
+
+
+def _fill(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """Return a configuration with `values` for those fields that were not given."""
+    missing = {name: value for name, value in values.items() if not _is_given(config, name)}
+    return config.model_copy(update=missing)
 
 
 def _summary(epochs: float, config: TrainConfig, facts: Facts) -> str:
-    text = f"about {epochs:.1f} passes over {facts.tokens:,} tokens, so dropout {config.dropout}"
+    text = f"about {epochs:.1f} epochs of {facts.tokens:,} tokens, so dropout {config.dropout}"
     if config.input_dropout:
         text += f" ({config.input_dropout} on the input)"
     return text + " and averaged weights" if config.average else text
 
 
-def _choose_size(given: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
-    """Return the size for the text, and with minutes for what can be read in them, and why."""
+def _choose(asked: TrainConfig, facts: Facts) -> tuple[str, str]:
+    """Return the preset for the text, and with minutes for what can be read in them, and why."""
     by_text, reason = _largest_for_text(facts), "by the size of the text"
-    minutes = given.get("minutes")
-    if not minutes:
+    if asked.minutes is None:
         return by_text, reason
     longer = min(MAX_READ, _length_ratio(facts.tokens))
     in_time = [
-        size
-        for size in PRESETS
-        if _is_enough_text(size, facts)
-        and _tokens_to_read({**_size_defaults(size, given, facts), **given}, facts)
-        >= MIN_READ[size] * longer
+        name
+        for name, preset in PRESETS.items()
+        if facts.tokens >= preset.min_text
+        and _tokens_to_read(_fill(asked, _sizes(preset, asked, facts)), facts)
+        >= preset.min_read * longer
     ]
-    size = (in_time or ["tiny"])[-1]
-    return size, reason if size == by_text else f"{reason} and {minutes:g} min of this machine"
+    name = (in_time or ["tiny"])[-1]
+    return (
+        name,
+        reason if name == by_text else f"{reason} and {asked.minutes:g} min of this machine",
+    )
 
 
 def _largest_for_text(facts: Facts) -> str:
-    """Return the largest size that the text alone calls for; `large` needs time as well."""
-    return [size for size in ("tiny", "small", "medium") if _is_enough_text(size, facts)][-1]
+    """Return the largest preset that the text alone calls for; `large` needs time as well."""
+    sizes = ("tiny", "small", "medium")
+    return [name for name in sizes if facts.tokens >= PRESETS[name].min_text][-1]
 
 
-def _is_enough_text(size: str, facts: Facts) -> bool:
-    return facts.tokens >= MIN_TEXT[size]
-
-
-def _size_defaults(size: str, given: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
-    """Return what a preset sets for this text, the length of training included."""
-    defaults = {**PRESETS[size], **_batching(given, PRESETS[size], facts)}
-    if not any(given.get(budget) for budget in BUDGETS):
-        defaults["epochs"] = EPOCHS[size]
-    if given.get("optimizer") == "sgd":
-        defaults["lr"] = SGD_LR
+def _sizes(preset: Preset, asked: TrainConfig, facts: Facts) -> dict[str, Any]:
+    """Return what a preset sets for this text: sizes, learning rate, length of training."""
+    bptt, batch_size = _batching(preset, asked, facts)
+    width = asked.hidden_size if _is_given(asked, "hidden_size") else preset.hidden_size
+    is_tied = facts.vocab_size >= TIED_VOCABULARY and not _is_given(asked, "embedding_dim")
+    if _is_given(asked, "tie_weights"):
+        is_tied = asked.tie_weights
+    values = {
+        "hidden_size": width,
+        "embedding_dim": width if is_tied else preset.embedding_dim,
+        "tie_weights": is_tied,
+        "bptt": bptt,
+        "batch_size": batch_size,
+        "lr": SGD_LR if asked.optimizer == "sgd" else preset.lr,
+    }
+    if not any(_is_given(asked, budget) for budget in BUDGETS):
+        values["epochs"] = preset.epochs
     if facts.vocab_size >= LARGE_VOCABULARY:
-        defaults["sampled_softmax"] = max(MIN_SAMPLED, facts.vocab_size // SAMPLED_DIVISOR)
-    if facts.vocab_size >= TIED_VOCABULARY:
-        defaults["tie_weights"] = "embedding_dim" not in given
-    if {**defaults, **given}.get("tie_weights") and "embedding_dim" not in given:
-        defaults["embedding_dim"] = given.get("hidden_size", defaults["hidden_size"])
-    return defaults
+        values["sampled_softmax"] = max(MIN_SAMPLED, facts.vocab_size // SAMPLED_DIVISOR)
+    return values
 
 
-def _batching(given: Mapping[str, Any], preset: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
-    """Return a batch size and a bptt that give even a small text some steps an epoch."""
-    bptt = given.get("bptt", 64)
-    if "bptt" not in given:
-        bptt = max(1, min(bptt, facts.tokens - 1))
+def _batching(preset: Preset, asked: TrainConfig, facts: Facts) -> tuple[int, int]:
+    """Return a bptt and a batch size that give even a small text some steps an epoch."""
+    longest = max(1, facts.tokens - 1)
+    bptt = asked.bptt if _is_given(asked, "bptt") else min(asked.bptt, longest)
     rows = max(1, (facts.tokens - 1) // (bptt * MIN_WINDOWS))
-    return {"bptt": bptt, "batch_size": min(preset.get("batch_size", 64), rows)}
+    return bptt, min(preset.batch_size, rows)
 
 
-def _regularization(
-    epochs: float, values: Mapping[str, Any], given: Mapping[str, Any], facts: Facts
-) -> dict[str, Any]:
-    """Return the regularization for so many epochs of a network on a text."""
-    effective = _effective_epochs(epochs, values, facts)
+def _regularization(epochs: float, config: TrainConfig, facts: Facts) -> dict[str, Any]:
+    """Return the regularization of a network that reads a text for this many epochs."""
+    effective = _effective_epochs(epochs, config, facts)
     settings = dict(next(row for most, row in REGULARIZATION if effective <= most))
-    if given.get("average") is False:  # a rate that stays high needs the average
-        settings.pop("final_lr_frac", None)
+    if _is_given(config, "average") and not config.average:
+        settings.pop("final_lr_frac", None)  # a rate that stays high needs the average
     if facts.vocab_size >= TIED_VOCABULARY:
         settings["input_dropout"] = next(rate for most, rate in INPUT_DROPOUT if effective <= most)
     return settings
 
 
-def _effective_epochs(epochs: float, values: Mapping[str, Any], facts: Facts) -> float:
+def _effective_epochs(epochs: float, config: TrainConfig, facts: Facts) -> float:
     """Return epochs weighted by network size and text length, a proxy for overfitting.
 
     A network smaller than the preset for the text overfits less, and so does any on a longer text.
     """
-    weights = _weights_per_token(values, facts.vocab_size)
-    expected = _weights_per_token(PRESETS[_largest_for_text(facts)], 0)
+    weights = _weights_per_token(config, _symbols(config, facts))
+    expected = _weights_per_token(PRESETS[_largest_for_text(facts)])
     return epochs * (weights / expected) / _length_ratio(facts.tokens)
 
 
@@ -158,23 +183,28 @@ def _length_ratio(tokens: int) -> float:
     return math.sqrt(max(1.0, tokens / REFERENCE_TEXT))
 
 
-def _tokens_to_read(values: Mapping[str, Any], facts: Facts) -> float:
+def _tokens_to_read(config: TrainConfig, facts: Facts) -> float:
     """Estimate how many tokens the run will train on, all epochs included."""
-    if values.get("epochs"):
-        return float(values["epochs"]) * facts.tokens
-    if values.get("steps"):
-        return float(values["steps"] * values["batch_size"] * values["bptt"])
-    ratio = _weights_per_token(REFERENCE, 0) / _weights_per_token(values, facts.vocab_size)
-    return float(values["minutes"]) * (facts.tokens_per_minute * ratio)
+    if config.epochs is not None:
+        return config.epochs * facts.tokens
+    if config.steps is not None:
+        return float(config.steps * config.batch_size * config.bptt)
+    assert config.minutes is not None
+    ratio = _weights_per_token(REFERENCE) / _weights_per_token(config, _symbols(config, facts))
+    return config.minutes * facts.tokens_per_minute * ratio
 
 
-def _weights_per_token(values: Mapping[str, Any], vocab_size: int) -> int:
+def _symbols(config: TrainConfig, facts: Facts) -> int:
+    """Return how many symbols the output layer computes for a token in training."""
+    # Sampled softmax computes the symbols drawn and those of the batch, about as many.
+    return min(facts.vocab_size, 2 * config.sampled_softmax or facts.vocab_size)
+
+
+def _weights_per_token(network: TrainConfig | Preset, symbols: int = 0) -> int:
     """Return the number of weights that one token multiplies: four gates a layer, and the output.
 
     A proxy for the time per token and for the capacity of the network.
     """
-    width, inputs = values["hidden_size"], values["embedding_dim"]
-    depth, sampled = values.get("num_layers", 1), values.get("sampled_softmax", 0)
-    # Sampled softmax computes the symbols drawn and those of the batch, about as many.
-    symbols = min(vocab_size, 2 * sampled) if sampled else vocab_size
-    return int(4 * width * (inputs + width + 2 * width * (depth - 1)) + width * symbols)
+    width, inputs = network.hidden_size, network.embedding_dim
+    depth = 1 if isinstance(network, Preset) else network.num_layers
+    return 4 * width * (inputs + width + 2 * width * (depth - 1)) + width * symbols

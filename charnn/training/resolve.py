@@ -1,13 +1,11 @@
 """Resolve the settings of a run: what was asked, over the preset, for a dataset and a machine."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from charnn.config import TrainConfig, validate
+from charnn.config import TrainConfig
 from charnn.data.dataset import Dataset
 from charnn.data.samplers import fitting_batch_size
 from charnn.model import device
@@ -24,23 +22,24 @@ class Resolved:
     planned_tokens: float
 
 
-def resolve(given: Mapping[str, Any], dataset: Dataset) -> Resolved:
+def resolve(asked: TrainConfig, dataset: Dataset) -> Resolved:
     """Return the settings of a new run; set up torch for it.
 
-    With minutes, the speed of the machine is measured before the preset is chosen. Raise UsageError
-    where the settings make no sense, DataError where the text is too short for them.
+    The fields of `asked` that were given win over the preset. With minutes, the speed of the
+    machine is measured before the preset is chosen. Raise UsageError if the settings do not fit
+    together, DataError if the text is too short for them.
     """
-    asked = validate(TrainConfig, given)
     device.configure(asked.threads, deterministic=asked.deterministic)
     tokens, vocab_size = len(dataset.split("train")), dataset.tokenizer.vocab_size
     if asked.minutes is None:
-        config, note = apply_preset(given, Facts(tokens, vocab_size))
+        config, note = apply_preset(asked, Facts(tokens, vocab_size))
         resolved = _on_machine(config, tokens, _measured(config))
     else:
-        machine = _measured(asked.model_copy(update=REFERENCE), speed=True)
+        reference = asked.model_copy(update={"hidden_size": REFERENCE.hidden_size})
+        machine = _measured(reference, speed=True)
         assert machine.tokens_per_minute
-        config, note = apply_preset(given, Facts(tokens, vocab_size, machine.tokens_per_minute))
-        if config.hidden_size != REFERENCE["hidden_size"]:  # whose best precision may be another
+        config, note = apply_preset(asked, Facts(tokens, vocab_size, machine.tokens_per_minute))
+        if config.hidden_size != REFERENCE.hidden_size:  # whose best precision may be another
             arithmetic = _measured(config).arithmetic
             machine = Machine(arithmetic, machine.tokens_per_minute)
         resolved = _on_machine(config, tokens, machine)

@@ -1,13 +1,19 @@
 """Presets: what `auto` chooses, and that what is given always wins."""
 
+from typing import Any
+
 import pytest
 
-from charnn.config import BUDGETS, TrainConfig
+from charnn.config import BUDGETS, TrainConfig, validate
 from charnn.errors import UsageError
-from charnn.training.presets import PRESETS, SGD_LR, Facts
-from charnn.training.presets import apply_preset as resolve
+from charnn.training.presets import PRESETS, SGD_LR, Facts, apply_preset
 
 FACTS = Facts(tokens=1_000_000, vocab_size=66)
+
+
+def resolve(given: dict[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
+    """Return the configuration for the settings given, and the line about it."""
+    return apply_preset(validate(TrainConfig, given), facts)
 
 
 def test_given_settings_win_over_the_preset() -> None:
@@ -162,10 +168,11 @@ def test_tying_makes_the_embedding_as_wide_as_the_layer() -> None:
     assert config.embedding_dim == 99
 
 
-def test_two_budgets_are_refused() -> None:
-    """Also through a preset."""
-    with pytest.raises(UsageError, match="one of"):
-        resolve({"epochs": 1.0, "minutes": 1.0}, FACTS)
+def test_a_budget_of_null_is_none() -> None:
+    """A settings file may name all three budgets: the preset then sets the epochs."""
+    config, _ = resolve({"epochs": None, "steps": None, "minutes": None}, FACTS)
+
+    assert config.epochs == PRESETS["medium"].epochs
 
 
 def test_tied_weights_of_other_widths_are_refused() -> None:
