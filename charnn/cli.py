@@ -32,8 +32,8 @@ READER_GONE = 141
 
 app = typer.Typer(
     name="charnn",
-    help="Train recurrent language models on your own text and sample from them.",
-    epilog="Begin with three bare commands: charnn prepare, charnn train, charnn sample.",
+    help="Train recurrent language models on text and sample from them.",
+    epilog="Start with: charnn prepare, charnn train, charnn sample.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={
@@ -70,7 +70,7 @@ def root(
     ] = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train recurrent language models on your own text and sample from them."""
+    """Train recurrent language models on text and sample from them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -50,19 +50,21 @@ def setting(
     names: Sequence[str] = (),
     aliases: Sequence[str] = (),
     by_preset: bool = False,
+    shown_default: str = "",
     **constraints: Any,
 ) -> Any:
     """Return a field of a configuration, with what its command-line option needs.
 
     `panel` is its heading in `--help`, `names` are further names of the option, `aliases` those
     that `--help` does not show. `by_preset` marks a default that a preset may replace.
-    `constraints` are those of pydantic's `Field`.
+    `shown_default` describes a default of None. `constraints` are those of pydantic's `Field`.
     """
     option: dict[str, Any] = {
         "panel": panel,
         "names": [*names],
         "aliases": [*aliases],
         "by_preset": by_preset,
+        "shown_default": "by preset" if by_preset else shown_default,
     }
     return Field(default, description=description, json_schema_extra=option, **constraints)
 
@@ -86,10 +88,10 @@ S = TypeVar("S", bound=Settings)
 class NetworkConfig(Settings):
     """The shape of a network, apart from its vocabulary."""
 
-    cell: CellName = setting("lstm", "Recurrence: lstm, gru or rnn (tanh).", panel=PANEL_NETWORK)
+    cell: CellName = setting("lstm", "Recurrent cell.", panel=PANEL_NETWORK)
     hidden_size: Width = setting(
         512,
-        "Width H of each recurrent layer.",
+        "Hidden size H of each recurrent layer.",
         panel=PANEL_NETWORK,
         aliases=["--rnn-size"],
         by_preset=True,
@@ -103,11 +105,11 @@ class NetworkConfig(Settings):
         le=MAX_LAYERS,
     )
     embedding_dim: Width = setting(
-        128, "Width E of the token embedding.", panel=PANEL_NETWORK, by_preset=True
+        128, "Size E of the token embedding.", panel=PANEL_NETWORK, by_preset=True
     )
     tie_weights: bool = setting(
         False,
-        "Use the embedding as output weights; needs E = H.",
+        "Share the embedding and the output weights; needs E = H.",
         panel=PANEL_NETWORK,
         by_preset=True,
     )
@@ -134,45 +136,45 @@ class TrainConfig(NetworkConfig):
     data: str | None = Field(None, description="Name or folder of the dataset.")
     preset: PresetName = setting(
         "auto",
-        "Where settings that are not given come from; auto looks at the data.",
+        "Source of defaults; auto chooses by text size and time budget.",
         panel=PANEL_NETWORK,
     )
     dropout: Fraction = setting(
         0.0,
-        "Dropout between layers and before the output.",
+        "Dropout between layers and before the output layer.",
         panel=PANEL_REGULARIZATION,
         by_preset=True,
     )
     input_dropout: Fraction = setting(
-        0.0, "Dropout on the embeddings.", panel=PANEL_REGULARIZATION, by_preset=True
+        0.0, "Dropout on the token embeddings.", panel=PANEL_REGULARIZATION, by_preset=True
     )
     embedding_dropout: Fraction = setting(
         0.0,
-        "Share of the vocabulary whose embeddings are zero in a step.",
+        "Embedding dropout: probability of dropping a token's embedding.",
         panel=PANEL_REGULARIZATION,
     )
     weight_dropout: Fraction = setting(
         0.0,
-        "Dropout on the recurrent matrices themselves (weight-drop).",
+        "Dropout on the recurrent weight matrices (DropConnect).",
         panel=PANEL_REGULARIZATION,
     )
     activation_reg: float = setting(
         0.0,
-        "Penalty on the squares of the top layer's outputs (AR).",
+        "Activation regularization (AR) coefficient.",
         panel=PANEL_REGULARIZATION,
         ge=0,
         le=1e6,
     )
     temporal_reg: float = setting(
         0.0,
-        "Penalty on the squares of their changes (TAR).",
+        "Temporal activation regularization (TAR) coefficient.",
         panel=PANEL_REGULARIZATION,
         ge=0,
         le=1e6,
     )
     sampled_softmax: int = setting(
         0,
-        "Symbols drawn for the loss beside those of the batch; 0 = all, exactly.",
+        "Negative samples of the training loss; 0 = full softmax.",
         panel=PANEL_OPTIMIZER,
         by_preset=True,
         ge=0,
@@ -180,12 +182,12 @@ class TrainConfig(NetworkConfig):
     )
     sampler: SamplerName = setting(
         "sequential",
-        "Order of the data: parallel streams with carried state, or random windows.",
+        "Batches: streams with carried state, or random windows from zero state.",
         panel=PANEL_BATCHING,
     )
     batch_size: int = setting(
         64,
-        "Parallel streams or windows B.",
+        "Batch size B: number of parallel streams or windows.",
         panel=PANEL_BATCHING,
         by_preset=True,
         ge=1,
@@ -193,7 +195,7 @@ class TrainConfig(NetworkConfig):
     )
     bptt: int = setting(
         64,
-        "Tokens T between two detaches (sequence length).",
+        "Truncated-BPTT length T: tokens per window.",
         panel=PANEL_BATCHING,
         aliases=["--seq-len"],
         by_preset=True,
@@ -201,43 +203,43 @@ class TrainConfig(NetworkConfig):
         le=1_000_000,
     )
     random_bptt: bool = setting(
-        False, "Vary the length of windows at random (sequential sampler).", panel=PANEL_BATCHING
+        False, "Vary the window length at random (sequential sampler).", panel=PANEL_BATCHING
     )
     epochs: float | None = setting(
         None,
-        "Train for this many passes over the training split.",
+        "Train for this many epochs.",
         panel=PANEL_LENGTH,
         by_preset=True,
         gt=0,
         le=1e5,
     )
     steps: int | None = setting(
-        None, "Train for this many optimizer updates.", panel=PANEL_LENGTH, ge=1, le=MAX_COUNT
+        None, "Train for this many optimizer steps.", panel=PANEL_LENGTH, ge=1, le=MAX_COUNT
     )
     minutes: float | None = setting(
         None,
-        "Take about this long in all, from start to final scores.",
+        "Time budget of the whole command, final evaluation included.",
         panel=PANEL_LENGTH,
         gt=0,
         le=1e7,
     )
     optimizer: OptimizerName = setting(
         "muon",
-        "Update rule: muon (matrices, adamw for the rest), adamw or sgd.",
+        "Optimizer; muon uses AdamW for parameters that are not matrices.",
         panel=PANEL_OPTIMIZER,
     )
     lr: float = setting(
         4e-3, "Peak learning rate.", panel=PANEL_OPTIMIZER, by_preset=True, gt=0, le=1e6
     )
     matrix_lr: float = setting(
-        0.05, "Peak learning rate of muon for the matrices.", panel=PANEL_OPTIMIZER, gt=0, le=1e6
+        0.05, "Peak learning rate of Muon.", panel=PANEL_OPTIMIZER, gt=0, le=1e6
     )
     warmup_steps: int = setting(
-        0, "Steps of linear warm-up.", panel=PANEL_OPTIMIZER, ge=0, le=MAX_COUNT
+        0, "Steps of linear learning-rate warm-up.", panel=PANEL_OPTIMIZER, ge=0, le=MAX_COUNT
     )
     final_lr_frac: float = setting(
         0.02,
-        "Share of the peak at which the cosine schedule ends.",
+        "Final learning rate as a fraction of the peak (cosine schedule).",
         panel=PANEL_OPTIMIZER,
         by_preset=True,
         ge=0,
@@ -247,24 +249,25 @@ class TrainConfig(NetworkConfig):
         0.01, "Decoupled weight decay.", panel=PANEL_OPTIMIZER, ge=0, le=1e3
     )
     matrix_decay: float = setting(
-        0.1, "Decoupled weight decay of muon for the matrices.", panel=PANEL_OPTIMIZER, ge=0, le=1e3
+        0.1, "Decoupled weight decay of Muon.", panel=PANEL_OPTIMIZER, ge=0, le=1e3
     )
     average: bool = setting(
         False,
-        "Average the weights over the end, and keep that if it is better.",
+        "Average weights late in training; keep the average if it is better.",
         panel=PANEL_REGULARIZATION,
         by_preset=True,
     )
     patience: int | None = setting(
         None,
-        "Stop after so many validations without a better one; default: never.",
+        "Stop after N validations without improvement.",
         panel=PANEL_LENGTH,
         ge=1,
         le=MAX_COUNT,
+        shown_default="off",
     )
     grad_clip: float = setting(
         1.0,
-        "Largest global norm of the gradient; 0 = off.",
+        "Maximum global norm of the gradient; 0 = off.",
         panel=PANEL_OPTIMIZER,
         aliases=["--clip"],
         ge=0,
@@ -272,42 +275,50 @@ class TrainConfig(NetworkConfig):
     )
     device: str = setting(
         "auto",
-        "auto, cpu, cuda, cuda:N or mps.",
+        "Device: auto, cpu, cuda, cuda:N or mps.",
         panel=PANEL_HARDWARE,
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
     )
     precision: PrecisionName = setting(
         "auto",
-        "Arithmetic of the matrix products; auto measures what is quicker.",
+        "Precision of matrix products; auto benchmarks this machine.",
         panel=PANEL_HARDWARE,
     )
-    seed: int = setting(1, "Seed of weights, dropout and data order.", ge=0, lt=2**63)
+    seed: int = setting(1, "Random seed of weights, dropout and data order.", ge=0, lt=2**63)
     eval_every: int | None = setting(
         None,
-        "Steps between validations; default: about twenty a run.",
+        "Steps between validations.",
         panel=PANEL_CHECKPOINTS,
         ge=1,
         le=MAX_COUNT,
+        shown_default="about 20 per run",
     )
     save_every: int | None = setting(
         None,
-        "Steps between checkpoints; default: every five minutes.",
+        "Steps between checkpoints.",
         panel=PANEL_CHECKPOINTS,
         ge=1,
         le=MAX_COUNT,
+        shown_default="every 5 minutes",
     )
     sample_every: int | None = setting(
         None,
-        "Steps between samples shown while training; default: none.",
+        "Steps between samples shown during training.",
         panel=PANEL_CHECKPOINTS,
         ge=1,
         le=MAX_COUNT,
+        shown_default="off",
     )
     deterministic: bool = setting(
-        False, "Same seed, machine and threads: same model, bit for bit.", panel=PANEL_HARDWARE
+        False, "Make runs of equal seed, machine and threads bit-identical.", panel=PANEL_HARDWARE
     )
     threads: int | None = setting(
-        None, "CPU threads; default: all.", panel=PANEL_HARDWARE, ge=1, le=4096
+        None,
+        "CPU threads.",
+        panel=PANEL_HARDWARE,
+        ge=1,
+        le=4096,
+        shown_default="all cores",
     )
 
     def shape(self, vocab_size: int) -> ModelConfig:
@@ -335,26 +346,28 @@ class SampleConfig(Settings):
 
     temperature: float = setting(
         0.8,
-        "Divides the logits; 0 = always the likeliest, 1 = as learnt.",
+        "Softmax temperature; 0 = greedy.",
         names=["--temp"],
         ge=0,
     )
     max_new_tokens: int = setting(
         2000,
-        "Tokens to draw after the prompt; -1 = endless.",
+        "Number of tokens to generate; -1 = unlimited.",
         names=["-n"],
         aliases=["--length"],
         ge=-1,
         le=MAX_COUNT,
     )
-    top_k: int = setting(0, "Draw among the k likeliest; 0 = off.", ge=0, le=MAX_COUNT)
-    top_p: float = setting(1.0, "Draw among the likeliest that sum to p; 1 = off.", gt=0, le=1)
+    top_k: int = setting(0, "Sample from the k most likely tokens; 0 = off.", ge=0, le=MAX_COUNT)
+    top_p: float = setting(
+        1.0, "Sample from the smallest set with total probability p; 1 = off.", gt=0, le=1
+    )
     min_p: float = setting(
-        0.0, "Drop tokens below this share of the likeliest; 0 = off.", ge=0, le=1
+        0.0, "Drop tokens below this fraction of the top probability; 0 = off.", ge=0, le=1
     )
     repetition_penalty: float = setting(
         1.0,
-        "Penalty on tokens drawn lately; 1 = off.",
+        "Penalty on recently generated tokens; 1 = off.",
         aliases=["--repeat-penalty"],
         gt=0,
         le=1e6,
@@ -364,21 +377,29 @@ class SampleConfig(Settings):
 class PrepareConfig(Settings):
     """How text becomes a dataset; recorded in its meta.json."""
 
-    tokenizer: TokenizerName = setting("char", "Unit of text: char, byte, word or bpe.")
-    vocab_size: int | None = setting(None, "Largest vocabulary (bpe: 1024).", ge=1, le=2**31 - 1)
-    min_count: int = setting(1, "Symbols seen less often become <unk>.", ge=1)
+    tokenizer: TokenizerName = setting("char", "Unit of text.")
+    vocab_size: int | None = setting(
+        None,
+        "Maximum vocabulary size.",
+        ge=1,
+        le=2**31 - 1,
+        shown_default="1024 for bpe, else unlimited",
+    )
+    min_count: int = setting(1, "Replace symbols that occur less often with <unk>.", ge=1)
     word_pattern: str | None = setting(
         None,
-        "Regular expression that a word matches (tokenizer word).",
+        "Regular expression of a word (word tokenizer).",
         max_length=LONGEST_PATTERN,
     )
-    val_frac: Fraction = setting(0.1, "Share of the text, its tail, for validation.")
-    test_frac: Fraction = setting(0.0, "Share of the text, after that, for testing.")
-    lines: bool = setting(False, "Each line is a record; shuffle them before the split.")
-    newlines: NewlinesName = setting("keep", "Line ends: as they are, or all turned into LF.")
-    encoding: str = setting("utf-8", "Encoding of the text.")
-    errors: ErrorsName = setting("strict", "Undecodable bytes: refuse, or replace with U+FFFD.")
-    seed: int = setting(1, "Seed of the shuffle of records.", ge=0, lt=2**63)
+    val_frac: Fraction = setting(0.1, "Fraction of the text held out for validation, at its end.")
+    test_frac: Fraction = setting(
+        0.0, "Fraction of the text held out for testing, after the validation text."
+    )
+    lines: bool = setting(False, "Treat each line as a record; shuffle records before splitting.")
+    newlines: NewlinesName = setting("keep", "Line endings: keep, or convert to LF.")
+    encoding: str = setting("utf-8", "Character encoding of the text.")
+    errors: ErrorsName = setting("strict", "Undecodable bytes: fail, or replace with U+FFFD.")
+    seed: int = setting(1, "Random seed of the record shuffle.", ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _something_left_to_train_on(self) -> Self:

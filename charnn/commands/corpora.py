@@ -7,7 +7,7 @@ from charnn.commands import options
 
 @options.command()
 def corpora(json: options.Json = False) -> int:
-    """List the corpora that `charnn prepare` knows by name: embedded and downloadable."""
+    """List the corpora that `charnn prepare` accepts by name."""
     from charnn.data.corpora import Catalogue
     from charnn.display.messages import table
     from charnn.display.stdout import Output, print_json

@@ -24,32 +24,28 @@ DECODING = ("newlines", "encoding", "errors")  # settings that decide how a file
 def evaluate(
     *,
     context: typer.Context,
-    arguments: Annotated[
+    argument: options.ModelArgument = None,
+    files: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="MODEL [FILE]",
-            help="A run, a model file, or nothing for the newest; then files to score "
-            "instead of a split.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="FILE", help="Text files to evaluate instead of a split."),
     ] = None,
-    model: options.Model = None,
+    model: options.ModelOption = None,
     split: Annotated[
         Literal["val", "test", "train"], typer.Option(help="Split of the model's dataset.")
     ] = "val",
     windows: Annotated[
         int | None,
-        typer.Option(min=1, help="Score cold windows of N tokens instead of one carried pass."),
+        typer.Option(min=1, help="Evaluate windows of N tokens, each from a zero state."),
     ] = None,
     streams: Annotated[
         int | None,
-        typer.Option(min=1, help="Compute the carried pass in N parallel streams; 1 = literally."),
+        typer.Option(min=1, help="Split the text into N parallel streams; 1 = exact."),
     ] = None,
     dynamic: Annotated[
-        bool, typer.Option("--dynamic", help="Let the model learn from what it has been scored on.")
+        bool, typer.Option("--dynamic", help="Update the weights on each segment after scoring it.")
     ] = False,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Choose the two rates of --dynamic on the val split.")
+        bool, typer.Option("--tune", help="Tune the rates of --dynamic on the validation split.")
     ] = False,
     given: options.Given,
     device: options.Device = "auto",
@@ -59,7 +55,7 @@ def evaluate(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Measure loss, perplexity and bits per character and byte of a split or of any text."""
+    """Compute loss, perplexity and bits per character of a split or a text."""
     from charnn.commands.threads import set_up_torch
     from charnn.data.dataset import find_dataset_of
     from charnn.display.messages import Display
@@ -73,7 +69,7 @@ def evaluate(
         raise UsageError("--tune chooses the rates of --dynamic", "add --dynamic")
     decoding = validate(PrepareConfig, given)
     display = Display(quiet=quiet)
-    path, loaded, names = options.model_and_files(arguments, model, runs_dir)
+    path, loaded, names = options.model_and_files(argument, files, model, runs_dir)
     if loaded.tokenizer.reads_bytes and given.keys() & {"encoding", "errors"}:
         raise UsageError("a model of bytes decodes nothing", "leave out --encoding and --errors")
     if given and not names:

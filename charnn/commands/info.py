@@ -16,14 +16,15 @@ def info(
     path: Annotated[
         str | None,
         typer.Argument(
-            help="Dataset, run or model: its name, folder or file. Default: the newest model."
+            metavar="PATH",
+            help=options.described("Dataset, run or model: name or path.", "newest model"),
         ),
     ] = None,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
 ) -> int:
-    """Describe a dataset, a run or a model file: sizes, vocabulary, settings, figures."""
+    """Describe a dataset, a run or a model: sizes, vocabulary, settings, results."""
     from charnn.display.stdout import Output, print_json
 
     found = workspace.find_dataset_or_model(path, data_dir, runs_dir)

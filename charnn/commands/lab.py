@@ -20,7 +20,7 @@ FOLDER = Path("lab")  # of the pictures, in the working folder
 
 lab = typer.Typer(
     no_args_is_help=True,
-    help="Try out what textbooks claim of recurrent networks: a table, a picture, a verdict.",
+    help="Run experiments that test textbook claims about recurrent networks.",
 )
 
 
@@ -30,15 +30,15 @@ class LabOptions:
 
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Picture: PNG or SVG.", show_default="lab/NAME.png"),
+        typer.Option(
+            "--output", "-o", help=options.described("PNG or SVG file to write.", "lab/NAME.png")
+        ),
     ] = None
-    seed: Annotated[int, typer.Option(min=0, help="Seed of data, weights and order.")] = 1
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of data, weights and order.")] = 1
     quick: Annotated[
-        bool, typer.Option("--quick", help="Less of everything: about ten seconds.")
+        bool, typer.Option("--quick", help="Run a shorter version, about 10 seconds.")
     ] = False
-    threads: Annotated[
-        int, options.train_option("threads", "CPU threads; small networks gain by one.")
-    ] = 1
+    threads: Annotated[int, options.train_option("threads")] = 1
     json: options.Json = False
     quiet: options.Quiet = False
 
@@ -101,7 +101,7 @@ def _print(name: str, finding: "Finding", picture: Path, how: LabOptions) -> Non
 @lab.command("memory")
 @options.command()
 def memory(*, how: LabOptions) -> int:
-    """Two lags of known worth: what truncation lets a network learn, what its state remembers."""
+    """Measure how long a dependency truncated BPTT learns, with and without carried state."""
     return _conduct("memory", how)
 
 
@@ -112,14 +112,14 @@ def gradients(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A run or a model file, to examine on its text; without it, new networks."
+            metavar="MODEL", help=options.described("Run or model file.", "new networks")
         ),
     ] = None,
     how: LabOptions,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> int:
-    """Backpropagation through time by hand, and how gradients vanish and explode on their way."""
+    """Check BPTT by hand against autograd; measure vanishing and exploding gradients."""
     return _conduct("gradients", how, lambda: (_trained_model(model, data_dir, runs_dir),))
 
 
@@ -141,21 +141,21 @@ def _trained_model(model: str | None, data_dir: Path, runs_dir: Path) -> "Subjec
 @lab.command("truncation")
 @options.command()
 def truncation(*, how: LabOptions) -> int:
-    """Measure what BPTT without truncation costs, and what truncated gradients lose."""
+    """Measure the cost of BPTT without truncation and the error of truncated gradients."""
     return _conduct("truncation", how)
 
 
 @lab.command("samplers")
 @options.command()
 def samplers(*, how: LabOptions) -> int:
-    """Random against sequential sampling, and what a state carried over a break costs."""
+    """Compare random and sequential batches, and the effect of carried state."""
     return _conduct("samplers", how)
 
 
 @lab.command("cells")
 @options.command()
 def cells(*, how: LabOptions) -> int:
-    """RNN, LSTM and GRU: weights, time for a token, loss after equal tokens and equal time."""
+    """Compare RNN, LSTM and GRU: size, speed, loss at equal tokens and at equal time."""
     return _conduct("cells", how)
 
 
@@ -163,15 +163,12 @@ def cells(*, how: LabOptions) -> int:
 @options.command()
 def baselines(
     *,
-    data: Annotated[
-        str | None,
-        typer.Argument(help="Dataset: its name or folder. Default: the one prepared last."),
-    ] = None,
+    data: options.Dataset = None,
     how: LabOptions,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> int:
-    """Bits per character of a dataset: by frequency, n-grams, hidden states, xz and its runs."""
+    """Compare n-grams, hidden Markov models, xz and trained runs on a dataset."""
 
     def find_subject() -> tuple[object, ...]:
         from charnn.data.dataset import open_dataset

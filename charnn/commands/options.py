@@ -7,11 +7,13 @@ import dataclasses
 import functools
 import inspect
 import shlex
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.models import OptionInfo
 
 from charnn.config import (
     BUDGETS,
@@ -50,7 +52,7 @@ Debug = Annotated[
         "--debug",
         callback=_set_debug,
         is_eager=True,
-        help="Show a traceback on failure; also CHARNN_DEBUG=1.",
+        help="Show a traceback on failure.",
     ),
 ]
 
@@ -60,21 +62,40 @@ def _check_setting(parameter: typer.CallbackParam, value: Any) -> Any:
     return value
 
 
-def train_option(name: str, description: str | None = None) -> Any:
+def described(text: str, default: str) -> str:
+    """Return a help text that ends with a described default, such as `[default: newest]`.
+
+    Typer shows descriptions in parentheses, as in `[default: (newest)]`.
+    """
+    return f"{text} [dim]\\[default: {default}][/dim]"
+
+
+def train_option(name: str, text: str = "", default: str = "") -> Any:
     """Return an option with the name, the limits and, by default, the help of a train setting."""
-    text = description or TrainConfig.model_fields[name].description
-    return typer.Option(flag(name), callback=_check_setting, help=text)
+    text = text or str(TrainConfig.model_fields[name].description)
+    help_text = described(text, default) if default else text
+    return typer.Option(flag(name), callback=_check_setting, help=help_text)
 
 
 Device = Annotated[str, train_option("device")]
-Threads = Annotated[int | None, train_option("threads")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No hints and no progress.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="The model; all arguments are files then.")
+Threads = Annotated[int | None, train_option("threads", default="all cores")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Suppress hints and progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ModelArgument = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help=described("Run or model file.", "newest"))
 ]
-DataDir = Annotated[Path, typer.Option(help="Folder of the datasets.", envvar="CHARNN_DATA_DIR")]
-RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.", envvar=workspace.RUNS_VARIABLE)]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="MODEL", help="Model; every argument is then a file."),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATASET", help=described("Dataset: name or folder.", "most recently prepared")
+    ),
+]
+DataDir = Annotated[Path, typer.Option(help="Folder of datasets.", envvar="CHARNN_DATA_DIR")]
+RunsDir = Annotated[Path, typer.Option(help="Folder of runs.", envvar=workspace.RUNS_VARIABLE)]
 COMMON = {"quiet": Quiet, "debug": Debug}  # options of every command
 DATA_DIR, RUNS_DIR = Path(workspace.DATA_DIR), Path(workspace.RUNS_DIR)  # defaults
 
@@ -106,6 +127,8 @@ def command(
             elif name != "context":
                 parameters.append(parameter)
         parameters += _undeclared(parameters)
+        for parameter in parameters:
+            _hide_type_of_switch(parameter)
 
         @functools.wraps(function)
         def run(*, context: typer.Context, **values: Any) -> int:
@@ -125,6 +148,14 @@ def command(
     return decorate
 
 
+def _hide_type_of_switch(parameter: inspect.Parameter) -> None:
+    """Let `--help` show no type for an option without a value."""
+    kind, *extra = typing.get_args(parameter.annotation) or (None,)
+    for option in extra:
+        if kind in (bool, bool | None) and isinstance(option, OptionInfo):
+            option.metavar = ""
+
+
 def _undeclared(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
     """Return the options of every command that are not among these parameters."""
     declared = {parameter.name for parameter in parameters}
@@ -141,11 +172,12 @@ def _option(kind: type[Settings], name: str) -> inspect.Parameter:
     field, extra = kind.model_fields[name], extras(kind, name)
     is_switch = field.annotation is bool
     spelling = f"{flag(name)}/--no-{flag(name)[2:]}" if is_switch else flag(name)
+    text = str(field.description)
     option = typer.Option(
         spelling,
         *extra["names"],
-        help=field.description,
-        show_default="by preset" if extra["by_preset"] else not is_switch,
+        help=described(text, extra["shown_default"]) if extra["shown_default"] else text,
+        show_default=not is_switch,
         rich_help_panel=extra["panel"] or None,
     )
     default = None if extra["by_preset"] else field.default
@@ -154,7 +186,7 @@ def _option(kind: type[Settings], name: str) -> inspect.Parameter:
 
 def extras(kind: type[Settings], name: str) -> dict[str, Any]:
     """Return what `config.setting` recorded for the option of a field, or its defaults."""
-    defaults = {"panel": "", "names": [], "aliases": [], "by_preset": False}
+    defaults = {"panel": "", "names": [], "aliases": [], "by_preset": False, "shown_default": ""}
     extra = kind.model_fields[name].json_schema_extra
     return {**defaults, **extra} if isinstance(extra, dict) else defaults
 
@@ -206,17 +238,20 @@ def merged(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_and_files(
-    arguments: list[str] | None, model: str | None, runs_dir: Path
+    argument: str | None, files: list[str] | None, model: str | None, runs_dir: Path
 ) -> "tuple[Path, ModelFile, list[str]]":
     """Return what `[MODEL] [FILE]...` and --model name: path of the model, the model, the files.
+
+    With --model the first argument is a file as well.
 
     Raises StorageError if there is no such model, DataError if it is not a model.
     """
     from charnn.model.model_file import read_model
 
-    names = list(arguments or [])
-    chosen = model if model is not None else (names.pop(0) if names else None)
-    path = workspace.find_model(chosen, runs_dir)
+    names = list(files or [])
+    if model is not None and argument is not None:
+        names.insert(0, argument)
+    path = workspace.find_model(argument if model is None else model, runs_dir)
     try:
         return path, read_model(path), names
     except DataError as error:

@@ -16,19 +16,21 @@ PLAIN_HEIGHT = 20  # lines, where stdout is not a terminal
 def plot(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help="Runs: names or folders. Default: the newest."),
+        typer.Argument(metavar="RUN", help=options.described("Runs: names or folders.", "newest")),
     ] = None,
-    x: Annotated[XName, typer.Option("--x", help="What to plot over.")] = "step",
+    x: Annotated[XName, typer.Option("--x", help="Horizontal axis.")] = "step",
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Write a PNG or SVG; without it, draw in the terminal."
+            "--output",
+            "-o",
+            help=options.described("Write a PNG or SVG file.", "draw in the terminal"),
         ),
     ] = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     quiet: options.Quiet = False,
 ) -> int:
-    """Draw the learning curves of runs."""
+    """Plot the learning curves of runs."""
     from charnn.display.messages import Display
     from charnn.training.metrics_log import read_metrics
 

@@ -25,28 +25,32 @@ def prepare(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files, folders, globs, .gz files, - (stdin), or a name that `charnn corpora` "
-            "lists. Default: the embedded corpus.",
-            show_default=False,
+            metavar="SOURCE",
+            help=options.described(
+                "Files, folders, globs, - for stdin, or names of corpora.", "embedded corpus"
+            ),
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the dataset.", show_default="after the source")
+        str | None,
+        typer.Option(help=options.described("Name of the dataset.", "name of the source")),
     ] = None,
     given: options.Given,
-    val: Annotated[str | None, typer.Option(help="File with the validation text.")] = None,
-    test: Annotated[str | None, typer.Option(help="File with the test text.")] = None,
+    val: Annotated[str | None, typer.Option(help="Use this file as validation split.")] = None,
+    test: Annotated[str | None, typer.Option(help="Use this file as test split.")] = None,
     tokenizer_from: Annotated[
         str | None,
-        typer.Option(help="Use the vocabulary of this dataset, run, model or tokenizer.json."),
+        typer.Option(help="Reuse the vocabulary of a dataset, run, model or tokenizer.json."),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Replace a dataset of the same name.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a dataset of this name.")
+    ] = False,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Turn text into a dataset: decode, split, choose a vocabulary, encode."""
+    """Tokenize text into a dataset with training, validation and test splits."""
     config = validate(PrepareConfig, given)
     _check(given, val, test, tokenizer_from)
     from charnn.data import prepare

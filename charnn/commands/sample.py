@@ -23,77 +23,83 @@ if TYPE_CHECKING:
 @options.command(SampleConfig)
 def sample(
     *,
-    model: Annotated[
-        str | None, typer.Argument(help="A run, its folder, or a model file. Default: the newest.")
-    ] = None,
+    model: options.ModelArgument = None,
     given: options.Given,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="Text to go on from.")
-    ] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Prompt text.")] = None,
     prompt_file: Annotated[
-        str | None, typer.Option(help="File with the text to go on from; - is stdin.")
+        str | None, typer.Option(help="Read the prompt from a file; - is stdin.")
     ] = None,
-    echo: Annotated[bool, typer.Option(help="Whether the prompt is part of the text.")] = True,
+    echo: Annotated[bool, typer.Option(help="Print the prompt before the generated text.")] = True,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Same seed, same text.", show_default="random, told")
+        int | None,
+        typer.Option(min=0, help=options.described("Random seed.", "random, printed on stderr")),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 1,
     sep: Annotated[
-        str, typer.Option(help="What stands between samples.", show_default="newline")
+        str,
+        typer.Option(
+            help=options.described("Separator between samples.", "newline"), show_default=False
+        ),
     ] = "\n",
     stop: Annotated[
-        list[str] | None, typer.Option(help="End before this string; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Stop before this string; repeatable.", metavar="TEXT"),
     ] = None,
-    ban: Annotated[str, typer.Option(help="Characters that may not occur.", metavar="CHARS")] = "",
+    ban: Annotated[
+        str, typer.Option(help="Never generate these characters.", metavar="CHARS")
+    ] = "",
     allow: Annotated[
-        str | None, typer.Option(help="The only characters that may occur.", metavar="CHARS")
+        str | None, typer.Option(help="Generate only these characters.", metavar="CHARS")
     ] = None,
     match: Annotated[
         str | None,
         typer.Option(
-            help="Regular expression that the sample as a whole matches.", metavar="REGEX"
+            help="Constrain the sample to match this regular expression.", metavar="REGEX"
         ),
     ] = None,
     raw: Annotated[
         bool | None,
         typer.Option(
             "--raw/--safe",
-            help="Exact bytes everywhere, or control characters made visible everywhere.",
-            show_default="safe on a terminal",
+            help=options.described(
+                "Write exact bytes, or escape control characters.", "safe on a terminal"
+            ),
         ),
     ] = None,
     json: options.Json = False,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a sample.")] = False,
-    null: Annotated[bool, typer.Option("-0", "--null", help="End each sample with NUL.")] = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Print one JSON object per sample.")
+    ] = False,
+    null: Annotated[
+        bool, typer.Option("-0", "--null", help="End each sample with a NUL byte.")
+    ] = False,
     unk: Annotated[
-        UnknownName, typer.Option(help="Symbols of the prompt that the model does not know.")
+        UnknownName, typer.Option(help="Action for out-of-vocabulary symbols in the prompt.")
     ] = "error",
     state: Annotated[
-        Path | None, typer.Option(help="Go on where --save-state left off.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Continue from a state written by --save-state.", metavar="FILE"),
     ] = None,
     save_state: Annotated[
-        Path | None, typer.Option(help="Save where the text stands at its end.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Write the final generation state to this file.", metavar="FILE"),
     ] = None,
     novel: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Drop samples with N or more characters in a row from the corpus."
-        ),
+        typer.Option(min=1, help="Drop samples that copy N characters in a row from the corpus."),
     ] = None,
     unbuffered: Annotated[
-        bool, typer.Option("--unbuffered", help="Write each token at once, also into a pipe.")
+        bool, typer.Option("--unbuffered", help="Write each token immediately, even to a pipe.")
     ] = False,
     device: Annotated[
-        str, options.train_option("device", "cpu without torch, or cuda, mps for large batches.")
+        str, options.train_option("device", "Device: cpu (NumPy), or cuda or mps (PyTorch).")
     ] = "cpu",
-    threads: Annotated[
-        int | None, options.train_option("threads", "CPU threads; default: all but one.")
-    ] = None,
+    threads: Annotated[int | None, options.train_option("threads", default="all but one")] = None,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     quiet: options.Quiet = False,
 ) -> int:
-    """Stream text from a model."""
+    """Generate text from a model."""
     config = validate(SampleConfig, given)
     _check(config, samples, save_state, novel)
     from charnn.commands.threads import set_up_numpy

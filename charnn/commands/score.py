@@ -24,53 +24,50 @@ Color = Literal["auto", "always", "never"]
 
 @options.command()
 def score(
-    arguments: Annotated[
+    argument: options.ModelArgument = None,
+    files: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="MODEL [FILE]",
-            help="A run, a model file, or nothing for the newest; then files instead of stdin.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="FILE", help=options.described("Text files to score.", "stdin")),
     ] = None,
-    model: options.Model = None,
+    model: options.ModelOption = None,
     lines: Annotated[
-        bool, typer.Option("--lines/--whole", help="A row for each line, or one for all the text.")
+        bool, typer.Option("--lines/--whole", help="Score each line, or the whole text.")
     ] = True,
     state: Annotated[
         Literal["reset", "carry"],
-        typer.Option(help="Whether a line is read on its own, or after those before it."),
+        typer.Option(help="Hidden state at each line: reset, or carry over."),
     ] = "reset",
     per_token: Annotated[
-        bool, typer.Option("--per-token", help="A row for each token: line, bits, token.")
+        bool, typer.Option("--per-token", help="Print one row per token: line, bits, token.")
     ] = False,
     color: Annotated[
-        Color, typer.Option(help="Show surprisal as color; auto: only on a terminal.")
+        Color, typer.Option(help="Color the text by surprisal; auto = on a terminal only.")
     ] = "never",
     overlap: Annotated[
         bool,
         typer.Option(
-            "--overlap", help="Add the longest piece copied from the training text, in characters."
+            "--overlap", help="Add the length of the longest substring found in the training text."
         ),
     ] = False,
     adapt: Annotated[
-        bool, typer.Option("--adapt", help="Let the model learn from what it has scored.")
+        bool, typer.Option("--adapt", help="Update the weights on each part after scoring it.")
     ] = False,
     json: Annotated[
-        bool, typer.Option("--json/--tsv", help="One JSON object a line, or bits per char and text")
+        bool,
+        typer.Option("--json/--tsv", help="Print JSON objects, or bits per character and text."),
     ] = False,
     threads: Annotated[
         int | None,
-        options.train_option("threads", "Groups of lines read at once; default: all cores."),
+        options.train_option("threads", default="all cores"),
     ] = None,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     quiet: options.Quiet = False,
 ) -> int:
-    """Say how surprising each line is: bits per character, then the line.
+    """Print the surprisal of each line in bits per character, then the line.
 
-    A line of any length is scored, and put out up to 1 MiB or 65,536 tokens.
-    What is cut ends with …, and has "truncated": true in JSON.
-    With --whole a long text is put out as its first 256 characters.
+    Lines of any length are scored. Printed lines are cut at 1 MiB or 65,536 tokens, and with
+    --whole at 256 characters. A cut line ends with …; in JSON it has "truncated": true.
     """
     from charnn.commands.threads import core_count, set_up_numpy
 
@@ -81,7 +78,7 @@ def score(
     from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import NumpyModel
 
-    _, loaded, names = options.model_and_files(arguments, model, runs_dir)
+    _, loaded, names = options.model_and_files(argument, files, model, runs_dir)
     dataset = _dataset(loaded, data_dir) if adapt or overlap else None
     output, display = Output(), Display(quiet=quiet)
     has_color = output.has_color if color == "auto" else color == "always"

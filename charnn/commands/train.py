@@ -36,15 +36,13 @@ JSON_KEYS = (
 def train(
     *,
     context: typer.Context,
-    data: Annotated[
-        str | None,
-        typer.Argument(help="Dataset: its name or folder. Default: the one prepared last."),
-    ] = None,
+    data: options.Dataset = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the run.", show_default="DATA-CELL-NNN")
+        str | None,
+        typer.Option(help=options.described("Name of the run.", "DATASET-CELL-NNN")),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings; flags win over it.")
+        Path | None, typer.Option(help="YAML settings file; flags take precedence.")
     ] = None,
     given: options.Given,
     resume: Annotated[
@@ -56,9 +54,9 @@ def train(
         typer.Option(help="Start a new run from the weights of this model.", metavar="MODEL"),
     ] = None,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print the resolved settings as YAML, and stop.")
+        bool, typer.Option("--print-config", help="Print the resolved settings as YAML and exit.")
     ] = False,
-    force: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a run of this name.")] = False,
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,

@@ -37,11 +37,33 @@ def test_every_setting_is_an_option(command, name) -> None:
     is_choice = isinstance(field.default, str) and bool(get_args(field.annotation))
 
     assert flag(name) in option.opts
-    assert option.help == field.description
+    assert option.help == (
+        options.described(field.description, extras["shown_default"])
+        if extras["shown_default"]
+        else field.description
+    )
     assert option.type_descriptor.choices == (get_args(field.annotation) if is_choice else None)
     assert (option.rich_help_panel or "") == extras["panel"]
     assert option.default == (None if extras["by_preset"] else field.default)
-    assert (option.show_default == "by preset") == extras["by_preset"]
+    assert (extras["shown_default"] == "by preset") == extras["by_preset"]
+
+
+def parameters():
+    """Every option and argument of every command, with the name of its command."""
+    for name, command in COMMANDS.items():
+        for part in {"": command, **getattr(command, "commands", {})}.values():
+            for parameter in part.params:
+                yield pytest.param(parameter, id=f"{name} {part.name} {parameter.name}")
+
+
+@pytest.mark.parametrize("parameter", list(parameters()))
+def test_help_texts_are_short(parameter) -> None:
+    """One sentence under 80 characters; descriptions of a default stand in no parentheses."""
+    text = parameter.help.partition(" [dim]")[0]
+
+    assert len(text) < 80
+    assert text.endswith(".")
+    assert not isinstance(parameter.show_default, str)
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "lab"])
