@@ -42,7 +42,7 @@ app = typer.Typer(
     },
 )
 app.command("prepare")(prepare.prepare)
-app.command("train")(train.train)
+app.command("train", cls=train.TrainCommand)(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sample")(sample.sample)
 app.command("score")(score.score)

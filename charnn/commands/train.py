@@ -1,6 +1,7 @@
 """`charnn train`: dataset → run."""
 
 import contextlib
+import itertools
 import os
 import time
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charnn.commands import options, train_settings
-from charnn.config import TrainConfig
+from charnn.config import BUDGETS, TrainConfig
 from charnn.errors import UsageError
+from charnn.escape import visible
 from charnn.storage import workspace
+from charnn.storage.workspace import find_stopped_run, next_run_name
 
 if TYPE_CHECKING:
+    from charnn.commands.train_progress import TrainProgress
     from charnn.display.messages import Display
+    from charnn.model.model_file import ModelFile
     from charnn.training.events import Result
     from charnn.training.trainer import Trainer
 
@@ -32,6 +37,19 @@ JSON_KEYS = (
 )
 
 
+class TrainCommand(typer.core.TyperCommand):
+    """`charnn train`, whose option --resume may be given without a value."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Parse the command line; insert an empty value after a --resume that has none."""
+        values = []
+        for argument, after in itertools.zip_longest(args, args[1:], fillvalue="-"):
+            values.append(argument)
+            if argument == "--resume" and after.startswith("-"):
+                values.append("")
+        return super().parse_args(ctx, values)
+
+
 @options.command(TrainConfig)
 def train(
     *,
@@ -47,7 +65,10 @@ def train(
     given: options.Given,
     resume: Annotated[
         str | None,
-        typer.Option(help="Resume a run from its last checkpoint.", metavar="RUN"),
+        typer.Option(
+            help=options.described("Resume a run from its last checkpoint.", "newest stopped run"),
+            metavar="[RUN]",
+        ),
     ] = None,
     init_from: Annotated[
         str | None,
@@ -66,29 +87,33 @@ def train(
     began = time.perf_counter()
     from charnn.commands.threads import set_up_torch
     from charnn.display.messages import Display
-    from charnn.model.model_file import read_model
 
     _refuse_ranks()
     set_up_torch()
     display = Display(quiet=quiet)
     asked = train_settings.asked(given if data is None else {**given, "data": data}, config)
-    model = None  # whose weights the run starts with
+    model = _read_model(init_from, runs_dir)
     if resume is not None:
         train_settings.refuse_with_resume(name, init_from)
-        folder = workspace.find_run(resume, runs_dir)
-        dataset, resolved = train_settings.resumed(folder, asked, data_dir)
+        folder = workspace.find_run(resume, runs_dir) if resume else find_stopped_run(runs_dir)
+        dataset, settings, changes = train_settings.of_resumed_run(folder, asked, data_dir)
     else:
-        if init_from is not None:
-            model = read_model(workspace.find_model(init_from, runs_dir))
-        dataset, resolved = train_settings.resolved(asked, model, data_dir)
-        folder = runs_dir / workspace.check_name(
-            name or workspace.next_run_name(runs_dir, dataset.name, resolved.config.cell)
-        )
-    for note in resolved.notes:
+        dataset, settings = train_settings.of_new_run(asked, data_dir, model)
+        changes, name = "", name or next_run_name(runs_dir, dataset.name, settings.cell)
+        folder = runs_dir / workspace.check_name(name)
+    display.note("loading PyTorch and measuring this machine …")
+    from charnn.training.resolve import resolve, resolve_machine
+
+    if resume is not None:
+        resolved = resolve_machine(settings, len(dataset.split("train")))
+    else:
+        resolved = resolve(settings, dataset, init_from or "")
+    for note in filter(None, (changes, *resolved.notes)):
         display.note(note)
     if print_config:
         train_settings.print_settings(resolved.config, asked)
         return 0
+    from charnn.commands.train_progress import TrainProgress
     from charnn.model.device import memory_explained
     from charnn.storage.lock import Lock
     from charnn.training.optimizers import rate_names
@@ -111,7 +136,17 @@ def train(
         elif model is not None and init_from is not None:
             trainer.init_from(model, init_from)
         trainer.record_config()
-        return _run(trainer, context, display, json=json)
+        has_budget = not asked.keys().isdisjoint(BUDGETS) or resume is not None
+        progress = TrainProgress(
+            display, dataset.chars_per_token("train"), hints_at_length=not has_budget
+        )
+        return _run(trainer, progress, context, display, json=json)
+
+
+def _read_model(name: str | None, runs_dir: Path) -> "ModelFile | None":
+    from charnn.model.model_file import read_model
+
+    return None if name is None else read_model(workspace.find_model(name, runs_dir))
 
 
 def _refuse_ranks() -> None:
@@ -125,18 +160,21 @@ def _refuse_ranks() -> None:
         )
 
 
-def _run(trainer: "Trainer", context: typer.Context, display: "Display", *, json: bool) -> int:
+def _run(
+    trainer: "Trainer",
+    progress: "TrainProgress",
+    context: typer.Context,
+    display: "Display",
+    *,
+    json: bool,
+) -> int:
     """Train until done or asked to stop; save, report, and name the next command."""
     from charnn.commands.signals import StopRequestedError, listening
-    from charnn.commands.train_progress import TrainProgress
     from charnn.training.events import Result
 
     run = trainer.folder.path
     result = None
-    with (
-        listening() as requests,
-        TrainProgress(display, trainer.dataset.chars_per_token("train")) as progress,
-    ):
+    with listening() as requests, progress:
         try:
             with contextlib.closing(trainer.events()) as events:
                 for event in events:
@@ -154,14 +192,32 @@ def _run(trainer: "Trainer", context: typer.Context, display: "Display", *, json
         assert requests.stop
         display.note(f"stopped at step {trainer.loop.counters.step:,}; the state is saved")
         words = ("charnn", "train", "--resume", str(run))
-        display.hint(f"go on with: {options.next_command(context, *words)}")
+        display.hint(f"resume with: {options.next_command(context, *words)}")
         return requests.stop
-    if json:
-        _print_result(result)
-    display.note(_summary(result, trainer))
+    _report(result, trainer, display, json=json)
     words = ("charnn", "sample", "--temp", "0.8")
     display.hint(f"next: {options.next_command(context, *words)}")
     return 0
+
+
+def _report(result: "Result", trainer: "Trainer", display: "Display", *, json: bool) -> None:
+    """Print the result on stdout, and on stderr the table where stdout does not have it.
+
+    With --quiet, stdout has the path of the model; if it is not a terminal, the table.
+    """
+    from charnn.display.stdout import Output
+
+    output = Output()
+    if json:
+        _print_result(result)
+        display.note(_summary(result, trainer))
+    elif display.quiet:
+        output.line(str(trainer.folder.model_path))
+    elif output.is_terminal:
+        display.note(_summary(result, trainer))
+    else:
+        output.line(visible(_summary(result, trainer)))
+    output.flush()
 
 
 def _print_result(result: "Result") -> None:

@@ -27,6 +27,8 @@ from charnn.training.events import Evaluation, Event, Noted, Sampled, Saved, Ste
 
 HISTORY = 512  # means kept of the losses of a run, at most
 SMOOTHING = 0.98  # weight of the past in a smoothed loss
+ESTIMATE_SECONDS = 3.0  # of training, after which the time of a run is estimated
+LONG_RUN = 120.0  # seconds from which on a run without a budget is called long
 STYLES: Styles = {
     **BAR_STYLE,
     "loss": (BOLD,),
@@ -74,11 +76,17 @@ class TrainProgress:
     """Shows the events of one run; a context manager that ends the live line.
 
     `chars_per_token` converts nats per token into bits per character. When the block is left, for
-    whatever reason, the last state stays as a line.
+    whatever reason, the last state stays as a line. With `hints_at_length`, a note estimates the
+    time of a long run once and names a shorter way.
     """
 
     def __init__(
-        self, display: Display, chars_per_token: float, clock: Clock = time.monotonic
+        self,
+        display: Display,
+        chars_per_token: float,
+        clock: Clock = time.monotonic,
+        *,
+        hints_at_length: bool = False,
     ) -> None:
         self._display = display
         self._chars_per_token = chars_per_token
@@ -90,6 +98,7 @@ class TrainProgress:
         self._best: float | None = None  # lowest validation loss
         self._is_shown = True
         self._due = clock()
+        self._hints_at_length = hints_at_length
 
     def __enter__(self) -> "TrainProgress":
         return self
@@ -112,6 +121,7 @@ class TrainProgress:
                 self._history.add(self._loss)
                 self._first, self._step = self._first or event, event
                 self._is_shown = False
+                self._estimate_length(self._first, event)
                 if self._clock() >= self._due:
                     self._show()
             case Evaluation():
@@ -127,6 +137,17 @@ class TrainProgress:
                 self._display.note(event.message)
             case Warned():
                 self._display.warning(event.message)
+
+    def _estimate_length(self, first: Step, last: Step) -> None:
+        if not self._hints_at_length or last.seconds - first.seconds < ESTIMATE_SECONDS:
+            return
+        self._hints_at_length = False
+        left = self.seconds_left
+        if left is not None and left > LONG_RUN:
+            self._display.note(
+                f"about {humanize.duration(left)} to go; for a shorter run: "
+                f"charnn train --minutes {LONG_RUN / humanize.MINUTE:g}"
+            )
 
     def _show(self) -> None:
         self._is_shown = True
@@ -207,11 +228,15 @@ def evaluation_text(event: Evaluation) -> str:
     parts = [
         f"step {event.step:,}",
         f"epoch {event.epoch:.2f}",
-        f"val loss {score.loss:.4f}",
+        f"val loss {score.loss:.4f}{_part_of_split(event)}",
         f"perplexity {humanize.figure(score.perplexity)}",
         f"{humanize.figure(score.bits_per_char)} bits/char",
     ]
     return SEPARATOR.join([*parts, "best"] if event.best else parts)
+
+
+def _part_of_split(event: Evaluation) -> str:
+    return "" if event.fraction == 1 else f" (on {event.fraction:.0%} of the split)"
 
 
 def evaluation_log(event: Evaluation) -> str:
@@ -223,6 +248,7 @@ def evaluation_log(event: Evaluation) -> str:
         val_loss=f"{score.loss:.4f}",
         val_perplexity=f"{score.perplexity:.4g}",
         val_bits_per_char=f"{score.bits_per_char:.4f}",
+        val_fraction=None if event.fraction == 1 else f"{event.fraction:.3f}",
         best="yes" if event.best else "no",
     )
 

@@ -1,6 +1,5 @@
-"""What was asked of `charnn train`: flags over --config, or the settings of a run to resume."""
+"""The settings asked of `charnn train`: flags over a file, or over those of a run to resume."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from charnn.storage import workspace
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset
     from charnn.model.model_file import ModelFile
-    from charnn.training.resolve import Resolved
 
 # Settings that depend on the machine.
 MACHINE = ("threads", "device", "precision")
@@ -28,36 +26,36 @@ def asked(given: options.Given, config: Path | None) -> dict[str, Any]:
     return options.merged(read_settings(config, TrainConfig), given)
 
 
-def resolved(
-    given: Mapping[str, Any], init_from: "ModelFile | None", data_dir: Path
-) -> "tuple[Dataset, Resolved]":
-    """Return the dataset and the settings of a new run, with the network of `init_from` if any.
+def of_new_run(
+    given: Mapping[str, Any], data_dir: Path, model: "ModelFile | None"
+) -> "tuple[Dataset, TrainConfig]":
+    """Return the dataset and the settings asked for, with the network of `model` if any.
 
-    Raise UsageError where the settings make no sense, and what opening a dataset raises.
+    Raise UsageError for wrong settings, and what opening a dataset raises.
     """
     from charnn.data.dataset import open_dataset
-    from charnn.training.resolve import resolve
 
     network = {}
-    if init_from is not None:
-        network = {name: getattr(init_from.config, name) for name in NetworkConfig.model_fields}
+    if model is not None:
+        network = {name: getattr(model.config, name) for name in NetworkConfig.model_fields}
     settings = validate(TrainConfig, {**network, **given})
     folder = workspace.find_dataset(settings.data, data_dir)
     dataset = open_dataset(folder)
     is_there = (data_dir / dataset.name).resolve() == folder.resolve()
     # --resume looks for the dataset again; elsewhere it has no other name than its path.
     data = dataset.name if is_there else settings.data or folder.name
-    return dataset, resolve(settings.model_copy(update={"data": data}), dataset)
+    return dataset, settings.model_copy(update={"data": data})
 
 
-def resumed(folder: Path, given: dict[str, Any], data_dir: Path) -> "tuple[Dataset, Resolved]":
-    """Return the dataset and the settings of a run to resume, with what may change in it.
+def of_resumed_run(
+    folder: Path, given: dict[str, Any], data_dir: Path
+) -> "tuple[Dataset, TrainConfig, str]":
+    """Return the dataset and the settings of a run to resume, and a note about what changed.
 
-    Raise UsageError where a setting differs that a resumed run keeps.
+    Raise UsageError for a change of a setting that a resumed run keeps.
     """
     from charnn.data.dataset import open_dataset
     from charnn.storage.settings_file import read_settings
-    from charnn.training.resolve import resolve_machine
 
     recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
     settings = validate(TrainConfig, options.merged(recorded, given))
@@ -72,12 +70,8 @@ def resumed(folder: Path, given: dict[str, Any], data_dir: Path) -> "tuple[Datas
             f"a resumed run keeps its settings, but: {', '.join(refused)}",
             "leave these out, or start a new run with --init-from",
         )
-    dataset = open_dataset(workspace.find_dataset(settings.data, data_dir))
-    resolved = resolve_machine(settings, len(dataset.split("train")))
-    if changes:
-        notes = (f"changed on resuming: {', '.join(changes.values())}", *resolved.notes)
-        resolved = dataclasses.replace(resolved, notes=notes)
-    return dataset, resolved
+    note = f"changed on resuming: {', '.join(changes.values())}" if changes else ""
+    return open_dataset(workspace.find_dataset(settings.data, data_dir)), settings, note
 
 
 def refuse_with_resume(name: str | None, init_from: str | None) -> None:

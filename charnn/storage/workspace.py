@@ -1,6 +1,7 @@
 """Find datasets, runs and models by name or path in the working folder."""
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable
@@ -13,6 +14,9 @@ META_FILE = "meta.json"
 TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.jsonl"
+FINAL = "final"  # key of the last row of METRICS_FILE in a finished run: its closing score
+LONGEST_ROW = 4096  # bytes of a row of METRICS_FILE, more than any
 DATA_DIR = "data"
 RUNS_DIR = "runs"
 RUNS_VARIABLE = "CHARNN_RUNS_DIR"  # environment variable
@@ -60,6 +64,27 @@ def find_run(argument: str | None, folder: Path) -> Path:
     if found is None:
         raise _missing("run", argument, folder, CONFIG_FILE)
     return found
+
+
+def find_stopped_run(folder: Path) -> Path:
+    """Return the newest run that can be resumed. Raise UsageError if all are finished."""
+    runs = {path.parent for path in folder.glob(f"*/{CONFIG_FILE}")}
+    stopped = [path for path in runs if not is_finished(path)]
+    if not stopped:
+        raise UsageError(f"no stopped run in {folder}{os.sep}", "name the run: --resume RUN")
+    return max(stopped, key=lambda path: ((path / CONFIG_FILE).stat().st_mtime_ns, path.name))
+
+
+def is_finished(run: Path) -> bool:
+    """Return whether a run has reached its end, as the last row of its log says."""
+    try:
+        with (run / METRICS_FILE).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_ROW))
+            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+        row = json.loads(last)
+    except (OSError, ValueError):
+        return False
+    return isinstance(row, dict) and row.get(FINAL) is True
 
 
 def find_model(argument: str | None, folder: Path) -> Path:

@@ -36,10 +36,10 @@ class Validating:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A validation between two steps; `best` if it is the lowest loss so far.
+    """A validation between two steps, on a `fraction` of the split.
 
-    `averaged` if the average of the weights did better than the weights themselves, and is what
-    was scored.
+    `best` if its loss is the lowest so far; `averaged` if the average of the weights had a lower
+    loss than the weights themselves, and is what was scored.
     """
 
     step: int
@@ -49,6 +49,7 @@ class Evaluation:
     score: Score
     best: bool
     averaged: bool = False
+    fraction: float = 1.0
 
 
 @dataclass(frozen=True)

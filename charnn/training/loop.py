@@ -192,6 +192,7 @@ class TrainLoop:
             score=score,
             best=best,
             averaged=averaged,
+            fraction=self.budget.fraction,
         )
 
     def weights(self, *, averaged: bool = False) -> Mapping[str, Tensor]:

@@ -6,12 +6,11 @@ from typing import Any
 
 from charnn.errors import DataError, StorageError
 from charnn.storage import atomic, jsonio
-
-METRICS_FILE = "metrics.jsonl"
+from charnn.storage.workspace import FINAL, METRICS_FILE
 
 
 def append_row(folder: Path, row: dict[str, Any]) -> None:
-    """Add one object. Raises OSError."""
+    """Append one object. Raise OSError."""
     with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
         file.write(jsonio.to_json(row) + "\n")
 
@@ -19,7 +18,7 @@ def append_row(folder: Path, row: dict[str, Any]) -> None:
 def cut_back(folder: Path, step: int, evaluated_at: int) -> None:
     """Keep the rows up to `step`, validations up to `evaluated_at`.
 
-    Torn and damaged lines go too: a log is no reason not to go on. Raises StorageError.
+    The final row and damaged lines are removed. Raise StorageError if the log cannot be written.
     """
     path = folder / METRICS_FILE
     if not path.is_file():
@@ -30,13 +29,14 @@ def cut_back(folder: Path, step: int, evaluated_at: int) -> None:
         with contextlib.suppress(DataError):
             row = jsonio.parse_json_object(line, METRICS_FILE)
             at, split = row.get("step"), row.get("split")
-            if isinstance(at, int) and isinstance(split, str) and at <= last.get(split, -1):
+            is_kept = isinstance(at, int) and isinstance(split, str) and at <= last.get(split, -1)
+            if is_kept and FINAL not in row:
                 kept.append(jsonio.to_json(row) + "\n")
     atomic.write_file(path, "".join(kept).encode())
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All complete rows of a run. Raises StorageError or DataError."""
+    """Return all complete rows of a run. Raise StorageError or DataError."""
     path = folder / METRICS_FILE
     if not path.is_file():
         raise StorageError(f"{folder} is not a run: it has no {METRICS_FILE}", "charnn train")

@@ -39,6 +39,7 @@ LARGE_VOCABULARY = 3_000  # symbols from which on the loss is a sampled softmax:
 TIED_VOCABULARY = 1_000  # symbols from which on input and output embedding are one matrix
 MIN_SAMPLED, SAMPLED_DIVISOR = 1024, 8  # negative samples: a part of the vocabulary, at least some
 MIN_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
+FINE_TUNING_LR = 0.5  # factor of the learning rates of a run from the weights of another model
 SGD_LR = 3.0  # plain gradient descent, whose step has the size of the gradient
 # Dropout on the input of a large vocabulary: effective epochs up to which a rate applies.
 INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
@@ -62,11 +63,13 @@ class Facts:
     """What presets depend on: tokens of the training split, vocabulary size, speed of the machine.
 
     The speed is that of training the REFERENCE network; it matters for a budget in minutes only.
+    `init_from` names the model whose weights the run starts from.
     """
 
     tokens: int
     vocab_size: int
     tokens_per_minute: float = TOKENS_PER_MINUTE
+    init_from: str = ""
 
 
 def apply_preset(asked: TrainConfig, facts: Facts) -> tuple[TrainConfig, str]:
@@ -75,13 +78,13 @@ def apply_preset(asked: TrainConfig, facts: Facts) -> tuple[TrainConfig, str]:
     Instead of `auto` the configuration names the preset that was chosen. Raise UsageError if the
     widths of the network do not fit together.
     """
-    name, reason = _choose(asked, facts) if asked.preset == "auto" else (asked.preset, "as asked")
+    name = _choose(asked, facts) if asked.preset == "auto" else asked.preset
     config = _fill(asked, _sizes(PRESETS[name], asked, facts))
     epochs = _tokens_to_read(config, facts) / max(1, facts.tokens)
     config = _fill(config, _regularization(epochs, config, facts))
     config = config.model_copy(update={"preset": name})
     config.shape(facts.vocab_size)  # its widths must agree
-    return config, f"preset {name}, {reason}: {_summary(epochs, config, facts)}"
+    return config, _summary(asked, config, epochs, facts)
 
 
 def _is_given(config: TrainConfig, name: str) -> bool:
@@ -94,18 +97,28 @@ def _fill(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     return config.model_copy(update=missing)
 
 
-def _summary(epochs: float, config: TrainConfig, facts: Facts) -> str:
-    text = f"about {epochs:.1f} epochs of {facts.tokens:,} tokens, so dropout {config.dropout}"
+def _summary(asked: TrainConfig, config: TrainConfig, epochs: float, facts: Facts) -> str:
+    """Return one line: the network, what it was chosen for, the epochs and the regularization."""
+    network = f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}"
+    what = f"preset {config.preset} ({network})"
+    if facts.init_from:
+        what = f"{network} with the weights of {facts.init_from}"
+    elif asked.preset == "auto":
+        what = f"chose {what}"
+    time = f" and {asked.minutes:g} min" if asked.minutes is not None else ""
+    parts = [f"about {epochs:.1f} epochs", f"dropout {config.dropout:g}"]
     if config.input_dropout:
-        text += f" ({config.input_dropout} on the input)"
-    return text + " and averaged weights" if config.average else text
+        parts.append(f"input dropout {config.input_dropout:g}")
+    if config.average:
+        parts.append("weight averaging")
+    return f"{what} for {facts.tokens:,} tokens{time}: {', '.join(parts)}"
 
 
-def _choose(asked: TrainConfig, facts: Facts) -> tuple[str, str]:
-    """Return the preset for the text, and with minutes for what can be read in them, and why."""
-    by_text, reason = _largest_for_text(facts), "by the size of the text"
+def _choose(asked: TrainConfig, facts: Facts) -> str:
+    """Return the preset for the text, and with minutes for what can be read in them."""
+    by_text = _largest_for_text(facts)
     if asked.minutes is None:
-        return by_text, reason
+        return by_text
     longer = min(MAX_READ, _length_ratio(facts.tokens))
     in_time = [
         name
@@ -114,11 +127,7 @@ def _choose(asked: TrainConfig, facts: Facts) -> tuple[str, str]:
         and _tokens_to_read(_fill(asked, _sizes(preset, asked, facts)), facts)
         >= preset.min_read * longer
     ]
-    name = (in_time or ["tiny"])[-1]
-    return (
-        name,
-        reason if name == by_text else f"{reason} and {asked.minutes:g} min of this machine",
-    )
+    return (in_time or ["tiny"])[-1]
 
 
 def _largest_for_text(facts: Facts) -> str:
@@ -134,7 +143,7 @@ def _sizes(preset: Preset, asked: TrainConfig, facts: Facts) -> dict[str, Any]:
     is_tied = facts.vocab_size >= TIED_VOCABULARY and not _is_given(asked, "embedding_dim")
     if _is_given(asked, "tie_weights"):
         is_tied = asked.tie_weights
-    values = {
+    values: dict[str, Any] = {
         "hidden_size": width,
         "embedding_dim": width if is_tied else preset.embedding_dim,
         "tie_weights": is_tied,
@@ -142,6 +151,9 @@ def _sizes(preset: Preset, asked: TrainConfig, facts: Facts) -> dict[str, Any]:
         "batch_size": batch_size,
         "lr": SGD_LR if asked.optimizer == "sgd" else preset.lr,
     }
+    if facts.init_from:
+        values["lr"] *= FINE_TUNING_LR
+        values["matrix_lr"] = asked.matrix_lr * FINE_TUNING_LR
     if not any(_is_given(asked, budget) for budget in BUDGETS):
         values["epochs"] = preset.epochs
     if facts.vocab_size >= LARGE_VOCABULARY:

@@ -22,23 +22,25 @@ class Resolved:
     planned_tokens: float
 
 
-def resolve(asked: TrainConfig, dataset: Dataset) -> Resolved:
+def resolve(asked: TrainConfig, dataset: Dataset, init_from: str = "") -> Resolved:
     """Return the settings of a new run; set up torch for it.
 
-    The fields of `asked` that were given win over the preset. With minutes, the speed of the
-    machine is measured before the preset is chosen. Raise UsageError if the settings do not fit
-    together, DataError if the text is too short for them.
+    The fields of `asked` that were given win over the preset; `init_from` names the model whose
+    weights the run starts from, if any. With minutes, the speed of the machine is measured before
+    the preset is chosen. Raise UsageError if the settings do not fit together, DataError if the
+    text is too short for them.
     """
     device.configure(asked.threads, deterministic=asked.deterministic)
     tokens, vocab_size = len(dataset.split("train")), dataset.tokenizer.vocab_size
     if asked.minutes is None:
-        config, note = apply_preset(asked, Facts(tokens, vocab_size))
+        config, note = apply_preset(asked, Facts(tokens, vocab_size, init_from=init_from))
         resolved = _on_machine(config, tokens, _measured(config))
     else:
         reference = asked.model_copy(update={"hidden_size": REFERENCE.hidden_size})
         machine = _measured(reference, speed=True)
         assert machine.tokens_per_minute
-        config, note = apply_preset(asked, Facts(tokens, vocab_size, machine.tokens_per_minute))
+        facts = Facts(tokens, vocab_size, machine.tokens_per_minute, init_from)
+        config, note = apply_preset(asked, facts)
         if config.hidden_size != REFERENCE.hidden_size:  # whose best precision may be another
             arithmetic = _measured(config).arithmetic
             machine = Machine(arithmetic, machine.tokens_per_minute)

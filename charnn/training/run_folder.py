@@ -1,20 +1,22 @@
 """The folder of a run: configuration, metrics log, best model, checkpoints."""
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
 
 from charnn.config import TrainConfig
 from charnn.errors import UsageError
-from charnn.evaluation.metrics import bits, perplexity
+from charnn.evaluation.metrics import Score, bits, perplexity
 from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.storage import atomic
 from charnn.storage.lock import LOCK_FILE, Lock
 from charnn.storage.settings_file import dump_settings
-from charnn.storage.workspace import CONFIG_FILE, MODEL_FILE
+from charnn.storage.workspace import CONFIG_FILE, FINAL, METRICS_FILE, MODEL_FILE
 from charnn.training.checkpoint import CHECKPOINTS, save_checkpoint
+from charnn.training.counters import Counters
 from charnn.training.events import Evaluation, Saved, Step, Warned
-from charnn.training.metrics_log import METRICS_FILE, append_row
+from charnn.training.metrics_log import append_row
 from charnn.training.snapshot import Snapshot
 
 OWN_FILES = {CONFIG_FILE, METRICS_FILE, MODEL_FILE, CHECKPOINTS, LOCK_FILE}
@@ -88,6 +90,30 @@ class RunFolder:
             self._log_failed = True
             return Warned(f"cannot write {METRICS_FILE}: {error.strerror}; training continues")
         return None
+
+    def log_final(self, counters: Counters, epoch: float, score: Score | None) -> None:
+        """Append the score of the best model, which marks the run as finished.
+
+        Without a validation split, `score` is None and the row only marks the end. A log that
+        cannot be written was reported before.
+        """
+        row = {
+            "split": "train" if score is None else "val",
+            "step": counters.step,
+            "tokens": counters.tokens,
+            "epoch": round(epoch, 4),
+            "seconds": round(counters.seconds, 3),
+            "loss": None if score is None else score.loss,
+            "perplexity": None if score is None else score.perplexity,
+            "bits_per_char": None if score is None else score.bits_per_char,
+            "lr": None,
+            "grad_norm": None,
+            "tokens_per_second": None,
+            "best_step": counters.best_step,
+            FINAL: True,
+        }
+        with contextlib.suppress(OSError):
+            append_row(self.path, row)
 
     def _row(self, event: Step | Evaluation) -> dict[str, Any] | None:
         if isinstance(event, Evaluation):

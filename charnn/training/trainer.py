@@ -9,13 +9,14 @@ import torch
 
 from charnn.config import TrainConfig, flag
 from charnn.data.dataset import Dataset, symbol_counts
-from charnn.errors import DivergedError
+from charnn.errors import DivergedError, UsageError
 from charnn.evaluation.metrics import Score
 from charnn.generation.generate import sample_text
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel, with_weights
 from charnn.model.model_file import ModelFile
 from charnn.model.numpy_model import NumpyModel
+from charnn.storage.workspace import is_finished
 from charnn.training.checkpoint import load_newest
 from charnn.training.events import (
     Evaluation,
@@ -40,6 +41,7 @@ MAX_ROLLBACKS = 3  # divergences that a run survives; its learning rate is then 
 SNAPSHOT_STEPS = 200  # steps between the states to roll back to, in a run without validation
 SAVE_SECONDS = 300.0  # between checkpoints, without --save-every; a test holds them to 1 % of it
 SAMPLE_TOKENS = 200  # in a sample shown during training
+STALLED = 5  # validations without improvement after which a note says so: a quarter of a run's 20
 
 
 class Trainer:
@@ -85,8 +87,10 @@ class Trainer:
         """Continue from the run's newest undamaged checkpoint.
 
         With `new_rates` a learning rate that roll-backs have halved starts again as given. Raise
-        DataError where there is no checkpoint, UsageError where dataset or shape differ.
+        DataError where there is no checkpoint, UsageError where dataset or shape differ or where
+        nothing is left to do.
         """
+        was_finished = is_finished(self.folder.path)
         self.folder.clean_up()
         snapshot, faults = load_newest(self.folder.path)
         self._notes += [f"{fault.message}; an earlier checkpoint is used" for fault in faults]
@@ -95,8 +99,14 @@ class Trainer:
                 f"torch {snapshot.header.torch} → {torch.__version__}: the results may differ in "
                 "their last digits from those of a run that was never stopped"
             )
-        self._go_back_to(snapshot)
+        restore(self.loop, snapshot, self.dataset.fingerprint)
         counters = self.loop.counters
+        if was_finished and self.loop.is_over:
+            raise UsageError(
+                f"{self.folder.path} is finished at step {counters.step:,}: nothing is left to do",
+                "give a larger --steps, --epochs or --minutes, or --init-from for a new run",
+            )
+        cut_back(self.folder.path, counters.step, counters.evaluated_at)
         if new_rates:
             counters.lr_scale = 1.0
         self.loop.budget.plan_at_speed(counters.step, counters.seconds)
@@ -149,6 +159,8 @@ class Trainer:
             if isinstance(event, Evaluation) and event.best:
                 self._keep_best(event)
             yield event
+            if isinstance(event, Evaluation) and self._has_stalled:
+                yield self._no_improvement()
             if not isinstance(event, Step):
                 continue
             if self._save_is_due(event.step, saved_at):
@@ -157,6 +169,18 @@ class Trainer:
             every = self.config.sample_every
             if every and event.step % every == 0:
                 yield Sampled(event.step, self.sample())
+
+    @property
+    def _has_stalled(self) -> bool:
+        """Whether as many validations as STALLED have passed since the best, just now."""
+        no_limit = self.config.patience is None
+        return no_limit and self.loop.counters.evaluations_since_best == STALLED
+
+    def _no_improvement(self) -> Noted:
+        return Noted(
+            f"no better validation since step {self.loop.counters.best_step:,}; the best model is "
+            f"kept (--patience {STALLED} would stop here)"
+        )
 
     def _validate(self, model: LanguageModel) -> Iterator[Score]:
         return self.validator.during(model, self.loop.budget.fraction)
@@ -269,6 +293,7 @@ class Trainer:
         if self._with_baselines and not self._baselines:
             self._baselines = self.validator.baselines()
         counters = self.loop.counters
+        self.folder.log_final(counters, self.loop.epoch, scores.get("val"))
         yield Result(
             run=self.folder.path.name,
             steps=counters.step,

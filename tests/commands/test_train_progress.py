@@ -305,3 +305,25 @@ def test_a_history_is_bounded_and_true():
     share = HISTORY * 8 // len(history.means)
     assert history.means[0] == pytest.approx((share - 1) / 2)
     assert history.means[1] - history.means[0] == share
+
+
+def test_a_validation_names_its_part_of_the_split():
+    """During training a part is scored; where it is all, nothing is said."""
+    part = dataclasses.replace(FOUND, fraction=0.2)
+
+    assert "(on 20% of the split)" in evaluation_text(part)
+    assert "val_fraction=0.200" in evaluation_log(part)
+    assert "split" not in evaluation_text(FOUND)
+    assert "val_fraction" not in evaluation_log(FOUND)
+
+
+@pytest.mark.parametrize(("seconds", "is_long"), [(0.5, True), (0.001, False)])
+def test_a_long_run_without_a_budget_names_a_shorter_way(seconds, is_long):
+    """Once, after three seconds of training, with the time that is left."""
+    stream = io.StringIO()
+    progress = TrainProgress(Display(stream=stream), 1.0, Clock(), hints_at_length=True)
+    for number in range(1, 10):
+        progress.show(dataclasses.replace(step(number, 10_000), seconds=number * seconds))
+    progress.show(dataclasses.replace(step(5_000, 10_000), seconds=5_000 * seconds))
+
+    assert stream.getvalue().count("charnn train --minutes 2") == is_long

@@ -62,7 +62,7 @@ def test_f1_f2_a_signal_in_a_step_ends_that_step_and_saves(trained, monkeypatch,
     assert newest_step(trained) == 9
     assert "stopped at step 9; the state is saved" in done.stderr
     command = f"train --resume {Path('runs') / RUN}"
-    assert done.stderr.splitlines()[-1] == f"go on with: charnn {command}"
+    assert done.stderr.splitlines()[-1] == f"resume with: charnn {command}"
     assert Commands.run(trained, *command.split(), "-q").stdout == b""
 
 
@@ -167,7 +167,7 @@ def test_f2_a_whole_command_ends_within_a_step_and_a_save(trained) -> None:
 
     assert time.monotonic() - begin < 10
     assert process.returncode == 143
-    assert f"go on with: charnn train --resume runs/{RUN}" in rest
+    assert f"resume with: charnn train --resume runs/{RUN}" in rest
     assert newest_step(trained) > 6
 
 

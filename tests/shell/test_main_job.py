@@ -157,7 +157,7 @@ def test_ctrl_c_saves_and_the_printed_command_resumes_to_the_same_model(shell) -
     assert process.wait(60) == 130
     process.stderr.close()
     assert "Traceback" not in rest
-    command = rest.strip().splitlines()[-1].removeprefix("go on with: charnn ").split()
+    command = rest.strip().splitlines()[-1].removeprefix("resume with: charnn ").split()
 
     shell.run(*command)
     shell.run("train", *settings, "--name", "whole")

@@ -1,0 +1,107 @@
+"""`charnn train` at the shell: stdout, resuming, notes, and the closing row of the log."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from charnn.storage.workspace import is_finished
+from tests.shell.conftest import Shell
+
+RUN = "lamp-lstm-001"
+STEPS = ("--steps", "3", "--preset", "tiny")
+
+
+@pytest.fixture
+def prepared(trained, tmp_path) -> Shell:
+    """A folder with a dataset and no run."""
+    shutil.copytree(trained.folder / "data", tmp_path / "data")
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def own(trained, prepared) -> Shell:
+    """A folder with a dataset and a finished run."""
+    shutil.copytree(trained.folder / "runs", prepared.folder / "runs")
+    return prepared
+
+
+def test_stdout_has_the_closing_table_if_it_is_no_terminal(prepared) -> None:
+    """So that `charnn train > report.txt` keeps it; stderr does not repeat it."""
+    done = prepared.run("train", *STEPS)
+
+    assert done.stdout.startswith("best model")
+    assert f"model: runs/{RUN}/model.safetensors" in done.stdout
+    assert "best model" not in done.stderr
+
+
+def test_quiet_prints_the_path_of_the_model_alone(prepared) -> None:
+    """A script can pass it on to another command."""
+    done = prepared.run("train", *STEPS, "-q")
+
+    assert done.stdout == f"runs/{RUN}/model.safetensors\n"
+    assert done.stderr == ""
+
+
+def test_something_is_printed_before_torch_is_loaded(prepared) -> None:
+    """The first line comes long before the first step."""
+    process = prepared.start("train", *STEPS, stderr=-1, stdout=-1, text=True)
+    first = process.stderr.readline()
+    at = time.monotonic()
+    process.communicate()
+
+    assert first.startswith("loading PyTorch")
+    assert time.monotonic() - at > 0.3
+
+
+def test_the_closing_score_is_the_last_row_of_the_log(trained) -> None:
+    """It is the score that the model file and `info` have, and marks the run as finished."""
+    run = trained.folder / "runs" / RUN
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    described = json.loads(trained.run("info", RUN, "--json").stdout)
+
+    assert [row.get("final") for row in rows] == [None] * (len(rows) - 1) + [True]
+    assert rows[-1]["loss"] == described["metrics"]["val"]["loss"]
+    assert rows[-1]["best_step"] == described["metrics"]["step"]
+    assert is_finished(run)
+
+
+def test_a_finished_run_is_not_resumed_without_more_to_do(trained) -> None:
+    """Exit code 2, a hint at what to change, and the log stays as it is."""
+    log = trained.folder / "runs" / RUN / "metrics.jsonl"
+    before = log.read_bytes()
+    done = trained.run("train", "--resume", RUN, code=2)
+
+    assert "is finished at step 40: nothing is left to do" in done.stderr
+    assert "--steps" in done.stderr
+    assert log.read_bytes() == before
+
+
+def test_a_finished_run_with_more_steps_is_resumed(own) -> None:
+    """The log has one closing row, that of the new end."""
+    own.run("train", "--resume", RUN, "--steps", "42", "-q")
+    log = own.folder / "runs" / RUN / "metrics.jsonl"
+    final = [row for row in map(json.loads, log.read_text().splitlines()) if row.get("final")]
+
+    assert [row["step"] for row in final] == [42]
+
+
+def test_resume_without_a_value_takes_the_newest_stopped_run(own) -> None:
+    """A finished run is none; without a stopped one, exit code 2."""
+    refused = own.run("train", "--resume", code=2)
+    own.run("train", *STEPS, "--name", "stopped", "-q")
+    log = own.folder / "runs" / "stopped" / "metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    resumed = own.run("train", "--resume", "--steps", "4", "-q")
+
+    assert "no stopped run in runs/" in refused.stderr
+    assert resumed.stdout == "runs/stopped/model.safetensors\n"
+
+
+def test_fine_tuning_names_the_model_it_starts_from(own) -> None:
+    """Not the preset, whose network it does not have."""
+    done = own.run("train", "--init-from", RUN, "--steps", "1")
+
+    assert f"LSTM 1×128 with the weights of {RUN}" in done.stderr
+    assert "preset" not in done.stderr
