@@ -104,7 +104,7 @@ def _read(path: Path) -> str:
 
 
 def _refuse_unsafe_yaml(text: str, path: Path) -> None:
-    """Raise UsageError for aliases (unbounded expansion), tags, documents after the first, depth."""
+    """Raise UsageError for aliases (unbounded expansion), tags, a second document, or depth."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = f"{path}: {_line(event)}"
