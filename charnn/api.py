@@ -45,12 +45,12 @@ class Model:
         match: str | None = None,
         seed: int = 0,
     ) -> Iterator[str]:
-        """Return an iterator over pieces of new text, without the prompt, as they are generated.
+        """Return an iterator over the pieces of new text, without the prompt, as it is generated.
 
-        The settings have the meaning of the options of `charnn sample`; `max_new_tokens` -1 is
-        endless. The same seed gives the same text. A model of records, one per line, ends its text
-        before the newline. Raises UsageError for a setting out of range and for a symbol outside
-        the vocabulary.
+        The arguments mean the same as the options of `charnn sample`; -1 for `max_new_tokens` is
+        no limit. The same seed gives the same text. A model of records, one per line, stops before
+        the newline. Raise UsageError if an argument is out of range or the prompt contains
+        out-of-vocabulary symbols.
         """
         config = validate(
             SampleConfig,
@@ -69,9 +69,9 @@ class Model:
         )
 
     def score(self, text: str) -> Score:
-        """Return the score of a text, from its first token, with the hidden state carried.
+        """Return the score of all tokens of a text, in one pass with carried hidden state.
 
-        Symbols outside the vocabulary are fed as `<unk>`, counted, and not scored.
+        Out-of-vocabulary symbols are fed as `<unk>` and counted, but not scored.
         """
         tokenizer, start_token = self.file.tokenizer, self.file.start_token
         passage = Passage(ModelReader(self._model), tokenizer, start_token)
@@ -83,8 +83,8 @@ class Model:
 
 
 def load(path: str | Path | None = None) -> Model:
-    """Load the model of a run (its name or folder) or of a file; without a path, the newest.
+    """Load the model of a run, given by name or folder, or a model file; by default the newest.
 
-    Raises StorageError if there is none, DataError if the file is damaged.
+    Raise StorageError if there is none, DataError if the file is damaged.
     """
     return Model(read_model(find_model(None if path is None else str(path), runs_dir())))

@@ -1,4 +1,4 @@
-"""Names for the types of NumPy arrays; shapes are stated where an array is used."""
+"""Type aliases of NumPy arrays; shapes are documented where an array is used."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 Ids = npt.NDArray[np.integer]  # token ids, of any width
 Integers = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
-Transitions = npt.NDArray[np.int32]  # (S, V): the next state of an automaton, -1 for none
+Transitions = npt.NDArray[np.int32]  # (S, V): the next state of an automaton, -1 if there is none
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

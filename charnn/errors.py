@@ -1,11 +1,12 @@
-"""The exceptions that are meant for the user, and their exit codes."""
+"""Exceptions that are reported to the user, and their exit codes."""
 
 
 class CharnnError(Exception):
-    """A failure meant for the user: what happened and where, then what to do about it.
+    """Base class of the errors that are reported to the user.
 
-    `message` may quote names out of untrusted files; whoever prints it makes control characters
-    visible. `hint` is a remedy, best one that can be typed.
+    `message` says what failed, and for which file or option. It may quote untrusted files, so
+    control characters must be escaped before it is printed. `hint` is a remedy, preferably a
+    command to type.
     """
 
     exit_code = 1
@@ -17,30 +18,30 @@ class CharnnError(Exception):
 
 
 class UsageError(CharnnError):
-    """A flag, a configuration key or a combination of them that makes no sense."""
+    """An option, a configuration key, or a combination of them that is not valid."""
 
     exit_code = 2
 
 
 class DivergedError(CharnnError):
-    """Training ran into numbers that are not finite, and could not recover."""
+    """Training diverged: a loss, gradient or weight is not finite, and recovery failed."""
 
     exit_code = 3
 
 
 class DataError(CharnnError):
-    """Input text, a dataset or a model file that is damaged or cannot be used."""
+    """Input text, a dataset or a model file that is damaged or not usable."""
 
     exit_code = 65
 
 
 class StorageError(CharnnError):
-    """A path that is missing or unreadable, a full disk, an output gone wrong."""
+    """A path that is missing or unreadable, a full disk, or another I/O error."""
 
     exit_code = 74
 
 
 class BusyError(CharnnError):
-    """A run or dataset folder that another process is writing."""
+    """A run or dataset folder that another process is using."""
 
     exit_code = 75

@@ -8,9 +8,9 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class _Escapes(dict[int, int | str]):
-    """A table for `str.translate`, filled as characters are looked up.
+    """A table for `str.translate` that is filled as characters are looked up.
 
-    Escaped are control characters, format characters (bidi overrides, invisible tags), line
+    It escapes control characters, format characters (bidi overrides, invisible tags), line
     separators and lone surrogates. Zero-width joiners are kept: Persian, Hindi and emoji need them.
     """
 
@@ -31,15 +31,15 @@ _IN_NAME = _Escapes("")
 
 
 def visible(text: str, *, one_line: bool = False) -> str:
-    r"""Return `text` with control and format characters as escapes such as `\x1b`.
+    r"""Return `text` with control and format characters escaped, for instance as `\x1b`.
 
-    Newlines and tabs are kept, unless `one_line` is set, as for names in messages.
+    Newlines and tabs are kept unless `one_line` is set, which is for names in messages.
     """
     return text.translate(_IN_NAME if one_line else _IN_TEXT)
 
 
 # The characters that `visible` escapes and `json` does not: DEL, C1, format characters except the
-# two joiners, line separators. As ranges, because looking up each character would be too slow.
+# two joiners, line separators. A regular expression, because looking up each character is slow.
 _UNESCAPED_BY_JSON = re.compile(
     "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f"
     "\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
@@ -49,7 +49,7 @@ _UNESCAPED_BY_JSON = re.compile(
 
 
 def escape_json(text: str) -> str:
-    """Return JSON of the same value with these characters escaped; lone surrogates are U+FFFD."""
+    """Escape control and format characters in JSON; replace lone surrogates by U+FFFD."""
     return _UNESCAPED_BY_JSON.sub(_escape, text)
 
 

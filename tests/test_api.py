@@ -1,4 +1,4 @@
-"""The Python interface: load, generate, score."""
+"""The Python API: load, generate, score."""
 
 import dataclasses
 import math
@@ -32,8 +32,8 @@ def path(text, tmp_path):
     return tmp_path / "m.safetensors"
 
 
-def test_generate_streams_reproducible_text(path) -> None:
-    """The same seed gives the same pieces; their number of characters is what was asked for."""
+def test_generate_is_reproducible(path) -> None:
+    """The same seed gives the same text, of the requested number of characters."""
     model = charnn.load(path)
     one = list(model.generate("the ", max_new_tokens=50, seed=4))
 
@@ -42,8 +42,8 @@ def test_generate_streams_reproducible_text(path) -> None:
     assert "".join(one) != "".join(model.generate("the ", max_new_tokens=50, seed=5))
 
 
-def test_a_text_ends_where_it_is_asked_to(path) -> None:
-    """One string is as good as a tuple of one."""
+def test_generate_ends_before_a_stop_string(path) -> None:
+    """A single string and a tuple of one string are equivalent."""
     model = charnn.load(path)
     (stop,) = {"".join(model.generate(max_new_tokens=50, seed=4))[20]}
     text = "".join(model.generate(max_new_tokens=50, seed=4, stop=stop))
@@ -52,8 +52,8 @@ def test_a_text_ends_where_it_is_asked_to(path) -> None:
     assert text == "".join(model.generate(max_new_tokens=50, seed=4, stop=(stop,)))
 
 
-def test_a_model_of_records_writes_one(path, tmp_path) -> None:
-    """As `charnn sample` does: the text ends before the newline."""
+def test_model_of_records_generates_one_record(path, tmp_path) -> None:
+    """The text ends before the newline, as with `charnn sample`."""
     model = charnn.load(path)
     write_model(tmp_path / "r.safetensors", dataclasses.replace(model.file, records=True))
     texts = ["".join(model.generate(max_new_tokens=500, seed=seed)) for seed in range(4)]
@@ -66,8 +66,8 @@ def test_a_model_of_records_writes_one(path, tmp_path) -> None:
     assert records != texts
 
 
-def test_score_is_that_of_an_evaluation_with_torch(path, text) -> None:
-    """NumPy and torch agree on nats, characters and bytes; unknown symbols are counted."""
+def test_score_equals_evaluation_with_torch(path, text) -> None:
+    """NumPy and torch agree on nats, characters, bytes and out-of-vocabulary symbols."""
     model = charnn.load(path)
     loaded = model.file
     network = LanguageModel(loaded.config)
@@ -81,14 +81,14 @@ def test_score_is_that_of_an_evaluation_with_torch(path, text) -> None:
     assert score.unknown == expected.unknown == 1
 
 
-def test_settings_are_checked(path) -> None:
-    """A temperature below zero is refused."""
+def test_arguments_are_validated(path) -> None:
+    """A negative temperature is a usage error."""
     with pytest.raises(UsageError, match="--temperature"):
         charnn.load(path).generate(temperature=-1)
 
 
-def test_importing_and_loading_needs_no_torch(path) -> None:
-    """`import charnn` loads not even NumPy; `charnn.load` loads no torch."""
+def test_api_does_not_import_torch(path) -> None:
+    """`import charnn` does not import NumPy, and `charnn.load` does not import torch."""
     script = (
         "import sys, charnn\n"
         "assert 'numpy' not in sys.modules\n"
@@ -98,7 +98,7 @@ def test_importing_and_loading_needs_no_torch(path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
 
-def test_an_empty_text_scores_nothing(path) -> None:
-    """No tokens, no loss, no error."""
+def test_score_of_an_empty_text_is_nan(path) -> None:
+    """There are no tokens and no loss, and it is not an error."""
     assert charnn.load(path).score("").tokens == 0
     assert np.isnan(charnn.load(path).score("").loss)

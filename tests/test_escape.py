@@ -14,7 +14,7 @@ TEXTS = st.text(st.characters(exclude_categories=()))  # lone surrogates too
 @given(TEXTS)
 @example("\x1b]52;c;ZXZpbA==\x07 \x9b31m \u202egnp.exe \u2028 \udce9 \U000e0041")
 def test_visible_text_cannot_control_a_terminal(text):
-    """No control, format or separator character and no lone surrogate is left, except joiners."""
+    """It contains no control, format, separator or surrogate characters except joiners."""
     shown = visible(text)
     for character in set(shown) - set("\n\t\u200c\u200d"):
         assert unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -23,25 +23,25 @@ def test_visible_text_cannot_control_a_terminal(text):
 
 @given(TEXTS)
 def test_one_line_escapes_newlines_and_tabs(text):
-    """A name in a message stays on one line."""
+    """With one_line, the text contains no line break or tab."""
     assert not set(visible(text, one_line=True)) & set("\n\t\r\v\f\x85\u2028\u2029")
 
 
 @given(st.text(st.characters(categories=("L", "M", "N", "P", "S", "Zs"))))
-def test_ordinary_text_is_unchanged(text):
-    """Letters, marks, digits, punctuation, symbols and spaces of every script."""
+def test_printable_text_is_unchanged(text):
+    """Letters, marks, digits, punctuation, symbols and spaces of all scripts are kept."""
     assert visible(text) == text
 
 
-def test_escapes_are_those_of_python():
-    """Joiners stay, because emoji need them."""
+def test_escapes_have_python_syntax():
+    """Zero-width joiners are kept, because emoji need them."""
     assert visible("a\x1b[0m\r\x7f\u202e\n\tb") == "a\\x1b[0m\\r\\x7f\\u202e\n\tb"
     assert visible("a\n\tb", one_line=True) == "a\\n\\tb"
     assert visible("👩\u200d🚀") == "👩\u200d🚀"
 
 
 def test_escaped_json_cannot_control_a_terminal():
-    """Every character that `visible` escapes is escaped, without changing the value."""
+    """Every character that `visible` escapes is escaped; the value is unchanged."""
     everything = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     text = escape_json(json.dumps(everything, ensure_ascii=False))
 
@@ -52,5 +52,5 @@ def test_escaped_json_cannot_control_a_terminal():
 
 
 def test_lone_surrogates_in_json_are_replaced():
-    """JSON has no escape for them that every parser accepts."""
+    """They become U+FFFD, because not every parser accepts their escapes."""
     assert escape_json('"a\udcff"') == '"a\ufffd"'

@@ -106,11 +106,11 @@ def _read_all(
     """
     from charnn.data.corpora import Catalogue
     from charnn.data.sources import read_sources
-    from charnn.display.progress import counted
+    from charnn.display.progress import byte_progress
 
     options.hint_at_terminal(arguments, display)
     catalogue = Catalogue()
-    with counted(display, "downloading") as progress:
+    with byte_progress(display, "downloading") as progress:
         reading = read_sources(arguments, catalogue=catalogue, progress=progress)
     for note in reading.notes:
         display.note(note)

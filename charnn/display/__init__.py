@@ -1,5 +1,5 @@
-"""What a person sees: messages, stdout, progress, charts.
+"""Show output to the user: messages, stdout, progress, charts.
 
-Knows no models and no training; imports storage and what is below it, never torch. Read
+Does not know models or training. Imports storage and the packages below it, never torch. Read
 `messages.py` first.
 """

@@ -1,4 +1,4 @@
-"""Line and bar charts: plain values, and pictures of them."""
+"""Draw line charts and bar charts as PNG or SVG."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from charnn.display.learning_curves import Line
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW_TICKS = 12  # most places on a logarithmic axis that get a tick each
-FEW = 40  # most points of a line that get a marker each
-DASHES = ("-", "--", ":")  # in turn, when the colors are used up
+MAX_TICKS = 12  # x values on a logarithmic axis, up to which each of them gets a tick
+MAX_MARKERS = 40  # points of a line, up to which each of them gets a marker
+DASHES = ("-", "--", ":")  # line styles; the next one is used when all colors are taken
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Named lines; `levels` are dashed horizontal lines with their names at the right."""
+    """A line chart; `levels` are dashed horizontal lines, labeled at the right edge."""
 
     series: Mapping[str, Line]
     title: str = ""
@@ -32,7 +32,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Bars:
-    """Named values as bars with their figures, the first at the top."""
+    """A chart of horizontal bars, the first at the top, each labeled with its value."""
 
     values: Mapping[str, float]
     title: str = ""
@@ -43,11 +43,11 @@ Chart = Lines | Bars
 
 
 def draw_charts(charts: Sequence[Chart], path: Path) -> None:
-    """Write the charts into one picture, from left to right. Raises as `figure.picture` does."""
+    """Draw the charts from left to right in one picture. Raise the errors of `figure.picture`."""
     width, height = SIZE
     with picture(path, (width * len(charts), height)) as figure:
-        for place, chart in enumerate(charts, 1):
-            axes = figure.add_subplot(1, len(charts), place)
+        for column, chart in enumerate(charts, 1):
+            axes = figure.add_subplot(1, len(charts), column)
             axes.set_title(literal(chart.title))
             if isinstance(chart, Lines):
                 _draw_lines(axes, chart)
@@ -61,16 +61,16 @@ def _draw_lines(axes: "Axes", chart: Lines) -> None:
             *columns(line),
             color=COLORS[i % len(COLORS)],
             linestyle=DASHES[i // len(COLORS) % len(DASHES)],
-            marker="o" if len(line) <= FEW else "",
+            marker="o" if len(line) <= MAX_MARKERS else "",
             markersize=4,
             linewidth=1.6,
             label=f"\u200b{literal(name)}",  # matplotlib omits labels that begin with _
         )
     axes.set(xlabel=literal(chart.x_label), ylabel=literal(chart.y_label))
     axes.set_xscale("log" if chart.log_x else "linear")
-    places = sorted({x for line in chart.series.values() for x, _ in line if x > 0})
-    if chart.log_x and len(places) <= FEW_TICKS:
-        axes.set_xticks(places, [humanize.compact(x) for x in places])
+    positions = sorted({x for line in chart.series.values() for x, _ in line if x > 0})
+    if chart.log_x and len(positions) <= MAX_TICKS:
+        axes.set_xticks(positions, [humanize.compact(x) for x in positions])
         axes.set_xticks([], minor=True)
     axes.set_yscale("log" if chart.log_y else "linear")
     for name, level in chart.levels.items():
@@ -85,14 +85,14 @@ def _draw_lines(axes: "Axes", chart: Lines) -> None:
             va="center",
         )
     if len(chart.series) > 1:
-        axes.legend(frameon=True, framealpha=0.85, edgecolor="none")  # it may cover a level
+        axes.legend(frameon=True, framealpha=0.85, edgecolor="none")  # may overlap a level
 
 
 def _draw_bars(axes: "Axes", chart: Bars) -> None:
-    places = range(len(chart.values))
+    positions = range(len(chart.values))
     axes.grid(visible=False, axis="y")
-    drawn = axes.barh(places, list(chart.values.values()), color=COLORS[0], height=0.65)
-    axes.bar_label(drawn, [humanize.figure(value) for value in chart.values.values()], padding=3)
-    axes.set_yticks(places, [literal(name) for name in chart.values])
+    bars = axes.barh(positions, list(chart.values.values()), color=COLORS[0], height=0.65)
+    axes.bar_label(bars, [humanize.figure(value) for value in chart.values.values()], padding=3)
+    axes.set_yticks(positions, [literal(name) for name in chart.values])
     axes.invert_yaxis()
     axes.set(xlabel=literal(chart.x_label))

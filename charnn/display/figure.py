@@ -1,7 +1,7 @@
-"""Write pictures as PNG or SVG: style and learning curves.
+"""Draw learning curves, and write figures as PNG or SVG.
 
-Figures are made without pyplot and its global state, and the same values give the same bytes.
-matplotlib is imported when a picture is drawn.
+Figures are created without pyplot, which has global state. The same values give the same bytes.
+matplotlib is imported only when a figure is drawn.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg")
 DOTS_PER_INCH = 160
 SIZE = (7.2, 4.3)  # inches
-# Okabe and Ito, 2008: colors for color-blind readers, without the yellow, too pale on white.
+# The color-blind-safe palette of Okabe and Ito, 2008, without its yellow, too pale on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#666666"
-LARGEST_EXPONENT = 20.0  # nats; largest loss with a scale of perplexities
-SAME_RATIO = 1.002  # tolerance for equal ratios of bits per char to nats per token
+MAX_PERPLEXITY_LOSS = 20.0  # nats; there is no perplexity axis for larger losses
+SAME_RATIO = 1.002  # two bits-per-nat factors count as equal up to this ratio
 
 _STYLE: "dict[RcKeyType, Any]" = {
     "axes.axisbelow": True,
@@ -51,10 +51,10 @@ _STYLE: "dict[RcKeyType, Any]" = {
     "ytick.color": GREY,
     "xtick.labelcolor": "black",
     "ytick.labelcolor": "black",
-    "svg.hashsalt": "charnn",  # identifiers that do not change from run to run
+    "svg.hashsalt": "charnn",  # makes identifiers in SVG files reproducible
 }
 _SUBTITLE: dict[str, Any] = {"color": GREY, "fontsize": 9}
-# Fonts for names in other scripts, where they are installed.
+# Fonts for names in other scripts, used if they are installed.
 _FALLBACK_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans SC",
@@ -68,80 +68,83 @@ _FALLBACK_FONTS = (
 
 
 def check_suffix(path: Path) -> None:
-    """Raise UsageError for a picture that is neither PNG nor SVG."""
+    """Raise UsageError if the file name ends in neither .png nor .svg."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"{path} is neither PNG nor SVG by its name",
-            f"end it in {' or '.join(SUFFIXES)}",
+            f"cannot write {path}: unknown picture format",
+            f"use a file name that ends in {' or '.join(SUFFIXES)}",
         )
 
 
 def draw_learning_curves(runs: Sequence[Curve], x: XName, path: Path) -> None:
-    """Write the training and validation loss of each run, over steps, tokens or seconds.
+    """Plot the training and validation loss of each run over steps, tokens or seconds.
 
-    Raises as `picture` does.
+    Raise the errors of `picture`.
     """
     with picture(path) as figure:
         axes = figure.add_subplot()
         last = x_limits(run.points(split, x) for run in runs for split in ("train", "val"))[1]
         unit, x_label = x_unit(x, last)
-        drawn: list[Line] = []
+        lines: list[Line] = []
         for i, run in enumerate(runs):
-            drawn += _draw_run(axes, run, x, unit, COLORS[i % len(COLORS)])
-        low, high = y_limits(drawn)
+            lines += _draw_run(axes, run, x, unit, COLORS[i % len(COLORS)])
+        low, high = y_limits(lines)
         axes.set(xlim=(0, 1.01 * last / unit), ylim=(low, high))
         axes.set(xlabel=x_label, ylabel="loss (nats per token)")
         axes.xaxis.set_major_formatter(lambda value, _: humanize.compact(value))
-        axes.set_title("dots: validation, lowest ringed   thin: training, smoothed", **_SUBTITLE)
+        axes.set_title("dots: validation (lowest circled)   thin: training (smoothed)", **_SUBTITLE)
         _add_second_scale(axes, runs, high)
         axes.legend(title="lowest validation loss", alignment="left", loc="upper right")
 
 
 def _draw_run(axes: "Axes", run: Curve, x: XName, unit: float, color: str) -> list[Line]:
-    """Draw both curves of a run and return the lines that must be visible."""
+    """Draw both curves of a run and return the lines that must fit into the axes."""
     train, val = (
-        [(place / unit, loss) for place, loss in run.points(split, x)] for split in ("train", "val")
+        [(at / unit, loss) for at, loss in run.points(split, x)] for split in ("train", "val")
     )
-    thin = smoothed(train)
+    smooth = smoothed(train)
     best = min(finite(val), key=lambda point: point[1], default=(math.nan, math.nan))
     label = f"{humanize.figure(best[1])}  {literal(run.name)}"
     axes.plot(*columns(train), color=color, linewidth=0.8, alpha=0.18)
-    axes.plot(*columns(thin), color=color, linewidth=0.9)
+    axes.plot(*columns(smooth), color=color, linewidth=0.9)
     axes.plot(*columns(val), color=color, linewidth=1.8, marker="o", markersize=3.5, label=label)
     axes.plot(*best, color=color, marker="o", markersize=9, markerfacecolor="none")
-    return [thin, val]
+    return [smooth, val]
 
 
 def smoothed(line: Line) -> Line:
-    """Return a line with each finite y as the mean of its neighbors, fewer at the steep start."""
+    """Return the centered moving average of y, over fewer points at the steep start.
+
+    Values that are not finite are left out of the averages and stay NaN.
+    """
     import numpy as np
 
     values = np.array([y for _, y in line])
     known = np.isfinite(values)
     totals = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(known)])
-    places = np.arange(len(values))
-    reach = np.minimum(places // 4, len(values) // 40)
-    begin, end = places - reach, np.minimum(places + reach + 1, len(values))
+    index = np.arange(len(values))
+    radius = np.minimum(index // 4, len(values) // 40)
+    begin, end = index - radius, np.minimum(index + radius + 1, len(values))
     means = (totals[end] - totals[begin]) / np.maximum(counts[end] - counts[begin], 1)
     means[~known] = math.nan
     return [(x, float(y)) for (x, _), y in zip(line, means, strict=True)]
 
 
 def columns(line: Line) -> tuple[list[float], list[float]]:
-    """Return the x and the y values of a line."""
+    """Return the x values and the y values of a line."""
     return [x for x, _ in line], [y for _, y in line]
 
 
 def _add_second_scale(axes: "Axes", runs: Sequence[Curve], highest_loss: float) -> None:
-    """Add a scale on the right: bits per char if all runs share the factor, else perplexity."""
+    """Add an axis at the right: bits per char if all runs share the factor, else perplexity."""
     import numpy as np
 
     ratio = _bits_per_nat(runs)
     if ratio:
         label, functions = "bits per character", (_times(ratio), _times(1 / ratio))
-    elif highest_loss < LARGEST_EXPONENT:
-        # matplotlib tries the scale out on zero first
+    elif highest_loss < MAX_PERPLEXITY_LOSS:
+        # matplotlib first evaluates the inverse at zero
         label, functions = "perplexity", (np.exp, lambda value: np.log(np.maximum(value, 1e-9)))
     else:
         return
@@ -154,7 +157,7 @@ def _times(factor: float) -> Callable[[Any], Any]:
 
 
 def _bits_per_nat(runs: Sequence[Curve]) -> float | None:
-    """Return bits per char per nat per token if that is the same in all rows, else None."""
+    """Return the factor from nats per token to bits per char; None if rows differ in it."""
     splits = [(run, split) for run in runs for split in ("train", "val")]
     ratios = [
         bits / loss
@@ -168,7 +171,7 @@ def _bits_per_nat(runs: Sequence[Curve]) -> float | None:
 
 
 def literal(text: str) -> str:
-    """Return text that matplotlib shows as it is: escaped, and without mathematics."""
+    """Escape control characters, and the `$` that begins a formula in matplotlib."""
     return visible(text, one_line=True).replace("$", r"\$")
 
 
@@ -176,29 +179,29 @@ def literal(text: str) -> str:
 def picture(path: Path, size: tuple[float, float] = SIZE) -> Iterator["Figure"]:
     """Yield an empty figure, `size` in inches, and write it to `path` after the block.
 
-    Raises UsageError for a suffix that is neither .png nor .svg, StorageError if it cannot be
+    Raise UsageError if the suffix is neither .png nor .svg, StorageError if the file cannot be
     written.
     """
     check_suffix(path)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # messages about its font cache
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # hides notes about the font cache
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # such as a glyph that no font has
-        mpl.rcdefaults()  # whatever the user's matplotlibrc says
+        warnings.simplefilter("ignore", UserWarning)  # for instance about missing glyphs
+        mpl.rcdefaults()  # overrides the user's matplotlibrc
         mpl.rcParams.update({**_STYLE, "font.family": _fonts()})
         figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
         yield figure
-        picture = io.BytesIO()
+        buffer = io.BytesIO()
         format_name = path.suffix.lower().removeprefix(".")
         metadata: dict[str, Any] = {"Date": None} if format_name == "svg" else {"Software": None}
-        figure.savefig(picture, format=format_name, metadata=metadata)
-    atomic.write_file(path, picture.getbuffer())
+        figure.savefig(buffer, format=format_name, metadata=metadata)
+    atomic.write_file(path, buffer.getbuffer())
 
 
 def _fonts() -> list[str]:
-    """Return the font of matplotlib and the fallback fonts that are installed."""
+    """Return the default font of matplotlib and the installed fallback fonts."""
     from matplotlib.font_manager import fontManager
 
     installed = set(fontManager.get_font_names())

@@ -1,4 +1,4 @@
-"""Format numbers for people: sizes, durations, rates, figures."""
+"""Format sizes, durations, rates and measured values for people."""
 
 import math
 
@@ -7,13 +7,13 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400  # seconds
 
 
 def size(number: float) -> str:
-    """Format bytes in powers of 1000: "812 B", "12.3 MB"."""
+    """Format a number of bytes in powers of 1000: "812 B", "12.3 MB"."""
     value, step = _scaled(number)
     return f"{value:.1f} {step}B" if step else f"{value:.0f} B"
 
 
 def compact(number: float) -> str:
-    """Format a number shortly: 950 → "950", 58900 → "58.9k", 2000000 → "2M", 0.25 → "0.25"."""
+    """Format a number in few characters: "950", "58.9k" for 58900, "2M", "0.25"."""
     if not math.isfinite(number):
         return str(number)
     value, step = _scaled(number)
@@ -30,7 +30,7 @@ def _scaled(number: float) -> tuple[float, str]:
 
 
 def rate(per_second: float, unit: str) -> str:
-    """58900, "tok" → "58.9k tok/s"."""
+    """Format a rate: 58900, "tok" → "58.9k tok/s"."""
     return f"{compact(per_second)} {unit}/s"
 
 
@@ -40,18 +40,18 @@ def duration(seconds: float) -> str:
         return "?"
     if round(seconds, 1) < 1:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < MINUTE:
-        return f"{whole} s"
-    if whole < HOUR:
-        return f"{whole // MINUTE} m {whole % MINUTE:02} s"
-    if whole < DAY:
-        return f"{whole // HOUR} h {whole % HOUR // MINUTE:02} m"
-    return f"{whole // DAY:,} d {whole % DAY // HOUR:02} h"
+    total = round(seconds)
+    if total < MINUTE:
+        return f"{total} s"
+    if total < HOUR:
+        return f"{total // MINUTE} m {total % MINUTE:02} s"
+    if total < DAY:
+        return f"{total // HOUR} h {total % HOUR // MINUTE:02} m"
+    return f"{total // DAY:,} d {total % DAY // HOUR:02} h"
 
 
 def figure(value: float | None) -> str:
-    """Format a measured value to about four digits: "1.602", "52.1", "1,204"; "-" for none."""
+    """Format a measured value with about four digits: "1.602", "52.1", "1,204"; "-" if missing."""
     if value is None or math.isnan(value):
         return "-"
     if math.isinf(value):

@@ -1,6 +1,6 @@
-"""Learning curves as plain values: points, limits and ticks.
+"""Compute the points, axis limits and ticks of learning curves.
 
-A value that is missing or not finite is NaN, a gap.
+A value that is missing or not finite is NaN and drawn as a gap.
 """
 
 import math
@@ -22,13 +22,13 @@ AIR = 0.05  # margin above and below the curves, as a share of the height
 
 @dataclass(frozen=True)
 class Curve:
-    """A run: its name and the rows of its metrics.jsonl."""
+    """The learning curve of a run: its name and the rows of its metrics.jsonl."""
 
     name: str
     rows: Sequence[Mapping[str, Any]]
 
     def points(self, split: str, x: XName, y: str = "loss") -> list[Point]:
-        """Return (x, y) of each row of a split that has an x, in order."""
+        """Return (x, y) of the rows of a split, in order, without rows that lack x."""
         points = [(_number(r, x), _number(r, y)) for r in self.rows if r.get("split") == split]
         return [point for point in points if math.isfinite(point[0])]
 
@@ -39,38 +39,38 @@ def _number(row: Mapping[str, Any], key: str) -> float:
 
 
 def drawable(value: float) -> bool:
-    """Return whether a value is drawn; one that is not finite or absurdly large is a gap."""
+    """Return whether a value is finite and below LARGEST, so that it can be drawn."""
     return abs(value) < LARGEST
 
 
 def finite(line: Line) -> list[Point]:
-    """Return the points of a line that are drawn."""
+    """Return the points of a line that can be drawn."""
     return [(x, y) for x, y in line if drawable(y)]
 
 
 def mean(values: Iterable[float]) -> float:
-    """Return the mean of the values that are drawn; NaN if there are none."""
+    """Return the mean of the values that can be drawn; NaN if there are none."""
     known = [value for value in values if drawable(value)]
     return sum(known) / len(known) if known else math.nan
 
 
 def x_unit(x: XName, last: float) -> tuple[float, str]:
-    """Return (divisor of x, label of the axis): long times are shown in minutes or hours."""
+    """Return (divisor of x, axis label); long times are shown in minutes or hours."""
     if x == "seconds" and last > 2 * MINUTE:
         return (HOUR, "hours") if last > 2 * HOUR else (MINUTE, "minutes")
     return 1.0, x
 
 
 def x_limits(lines: Iterable[Line]) -> tuple[float, float]:
-    """Return zero and the last x."""
+    """Return the range of the x axis: 0 to the largest x, or 0 to 1 without points."""
     return 0.0, max((x for line in lines for x, _ in line), default=0.0) or 1.0
 
 
 def y_limits(lines: Iterable[Line]) -> tuple[float, float]:
-    """Return the lowest and the highest y to show, with a margin.
+    """Return the range of the y axis, with a margin.
 
-    The first 2 % of the x range, where a loss falls steeply, may be cut off at the top, so that
-    the rest of the curve fills the plot.
+    In the first 2 % of the x range, where a loss falls steeply, the curve may be cut off at the
+    top, so that the rest of it fills the plot.
     """
     points = [point for line in lines for point in finite(line)]
     if not points:
@@ -81,13 +81,13 @@ def y_limits(lines: Iterable[Line]) -> tuple[float, float]:
     margin = AIR * (high - low)
     if margin <= SMALLEST:  # all values are equal
         margin = AIR * abs(high)
-    if margin <= SMALLEST:  # to zero
+    if margin <= SMALLEST:  # all values are zero
         margin = 1.0
     return low - margin, high + margin
 
 
 def nice_ticks(low: float, high: float, most: int) -> list[float]:
-    """Return at most `most` round values (1, 2, 2.5 or 5 times a power of ten) in a range."""
+    """Return at most `most` ticks, multiples of 1, 2, 2.5 or 5 times a power of ten."""
     span = high - low
     if most < 1 or not 0 < span < math.inf:
         return []

@@ -1,4 +1,4 @@
-"""Progress on a live line in a terminal, and as plain lines elsewhere."""
+"""Show progress: a live line on a terminal, plain lines elsewhere."""
 
 import contextlib
 import time
@@ -10,8 +10,8 @@ from charnn.display import humanize
 from charnn.display.messages import GREEN, Display
 from charnn.escape import visible
 
-REFRESH_SECONDS = 0.25  # between two pictures of the live line
-LOG_SECONDS = 10.0  # between two plain lines, without a terminal
+REFRESH_SECONDS = 0.25  # between two updates of the live line
+LOG_SECONDS = 10.0  # between two plain lines, if stderr is not a terminal
 NARROW, WIDE = 6, 24  # columns of a bar
 SEPARATOR = "  "
 
@@ -22,17 +22,17 @@ BAR_STYLE: Styles = {"bar": (GREEN,)}
 
 
 @contextlib.contextmanager
-def counted(
+def byte_progress(
     display: Display, label: str, clock: Clock = time.monotonic
 ) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that takes (bytes done, bytes in all) and shows the progress of `label`.
+    """Yield a function that takes (bytes done, total bytes) and shows the progress of `label`.
 
-    A terminal shows a live line, which is removed at the end; elsewhere a plain line is printed
-    every LOG_SECONDS, so that short work prints nothing.
+    A terminal shows a live line, which is removed at the end. Elsewhere a plain line is printed
+    every LOG_SECONDS, so that short operations print nothing.
     """
-    begin = clock()
+    start = clock()
     label = visible(label, one_line=True)
-    due = begin if display.is_terminal else begin + LOG_SECONDS
+    due = start if display.is_terminal else start + LOG_SECONDS
 
     def report(done: int, total: int) -> None:
         nonlocal due
@@ -41,14 +41,14 @@ def counted(
             return
         if display.is_terminal:
             due = now + REFRESH_SECONDS
-            display.paint(lambda width: painted(done, total, now - begin, width))
+            display.paint(lambda width: render(done, total, now - start, width))
         else:
             due = now + LOG_SECONDS
-            display.note(f"{label}: {how_much(done, total)}")
+            display.note(f"{label}: {format_amount(done, total)}")
 
-    def painted(done: int, total: int, seconds: float, width: int) -> str:
+    def render(done: int, total: int, seconds: float, width: int) -> str:
         unicode = display.has_unicode
-        fields = counted_fields(label, done, total, seconds, width, unicode=unicode)
+        fields = byte_progress_fields(label, done, total, seconds, width, unicode=unicode)
         return joined(display, fields, BAR_STYLE)
 
     try:
@@ -59,14 +59,14 @@ def counted(
 
 @contextlib.contextmanager
 def status_line(display: Display, clock: Clock = time.monotonic) -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows a line about the current state of work of unknown length.
+    """Yield a function that shows a line of text as the status of an operation of unknown length.
 
-    A terminal shows it as the live line, which is removed at the end; elsewhere one is printed
-    every LOG_SECONDS.
+    A terminal shows it as the live line, which is removed at the end. Elsewhere a line is printed
+    at most every LOG_SECONDS.
     """
     due = clock() + LOG_SECONDS
 
-    def tell(text: str) -> None:
+    def show(text: str) -> None:
         nonlocal due
         line = visible(text, one_line=True)
         if display.is_terminal:
@@ -76,21 +76,21 @@ def status_line(display: Display, clock: Clock = time.monotonic) -> Iterator[Cal
             display.note(line)
 
     try:
-        yield tell
+        yield show
     finally:
         display.settle(keep=False)
 
 
-def counted_fields(
+def byte_progress_fields(
     label: str, done: int, total: int, seconds: float, width: int, *, unicode: bool
 ) -> Fields:
-    """Return the fields of a line about counted bytes that fit into `width` columns."""
+    """Return the fields of a progress line in bytes that fit into `width` columns."""
     share = done / total if total else 1.0
     per_second = done / seconds if seconds else 0.0
     fields = {
         "label": label,
         "bar": " " * NARROW,
-        "done": how_much(done, total),
+        "done": format_amount(done, total),
         "rate": f"{humanize.size(per_second)}/s",
         "left": eta((total - done) / per_second if per_second else None),
     }
@@ -101,9 +101,9 @@ def counted_fields(
 
 
 def fitted(fields: Fields, dropped_first: Sequence[str], width: int) -> tuple[Fields, int]:
-    """Return the non-empty fields that fit into `width` columns, and the number of columns left.
+    """Return the non-empty fields that fit into `width` columns, and the number of unused columns.
 
-    Fields are dropped in the order of `dropped_first`; the last one is cut.
+    Fields are dropped in the order of `dropped_first`; if that is not enough, the last is cut.
     """
     kept = {name: text for name, text in fields.items() if text}
     for name in dropped_first:
@@ -119,7 +119,7 @@ def _columns(fields: Fields) -> int:
 
 
 def joined(display: Display, fields: Fields, styles: Styles) -> str:
-    """Return the fields as one line, with their styles."""
+    """Join the fields to one line, with their styles."""
     return SEPARATOR.join(
         display.styled(text, *styles.get(name, ())) for name, text in fields.items()
     )
@@ -132,12 +132,12 @@ def bar(share: float, columns: int, *, unicode: bool) -> str:
     return done * full + left * (columns - full)
 
 
-def how_much(done: int, total: int) -> str:
-    """12300000 of 27000000 bytes → "12.3 MB of 27.0 MB (46 %)"."""
+def format_amount(done: int, total: int) -> str:
+    """Format a number of bytes out of a total: "12.3 MB of 27.0 MB (46 %)"."""
     percent = 100 * done // total if total else 100
     return f"{humanize.size(done)} of {humanize.size(total)} ({percent} %)"
 
 
 def eta(seconds: float | None) -> str:
-    """Return the time left for a line; empty if it is not known."""
+    """Format the remaining time: "ETA 3 s"; empty if it is unknown."""
     return "" if seconds is None else f"ETA {humanize.duration(seconds)}"

@@ -1,4 +1,4 @@
-"""Write results to stdout: exact bytes, and a clean exit on a broken pipe."""
+"""Write results to stdout as exact bytes, and exit cleanly on a broken pipe."""
 
 import errno
 import os
@@ -9,21 +9,21 @@ from charnn.display import terminal
 from charnn.errors import CharnnError, StorageError
 from charnn.storage.jsonio import to_json
 
-BLOCK = 1 << 16  # bytes collected before a write
+BLOCK = 1 << 16  # bytes buffered before a write
 STDOUT = 1  # file descriptor
 
 
 class ReaderGoneError(CharnnError):
-    """The reader of stdout closed the pipe (`| head`); nothing is printed about it."""
+    """The reader of stdout has closed the pipe, as `head` does; exit without a message."""
 
-    exit_code = 141  # as a shell reports for SIGPIPE
+    exit_code = 141  # the code that a shell reports for SIGPIPE
 
 
 class Output:
     """Standard output as UTF-8 bytes, whatever the locale.
 
-    Writes are buffered in blocks unless `unbuffered`. Raises ReaderGoneError when the reader has
-    closed the pipe, StorageError when writing fails otherwise.
+    Writes are buffered in blocks unless `unbuffered`. Raise ReaderGoneError if the reader has
+    closed the pipe, StorageError if a write fails for another reason.
     """
 
     def __init__(self, *, unbuffered: bool = False) -> None:
@@ -32,7 +32,7 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether stdout is a terminal."""
         return terminal.is_terminal(sys.stdout)
 
     @property
@@ -42,11 +42,11 @@ class Output:
 
     @property
     def has_unicode(self) -> bool:
-        """Whether it shows Unicode; files and pipes do."""
+        """Whether Unicode may be written: always to files and pipes, to a terminal by locale."""
         return not self.is_terminal or terminal.has_unicode(sys.stdout)
 
     def write(self, data: bytes | str) -> None:
-        """Write bytes as they are, or text as UTF-8."""
+        """Write bytes unchanged, or text as UTF-8."""
         self._pending += data.encode("utf-8", "replace") if isinstance(data, str) else data
         if self._unbuffered or len(self._pending) >= BLOCK:
             self.flush()
@@ -56,7 +56,7 @@ class Output:
         self.write(text + "\n")
 
     def flush(self) -> None:
-        """Pass everything written so far to the system."""
+        """Write all buffered bytes to the file descriptor."""
         pending, self._pending = memoryview(bytes(self._pending)), bytearray()
         try:
             while pending:
@@ -75,7 +75,7 @@ def print_json(value: Any) -> None:
 
 
 def _write(data: memoryview) -> int:
-    """Write some of the data and return how many bytes."""
+    """Write a part of `data` and return its size in bytes."""
     try:
         return os.write(STDOUT, data)
     except BlockingIOError:  # a non-blocking pipe: wait until it has room

@@ -1,4 +1,4 @@
-"""What a stream can show: control codes, colors, Unicode."""
+"""Detect whether a stream supports control codes, colors and Unicode."""
 
 import locale
 import os
@@ -7,28 +7,28 @@ from typing import TextIO
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a stream is open and a terminal."""
+    """Return whether a stream is an open terminal."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
 
 
-def obeys_codes(stream: TextIO | None) -> bool:
-    """Return whether a stream is a terminal that moves its cursor and has colors, by TERM."""
+def supports_control_codes(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal that, by TERM, can move its cursor."""
     return is_terminal(stream) and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def has_color(stream: TextIO | None) -> bool:
-    """Return whether colors may be written: a terminal that has them, and NO_COLOR is not set."""
-    return obeys_codes(stream) and not os.environ.get("NO_COLOR")
+    """Return whether a stream is a terminal with control codes and NO_COLOR is not set."""
+    return supports_control_codes(stream) and not os.environ.get("NO_COLOR")
 
 
 def has_unicode(stream: TextIO | None) -> bool:
-    """Return whether a stream shows Unicode.
+    """Return whether a stream can show Unicode.
 
-    In Python's UTF-8 mode, which `cli` switches on, the encoding of a stream says nothing about
-    the terminal; the locale does.
+    In Python's UTF-8 mode, which `cli` enables, the encoding of every stream is UTF-8; what a
+    terminal can show depends on the locale.
     """
     encodings = [getattr(stream, "encoding", None) or "utf-8"]
     if sys.flags.utf8_mode and is_terminal(stream):

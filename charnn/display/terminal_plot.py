@@ -23,9 +23,9 @@ from charnn.display.learning_curves import (
 from charnn.escape import visible
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-COLORS = ("36", "33", "32", "35", "31", "34")  # SGR codes of the curves, in turn
-LETTERS = "abcdefghijklmnopqrstuvwxyz"  # names of the curves, in turn
-LEAST_WIDTH, LEAST_ROWS = 40, 4  # columns of a plot and rows of its canvas
+COLORS = ("36", "33", "32", "35", "31", "34")  # SGR codes, assigned to the curves in order
+LETTERS = "abcdefghijklmnopqrstuvwxyz"  # labels, assigned to the curves in order
+MIN_WIDTH, MIN_ROWS = 40, 4  # columns of a plot, rows of its canvas
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # braille, [row][column]
 
 
@@ -40,14 +40,15 @@ def terminal_curves(
 ) -> str:
     """Return learning curves as `height` lines of at most `width` columns, without a last newline.
 
-    One run: its training and validation loss. Several: the validation loss of each, or training
-    where there is none. The plot is never smaller than LEAST_WIDTH and LEAST_ROWS.
+    For one run, plot its training and validation loss; for several, the validation loss of each,
+    or its training loss if there is no validation. The plot has at least MIN_WIDTH columns and
+    MIN_ROWS rows.
     """
-    width = max(width, LEAST_WIDTH)
+    width = max(width, MIN_WIDTH)
     names, lines = _chosen(runs, x)
     unit, x_label = x_unit(x, x_limits(lines)[1])
     lines = [[(a / unit, b) for a, b in line] for line in lines]
-    rows = max(LEAST_ROWS, height - 3 - len(lines))  # 3: the title and the two of the x axis
+    rows = max(MIN_ROWS, height - 3 - len(lines))  # 3: title, x axis, tick labels
     frame = _frame(lines, width, rows, color=color, unicode=unicode)
     for i, line in enumerate(lines):
         frame.draw(line, i)
@@ -61,7 +62,7 @@ def terminal_curves(
 
 
 def _chosen(runs: Sequence[Curve], x: XName) -> tuple[list[str], list[Line]]:
-    """Return the names and points of what is drawn."""
+    """Return the names and the points of the curves to draw."""
     names, lines = list[str](), list[Line]()
     for run in runs:
         splits = [split for split in ("train", "val") if finite(run.points(split, x))]
@@ -72,7 +73,7 @@ def _chosen(runs: Sequence[Curve], x: XName) -> tuple[list[str], list[Line]]:
 
 
 def _frame(lines: Sequence[Line], width: int, rows: int, *, color: bool, unicode: bool) -> "Frame":
-    """Return an empty frame around lines; its canvas is what the labels of the y axis leave."""
+    """Return an empty frame for these lines, as wide as the labels of the y axis allow."""
     x_range, y_range = x_limits(lines), y_limits(lines)
     ticks = nice_ticks(*y_range, max(2, rows // 3))
     texts = _tick_labels(ticks)
@@ -86,7 +87,7 @@ def _frame(lines: Sequence[Line], width: int, rows: int, *, color: bool, unicode
 
 
 def _tick_labels(ticks: Sequence[float]) -> list[str]:
-    """Return the ticks with as many decimals as the one that needs most."""
+    """Return the tick labels, all with the number of decimals that the longest needs."""
     if any(abs(tick) >= 1000 for tick in ticks):  # noqa: PLR2004
         return [humanize.compact(tick) for tick in ticks]
     decimals = max((len(f"{tick:.6g}".partition(".")[2]) for tick in ticks), default=0)
@@ -94,31 +95,31 @@ def _tick_labels(ticks: Sequence[float]) -> list[str]:
 
 
 def _summary(name: str, line: Line, x_label: str) -> str:
-    """Return the last and the lowest value of a line."""
+    """Return the legend of a line: name, last value, lowest value and its position."""
     points = finite(line)
     x, lowest = min(points, key=lambda point: point[1])
-    where = f"{humanize.compact(x)} {x_label}" if x_label != "step" else f"step {x:,.0f}"
-    return f"{name}  {humanize.figure(points[-1][1])}, lowest {humanize.figure(lowest)} at {where}"
+    place = f"{humanize.compact(x)} {x_label}" if x_label != "step" else f"step {x:,.0f}"
+    return f"{name}  {humanize.figure(points[-1][1])}, lowest {humanize.figure(lowest)} at {place}"
 
 
 class Canvas:
-    """Curves in character cells: 2 × 4 dots to a cell in braille, one letter in ASCII.
+    """A grid of character cells, each of 2 × 4 braille dots, or of one letter in ASCII.
 
-    Dots are counted from the lower left corner. Where curves cross, the one drawn last gives the
-    cell its color or letter.
+    Dots are counted from the lower left corner. A cell has the color or letter of the curve that
+    was drawn into it last.
     """
 
     def __init__(self, columns: int, rows: int, *, unicode: bool) -> None:
         self.columns, self.rows, self.unicode = columns, rows, unicode
-        self._across, self._down = (2, 4) if unicode else (1, 1)  # dots to a cell
+        self._across, self._down = (2, 4) if unicode else (1, 1)  # dots per cell
         self.width, self.height = columns * self._across, rows * self._down  # in dots
         self._cells: dict[tuple[int, int], tuple[int, int]] = {}  # (row, column) → (dots, curve)
 
     def connect(self, a: Point, b: Point, curve: int) -> None:
-        """Set every dot that the line from a to b covers, in dots, a left of b.
+        """Draw the line from a to b; coordinates are in dots, and a is left of b.
 
-        In column x the line covers the heights between x - 1/2 and x + 1/2, so that a steep line
-        has no gaps; heights beyond the canvas are cut off.
+        In column x, set all dots at the heights of the line between x - 1/2 and x + 1/2, so that
+        a steep line has no gaps. Dots outside the canvas are left out.
 
             ··█
             ·██
@@ -147,7 +148,7 @@ class Canvas:
         return self.rows - 1 - y // self._down
 
     def cell(self, row: int, column: int) -> tuple[str, int | None]:
-        """Return the character in a cell, and the curve that it belongs to."""
+        """Return the character in a cell and the index of its curve, None for an empty cell."""
         if (row, column) not in self._cells:
             return " ", None
         dots, curve = self._cells[row, column]
@@ -156,7 +157,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Frame:
-    """A canvas with axes: `labels` are those of the rows with a tick, `margin` columns wide."""
+    """A canvas with axes; `labels` maps each row with a tick to its label of `margin` columns."""
 
     x_range: Point
     y_range: Point
@@ -166,7 +167,7 @@ class Frame:
     color: bool
 
     def draw(self, line: Line, curve: int) -> None:
-        """Draw a line through the points, interrupted where a y is NaN."""
+        """Draw a line through the points, with a gap where y is NaN."""
         before: Point | None = None
         for x, y in _one_a_column(line, self.x_range, self.canvas.width):
             height = _share(y, *self.y_range) * (self.canvas.height - 1)
@@ -176,7 +177,7 @@ class Frame:
             before = here
 
     def body(self, lines: Sequence[Line]) -> Iterator[str]:
-        """Yield the rows: label, axis, curves, and the letter of the curve that ends there."""
+        """Yield the rows: label, axis, curves, and the letter of a curve that ends there."""
         ends = self._ends(lines)
         plain, tick = ("│", "┤") if self.canvas.unicode else ("|", "+")
         for row in range(self.canvas.rows):
@@ -191,7 +192,7 @@ class Frame:
             yield f"{label} {tick if row in self.labels else plain}{content}{end}"
 
     def axis(self) -> tuple[str, str]:
-        """Return the x axis with its ticks, and the line of labels below it."""
+        """Return the x axis with its ticks, and the line of tick labels below it."""
         canvas = self.canvas
         corner, dash, mark = ("└", "─", "┬") if canvas.unicode else ("+", "-", "+")
         axis, below = [corner, *dash * canvas.columns], ""
@@ -200,7 +201,7 @@ class Frame:
             column = 1 + round(_share(tick, *self.x_range) * (canvas.columns - 1))
             axis[column] = mark
             begin = min(max(0, column - len(label) // 2), len(axis) - len(label))
-            if begin >= len(below):  # else it would overlap the one before
+            if begin >= len(below):  # else it would overlap the previous label
                 below = f"{below:<{begin}}{label} "
         indent = " " * (self.margin + 1)
         return indent + "".join(axis), indent + below
@@ -213,7 +214,7 @@ class Frame:
         ]
 
     def _ends(self, lines: Sequence[Line]) -> dict[int, int]:
-        """Return row → curve that ends there, or in the nearest free row."""
+        """Return which row gets the letter of which curve: the row of its end, or the nearest."""
         ends: dict[int, int] = {}
         for i, line in enumerate(lines):
             _, y = finite(line)[-1]
@@ -231,12 +232,12 @@ class Frame:
 
 
 def letter(curve: int) -> str:
-    """Return the name of a curve at its end and in the legend."""
+    """Return the letter that labels a curve at its end and in the legend."""
     return LETTERS[curve % len(LETTERS)]
 
 
 def _one_a_column(line: Line, x_range: Point, width: int) -> Iterator[Point]:
-    """Yield (column, mean y) for each column of dots that has points; NaN where there is a gap."""
+    """Yield (column, mean y) for each column of dots that has points; NaN marks a gap."""
     column, values = 0, list[float]()
     for x, y in line:
         here = round(_share(x, *x_range) * (width - 1))

@@ -1,5 +1,5 @@
-"""From a model and a prompt to text: filters, constraints, stop strings, random streams.
+"""Generate text from a model and a prompt: filters, constraints, stop strings, random streams.
 
-Imports model, tokenizers, storage and what is below them; does not know evaluation or datasets,
-and imports no torch. Read `generate.py` first.
+Imports model, tokenizers, storage and the packages below them, never torch. Does not know
+evaluation or datasets. Read `generate.py` first.
 """

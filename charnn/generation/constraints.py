@@ -1,4 +1,4 @@
-"""Constrain which tokens may be drawn: banned and allowed characters, a regular expression.
+"""Constrain which tokens can be sampled: banned and allowed characters, a regular expression.
 
 Shapes: V vocab_size, S states of the automaton.
 """
@@ -13,18 +13,18 @@ from charnn.errors import UsageError
 from charnn.generation.token_automaton import compile_pattern
 
 ANY_TEXT = r"[\s\S]*"
-SURROGATES = np.arange(0xD800, 0xE000)  # code points that are no characters
-LAST = 0x10FFFF
+SURROGATES = np.arange(0xD800, 0xE000)  # code points that are not characters
+LAST = 0x10FFFF  # the highest code point
 
 
 @dataclass(frozen=True)
 class SamplingAutomaton:
-    """Which tokens may follow in each of S states; a sample starts in state 0.
+    """The tokens that can follow in each of S states; a sample starts in state 0.
 
     `next_state`, (S, V), is the state after each token, -1 for a token that the pattern does not
-    allow. `barred`, (S, V), marks those of them that are never drawn; drawing one of the others
-    ends the sample before it. `complete`, (S,), marks states that end the sample at once, because
-    no token can follow.
+    allow. Of these, tokens marked in `barred`, (S, V), are never sampled; sampling one of the
+    others ends the sample before it. `complete`, (S,), marks states after which no token can
+    follow: the sample ends there.
     """
 
     next_state: Transitions
@@ -34,7 +34,7 @@ class SamplingAutomaton:
 
 @dataclass(frozen=True)
 class Constraint:
-    """`bias`, (V,), is added to the logits: -inf for tokens that are never drawn, otherwise 0."""
+    """`bias`, (V,), is added to the logits: -inf for tokens that are never sampled, otherwise 0."""
 
     bias: Doubles
     automaton: SamplingAutomaton | None = None
@@ -48,29 +48,29 @@ def constrain(
     allow: str | None = None,
     match: str | None = None,
 ) -> Constraint:
-    """Allow no character of `ban`, none outside `allow`, and only samples that match `match`.
+    """Exclude characters in `ban`, characters not in `allow`, and samples that fail `match`.
 
     `pieces` are the bytes of each token. A sample ends where it matches and either no token can
-    follow or the token drawn would make it fail to match. Raises UsageError if no token or no
+    follow or the sampled token would make it fail to match. Raise UsageError if no token or no
     matching text is left.
     """
     texts = [decoded(piece) for piece in pieces]
     banned, allowed = set(ban), None if allow is None else set(allow)
-    drawable = np.array([permitted(text, banned, allowed) for text in texts])
-    drawable[[len(piece) == 0 for piece in pieces]] = False
+    allowed_tokens = np.array([permitted(text, banned, allowed) for text in texts])
+    allowed_tokens[[len(piece) == 0 for piece in pieces]] = False
     if unk_id is not None:
-        drawable[unk_id] = False
-    if not drawable.any():
+        allowed_tokens[unk_id] = False
+    if not allowed_tokens.any():
         raise nothing_left()
-    bias = np.where(drawable, 0.0, -np.inf)
-    # A token that is part of a character is judged with the tokens around it, by the automaton.
+    bias = np.where(allowed_tokens, 0.0, -np.inf)
+    # Whether part of a character is allowed depends on the tokens around it: see the automaton.
     needs_automaton = None in texts and bool(ban or allow is not None)
     if match is None and not needs_automaton:
         return Constraint(bias)
-    drawable_texts = [text for text, may in zip(texts, drawable, strict=True) if may]
+    allowed_texts = [text for text, keep in zip(texts, allowed_tokens, strict=True) if keep]
     pattern = ANY_TEXT if match is None else match
-    characters = alphabet(drawable_texts, banned, allowed)
-    automaton = compile_pattern(pattern, pieces, drawable, characters)
+    characters = alphabet(allowed_texts, banned, allowed)
+    automaton = compile_pattern(pattern, pieces, allowed_tokens, characters)
     barred: Bools = np.less(automaton.next_state, 0)
     complete: Bools = np.all(barred, axis=1)
     if match is None and complete[0]:
@@ -81,7 +81,7 @@ def constrain(
 
 
 def decoded(piece: bytes) -> str | None:
-    """Return the text of a token; None if the token contains part of a character."""
+    """Return the text of a token; None if the token contains an incomplete character."""
     try:
         return piece.decode()
     except UnicodeDecodeError:
@@ -89,14 +89,14 @@ def decoded(piece: bytes) -> str | None:
 
 
 def permitted(text: str | None, banned: set[str], allowed: set[str] | None) -> bool:
-    """Return whether a token may be drawn, judged by its complete characters."""
+    """Return whether the characters of a token are allowed; True for incomplete characters."""
     if text is None:
         return True  # depends on the tokens around it
     return banned.isdisjoint(text) and (allowed is None or allowed.issuperset(text))
 
 
 def alphabet(texts: Iterable[str | None], banned: set[str], allowed: set[str] | None) -> list[str]:
-    """Return the characters that these tokens can spell, as strings of consecutive characters."""
+    """Return the characters that tokens can form, as strings of consecutive characters."""
     characters: set[str] = set()
     for text in texts:
         if text is not None:
@@ -116,11 +116,11 @@ def sorted_code_points(characters: set[str]) -> Indices:
 
 
 def consecutive(codes: Indices) -> list[str]:
-    """Return sorted code points as strings, one for each run of consecutive ones."""
+    """Return sorted code points as strings, one for each run of consecutive code points."""
     runs = np.split(codes.astype("<u4"), np.flatnonzero(np.diff(codes) != 1) + 1)
     return [run.tobytes().decode("utf-32-le") for run in runs]
 
 
 def nothing_left() -> UsageError:
-    """Return the error for a vocabulary of which no token may be drawn."""
-    return UsageError("--ban and --allow leave no token to draw", "allow more characters")
+    """Return the error for constraints that exclude every token of the vocabulary."""
+    return UsageError("--ban and --allow exclude every token", "allow more characters")

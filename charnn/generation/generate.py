@@ -1,6 +1,6 @@
-"""Generate text from a model and a prompt, many samples at once.
+"""Generate text from a model and a prompt, many samples in parallel.
 
-Shapes: B samples in flight, T time, H hidden_size, V vocab_size.
+Shapes: B samples in parallel, T time, H hidden_size, V vocab_size.
 """
 
 import codecs
@@ -35,16 +35,16 @@ Finish = Literal["length", "stop", "match"]
 
 BATCH = 64  # samples in flight at once: a matrix product is then limited by arithmetic
 BATCH_ON_GPU = 1024  # not measured yet
-SHOWN_SYMBOLS = 3  # symbols outside the vocabulary that an error names
-SAMPLE_RECORDS = 3  # records in a text that `sample_text` draws from a model of records
+SHOWN_SYMBOLS = 3  # out-of-vocabulary symbols that an error names
+SAMPLE_RECORDS = 3  # records that `sample_text` generates with a model of records
 
 
 class Context(NamedTuple):
-    """Generation state: everything the next token depends on.
+    """Generation state: everything that the next token depends on.
 
-    `state`, (1, H) for each part, is the hidden state after all tokens so far; `recent`, (≤
-    RECENT,), holds the last ids, for the repetition penalty; `drawn` is the number of random
-    numbers used so far of the stream of `seed`.
+    `state`, (1, H) for each part, is the hidden state after all tokens so far. `recent`, (≤
+    RECENT,), has the last ids, for the repetition penalty. `drawn` is the number of random numbers
+    that have been used of the stream of `seed`.
     """
 
     state: State
@@ -55,9 +55,9 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What to generate. Sample i depends on everything here except `samples`, and on i.
+    """The parameters of generation. Sample i depends on i and on all of them except `samples`.
 
-    Raises UsageError for an empty stop string and for several endless samples.
+    Raise UsageError for an empty stop string, and for several samples without a length limit.
     """
 
     config: SampleConfig
@@ -69,11 +69,11 @@ class Request:
 
     def __post_init__(self) -> None:
         if "" in self.stop:
-            raise UsageError("--stop is empty: every text would end before it begins")
+            raise UsageError("--stop must not be an empty string")
         if self.config.max_new_tokens < 0 and self.samples > 1:
             raise UsageError(
-                f"{self.samples} samples without end: the second would never begin",
-                "give -n, or one --samples",
+                f"-n -1 is endless and allows one sample only, not {self.samples}",
+                "set -n to a length, or --samples to 1",
             )
 
 
@@ -81,8 +81,8 @@ class Request:
 class Piece:
     """The next bytes of sample `index`.
 
-    A character is never divided between two pieces. Bytes that are not UTF-8 are passed on as
-    they are; decoding each piece on its own equals decoding the whole sample.
+    A character is never divided between two pieces. Bytes that are not UTF-8 are not changed.
+    Decoding each piece separately gives the same text as decoding the whole sample.
     """
 
     index: int
@@ -94,8 +94,8 @@ class Sample:
     """The end of sample `index`, after its last piece.
 
     `loss` is in nats per token, under the model's distribution at temperature 1; NaN if it was not
-    requested or no token was drawn. `context` is the state after the last token drawn, which may
-    belong to a stop string; None if several samples were requested.
+    requested or there are no tokens. `context` is the state after the last token, which may belong
+    to a stop string; None if several samples were requested.
     """
 
     index: int
@@ -121,9 +121,9 @@ def feed(model: Model, context: Context, ids: Ids) -> Context:
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownName = "error") -> Ids:
-    """Return the ids of a prompt, (T,); skip or replace out-of-vocabulary symbols if asked to.
+    """Return the ids of a prompt, (T,), with out-of-vocabulary symbols skipped or replaced.
 
-    Otherwise raises UsageError with the first such symbols and their positions.
+    If `unknown` is "error", raise UsageError with the first such symbols and their positions.
     """
     ids = tokenizer.encode(prompt)
     if tokenizer.unk_id is None or unknown == "replace":
@@ -133,7 +133,7 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownNam
         named = ", ".join(f"{symbol!r} at character {offset + 1}" for offset, symbol in found)
         raise UsageError(
             f"not in the vocabulary: {named} of the prompt",
-            "--unk skip leaves such symbols out, --unk replace feeds <unk> in their place",
+            "--unk skip omits such symbols, --unk replace feeds <unk> instead",
         )
     known: Ids = ids[ids != tokenizer.unk_id]
     return known
@@ -148,8 +148,8 @@ def generate(
 ) -> Iterator[Piece | Sample]:
     """Yield all samples in order of their index: the pieces of each, then its end.
 
-    The first unfinished sample is streamed: only what may begin a stop string or an incomplete
-    character is withheld. The samples after it are generated at the same time and collected.
+    The first unfinished sample is streamed: only text that may begin a stop string and incomplete
+    characters are withheld. Later samples are generated in parallel and buffered.
     """
     batch = SampleBatch(model, tokenizer, request, context, in_flight)
     queue = deque(batch.samples)
@@ -160,10 +160,10 @@ def generate(
 
 
 def drain(queue: "deque[SampleStream]") -> Iterator[Piece | Sample]:
-    """Yield what can be output now; remove the samples whose end has been yielded.
+    """Yield the output that is ready; remove the samples whose end has been yielded.
 
-    Invariant: the queue holds, in order of index, every sample that has started and whose end has
-    not been yielded. After this its first sample, if there is one, is unfinished. So the next step
+    Invariant: the queue contains, in order of index, every sample that has started and whose end
+    has not been yielded. Afterwards the first sample in it, if any, is unfinished. So the next step
     of the batch makes progress, and an empty queue means that all samples are done.
     """
     while queue:
@@ -177,7 +177,7 @@ def drain(queue: "deque[SampleStream]") -> Iterator[Piece | Sample]:
 
 
 class SampleStream:
-    """One sample in flight: its random numbers, its constraints, and its bytes not output yet."""
+    """A sample that is being generated: random numbers, constraints, bytes not output yet."""
 
     def __init__(self, request: Request, pieces: Sequence[bytes], index: int, drawn: int) -> None:
         self.index, self.pieces, self.limit = index, pieces, request.config.max_new_tokens
@@ -190,11 +190,11 @@ class SampleStream:
         self.context: Context | None = None
 
     def uniform(self) -> float:
-        """Return the next random number in [0, 1); a finished sample uses up none."""
+        """Return the next random number in [0, 1); 0 if the sample is finished."""
         return 0.0 if self.finish else self.random.draw()
 
     def add(self, token: int, log_prob: float) -> bool:
-        """Add a drawn token, unless the sample is finished or the token ends it without it."""
+        """Add a token and return True; return False if the sample is finished or ends before it."""
         if self.finish:
             return False
         if self.automaton:
@@ -215,7 +215,7 @@ class SampleStream:
         return True
 
     def _end(self, finish: Finish) -> None:
-        """Finish without a stop string: what was withheld for one is output."""
+        """Finish without a stop string, and output the bytes that were withheld for one."""
         self.finish = finish
         self.pending += self.stops.flush()
 
@@ -223,7 +223,7 @@ class SampleStream:
         """Return and remove the pending bytes, except an incomplete character at their end."""
         data = bytes(self.pending)
         if self.finish is None and not data.isascii():
-            _, size = codecs.utf_8_decode(data, "replace")  # stops before an incomplete character
+            _, size = codecs.utf_8_decode(data, "replace")  # up to an incomplete character
             data = data[:size]
         del self.pending[: len(data)]
         return data
@@ -236,10 +236,10 @@ class SampleStream:
 
 
 class SampleBatch:
-    """Samples that are generated together, a row each; a new one replaces each that is finished.
+    """A batch of samples, one per row; each finished sample is replaced by the next one.
 
     Row i of `streams`, `logits` and `recent` belongs to entry i of `samples`. `logits`, (B, V), are
-    those of the next token of each row.
+    the logits of the next token of each row.
     """
 
     def __init__(
@@ -264,7 +264,7 @@ class SampleBatch:
         self.recent = RecentTokens(context.recent, size, tokenizer.vocab_size)
 
     def step(self) -> None:
-        """Draw one token for every sample that is not finished."""
+        """Sample one token for every unfinished sample."""
         logits = self.logits + self.request.constraint.bias
         if automaton := self.request.constraint.automaton:
             logits[automaton.barred[[sample.state for sample in self.samples]]] = -np.inf
@@ -280,7 +280,7 @@ class SampleBatch:
             self.logits[:] = self.streams.step(ids)
 
     def refill(self) -> list[SampleStream]:
-        """Replace finished samples by new ones while there are any; return the new ones."""
+        """Replace finished samples by the next ones, or drop them; return the new samples."""
         finished = [row for row, sample in enumerate(self.samples) if sample.finish]
         if finished and self.request.samples == 1:
             self.samples[0].context = self._context()
@@ -302,9 +302,9 @@ class SampleBatch:
         self.samples = [self.samples[row] for row in rows]
 
     def _set_streams(self, state: State, logits: Floats) -> None:
-        """Continue with streams in these states, whose next tokens have these logits."""
+        """Replace the streams by new ones with these states and logits of the next token."""
         self.streams = self.model.streams(state)
-        self.logits = np.empty_like(self.streams.predict())  # in the memory order of the model
+        self.logits = np.empty_like(self.streams.predict())  # keeps the memory layout
         self.logits[:] = logits
 
     def _context(self) -> Context:
@@ -325,8 +325,8 @@ def generate_text(
 ) -> Iterator[str]:
     """Return an iterator over the text of one sample, without the prompt, as it is generated.
 
-    U+FFFD replaces bytes that are not UTF-8. Raises UsageError for a prompt with symbols outside
-    the vocabulary, and for a `match` that is no regular expression or matches no text.
+    U+FFFD replaces bytes that are not UTF-8. Raise UsageError if the prompt contains
+    out-of-vocabulary symbols, or if `match` is not a regular expression or matches no text.
     """
     tokenizer = model_file.tokenizer
     constraint = constrain(tokenizer.pieces, tokenizer.unk_id, match=match)
@@ -339,9 +339,9 @@ def generate_text(
 
 
 def sample_text(model_file: ModelFile, model: Model, tokens: int, seed: int) -> str:
-    """Return one text of at most `tokens` tokens, or SAMPLE_RECORDS records on lines of their own.
+    """Return a text of at most `tokens` tokens, or SAMPLE_RECORDS records, one per line.
 
-    Drawn with the default settings, without a prompt.
+    It is generated with the default settings and without a prompt.
     """
     config = validate(SampleConfig, {"max_new_tokens": tokens})
     count = SAMPLE_RECORDS if model_file.records else 1

@@ -1,7 +1,7 @@
-"""Filter logits (temperature, top-k, top-p, min-p, repetition penalty) and draw tokens.
+"""Filter logits (temperature, top-k, top-p, min-p, repetition penalty) and sample tokens.
 
-Shapes: B samples, V vocab_size. Logits are float64, (B, V); -inf is a token that cannot be drawn.
-A filter is a function (logits, value, recent tokens) → logits that modifies nothing in place.
+Shapes: B samples, V vocab_size. Logits are float64, (B, V); -inf excludes a token.
+A filter is a function (logits, value, recent tokens) → logits and modifies nothing in place.
 """
 
 import math
@@ -12,23 +12,23 @@ import numpy as np
 
 from charnn.arrays import Doubles, Ids, Indices, Integers
 
-RECENT = 64  # length of the window of the repetition penalty in tokens, as in llama.cpp
-MIN_TEMPERATURE = 1e-100  # a lower one could only overflow, not change the draw
+RECENT = 64  # tokens in the window of the repetition penalty, as in llama.cpp
+MIN_TEMPERATURE = 1e-100  # a lower value could overflow and does not change the result
 BELOW_ONE = 1 - 2**-52  # keeps uniform * total below total after rounding
 
 
 class RecentTokens:
     """The last RECENT tokens of each of B samples: the window of the repetition penalty.
 
-    `ids`, (B, RECENT), is a ring buffer: `append` overwrites the oldest column. Entries that are
-    not filled yet hold V, which is no token. All samples begin with the tokens `initial`.
+    `ids`, (B, RECENT), is a ring buffer: `append` overwrites the oldest column. Unused entries
+    are V, which is not a token. All samples start with the tokens `initial`.
     """
 
     def __init__(self, initial: Integers, samples: int, vocab_size: int) -> None:
         padding = np.full(RECENT - len(initial), vocab_size)
         self._initial = np.concatenate([padding, initial])
         self._vocab_size = vocab_size
-        self._oldest = 0  # the column that the next tokens overwrite
+        self._oldest = 0  # the column that the next call of `append` overwrites
         self.ids = self._initial[None].repeat(samples, axis=0)
 
     def append(self, ids: Ids) -> None:
@@ -37,22 +37,22 @@ class RecentTokens:
         self._oldest = (self._oldest + 1) % RECENT
 
     def reset(self, row: int) -> None:
-        """Let a row begin with the initial tokens again, for a new sample."""
+        """Reset a row to the initial tokens, for a new sample."""
         self.ids[row] = np.roll(self._initial, self._oldest)
 
     def keep(self, rows: list[int]) -> None:
-        """Drop all rows but these."""
+        """Keep only these rows."""
         self.ids = self.ids[rows]
 
     def in_order(self, row: int) -> Integers:
-        """Return the tokens of a row, the oldest first, at most (RECENT,)."""
+        """Return the tokens of a row, oldest first, (≤ RECENT,)."""
         ids = np.roll(self.ids[row], -self._oldest)
         filled: Integers = ids[ids < self._vocab_size]
         return filled
 
 
 def repetition_penalty(logits: Doubles, penalty: float, recent: Integers) -> Doubles:
-    """Divide the positive logits of recent tokens by the penalty, multiply the others by it.
+    """Divide positive logits of recent tokens by the penalty, multiply negative ones by it.
 
     `recent`, (B, RECENT), is `RecentTokens.ids`. Keskar et al., "CTRL", 2019, as implemented by
     Hugging Face, over a window.
@@ -60,12 +60,12 @@ def repetition_penalty(logits: Doubles, penalty: float, recent: Integers) -> Dou
     samples, vocabulary = logits.shape
     seen = np.zeros((samples, vocabulary + 1), bool)
     np.put_along_axis(seen, recent, True, axis=1)
-    penalised = np.where(logits > 0, logits / penalty, logits * penalty)
-    return np.where(seen[:, :vocabulary], penalised, logits)
+    penalized = np.where(logits > 0, logits / penalty, logits * penalty)
+    return np.where(seen[:, :vocabulary], penalized, logits)
 
 
 def temperature(logits: Doubles, value: float, _recent: Integers) -> Doubles:
-    """Divide by the temperature; 0 keeps only the most likely token, the first of equal ones."""
+    """Divide by the temperature; 0 keeps only the most likely token, the first of a tie."""
     if value == 0:
         greedy = np.full_like(logits, -np.inf)
         np.put_along_axis(greedy, logits.argmax(axis=1)[:, None], 0.0, axis=1)
@@ -74,7 +74,7 @@ def temperature(logits: Doubles, value: float, _recent: Integers) -> Doubles:
 
 
 def top_k(logits: Doubles, count: float, _recent: Integers) -> Doubles:
-    """Keep the `count` most likely tokens, and those as likely as the last of them.
+    """Keep the `count` most likely tokens, and tokens tied with the last of them.
 
     Fan, Lewis and Dauphin, "Hierarchical neural story generation", 2018.
     """
@@ -86,22 +86,21 @@ def top_k(logits: Doubles, count: float, _recent: Integers) -> Doubles:
 
 
 def top_p(logits: Doubles, total: float, _recent: Integers) -> Doubles:
-    """Keep the smallest set of most likely tokens whose probabilities sum to `total`.
+    """Keep the smallest set of most likely tokens with a total probability of at least `total`.
 
-    Of equally likely tokens the first are kept.
-
-    Holtzman et al., "The curious case of neural text degeneration", 2020.
+    In a tie, tokens with lower ids are kept. Holtzman et al., "The curious case of neural text
+    degeneration", 2020.
     """
     order = np.argsort(-logits, axis=1, kind="stable")
     weights = np.exp(np.take_along_axis(logits, order, axis=1) - row_max(logits))
-    before = np.cumsum(weights, axis=1) - weights  # total of the tokens that are more likely
+    before = np.cumsum(weights, axis=1) - weights  # total weight of more likely tokens
     keep = np.empty(logits.shape, bool)
     np.put_along_axis(keep, order, before < total * weights.sum(axis=1, keepdims=True), axis=1)
     return np.where(keep, logits, -np.inf)
 
 
 def min_p(logits: Doubles, fraction: float, _recent: Integers) -> Doubles:
-    """Drop tokens less likely than this fraction of the most likely one.
+    """Exclude tokens less likely than this fraction of the probability of the most likely one.
 
     Nguyen et al., "Turning up the heat: Min-p sampling", 2024.
     """
@@ -118,7 +117,7 @@ class Filter(NamedTuple):
     apply: Apply
 
 
-# Names are fields of SampleConfig; the order of application is that of Hugging Face.
+# Keys are fields of SampleConfig; the filters are applied in the order of Hugging Face.
 FILTERS: dict[str, Filter] = {
     "repetition_penalty": Filter(1.0, repetition_penalty),
     "temperature": Filter(1.0, temperature),
@@ -129,7 +128,7 @@ FILTERS: dict[str, Filter] = {
 
 
 def active_filters(values: Mapping[str, float]) -> list[tuple[Apply, float]]:
-    """Return the filters that are not disabled, with their values, in order of application."""
+    """Return the enabled filters with their values, in order of application."""
     return [
         (apply, values[name])
         for name, (neutral, apply) in FILTERS.items()
@@ -138,22 +137,22 @@ def active_filters(values: Mapping[str, float]) -> list[tuple[Apply, float]]:
 
 
 def apply_filters(logits: Doubles, filters: list[tuple[Apply, float]], recent: Integers) -> Doubles:
-    """Return the logits after all filters."""
+    """Return the logits after all filters have been applied."""
     for apply, value in filters:
         logits = apply(logits, value, recent)
     return logits
 
 
 def draw_tokens(logits: Doubles, uniforms: Doubles) -> Indices:
-    """Draw one token per row, (B,), by inverse transform sampling.
+    """Sample one token per row, (B,), by inverse transform sampling.
 
-    `uniforms`, (B,), are random numbers in [0, 1). At least one logit of each row is finite; a
-    token whose logit is -inf is never drawn.
+    `uniforms`, (B,), are random numbers in [0, 1). At least one logit of each row must be finite;
+    a token whose logit is -inf is never sampled.
     """
     weights = logits - row_max(logits)
     np.exp(weights, weights)
     np.add.accumulate(weights, 1, None, weights)
-    if len(weights) == 1:  # the same by bisection, which is faster for one row
+    if len(weights) == 1:  # same result by bisection, faster for one row
         row = weights[0]
         return np.array([row.searchsorted(uniforms[0] * BELOW_ONE * row[-1], "right")])
     thresholds = (uniforms * BELOW_ONE)[:, None] * weights[:, -1:]

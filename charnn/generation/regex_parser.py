@@ -1,7 +1,7 @@
-"""Parse a regular expression to a tree of characters, sequences, choices and repetitions.
+"""Parse a regular expression to a tree of characters, sequences, alternatives and repetitions.
 
-The syntax is the regular part of Python's `re`, with the meaning of `re.fullmatch`. The characters
-of a class or an escape are found with `re` itself, so that they cannot differ from it.
+The syntax is the regular part of Python's `re`, with the semantics of `re.fullmatch`. The
+characters of a class or escape are determined with `re` itself, so that both always agree.
 """
 
 import re
@@ -16,28 +16,28 @@ Range = tuple[int, int]  # first and last code point
 
 @dataclass(frozen=True)
 class Characters:
-    """One character, of these ranges of code points."""
+    """One character out of these ranges of code points."""
 
     ranges: tuple[Range, ...]
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A sequence of parts; without parts, the empty text."""
+    """A sequence of parts; without parts, the empty string."""
 
     parts: tuple["Node", ...]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Any one of the options."""
+    """An alternative: exactly one of the options."""
 
     options: tuple["Node", ...]
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A part, at least `low` times and at most `high` times, None for no limit."""
+    """A part repeated `low` to `high` times; `high` is None if there is no limit."""
 
     part: "Node"
     low: int
@@ -55,24 +55,24 @@ BOUNDS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
 
 def parse(pattern: str, alphabet: Sequence[str]) -> Node:
-    """Return the tree of a pattern whose classes contain characters of `alphabet` only.
+    """Return the tree of a pattern, with character classes restricted to `alphabet`.
 
-    The alphabet is given as strings of consecutive characters. Raises UsageError for a pattern
-    that is malformed or not regular: back-references, look-around, anchors inside.
+    The alphabet is a list of strings of consecutive characters. Raise UsageError if the pattern is
+    malformed or not regular: back-references, look-around, anchors inside.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # FutureWarning of constructs that may change
+            warnings.simplefilter("ignore")  # FutureWarning about syntax that may change
             flags = re.compile(pattern).flags
         return _Parser(pattern, flags, alphabet).parse()
     except (re.error, OverflowError) as error:
-        raise UsageError(f"--match {pattern!r} is no regular expression: {error}") from None
+        raise UsageError(f"--match {pattern!r} is not a regular expression: {error}") from None
     except RecursionError:
         raise UsageError("--match: the expression is nested too deeply") from None
 
 
 class _Parser:
-    """A recursive descent parser for patterns that `re` accepts, with a method for each rule."""
+    """A recursive descent parser for patterns that `re` accepts, with one method per rule."""
 
     def __init__(self, pattern: str, flags: int, alphabet: Sequence[str]) -> None:
         self.pattern, self.flags, self.alphabet = pattern, flags, alphabet
@@ -160,6 +160,6 @@ class _Parser:
     def _unsupported(self, what: str, kind: str) -> UsageError:
         return UsageError(
             f"--match {self.pattern!r}: {what} at position {self.position} is {kind}, "
-            "which cannot be followed while a text is drawn",
-            "classes, groups, |, *, +, ? and {m,n} can; the whole sample is matched anyway",
+            "which --match does not support",
+            "use classes, groups, |, *, +, ? and {m,n}; the whole sample is always matched",
         )

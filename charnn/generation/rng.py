@@ -1,15 +1,15 @@
-"""A reproducible, seekable stream of random numbers for each sample."""
+"""Generate a reproducible, seekable stream of random numbers for each sample."""
 
 import random
 
-BLOCK = 65_536  # numbers drawn from one generator; seeking skips fewer than these
+BLOCK = 65_536  # numbers per generator; seeking skips fewer than these
 
 
 class RandomStream:
-    """The uniform random numbers of sample `index` under a seed, starting at number `drawn`.
+    """The uniform random numbers of sample `index` for a seed, starting at position `drawn`.
 
-    The stream consists of blocks, each with a generator of its own, so that seeking takes the same
-    time at any position. `drawn` counts all numbers from the start of the stream.
+    The stream consists of blocks, each with its own generator, so that the time of seeking is
+    bounded at any position. `drawn` counts all numbers since the start of the stream.
     """
 
     def __init__(self, seed: int, index: int, drawn: int = 0) -> None:

@@ -1,6 +1,6 @@
-"""Save and load the generation state of a text, so that a script can continue it.
+"""Save and load the generation state of a text, so that another command can continue it.
 
-The format is safetensors, documented in docs/format.md. Every value is checked on reading.
+The format is safetensors, documented in docs/format.md. Every value is validated on reading.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ RECENT_IDS = "recent"
 
 
 def write_state(path: Path, context: Context, model_sha256: str) -> None:
-    """Write the generation state of a text to `path` atomically. Raises StorageError."""
+    """Write a generation state to `path` atomically. Raise StorageError if that fails."""
     tensors = dict(_named(context.state)) | {RECENT_IDS: context.recent}
     strings = {
         safetensors_file.FORMAT: FORMAT,
@@ -38,33 +38,33 @@ def write_state(path: Path, context: Context, model_sha256: str) -> None:
 def read_state(path: Path, model: Model, model_sha256: str) -> Context:
     """Return the generation state in a file.
 
-    Raises DataError for a file that is damaged, not a state, or the state of another model;
+    Raise DataError if the file is damaged, is not a state, or belongs to another model,
     StorageError if it cannot be read.
     """
     packed = safetensors_file.unpack(path, FORMAT, FORMAT_VERSION, "charnn sample --save-state")
     if packed.strings.get("model_sha256") != model_sha256:
         raise DataError(
             f"{path} is the state of another model",
-            "name the model that it was saved with, or begin without --state",
+            "use the model that it was saved with, or omit --state",
         )
     shapes = {name: part.shape for name, part in _named(model.initial_state())}
     packed.check(shapes | {RECENT_IDS: (_recent_count(packed),)}, {RECENT_IDS: "I64"})
     tensors = packed.tensors()
     state, recent = tuple(tensors[name] for name in shapes), tensors[RECENT_IDS]
     if not all(np.isfinite(part).all() for part in state):
-        raise damaged(path, "it holds values that are not finite")
+        raise damaged(path, "a hidden state is not finite")
     if len(recent) and not (recent.min() >= 0 and recent.max() < model.config.vocab_size):
-        raise damaged(path, "it holds ids that are no tokens")
+        raise damaged(path, "a recent id is not in the vocabulary")
     return Context(state, recent, packed.integer("seed"), packed.integer("drawn"))
 
 
 def _named(state: State) -> Iterator[tuple[str, Floats]]:
-    """Return the parts of a hidden state with their names in the file."""
+    """Yield the parts of a hidden state with their names in the file."""
     return ((f"state.{index}", part) for index, part in enumerate(state))
 
 
 def _recent_count(packed: Packed) -> int:
-    """Return the number of recent ids that the header states. Raises DataError."""
+    """Return the number of recent ids by the header. Raise DataError if it is not valid."""
     entry = packed.entries.get(RECENT_IDS)
     shape = entry.get("shape") if isinstance(entry, dict) else None
     count = shape[0] if isinstance(shape, list) and len(shape) == 1 else None

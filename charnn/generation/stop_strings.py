@@ -4,18 +4,17 @@ from collections.abc import Iterable
 
 
 class StopMatcher:
-    """Pass bytes through until a stop string is complete, however the stream is cut into pieces.
+    """Pass bytes through until a stop string occurs; the result does not depend on the pieces.
 
-    The stop string that is complete first ends the stream; of several that are complete at the
-    same byte, the longest. Bytes before it are passed on, the stop string and what follows are
-    not. A match of whole UTF-8 characters begins and ends at character boundaries, so comparing
-    bytes is enough.
+    The stream ends at the stop string that ends first; if several end at the same byte, at the
+    longest of them. The stop string and all bytes after it are dropped. Comparing bytes is enough,
+    because in UTF-8 a match of complete characters starts and ends at character boundaries.
     """
 
     def __init__(self, stops: Iterable[bytes]) -> None:
         self.stops = tuple(stop for stop in stops if stop)
         self.first_bytes = frozenset(stop[0] for stop in self.stops)
-        self.held = b""  # the end of the stream so far that is the beginning of a stop string
+        self.held = b""  # withheld bytes: the end of the stream so far that begins a stop string
         self.matched = False
 
     def feed(self, piece: bytes) -> bytes:
@@ -23,7 +22,7 @@ class StopMatcher:
         if self.matched:
             return b""
         if not self.held and self.first_bytes.isdisjoint(piece):
-            return piece  # by far the most frequent case
+            return piece  # fast path for most pieces
         text = self.held + piece
         found = [
             (start + len(stop), start) for stop in self.stops if (start := text.find(stop)) >= 0
@@ -38,12 +37,12 @@ class StopMatcher:
         return text[:cut]
 
     def flush(self) -> bytes:
-        """Return the bytes withheld, at the end of the stream: no stop string can complete."""
+        """Return the withheld bytes at the end of the stream, where no stop string can follow."""
         held, self.held = self.held, b""
         return held
 
 
 def _overlap(text: bytes, stop: bytes) -> int:
-    """Length of the longest proper prefix of `stop` that is a suffix of `text`."""
+    """Return the length of the longest proper prefix of `stop` that is a suffix of `text`."""
     longest = min(len(stop) - 1, len(text))
     return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,10 +1,10 @@
 """Compile a regular expression to a deterministic automaton over tokens.
 
-The automaton is built over the bytes of UTF-8, so that it is exact for every tokenizer, whether a
-token is a character, a word or part of a character.
+The automaton is built over UTF-8 bytes, so that it is exact for every tokenizer, whether a token
+is a character, a word or part of a character.
 
-Shapes: S states, V vocab_size. In every table -1 is the dead state. Until a table is complete it
-has an additional last row, of dead states, that index -1 refers to.
+Shapes: S states, V vocab_size. In every table -1 is the dead state. During construction a table
+has an additional last row of dead states, which index -1 refers to.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ ByteRange = tuple[int, int]
 MAX_NFA_STATES = 50_000
 MAX_STATES = 5_000  # of the deterministic automaton
 MAX_ENTRIES = 1 << 24  # of its table over tokens: 64 MB
-LAST_OF_LENGTH = (0x7F, 0x7FF, 0xFFFF)  # the last code points of one, two and three bytes
+LAST_OF_LENGTH = (0x7F, 0x7FF, 0xFFFF)  # the last code point of one, two and three bytes
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Automaton:
     """A deterministic automaton over tokens with S states; state 0 is the start.
 
     `next_state`, (S, V), is the state after each token, -1 for a token after which no text can
-    match; `accepting`, (S,), says whether the text so far matches as a whole.
+    match. `accepting`, (S,), marks the states in which the whole text so far matches.
     """
 
     next_state: Transitions
@@ -38,22 +38,22 @@ class Automaton:
 
 
 def compile_pattern(
-    pattern: str, pieces: Sequence[bytes], drawable: Bools, alphabet: Sequence[str]
+    pattern: str, pieces: Sequence[bytes], allowed: Bools, alphabet: Sequence[str]
 ) -> Automaton:
-    """Return the automaton of a pattern over the tokens `pieces` of which `drawable`, (V,), count.
+    """Return the automaton of a pattern over the tokens `pieces` that are `allowed`, (V,).
 
-    Character classes choose from the alphabet: strings of consecutive characters.
-    Raises UsageError for an expression that is malformed, not regular or too large, and for one
-    that no text of these tokens matches.
+    Character classes are restricted to the alphabet, a list of strings of consecutive characters.
+    Raise UsageError if the expression is malformed, not regular or too large, or if no text of the
+    allowed tokens matches it.
     """
     byte_table, accepting = determinize(Nfa(parse(pattern, alphabet)))
     table = token_table(byte_table, pieces)
-    table[:, ~drawable] = -1
+    table[:, ~allowed] = -1
     alive = states_leading_to(accepting, table)
     if not alive[0]:
         raise UsageError(
-            f"--match {pattern!r}: no text that can be drawn matches it",
-            "every character it needs must be in the vocabulary, and not banned",
+            f"--match {pattern!r}: no text that can be generated matches it",
+            "every required character must be in the vocabulary and not be banned",
         )
     table[~alive[table]] = -1
     return Automaton(table[:-1], accepting[:-1])
@@ -72,7 +72,7 @@ class Nfa:
         self.end = self.add(tree, self.start)
 
     def new_state(self) -> int:
-        """Add a state without transitions."""
+        """Add a state without transitions and return its number."""
         if len(self.transitions) == MAX_NFA_STATES:
             raise too_large()
         self.epsilon.append([])
@@ -80,7 +80,7 @@ class Nfa:
         return len(self.transitions) - 1
 
     def add(self, node: Node, start: int) -> int:
-        """Add the states of `node` after `start`; return the state in which it has matched."""
+        """Add the states of `node` after `start`; return the state in which it is matched."""
         if isinstance(node, Characters):
             return self.add_characters(node, start)
         if isinstance(node, Repeat):
@@ -135,7 +135,7 @@ class Nfa:
         return end
 
     def closure(self, states: Iterable[int]) -> frozenset[int]:
-        """Return these states and all that are reached from them without a byte."""
+        """Return these states and all states reachable from them without a byte."""
         found, waiting = set(states), list(states)
         while waiting:
             new = [state for state in self.epsilon[waiting.pop()] if state not in found]
@@ -147,7 +147,7 @@ class Nfa:
 def byte_sequences(low: int, high: int) -> Iterator[tuple[ByteRange, ...]]:
     """Yield the UTF-8 encodings of the code points from `low` to `high` as ranges of bytes.
 
-    A sequence of ranges stands for every combination of bytes in them, so a range of code points
+    A sequence of ranges represents every combination of bytes in them, so a range of code points
     is divided until all of its combinations are encodings. U+0400–U+04FF is D0 80 to D3 BF, and
     since every second byte of 80–BF occurs after every first byte, one sequence is enough:
 
@@ -177,7 +177,7 @@ def byte_sequences(low: int, high: int) -> Iterator[tuple[ByteRange, ...]]:
 
 
 def determinize(nfa: Nfa) -> tuple[Transitions, Bools]:
-    """Return the table over bytes, (S + 1, 256), and which states accept, (S + 1,).
+    """Return the table over bytes, (S + 1, 256), and the accepting states, (S + 1,).
 
     Subset construction: a state of the table is a set of states of the `nfa`. Rabin and Scott,
     "Finite automata and their decision problems", 1959.
@@ -207,7 +207,7 @@ def determinize(nfa: Nfa) -> tuple[Transitions, Bools]:
 
 
 def token_table(byte_table: Transitions, pieces: Sequence[bytes]) -> Transitions:
-    """Return the table over tokens, (S + 1, V): a token leads where its bytes lead in turn."""
+    """Return the table over tokens, (S + 1, V): the state after all bytes of a token."""
     if len(byte_table) * len(pieces) > MAX_ENTRIES:
         raise too_large()
     lengths = np.array([len(piece) for piece in pieces])
@@ -221,7 +221,7 @@ def token_table(byte_table: Transitions, pieces: Sequence[bytes]) -> Transitions
 
 
 def states_leading_to(goal: Bools, table: Transitions) -> Bools:
-    """Return the states from which one of `goal` can be reached, (S + 1,)."""
+    """Return the states from which a state of `goal` can be reached, (S + 1,)."""
     predecessors: defaultdict[int, list[int]] = defaultdict(list)
     for state, row in enumerate(table[:-1]):
         for target in np.unique(row).tolist():
@@ -236,8 +236,8 @@ def states_leading_to(goal: Bools, table: Transitions) -> Bools:
 
 
 def too_large() -> UsageError:
-    """Return the error for an automaton that would take too much memory."""
+    """Return the error for an automaton that would need too much memory."""
     return UsageError(
-        "--match: the expression is too large to follow",
-        "smaller counts in {m,n}, or [a-z] in the place of \\w",
+        "--match: the expression is too large",
+        "use smaller counts in {m,n}, or [a-z] instead of \\w",
     )

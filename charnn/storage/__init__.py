@@ -1,5 +1,5 @@
-"""Bytes, JSON, YAML and safetensors on disk; locks; where datasets and runs are.
+"""Read and write files: JSON, YAML, safetensors; lock folders; find datasets, runs and models.
 
-Every write is atomic, and everything read is checked. Imports only config, errors and escape;
-never torch. Read `atomic.py` first.
+Every write is atomic, and all input is validated. Imports only config, errors and escape; never
+torch. Read `atomic.py` first.
 """

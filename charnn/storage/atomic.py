@@ -1,4 +1,4 @@
-"""Write files and folders atomically: readers see the old contents or the new."""
+"""Write files and folders atomically: readers see either the old or the new contents."""
 
 import contextlib
 import errno
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from charnn.errors import StorageError
 
-TEMPORARY_PREFIX = ".tmp-"  # of everything unfinished; ignored by readers, removed by writers
+TEMPORARY_PREFIX = ".tmp-"  # of unfinished files; ignored by readers, removed by writers
 REPLACED_PREFIX = ".old-"  # of a folder being replaced; restored if the replacement fails
-SHOWN_NAMES = 5  # names of foreign files in a message
+SHOWN_NAMES = 5  # names of foreign files that a message lists
 
 
 @contextlib.contextmanager
 def storage_errors(action: str, path: Path) -> Iterator[None]:
-    """Turn an OSError inside the block into a StorageError that names the action and the path."""
+    """Convert an OSError of the block to a StorageError that names the action and the path."""
     try:
         yield
     except OSError as error:
@@ -33,25 +33,26 @@ def _hint(error: OSError) -> str:
         errno.ENOSPC: "free some space, or write to another disk",
         errno.EACCES: "check the permissions",
         errno.EPERM: "check the permissions",
-        errno.EROFS: "the file system is read-only; write elsewhere",
-        errno.ENOENT: "check the spelling of the path",
-        errno.EDQUOT: "the quota is used up; free some space",
+        errno.EROFS: "the file system is read-only; choose another folder",
+        errno.ENOENT: "check that the path exists",
+        errno.EDQUOT: "the disk quota is exceeded; free some space",
     }
     return hints.get(error.errno or 0, "")
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return all bytes of a file. Raises StorageError."""
+    """Return the contents of a file. Raise StorageError if it cannot be read."""
     with storage_errors("read", path):
         return path.read_bytes()
 
 
 def write_file(path: Path, data: bytes | memoryview) -> None:
-    """Replace the file `path` atomically and durably.
+    """Write the file `path` atomically and durably, replacing an existing one.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder; modes follow the umask,
-    and a symbolic link at `path` is replaced, not followed. A device or a pipe cannot be replaced:
-    the bytes are written to it. Raises StorageError, leaving no temporary file.
+    The steps are: write a temporary file in the same folder, fsync, rename, fsync the folder. The
+    mode follows the umask. A symbolic link at `path` is replaced, not followed. A device or pipe
+    cannot be replaced, so the bytes are written to it. Raise StorageError if a step fails; no
+    temporary file is left.
     """
     with storage_errors("write", path):
         if is_device_or_pipe(path):
@@ -72,7 +73,7 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
 def is_device_or_pipe(path: Path) -> bool:
     """Return whether this is a device, a pipe or a socket, or a link to one, such as /dev/stdout.
 
-    Anything in /dev and /proc counts, also where it leads to a regular file.
+    This includes every path in /dev and /proc, even if it is a link to a regular file.
     """
     if path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc"):
         return path.exists()
@@ -85,7 +86,7 @@ def is_device_or_pipe(path: Path) -> bool:
 
 
 def write_new(path: Path, data: bytes | memoryview) -> None:
-    """Create a file, write it and sync it to disk. Raises OSError, also if the file exists."""
+    """Create a file, write it and sync it to disk. Raise OSError if it exists or a step fails."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         _write_all(descriptor, data)
@@ -101,7 +102,7 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable; does nothing if folders cannot be opened."""
+    """Make renames inside `folder` durable; do nothing if folders cannot be opened."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:
@@ -115,7 +116,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def unless_unsupported() -> Iterator[None]:
-    """Ignore the error of an operation that the file system (often a remote one) lacks."""
+    """Ignore the error of an operation that the file system, often a remote one, lacks."""
     try:
         yield
     except OSError as error:
@@ -125,10 +126,10 @@ def unless_unsupported() -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder, which is renamed to `path` when the block succeeds.
+    """Yield a temporary folder, which is renamed to `path` after the block.
 
-    With `replace` an existing folder is replaced then. Files inside must be written with
-    `write_new`. After any failure only the old folder is left. Raises StorageError.
+    With `replace`, an existing folder is replaced. Files inside must be written with `write_new`,
+    which syncs them. After a failure only the old folder is left. Raise StorageError on I/O errors.
     """
     with storage_errors("write", path):
         clean_up(path.parent, path.name)
@@ -167,8 +168,8 @@ def _umask() -> int:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents durably, unless they exist. Raises StorageError."""
-    with storage_errors("make", path):
+    """Create a folder and its parents durably. Raise StorageError if that fails."""
+    with storage_errors("create", path):
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for folder in missing:
@@ -176,10 +177,10 @@ def make_folder(path: Path) -> None:
 
 
 def clean_up(folder: Path, name: str | None = None) -> None:
-    """Remove what a killed process left in `folder`: temporary files of `name`, or all of them.
+    """Remove temporary files that a killed process left in `folder`, all or those of `name`.
 
     A folder whose replacement was not completed is restored. The caller must hold the lock of the
-    folder: files that another process is writing would be removed too.
+    folder, because temporary files of a running process are removed too.
     """
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         target = path.name.removeprefix(REPLACED_PREFIX)
@@ -197,24 +198,24 @@ def _restore(replaced: Path, path: Path) -> None:
 
 
 def _is_temporary(entry: str, name: str | None) -> bool:
-    """Return whether this is a temporary file of `name`, or of any name; not of a longer name."""
+    """Return whether this is a temporary file of exactly `name`, or of any name if it is None."""
     if name is None:
         return entry.startswith(TEMPORARY_PREFIX)
     return re.fullmatch(re.escape(TEMPORARY_PREFIX + name) + "-[a-z0-9_]+", entry) is not None
 
 
 def refuse_foreign(folder: Path, own: Collection[str], hint: str) -> None:
-    """Raise StorageError with `hint` if a folder holds anything but files named in `own`."""
+    """Raise StorageError with `hint` if a folder contains other files than those in `own`."""
     with storage_errors("read", folder):
         foreign = sorted(path.name for path in folder.iterdir() if path.name not in own)
     if foreign:
         names = ", ".join(foreign[:SHOWN_NAMES]) + " …" * (len(foreign) > SHOWN_NAMES)
-        raise StorageError(f"{folder} holds what charnn did not write: {names}", hint)
+        raise StorageError(f"{folder} contains files not written by charnn: {names}", hint)
 
 
 def discard(path: Path) -> None:
-    """Remove a file, or a folder with its contents, ignoring errors."""
-    with contextlib.suppress(OSError):  # rmtree does not ignore the error of a failing close
+    """Remove a file, or a folder with its contents; ignore errors."""
+    with contextlib.suppress(OSError):  # rmtree raises the error of a failing close
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -222,5 +223,5 @@ def discard(path: Path) -> None:
 
 
 def sha256(data: bytes | memoryview) -> str:
-    """Return the hexadecimal SHA-256 of bytes."""
+    """Return the SHA-256 of the bytes in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""Write JSON that every parser accepts, and read JSON strictly."""
+"""Write JSON that every parser accepts, and parse JSON strictly."""
 
 import json
 import math
@@ -13,8 +13,8 @@ from charnn.storage.atomic import read_bytes
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return JSON that every parser accepts and that cannot control a terminal.
 
-    Numbers that are not finite become null, lone surrogates U+FFFD; control and format characters
-    are escaped.
+    Non-finite numbers become null and lone surrogates U+FFFD; control and format characters are
+    escaped.
     """
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
     return escape.escape_json(text)
@@ -31,7 +31,7 @@ def _finite(value: Any) -> Any:
 
 
 def parse_json_object(data: bytes | str, name: str) -> dict[str, Any]:
-    """Parse a JSON object without repeated keys or NaN. Raises DataError naming `name`."""
+    """Parse a JSON object. Raise DataError if it is invalid, has duplicate keys, or has NaN."""
     try:
         value = json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -44,7 +44,7 @@ def parse_json_object(data: bytes | str, name: str) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        raise ValueError("a key is repeated")
+        raise ValueError("duplicate key")
     return unique
 
 
@@ -57,7 +57,7 @@ def _short(error: Exception) -> str:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON-lines file without an incomplete last line. Raises DataError."""
+    """Return the objects of a JSON-lines file. Raise DataError if a complete line is invalid."""
     lines = read_bytes(path).split(b"\n")
-    complete = lines[:-1]  # the last line has no newline: it is empty or was not completed
+    complete = lines[:-1]  # the last one has no newline: it is empty or incomplete
     return [parse_json_object(line, f"{path}: line {i}") for i, line in enumerate(complete, 1)]

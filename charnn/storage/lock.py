@@ -1,4 +1,4 @@
-"""Lock a folder for one process; the system releases the lock even after kill -9."""
+"""Lock a folder for one process; the system releases the lock when the process dies."""
 
 import os
 import socket
@@ -14,8 +14,8 @@ LOCK_FILE = ".lock"
 class Lock:
     """A lock on a folder, or on one `name` in it, held inside a `with` block.
 
-    The lock is advisory (flock): it excludes a second charnn, not other programs, and on a network
-    file system only if that supports flock.
+    The lock is advisory (flock): it excludes other charnn processes, but not other programs. On a
+    network file system it works only if the file system supports flock.
     """
 
     def __init__(self, folder: Path, name: str = "") -> None:
@@ -32,7 +32,7 @@ class Lock:
         return self
 
     def _locked(self) -> IO[str]:
-        """Return the locked lock file. Raises BusyError naming the owner if it is held."""
+        """Lock and return the lock file. Raise BusyError if another process holds the lock."""
         while True:
             file = self._path.open("a+", encoding="utf-8")
             try:
@@ -43,12 +43,12 @@ class Lock:
                 file.close()
                 raise BusyError(
                     f"{self._target} is in use by {owner}",
-                    "wait for it to end, or give another --name",
+                    "wait until it ends, or choose another --name",
                 ) from None
             except OSError:
                 file.close()
                 raise
-            # The previous owner may have removed the file in between; then lock the new one.
+            # The previous owner may have removed the file before it was locked: then try again.
             if self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(file.fileno())):
                 return file
             file.close()
@@ -62,7 +62,7 @@ class Lock:
 def _flock(file: IO[str]) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows has no flock: there the file only names the owner
+    except ImportError:  # Windows has no flock: the file only names the owner
         return
     with unless_unsupported():
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,6 @@
 """Read and write arrays and strings in one safetensors file.
 
-Nothing in a file is executed, and every size in its header is checked against the file before it
-is used.
+Reading executes no code, and every size in the header is validated before it is used.
 """
 
 import json
@@ -17,19 +16,19 @@ from charnn.arrays import AnyArray
 from charnn.errors import DataError
 from charnn.storage import atomic, jsonio
 
-MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
-LENGTH_PREFIX = 8  # bytes of little-endian header length at the start of the file
-MAX_DIGITS = 40  # of a number in a string; Python refuses to parse more than 4,300
+MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+LENGTH_PREFIX = 8  # bytes: the little-endian header length at the start of a file
+MAX_DIGITS = 40  # of a number in a string; Python parses at most 4,300
 PICKLE_OR_ZIP = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
-FORMAT, FORMAT_VERSION = "format", "format_version"  # strings in every file of charnn
+FORMAT, FORMAT_VERSION = "format", "format_version"  # metadata keys of every charnn file
 
 
 def pack(tensors: Mapping[str, AnyArray], strings: Mapping[str, str]) -> bytes:
     """Return the bytes of a file; the same arrays and strings give the same bytes.
 
-    `sha256`, of all bytes after the header, is added to the strings. The library decides how the
-    arrays are arranged. It would write the strings in a random order, so only the arrays are given
-    to it, and the header is written again with the strings in front.
+    Adds the string `sha256`, the hash of all bytes after the header. The safetensors library
+    writes strings in random order, so it serializes only the arrays, and the header is then
+    replaced by one that begins with the strings.
     """
     from safetensors.numpy import save
 
@@ -38,15 +37,15 @@ def pack(tensors: Mapping[str, AnyArray], strings: Mapping[str, str]) -> bytes:
     all_strings = {**strings, "sha256": atomic.sha256(memoryview(body)[start:])}
     header = {"__metadata__": all_strings, **json.loads(body[LENGTH_PREFIX:start])}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % LENGTH_PREFIX)  # tensors begin at a multiple of eight bytes
+    text += b" " * (-len(text) % LENGTH_PREFIX)  # aligns the arrays to eight bytes
     return len(text).to_bytes(LENGTH_PREFIX, "little") + text + body[start:]
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A file of which only the header has been parsed.
+    """A safetensors file of which only the header has been parsed.
 
-    `entries` is the part of the header about the arrays: dtype and shape of each.
+    `strings` is the metadata, and `entries` has the dtype and shape of each array.
     """
 
     path: Path
@@ -55,7 +54,7 @@ class Packed:
     entries: dict[str, Any]
 
     def check(self, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]) -> None:
-        """Raise DataError unless the header lists exactly these arrays; dtypes default to F32."""
+        """Raise DataError unless the file has exactly these arrays; the default dtype is F32."""
         if self.entries.keys() != shapes.keys():
             name = min(self.entries.keys() ^ shapes.keys())
             problem = "unexpected" if name in self.entries else "missing"
@@ -67,19 +66,19 @@ class Packed:
                 raise damaged(self.path, f"tensor {name} should be {dtype} {shape}, not {entry}")
 
     def integer(self, name: str) -> int:
-        """Return the number in one of the strings. Raises DataError if it is not a number."""
+        """Return a string as an integer. Raise DataError if it is not a decimal number."""
         text = self.strings.get(name, "")
         if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
             raise damaged(self.path, f"{name} {text[:20]!r} is not a number")
         return int(text)
 
     def tensors(self) -> dict[str, AnyArray]:
-        """Return the arrays. Raises DataError if their bytes do not match the SHA-256."""
+        """Return the arrays. Raise DataError if their bytes do not match the SHA-256."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
         if self.strings.get("sha256") != self.digest:
-            raise damaged(self.path, "the weights do not match their SHA-256")
+            raise damaged(self.path, "the SHA-256 of the tensors does not match the header")
         try:
             return load(self.data)
         except (SafetensorError, ValueError, KeyError) as error:
@@ -92,28 +91,28 @@ class Packed:
 
 
 def unpack(path: Path, kind: str, version: int, writer: str) -> Packed:
-    """Read a file and parse the header; `kind` is its format, `writer` the command that writes it.
+    """Read a file and parse its header; `kind` is the format, `writer` the command that writes it.
 
-    Raises DataError for a file that is damaged or of another format, StorageError if it cannot be
+    Raise DataError if the file is damaged or has another format, StorageError if it cannot be
     read.
     """
     data = atomic.read_bytes(path)
     _refuse_pickle(data, path)
     length = int.from_bytes(data[:LENGTH_PREFIX], "little")
     if len(data) < LENGTH_PREFIX or length > min(len(data) - LENGTH_PREFIX, MAX_HEADER):
-        raise damaged(path, "its header is cut short or it is no safetensors file")
+        raise damaged(path, "not a safetensors file, or truncated")
     entries = jsonio.parse_json_object(data[LENGTH_PREFIX : LENGTH_PREFIX + length], str(path))
     strings = entries.pop("__metadata__", None)
     if not isinstance(strings, dict) or strings.get(FORMAT) != kind:
-        raise DataError(f"{path} was not written by {writer}", f"give a file that {writer} wrote")
+        raise DataError(f"{path} was not written by {writer}", f"pass a file written by {writer}")
     if strings.get(FORMAT_VERSION) != str(version):
         raise DataError(
             f"{path} has format version {strings.get(FORMAT_VERSION)!r}; "
-            f"this charnn reads {version}",
+            f"this version of charnn reads {version}",
             "update charnn",
         )
     if not all(isinstance(value, str) for value in strings.values()):
-        raise damaged(path, "its header holds something that is not a string")
+        raise damaged(path, "the metadata contains a value that is not a string")
     return Packed(path, data, strings, entries)
 
 
@@ -123,15 +122,15 @@ def data_start(data: bytes) -> int:
 
 
 def _refuse_pickle(data: bytes, path: Path) -> None:
-    # The length prefix of a safetensors file may begin with any bytes, its header with "{" only.
+    # The length prefix of a safetensors file may be any bytes, but its header begins with "{".
     has_header = data[LENGTH_PREFIX : LENGTH_PREFIX + 1] == b"{"
     if not has_header and data.startswith(PICKLE_OR_ZIP):
         raise DataError(
-            f"{path} is a pickle or zip archive; charnn never opens those, they can run code",
-            "give a file that charnn wrote",
+            f"{path} is a pickle or zip archive, which charnn does not load: it can execute code",
+            "pass a file written by charnn",
         )
 
 
 def damaged(path: Path, why: str) -> DataError:
-    """Return the error for a file whose contents are not as documented."""
-    return DataError(f"{path} is damaged: {why[:500]}", "copy it again, or make it again")
+    """Return the error for a file whose contents do not follow the documented format."""
+    return DataError(f"{path} is damaged: {why[:500]}", "copy or create the file again")

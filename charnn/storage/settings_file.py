@@ -1,7 +1,7 @@
-"""Read and write flat YAML files of settings, strictly.
+"""Read and write YAML files of settings.
 
-A file is one document with one mapping of keys to scalars, without aliases, tags or repeated keys.
-Numbers are read as people write them: 1e-3 is a number, 017 is seventeen, `no` is a word.
+A file is one document with one mapping of keys to scalars. Aliases, tags and duplicate keys are
+errors. Unlike in YAML 1.1, 1e-3 is a number, 017 is decimal, and `no` is a string.
 """
 
 import math
@@ -24,10 +24,10 @@ _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None,
 
 
 def read_settings(path: Path, kind: type[Settings]) -> dict[str, Any]:
-    """Return the keys given in a YAML file, each a field of `kind` and within its range.
+    """Return the settings in a YAML file, each a field of `kind` and within its range.
 
-    Fields that are not given are not returned, so that other defaults apply to them.
-    Raises UsageError with file and line, StorageError if the file cannot be read.
+    Fields that are not in the file are not returned, so that other defaults apply to them. Raise
+    UsageError with file and line if the file is invalid, StorageError if it cannot be read.
     """
     values: dict[str, Any] = {}
     for key, node in _entries(path):
@@ -35,7 +35,7 @@ def read_settings(path: Path, kind: type[Settings]) -> dict[str, Any]:
         if key not in kind.model_fields:
             raise unknown_key(kind, key, line)
         if key in values:
-            raise UsageError(f"{line}: key {key!r} is given twice", "keep one of them")
+            raise UsageError(f"{line}: key {key!r} is given twice", "remove one of them")
         if not isinstance(node, yaml.ScalarNode):
             raise UsageError(f"{line}: {key} must be a single value, not a list or a section")
         values[key] = _scalar(node)
@@ -44,13 +44,13 @@ def read_settings(path: Path, kind: type[Settings]) -> dict[str, Any]:
 
 
 def dump_settings(settings: Settings) -> str:
-    """Return the settings as YAML that `read_settings` reads back unchanged."""
+    """Return the settings as YAML that `read_settings` parses to the same values."""
     values = settings.model_dump(mode="json")
     return yaml.dump(values, Dumper=_EscapingDumper, sort_keys=False, allow_unicode=True)
 
 
 class _EscapingDumper(yaml.SafeDumper):
-    """Escapes text with invisible characters (U+0085, U+2028), which YAML would not read back."""
+    """A dumper that escapes invisible characters (U+0085, U+2028), which YAML would not keep."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
@@ -62,7 +62,7 @@ _EscapingDumper.add_representer(str, _represent_text)
 
 
 def _check_value(kind: type[Settings], key: str, value: Any, line: str) -> None:
-    """Refuse a bad value with its line; rules between fields are checked when all are known."""
+    """Raise UsageError with the line of an invalid value; ignore rules that involve other keys."""
     try:
         validate(kind, {key: value}, line)
     except UsageError as error:
@@ -76,16 +76,15 @@ def _entries(path: Path) -> list[tuple[str, yaml.Node]]:
         _refuse_unsafe_yaml(text, path)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise UsageError(
-            f"{path}: {_describe(error)}", "settings are lines of `key: value`"
-        ) from None
+        raise UsageError(f"{path}: {_describe(error)}", "write one `key: value` per line") from None
     except RecursionError:
-        raise UsageError(f"{path}: nested too deeply", "settings are flat") from None
+        raise UsageError(f"{path}: nested too deeply", "write one `key: value` per line") from None
     if not isinstance(root, yaml.MappingNode) or not root.value:
-        raise UsageError(f"{path}: line 1: no settings found", "write lines of `key: value`")
+        raise UsageError(f"{path}: line 1: no settings found", "write one `key: value` per line")
     for key, _ in root.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise UsageError(f"{path}: {_line(key)}: a key must be a word", "keys are names")
+            message = f"{path}: {_line(key)}: a key must be a single word"
+            raise UsageError(message, "write one `key: value` per line")
     return [(key.value, value) for key, value in root.value]
 
 
@@ -105,7 +104,7 @@ def _read(path: Path) -> str:
 
 
 def _refuse_unsafe_yaml(text: str, path: Path) -> None:
-    """Refuse aliases (they can grow without limit), tags, several documents and deep nesting."""
+    """Raise UsageError for aliases (unbounded expansion), tags, a second document, or depth."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = f"{path}: {_line(event)}"
@@ -113,14 +112,14 @@ def _refuse_unsafe_yaml(text: str, path: Path) -> None:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         documents += isinstance(event, yaml.DocumentStartEvent)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise UsageError(f"{line}: anchors and aliases are not used in settings")
+            raise UsageError(f"{line}: anchors and aliases are not supported in settings")
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
-            raise UsageError(f"{line}: tags such as {tag} are not used in settings")
+            raise UsageError(f"{line}: tags such as {tag} are not supported in settings")
         if documents > 1:
-            raise UsageError(f"{line}: a second document begins", "keep one document a file")
+            raise UsageError(f"{line}: a second document starts here", "use one document per file")
         if depth > MAX_DEPTH:
-            raise UsageError(f"{line}: nested too deeply", "settings are flat")
+            raise UsageError(f"{line}: nested too deeply", "write one `key: value` per line")
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

@@ -1,4 +1,4 @@
-"""Find datasets, runs and models by name or path in the working folder."""
+"""Find datasets, runs and models by name or path."""
 
 import difflib
 import json
@@ -20,30 +20,30 @@ LONGEST_ROW = 4096  # bytes of a row of METRICS_FILE, more than any
 DATA_DIR = "data"
 RUNS_DIR = "runs"
 RUNS_VARIABLE = "CHARNN_RUNS_DIR"  # environment variable
-UNFIT = r"[\x00-\x1f\ud800-\udfff]"  # for a name: controls, and bytes that were not UTF-8
+NOT_IN_NAMES = r"[\x00-\x1f\ud800-\udfff]"  # control characters, bytes that are not UTF-8
 
 
 def runs_dir() -> Path:
-    """Return the folder of runs for Python: CHARNN_RUNS_DIR, or runs/."""
+    """Return the folder of runs for the Python API: CHARNN_RUNS_DIR, by default runs/."""
     return Path(os.environ.get(RUNS_VARIABLE) or RUNS_DIR)
 
 
 def check_name(name: str) -> str:
-    """`name` if it can be the name of one folder, written in UTF-8. Raises UsageError."""
-    if re.search(rf"^$|^\.|[/\\]|{UNFIT}", name):
-        raise UsageError(f"--name {name!r} cannot be the name of a folder", "use letters and -")
+    """Return `name`. Raise UsageError if it is not valid as the name of a folder in UTF-8."""
+    if re.search(rf"^$|^\.|[/\\]|{NOT_IN_NAMES}", name):
+        raise UsageError(f"--name {name!r} is not a valid name", "use letters, digits, - and _")
     return name
 
 
 def fit_name(name: str) -> str:
-    """Return a name made of another, with U+FFFD for what `check_name` would refuse."""
-    return re.sub(rf"[/\\]|{UNFIT}", REPLACEMENT, name).lstrip(".")
+    """Return a name that `check_name` accepts, with U+FFFD for characters that it does not."""
+    return re.sub(rf"[/\\]|{NOT_IN_NAMES}", REPLACEMENT, name).lstrip(".")
 
 
 def find_dataset(argument: str | None, folder: Path) -> Path:
-    """Return the folder of a dataset given by name or path; without one, the newest dataset.
+    """Return the folder of a dataset, given by name or path; by default the newest dataset.
 
-    Raises StorageError if there is none.
+    Raise StorageError if there is none.
     """
     if argument is None:
         return _newest(folder, META_FILE, "dataset", "charnn prepare").parent
@@ -54,9 +54,9 @@ def find_dataset(argument: str | None, folder: Path) -> Path:
 
 
 def find_run(argument: str | None, folder: Path) -> Path:
-    """Return the folder of a run given by name or path; without one, that of the newest model.
+    """Return the folder of a run, given by name or path; by default that of the newest model.
 
-    Raises StorageError if there is none.
+    Raise StorageError if there is none.
     """
     if argument is None:
         return find_model(None, folder).parent
@@ -88,9 +88,9 @@ def is_finished(run: Path) -> bool:
 
 
 def find_model(argument: str | None, folder: Path) -> Path:
-    """Return the model file of a run given by name or path, or a model file given by its path.
+    """Return a model file, given by the name or path of its run or by its own path.
 
-    Without an argument, the newest model. Raises StorageError if there is none.
+    The default is the newest model. Raise StorageError if there is none.
     """
     if argument is None:
         return _newest(folder, MODEL_FILE, "model", "charnn train")
@@ -100,14 +100,15 @@ def find_model(argument: str | None, folder: Path) -> Path:
     if Path(argument).is_file():
         return Path(argument)
     if _find(argument, folder, Path.is_dir):
-        raise StorageError(f"{argument} holds no {MODEL_FILE} yet", "let it train a little longer")
+        message = f"{argument} contains no {MODEL_FILE}"
+        raise StorageError(message, "name a run that has been validated, or a model file")
     raise _missing("model", argument, folder, MODEL_FILE)
 
 
 def find_dataset_or_model(argument: str | None, data_dir: Path, runs_dir: Path) -> Path:
-    """Return the folder of a dataset or the file of a model; without an argument, the newest model.
+    """Return the folder of a dataset or the file of a model; by default the newest model.
 
-    Raises StorageError if there is neither.
+    Raise StorageError if there is neither.
     """
     dataset = _find(argument, data_dir, _has(META_FILE)) if argument else None
     if dataset:
@@ -121,9 +122,9 @@ def find_dataset_or_model(argument: str | None, data_dir: Path, runs_dir: Path) 
 
 
 def find_tokenizer(argument: str, data_dir: Path, runs_dir: Path) -> Path:
-    """Return the file that holds a tokenizer: a tokenizer.json or a model file.
+    """Return the file that contains a tokenizer: a tokenizer.json or a model file.
 
-    The argument is the name or path of a dataset or run, or the path of such a file. Raises
+    The argument is the name or path of a dataset or run, or the path of such a file. Raise
     StorageError if there is none.
     """
     folder = _find(argument, data_dir, _has(TOKENIZER_FILE))
@@ -133,7 +134,7 @@ def find_tokenizer(argument: str, data_dir: Path, runs_dir: Path) -> Path:
 
 
 def _find(argument: str, folder: Path, is_wanted: Callable[[Path], bool]) -> Path | None:
-    """Return what an argument names: something in `folder`, or else a path."""
+    """Return `folder / argument` or else the path `argument`; None if neither is wanted."""
     return next((path for path in (folder / argument, Path(argument)) if is_wanted(path)), None)
 
 
@@ -142,19 +143,19 @@ def _has(file: str) -> Callable[[Path], bool]:
 
 
 def model_name(path: Path) -> str:
-    """Return the name of a model: that of its run, or of a file elsewhere without its suffix."""
+    """Return the name of a model: the name of its run, or the file name without its suffix."""
     return path.parent.resolve().name if path.name == MODEL_FILE else path.stem
 
 
 def model_argument(path: Path, folder: Path) -> str:
-    """Return what names a model on a command line: its run in the folder of runs, or its file."""
+    """Return the command-line argument for a model: its run in the folder of runs, or its path."""
     name = model_name(path)
     is_run = (folder / name / MODEL_FILE).resolve() == path.resolve()
     return name if is_run else str(path)
 
 
 def next_run_name(folder: Path, dataset: str, cell: str) -> str:
-    """Return DATA-CELL-NNN with the first number above those taken."""
+    """Return DATA-CELL-NNN, numbered one above the highest existing number."""
     dataset = fit_name(dataset)
     pattern = re.compile(re.escape(f"{dataset}-{cell}-") + r"(\d+)")
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -171,11 +172,11 @@ def _newest(folder: Path, file: str, what: str, remedy: str) -> Path:
 
 def _missing(what: str, argument: str, folder: Path, file: str) -> StorageError:
     names = [path.parent.name for path in folder.glob(f"*/{file}")]
-    near = difflib.get_close_matches(argument, names, n=1)
-    if near:
-        hint = f"did you mean {near[0]}?"
+    similar = difflib.get_close_matches(argument, names, n=1)
+    if similar:
+        hint = f"did you mean {similar[0]}?"
     elif names:
-        hint = f"there are: {', '.join(sorted(names)[:10])}"
+        hint = f"available: {', '.join(sorted(names)[:10])}"
     else:
         hint = "charnn prepare" if what == "dataset" else "charnn train"
-    return StorageError(f"no {what} {argument!r}, neither in {folder} nor as a path", hint)
+    return StorageError(f"no {what} {argument!r}: not found in {folder} and not a path", hint)

@@ -257,7 +257,7 @@ def test_a_folder_of_texts_never_makes_way(tmp_path, replace) -> None:
     novels = tmp_path / "novels"
     novels.mkdir()
     (novels / "emma.txt").write_text("Emma Woodhouse, handsome, clever, and rich")
-    with pytest.raises(StorageError, match=r"did not write: emma\.txt") as refused:
+    with pytest.raises(StorageError, match=r"not written by charnn: emma\.txt") as refused:
         write(novels, "abcde" * 40, replace=replace)
     assert "--force" not in refused.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["novels"]

@@ -1,4 +1,4 @@
-"""Charts: what is drawn of the values, one beside the other."""
+"""Line and bar charts: series, levels, axes, labels, layout."""
 
 import math
 
@@ -8,8 +8,8 @@ from charnn.display.charts import Bars, Lines, draw_charts
 from charnn.errors import UsageError
 
 
-def test_lines_with_levels(tmp_path, drawn) -> None:
-    """Each series has its name, each level a dashed line with its name beside it."""
+def test_lines_and_levels_are_labeled(tmp_path, drawn) -> None:
+    """Each series is in the legend, and each level is a line with its name next to it."""
     series = {"n = 5": [(i, 0.66) for i in range(100)], "_10": [(0, 0.66), (100, 0.46)]}
     levels = {"neither": 0.6616, "both": 0.4545}
     draw_charts([Lines(series, "$t$", "step", "nats", levels)], tmp_path / "lines.svg")
@@ -25,16 +25,16 @@ def test_lines_with_levels(tmp_path, drawn) -> None:
     assert axes.get_title(loc="left") == r"\$t\$"
 
 
-def test_lines_on_logarithmic_scales(tmp_path, drawn) -> None:
-    """Values that have no logarithm are gaps, not errors."""
+def test_values_without_a_logarithm_are_gaps(tmp_path, drawn) -> None:
+    """On logarithmic axes, zero and NaN are not drawn and raise no error."""
     series = {"norm": [(1, 1.0), (10, 1e-3), (100, 0.0), (1000, math.nan)]}
     draw_charts([Lines(series, log_x=True, log_y=True)], tmp_path / "lines.png")
 
     assert drawn[0].axes[0].get_xscale() == drawn[0].axes[0].get_yscale() == "log"
 
 
-def test_few_places_on_a_logarithmic_axis_are_named(tmp_path, drawn) -> None:
-    """As plain numbers, and nothing between them."""
+def test_logarithmic_axis_with_few_values_labels_each(tmp_path, drawn) -> None:
+    """Every x value gets a plain number as its tick label, and there are no minor ticks."""
     draw_charts(
         [Lines({"a": [(4, 1), (16, 2)], "b": [(2048, 3)]}, log_x=True)], tmp_path / "lines.svg"
     )
@@ -44,16 +44,16 @@ def test_few_places_on_a_logarithmic_axis_are_named(tmp_path, drawn) -> None:
     assert len(axis.get_minorticklocs()) == 0
 
 
-def test_no_two_lines_look_alike(tmp_path, drawn) -> None:
-    """Colours that come back are dashed."""
+def test_lines_differ_in_color_or_style(tmp_path, drawn) -> None:
+    """Once all colors are used, further lines are dashed or dotted."""
     draw_charts([Lines({str(i): [(0, i), (1, i)] for i in range(16)})], tmp_path / "lines.svg")
 
-    looks = {(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[0].lines}
-    assert len(looks) == 16
+    styles = {(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[0].lines}
+    assert len(styles) == 16
 
 
-def test_bars_stand_in_order_with_their_figures(tmp_path, drawn) -> None:
-    """The first name is at the top; a name is shown as it is."""
+def test_bars_are_in_order_and_labeled_with_values(tmp_path, drawn) -> None:
+    """The first bar is at the top; names are shown literally, not as formulas."""
     values = {"uniform": 6.02, "5-gram": 1.948, "a $run$ of 100%": 1.7928}
     draw_charts([Bars(values, "ladder", "bits per character")], tmp_path / "ladder.svg")
 
@@ -64,8 +64,8 @@ def test_bars_stand_in_order_with_their_figures(tmp_path, drawn) -> None:
     assert axes.yaxis_inverted()
 
 
-def test_charts_stand_side_by_side(tmp_path, drawn) -> None:
-    """Two of them make the picture twice as wide."""
+def test_charts_are_drawn_from_left_to_right(tmp_path, drawn) -> None:
+    """A picture of two charts is twice as wide as one and of the same height."""
     draw_charts([Lines({"a": [(0, 1)]}, "first"), Bars({"b": 2}, "second")], tmp_path / "two.png")
     draw_charts([Lines({"a": [(0, 1)]})], tmp_path / "one.png")
 
@@ -76,7 +76,7 @@ def test_charts_stand_side_by_side(tmp_path, drawn) -> None:
     assert (tmp_path / "two.png").stat().st_size > (tmp_path / "one.png").stat().st_size > 1000
 
 
-def test_another_suffix_is_refused(tmp_path) -> None:
-    """As for every picture."""
+def test_unknown_suffix_is_a_usage_error(tmp_path) -> None:
+    """A chart cannot be written as GIF."""
     with pytest.raises(UsageError):
         draw_charts([Bars({"a": 1})], tmp_path / "bars.gif")

@@ -1,3 +1,5 @@
+"""Learning curves written as PNG and SVG."""
+
 import math
 import os
 import re
@@ -28,8 +30,8 @@ def _run(name="lstm-001", steps=200, ratio=BITS, floor=1.5):
     return Curve(name, rows)
 
 
-def test_learning_curves_are_written_as_png_and_svg(tmp_path):
-    """The suffix decides, in either case of letters; nothing else is left in the folder."""
+def test_learning_curves_are_written_as_png_or_svg_by_suffix(tmp_path):
+    """Upper and lower case suffixes work, and no temporary file is left in the folder."""
     for name in ("curves.png", "curves.SVG"):
         figure.draw_learning_curves([_run(), _run("gru-001", floor=1.6)], "step", tmp_path / name)
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
@@ -38,8 +40,8 @@ def test_learning_curves_are_written_as_png_and_svg(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_the_same_values_give_the_same_bytes(tmp_path, suffix):
-    """No date, no random identifier, no name of a program's version."""
+def test_picture_is_reproducible(tmp_path, suffix):
+    """The same values give the same bytes, without a date or random identifiers."""
     paths = [tmp_path / f"{i}{suffix}" for i in range(2)]
     for path in paths:
         figure.draw_learning_curves([_run()], "tokens", path)
@@ -48,21 +50,21 @@ def test_the_same_values_give_the_same_bytes(tmp_path, suffix):
     assert b"<dc:date>" not in first
 
 
-def test_another_suffix_is_refused_with_the_choices(tmp_path):
-    """Before anything is drawn."""
+def test_unknown_suffix_is_a_usage_error(tmp_path):
+    """The error names the file, and the hint lists the supported suffixes."""
     with pytest.raises(UsageError, match=r"curves\.gif") as caught:
         figure.draw_learning_curves([_run()], "step", tmp_path / "curves.gif")
-    assert caught.value.hint == "end it in .png or .svg"
+    assert caught.value.hint == "use a file name that ends in .png or .svg"
 
 
-def test_an_unwritable_place_is_a_storage_error(tmp_path):
-    """A folder that does not exist is named."""
+def test_missing_folder_is_a_storage_error(tmp_path):
+    """The error names a folder that does not exist."""
     with pytest.raises(StorageError, match="missing"):
         figure.draw_learning_curves([_run()], "step", tmp_path / "missing" / "curves.png")
 
 
-def test_curves_lie_within_the_axes(tmp_path, drawn):
-    """All of validation, and training after its steep beginning; x from zero to the last row."""
+def test_curves_are_within_the_axes(tmp_path, drawn):
+    """All of the validation curve is, and the training curve after its steep start."""
     figure.draw_learning_curves([_run(), _run("long", 400)], "seconds", tmp_path / "curves.png")
     axes = drawn[0].axes[0]
     assert axes.get_xlabel() == "minutes"
@@ -70,31 +72,31 @@ def test_curves_lie_within_the_axes(tmp_path, drawn):
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     marked = [line for line in axes.lines if line.get_marker() == "o"]
     smooth = [line for line in axes.lines if line.get_linewidth() == 0.9]
-    assert len(marked) == 4  # validation, and the ring around its lowest value, of each
+    assert len(marked) == 4  # for each run: validation, and the circle around its lowest value
     for line in marked:
         x, y = line.get_data()
         assert left <= min(x) <= max(x) <= right
         assert low <= min(y) <= max(y) <= high
     for line in smooth:
         x, y = (np.array(values) for values in line.get_data())
-        settled = y[x > 0.02 * right]
-        assert low <= settled.min() <= settled.max() <= high
+        after_start = y[x > 0.02 * right]
+        assert low <= after_start.min() <= after_start.max() <= high
 
 
-def test_the_second_scale_is_bits_per_char_only_where_it_is_the_same_for_all(tmp_path, drawn):
-    """Character models share a factor; others get perplexity, and absurd losses neither."""
+def test_second_axis_is_bits_per_char_only_if_all_runs_share_the_factor(tmp_path, drawn):
+    """Character models do; mixed tokenizers get perplexity, and very large losses no axis."""
     for name, runs in {
         "char": [_run(), _run("gru")],
         "mixed": [_run(), _run("word", ratio=0.3)],
-        "absurd": [_run(), _run("word", ratio=0.3, floor=1000.0)],
+        "large": [_run(), _run("word", ratio=0.3, floor=1000.0)],
     }.items():
         figure.draw_learning_curves(runs, "step", tmp_path / f"{name}.png")
     labels = [[axis.get_ylabel() for axis in f.axes[0].child_axes] for f in drawn]
     assert labels == [["bits per character"], ["perplexity"], []]
 
 
-def test_names_are_shown_as_they_are(tmp_path, drawn):
-    """No mathematics, no label left out for its underscore, no control code, no missing glyph."""
+def test_run_names_are_shown_literally(tmp_path, drawn):
+    """Formulas, leading underscores, control codes and Chinese in names are plain text."""
     names = ["_hidden", "a$x_1$b", "$", "bad\x1b[31m\n", "唐诗", "\\alpha $\\frac$"]
     figure.draw_learning_curves([_run(name) for name in names], "step", tmp_path / "curves.svg")
     texts = [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
@@ -114,14 +116,14 @@ def test_names_are_shown_as_they_are(tmp_path, drawn):
         [{"split": "train", "step": i, "loss": [1e300, None, 2.0, -1.0][i % 4]} for i in range(40)],
     ],
 )
-def test_odd_logs_are_drawn_too(tmp_path, rows):
-    """Nothing, a gap, a single point, absurd values: still a picture."""
+def test_incomplete_logs_are_drawn(tmp_path, rows):
+    """A log without rows, with gaps, with one point or with huge values gives a picture."""
     figure.draw_learning_curves([Curve("odd", rows)], "step", tmp_path / "odd.png")
     assert (tmp_path / "odd.png").read_bytes().startswith(PNG)
 
 
-def test_smoothing_keeps_constants_ends_and_gaps():
-    """A mean of neighbours: a constant stays, a gap stays a gap, noise shrinks."""
+def test_smoothing_keeps_constants_the_start_and_gaps():
+    """The moving average reduces noise, keeps a constant, and keeps NaN as NaN."""
     noise = np.random.default_rng(0).normal(2.0, 0.1, 400)
     smooth = np.array([y for _, y in figure.smoothed(list(enumerate(noise)))])
     assert smooth[100:].std() < 0.4 * noise[100:].std()
@@ -134,7 +136,7 @@ def test_smoothing_keeps_constants_ends_and_gaps():
 
 
 def test_importing_figure_does_not_import_matplotlib(tmp_path):
-    """It is imported for drawing, which prints nothing, even if its cache cannot be written."""
+    """Drawing imports it, and prints nothing even if its cache cannot be written."""
     code = (
         "import sys; from pathlib import Path; from charnn.display import figure;"
         "assert not {'matplotlib', 'numpy'} & set(sys.modules);"
@@ -145,7 +147,7 @@ def test_importing_figure_does_not_import_matplotlib(tmp_path):
     )
     package = str(Path(figure.__file__).parents[2])
     environment = {**os.environ, "MPLCONFIGDIR": "/dev/null/x", "PYTHONPATH": package}
-    ended = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert (ended.returncode, ended.stdout, re.sub(r"\s", "", ended.stderr)) == (0, "", "")
+    assert (done.returncode, done.stdout, re.sub(r"\s", "", done.stderr)) == (0, "", "")

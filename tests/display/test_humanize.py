@@ -1,3 +1,5 @@
+"""Numbers formatted for people."""
+
 import math
 
 import pytest
@@ -11,8 +13,8 @@ from charnn.display import humanize
     ("bytes_", "text"),
     [(0, "0 B"), (812, "812 B"), (12_345, "12.3 kB"), (999_960, "1.0 MB"), (27_000_000, "27.0 MB")],
 )
-def test_sizes_are_in_powers_of_a_thousand(bytes_, text):
-    """A size has one decimal, and never four digits before it."""
+def test_size_is_in_powers_of_1000(bytes_, text):
+    """A size has one decimal and at most three digits before it."""
     assert humanize.size(bytes_) == text
 
 
@@ -30,8 +32,8 @@ def test_sizes_are_in_powers_of_a_thousand(bytes_, text):
         (math.nan, "?"),
     ],
 )
-def test_durations_have_two_units_at_most(seconds, text):
-    """A duration is as precise as its size deserves."""
+def test_duration_has_at_most_two_units(seconds, text):
+    """Long durations are less precise; unknown durations are a question mark."""
     assert humanize.duration(seconds) == text
 
 
@@ -46,8 +48,8 @@ def test_durations_have_two_units_at_most(seconds, text):
         (math.inf, "inf"),
     ],
 )
-def test_compact_numbers_drop_an_empty_decimal(number, text):
-    """A number in little room keeps a decimal only if there is one."""
+def test_compact_omits_a_zero_decimal(number, text):
+    """A compact number has one decimal, unless it is zero."""
     assert humanize.compact(number) == text
 
 
@@ -64,18 +66,18 @@ def test_compact_numbers_drop_an_empty_decimal(number, text):
         (2.5e9, "2.50e+09"),
     ],
 )
-def test_figures_are_as_precise_as_their_size_deserves(value, text):
-    """A figure never fills more than eight columns or so, and what is missing is a dash."""
+def test_figure_has_about_four_digits(value, text):
+    """Large values have fewer decimals, and a missing value is a dash."""
     assert humanize.figure(value) == text
 
 
 @given(st.floats())
-def test_every_number_has_a_short_text(number):
-    """No number, however odd, is refused or long."""
+def test_every_number_is_formatted_in_few_characters(number):
+    """No float raises an error or gives a long text."""
     assert len(humanize.figure(number)) <= 10
     assert len(humanize.compact(number)) <= 24 or abs(number) > 1e18
 
 
-def test_a_rate_names_its_unit():
-    """In powers of 1000."""
+def test_rate_has_its_unit():
+    """A rate is a compact number, a unit and `/s`."""
     assert humanize.rate(58_900, "tok") == "58.9k tok/s"

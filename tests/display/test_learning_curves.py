@@ -1,3 +1,5 @@
+"""Points, axis limits and ticks of learning curves."""
+
 import math
 
 from hypothesis import given
@@ -16,8 +18,8 @@ from charnn.display.learning_curves import (
 FINITE = st.floats(-1e12, 1e12)
 
 
-def test_points_are_rows_of_one_split_with_gaps_as_nan():
-    """Missing, null and non-finite values are gaps; a row without an x is left out."""
+def test_points_are_the_rows_of_one_split_with_nan_for_gaps():
+    """Missing, null and non-finite values are NaN; rows without x are left out."""
     rows = [
         {"split": "train", "step": 1, "loss": 3.0},
         {"split": "val", "step": 1, "loss": 9.0},
@@ -33,22 +35,22 @@ def test_points_are_rows_of_one_split_with_gaps_as_nan():
     assert finite(points) == [(1.0, 3.0), (5.0, 1.0)]
 
 
-def test_a_mean_leaves_gaps_out():
-    """Gaps do not count, and the mean of nothing is a gap."""
+def test_mean_ignores_gaps():
+    """NaN is not counted, and the mean of no values is NaN."""
     assert mean([1.0, math.nan, 3.0]) == 2.0
     assert math.isnan(mean([math.nan]))
 
 
 def test_long_times_are_shown_in_minutes_or_hours():
-    """The unit follows the length of the run; steps and tokens stay as they are."""
+    """The unit depends on the length of the run; steps and tokens have no unit."""
     assert x_unit("seconds", 100) == (1, "seconds")
     assert x_unit("seconds", 1000) == (60, "minutes")
     assert x_unit("seconds", 10_000) == (3600, "hours")
     assert x_unit("step", 10_000) == (1, "step")
 
 
-def test_the_steep_beginning_may_run_out_at_the_top():
-    """The limits follow the curve after its first 2 %, not its first value."""
+def test_steep_start_may_be_cut_off_at_the_top():
+    """The limits are those of the curve after the first 2 % of the x range."""
     line = [(float(i), 10.0 if i < 2 else 2.0 - i / 1000) for i in range(101)]
     low, high = y_limits([line])
     assert 1.85 < low < 1.9
@@ -56,7 +58,7 @@ def test_the_steep_beginning_may_run_out_at_the_top():
 
 
 def test_limits_exist_without_values():
-    """An empty picture has a scale too, and a single value has room around it."""
+    """An empty plot has axes, and a single value has a margin."""
     assert y_limits([]) == (0.0, 1.0)
     assert x_limits([]) == (0.0, 1.0)
     low, high = y_limits([[(1.0, 2.0)]])
@@ -64,17 +66,17 @@ def test_limits_exist_without_values():
 
 
 @given(FINITE, FINITE, st.integers(1, 12))
-def test_ticks_are_round_few_and_within(low, high, most):
-    """There are never more than asked for, and none lies outside."""
+def test_ticks_are_few_sorted_and_within_the_range(low, high, most):
+    """There are at most as many ticks as requested, and none is outside the range."""
     ticks = nice_ticks(low, high, most)
     assert len(ticks) <= most
-    air = 1e-6 * abs(high - low)
-    assert all(low - air <= tick <= high + air for tick in ticks)
+    tolerance = 1e-6 * abs(high - low)
+    assert all(low - tolerance <= tick <= high + tolerance for tick in ticks)
     assert ticks == sorted(ticks)
 
 
 def test_ticks_of_common_ranges():
-    """Steps are 1, 2, 2.5 or 5 times a power of ten."""
+    """The distance of ticks is 1, 2, 2.5 or 5 times a power of ten."""
     assert nice_ticks(0, 6400, 6) == [0, 2000, 4000, 6000]
     assert nice_ticks(1.4, 2.6, 4) == [1.5, 2.0, 2.5]
     assert nice_ticks(1, 1, 4) == []

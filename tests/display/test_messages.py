@@ -1,3 +1,5 @@
+"""Messages and the live line on stderr, and tables."""
+
 import io
 import re
 import subprocess
@@ -10,7 +12,7 @@ from charnn.errors import DataError, StorageError, UsageError
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     encoding = "utf-8"
 
@@ -20,14 +22,14 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    """No wish of the person who runs the tests decides their outcome."""
+    """Remove environment variables of the caller that affect colors."""
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
 
 
-def test_an_error_is_plain_lines_without_a_terminal():
-    """What and where on one line, the remedy on the next, no control codes."""
+def test_error_without_a_terminal_is_plain_lines():
+    """The message is one line, the hint the next, without control codes."""
     stream = io.StringIO()
     Display(stream=stream).error(DataError("a.txt: byte 3: not UTF-8", "try --encoding latin-1"))
     assert (
@@ -36,36 +38,36 @@ def test_an_error_is_plain_lines_without_a_terminal():
     )
 
 
-def test_a_message_cannot_forge_another_line():
-    """A file name with a newline or an escape sequence in it is shown, not obeyed."""
+def test_control_characters_in_messages_are_escaped():
+    """A file name with a newline or an escape sequence cannot fake a hint."""
     stream = io.StringIO()
     Display(stream=stream).error(StorageError("cannot read x\nhint: rm -rf ~\x1b[2J", ""))
     assert stream.getvalue() == "charnn: error: cannot read x\\nhint: rm -rf ~\\x1b[2J\n"
 
 
-def test_markup_of_rich_is_ordinary_text():
-    """Square brackets in names are brackets, on a terminal and off."""
+def test_rich_markup_in_messages_is_not_interpreted():
+    """Square brackets are printed literally, with and without a terminal."""
     for stream in (io.StringIO(), Terminal()):
         Display(stream=stream).note("[bold]x[/bold] [/]")
         assert stream.getvalue() == "[bold]x[/bold] [/]\n"
 
 
-def test_nothing_wraps():
-    """A line stays a line, however long."""
+def test_long_messages_are_not_wrapped():
+    """A message of any length is one line."""
     stream = io.StringIO()
     Display(stream=stream).note("word " * 1000)
     assert stream.getvalue() == "word " * 1000 + "\n"
 
 
-def test_an_error_without_a_message_is_silent():
-    """An end that needs no words, such as a reader that went away, gets none."""
+def test_error_without_a_message_prints_nothing():
+    """A broken pipe, for instance, is not reported."""
     stream = io.StringIO()
     Display(stream=stream).error(UsageError("", "hint"))
     assert stream.getvalue() == ""
 
 
-def test_debug_shows_where_it_happened():
-    """The traceback comes first, the message stays last; neither steers the terminal."""
+def test_debug_prints_the_traceback_before_the_message():
+    """Control characters in the traceback are escaped."""
     stream = io.StringIO()
     try:
         try:
@@ -80,8 +82,8 @@ def test_debug_shows_where_it_happened():
     assert lines[-1] == "charnn: error: bad file"
 
 
-def test_quiet_silences_all_but_warnings_and_errors():
-    """--quiet is for people who want to hear only of trouble."""
+def test_quiet_suppresses_all_but_warnings_and_errors():
+    """--quiet suppresses hints, notes and the live line."""
     stream = Terminal()
     display = Display(quiet=True, stream=stream)
     display.hint("next")
@@ -95,28 +97,28 @@ def test_quiet_silences_all_but_warnings_and_errors():
     assert "no such flag" in stream.getvalue()
 
 
-def test_colours_are_for_terminals_alone(monkeypatch):
-    """Not even FORCE_COLOR puts a control code into a pipe; NO_COLOR takes them all away."""
+def test_colors_are_written_to_terminals_only(monkeypatch):
+    """FORCE_COLOR does not enable them in a pipe; NO_COLOR and TERM=dumb disable them."""
     error = UsageError("x", "y")
 
-    def said(stream):
+    def printed(stream):
         Display(stream=stream).error(error)
         Display(stream=stream).hint("z")
         return stream.getvalue()
 
-    assert "\x1b[" in said(Terminal())
+    assert "\x1b[" in printed(Terminal())
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert "\x1b" not in said(io.StringIO())
+    assert "\x1b" not in printed(io.StringIO())
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b" not in said(Terminal())
-    monkeypatch.setenv("NO_COLOR", "")  # as good as not set
-    assert "\x1b" in said(Terminal())
+    assert "\x1b" not in printed(Terminal())
+    monkeypatch.setenv("NO_COLOR", "")  # equals not set
+    assert "\x1b" in printed(Terminal())
     monkeypatch.setenv("TERM", "dumb")
-    assert "\x1b" not in said(Terminal())
+    assert "\x1b" not in printed(Terminal())
 
 
-def test_messages_appear_above_the_live_line():
-    """The live line is cleared, the message printed, the live line painted again below it."""
+def test_messages_are_printed_above_the_live_line():
+    """The live line is cleared and, after the message, printed again."""
     stream = Terminal()
     display = Display(stream=stream)
     display.paint(lambda width: "50 %")
@@ -125,8 +127,8 @@ def test_messages_appear_above_the_live_line():
     assert stream.getvalue() == "\r\x1b[J50 %\r" + "\r\x1b[Jsaved\n50 %\r" + "\r\x1b[J50 %\r\n"
 
 
-def test_a_live_line_can_go_without_a_trace():
-    """What is of no interest afterwards is cleared away."""
+def test_live_line_can_be_removed_at_its_end():
+    """With keep=False, the last output clears the line."""
     stream = Terminal()
     display = Display(stream=stream)
     display.paint(lambda width: "50 %")
@@ -134,8 +136,8 @@ def test_a_live_line_can_go_without_a_trace():
     assert stream.getvalue().endswith("\r\x1b[J")
 
 
-def test_there_is_no_live_line_without_a_terminal():
-    """No carriage return is ever written into a pipe."""
+def test_no_live_line_without_a_terminal():
+    """Nothing is written to a pipe, no carriage return either."""
     stream = io.StringIO()
     display = Display(stream=stream)
     display.paint(lambda width: "50 %")
@@ -148,30 +150,30 @@ class _Broken(io.StringIO):
         raise OSError(5, "Input/output error")
 
 
-def test_a_stream_that_fails_stops_nobody():
-    """A terminal that went away is no reason to lose a training run."""
+def test_errors_of_the_stream_are_ignored():
+    """A terminal that was closed does not end a training run."""
     Display(stream=_Broken()).warning("x")
     closed = io.StringIO()
     closed.close()
     Display(stream=closed).warning("x")
 
 
-def test_a_closed_stderr_is_no_reason_to_fail():
-    """`2>&-` silences, no more."""
+def test_closed_stderr_is_ignored():
+    """With `2>&-` messages are lost, but the program continues."""
     code = "from charnn.display.messages import Display; Display().warning('x'); print('on')"
     command = f'"{sys.executable}" -c "{code}" 2>&-'
-    ended = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout) == (0, "on\n")
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "on\n")
 
 
-def test_the_display_is_cheap_to_import():
-    """It is part of every command, so it loads neither Rich nor anything heavier."""
+def test_importing_display_is_fast():
+    """Every command imports it, so it imports neither Rich nor larger libraries."""
     code = "import sys, charnn.display; print(*{name.partition('.')[0] for name in sys.modules})"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not set(ended.stdout.split()) & {"rich", "torch", "numpy", "matplotlib", "typer"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"rich", "torch", "numpy", "matplotlib", "typer"}
 
 
-def test_a_table_aligns_words_left_and_numbers_right():
+def test_table_aligns_text_left_and_numbers_right():
     """Columns are two spaces apart, wide characters count twice, lines have no trailing spaces."""
     rows = [["tiny[bold]", "12.3 MB", "1,003,854"], ["唐诗", "1 B", "-"]]
     assert table(["name", "size", "tokens"], rows, title="Corpora").split("\n") == [
@@ -182,8 +184,8 @@ def test_a_table_aligns_words_left_and_numbers_right():
     ]
 
 
-def test_a_table_wraps_only_where_a_width_is_given():
-    """In a pipe a row is a line; on a terminal a long cell is folded."""
+def test_table_wraps_only_to_a_given_width():
+    """Without a width a row is one line; with a width, long cells are wrapped."""
     rows = [["a", "word " * 50]]
     assert len(table(["name", "text"], rows).split("\n")) == 2
     folded = table(["name", "text"], rows, width=40).split("\n")
@@ -191,18 +193,18 @@ def test_a_table_wraps_only_where_a_width_is_given():
     assert max(map(len, folded)) <= 40
 
 
-def test_a_table_shows_control_characters(monkeypatch):
-    """Cells come from files; they steer nothing, and no colour is put out."""
+def test_table_escapes_control_characters_in_cells(monkeypatch):
+    """Cells may come from untrusted files; they contain no colors either."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert table(["[red]x"], [["\x1b[31m\n"]]) == "[red]x\n\\x1b[31m\\n"
 
 
-def test_headers_of_a_table_show_control_characters_too():
-    """They may be keys out of a file."""
+def test_table_escapes_control_characters_in_headers():
+    """Headers may be keys of an untrusted file."""
     assert "\x1b" not in table(["a\x1b[2J"], [["1"]])
     assert r"a\x1b[2J" in table(["a\x1b[2J"], [["1"]])
 
 
-def test_a_table_without_rows_is_its_header():
-    """An empty list is still a table."""
+def test_table_without_rows_is_its_header():
+    """An empty list is valid."""
     assert re.sub(" +", " ", table(["name", "size"], [])) == "name size"

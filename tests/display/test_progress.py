@@ -1,3 +1,5 @@
+"""Progress lines on a terminal and in a log."""
+
 import io
 
 from hypothesis import given
@@ -8,23 +10,23 @@ from charnn.display.messages import Display
 from charnn.display.progress import (
     SEPARATOR,
     bar,
-    counted,
-    counted_fields,
-    how_much,
+    byte_progress,
+    byte_progress_fields,
+    format_amount,
     status_line,
 )
 from tests.terminal import Clock
 
 
 def _count(display, clock):
-    with counted(display, "downloading 唐诗\x1b", clock) as report:
+    with byte_progress(display, "downloading 唐诗\x1b", clock) as report:
         for done in range(0, 101, 10):
             report(done * 1000, 100_000)
             clock.now += 3
 
 
-def test_counted_work_leaves_no_trace_on_a_terminal(terminal):
-    """A bar while it lasts, then nothing."""
+def test_byte_progress_on_a_terminal_is_removed_at_the_end(terminal):
+    """The bar is shown while the operation runs, and then cleared."""
     screen = terminal(80)
     _count(Display(stream=screen.stream), Clock())
     text = screen.close()
@@ -32,8 +34,8 @@ def test_counted_work_leaves_no_trace_on_a_terminal(terminal):
     assert text.endswith("\r\x1b[J")
 
 
-def test_counted_work_in_a_log_is_a_line_every_ten_seconds():
-    """Shorter work prints nothing."""
+def test_byte_progress_in_a_log_is_a_line_every_ten_seconds():
+    """The first line appears after ten seconds, so short operations print nothing."""
     stream = io.StringIO()
     _count(Display(stream=stream), Clock())
     assert stream.getvalue().splitlines() == [
@@ -42,54 +44,54 @@ def test_counted_work_in_a_log_is_a_line_every_ten_seconds():
     ]
 
 
-def _tell(display, clock):
-    with status_line(display, clock) as tell:
+def _show_status(display, clock):
+    with status_line(display, clock) as show:
         for n in range(9):
-            tell(f"唐诗\x1b {n}")
+            show(f"唐诗\x1b {n}")
             clock.now += 3
 
 
-def test_a_status_line_leaves_no_trace_on_a_terminal(terminal):
-    """Each line replaces the one before, cut to the width; then nothing."""
+def test_status_line_on_a_terminal_is_removed_at_the_end(terminal):
+    """Each line replaces the previous one, is cut to the width, and is then cleared."""
     screen = terminal(7)
-    _tell(Display(stream=screen.stream), Clock())
+    _show_status(Display(stream=screen.stream), Clock())
     text = screen.close()
     assert "唐诗\\x" in text
     assert "\\x1b" not in text
     assert text.endswith("\r\x1b[J")
 
 
-def test_a_status_line_in_a_log_is_a_line_every_ten_seconds():
-    """Shorter work prints nothing."""
+def test_status_line_in_a_log_is_a_line_every_ten_seconds():
+    """The first line appears after ten seconds, so short operations print nothing."""
     stream = io.StringIO()
-    _tell(Display(stream=stream), Clock())
+    _show_status(Display(stream=stream), Clock())
     assert stream.getvalue().splitlines() == ["唐诗\\x1b 4", "唐诗\\x1b 8"]
 
 
 @given(st.text(max_size=60), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(1, 120))
-def test_a_counted_line_is_never_wider_than_the_terminal(label, done, total, width):
-    """Long or wide labels are cut, other parts left out."""
+def test_byte_progress_fits_into_the_width(label, done, total, width):
+    """Other fields are dropped, and long or wide labels are cut."""
     label = label or "x"
-    fields = counted_fields(label, done, total, 1.5, width, unicode=True)
+    fields = byte_progress_fields(label, done, total, 1.5, width, unicode=True)
     assert cell_len(SEPARATOR.join(fields.values())) <= width
 
 
-def test_a_counted_line():
-    """What, how far, how fast, how long still."""
-    fields = counted_fields("downloading", 12_300_000, 24_600_000, 3.0, 90, unicode=True)
+def test_byte_progress_has_label_bar_amount_rate_and_eta():
+    """All fields fit into a wide terminal."""
+    fields = byte_progress_fields("downloading", 12_300_000, 24_600_000, 3.0, 90, unicode=True)
     assert SEPARATOR.join(fields.values()) == (
         "downloading  ━━━━━━━━━━━━────────────  12.3 MB of 24.6 MB (50 %)  4.1 MB/s  ETA 3 s"
     )
 
 
-def test_a_bar_is_full_only_at_the_end():
-    """It is rounded down, and never out of bounds."""
+def test_bar_is_full_only_at_the_end():
+    """The filled part is rounded down and limited to the width."""
     assert bar(0.999, 4, unicode=False) == "###-"
     assert bar(1.0, 4, unicode=False) == "####"
     assert bar(7.0, 2, unicode=True) == "━━"
     assert bar(-1.0, 2, unicode=True) == "──"
 
 
-def test_how_much_of_nothing():
-    """An empty total is done."""
-    assert how_much(0, 0) == "0 B of 0 B (100 %)"
+def test_amount_of_an_empty_total_is_100_percent():
+    """Zero of zero bytes is complete."""
+    assert format_amount(0, 0) == "0 B of 0 B (100 %)"

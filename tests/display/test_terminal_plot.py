@@ -1,3 +1,5 @@
+"""Learning curves and sparklines drawn as text."""
+
 import math
 
 from hypothesis import example, given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from charnn.display.learning_curves import Curve
-from charnn.display.terminal_plot import BLOCKS, LEAST_WIDTH, sparkline, terminal_curves
+from charnn.display.terminal_plot import BLOCKS, MIN_WIDTH, sparkline, terminal_curves
 
 
 def _curve(name="run", steps=100, split="val", loss=lambda step: 2.0 - step / 100):
@@ -13,8 +15,8 @@ def _curve(name="run", steps=100, split="val", loss=lambda step: 2.0 - step / 10
     return Curve(name, rows)
 
 
-def test_one_curve_in_letters():
-    """The whole picture, exactly: title, ticks, the line from corner to corner, the key."""
+def test_one_curve_in_ascii():
+    """The complete plot: title, ticks, a line from corner to corner, legend."""
     picture = terminal_curves([_curve()], width=44, height=12, unicode=False)
     assert picture.split("\n") == [
         "loss (nats per token) by step",
@@ -33,7 +35,7 @@ def test_one_curve_in_letters():
 
 
 def test_one_curve_in_braille():
-    """The same picture, with two by four dots to a character."""
+    """The same plot with 2 × 4 dots per character."""
     assert terminal_curves([_curve()], width=44, height=12).split("\n") == [
         "loss (nats per token) by step",
         "2 ┤⠒⠦⢤⣀",
@@ -51,14 +53,14 @@ def test_one_curve_in_braille():
 
 
 def test_gaps_interrupt_a_line():
-    """A null or missing value leaves its columns empty; nothing is drawn across."""
+    """Columns of null or missing values stay empty."""
     gap = _curve(loss=lambda step: None if 40 <= step <= 60 else 1.0)
     picture = terminal_curves([gap], width=60, height=8, unicode=False).split("\n")
     assert picture[2] == "1 +" + "a" * 22 + " " * 11 + "a" * 22 + " a"
 
 
-def test_one_run_shows_both_splits_several_runs_one_each():
-    """Training and validation of a single run; of several, only what compares them."""
+def test_one_run_shows_both_splits_and_several_runs_one_each():
+    """One run: training and validation. Several: validation, or training without it."""
     both = Curve("a", [*_curve().rows, *_curve(split="train").rows])
     assert terminal_curves([both]).count(" train ") == 1
     assert terminal_curves([both]).count(" val ") == 1
@@ -68,27 +70,27 @@ def test_one_run_shows_both_splits_several_runs_one_each():
     assert "a train" not in several
 
 
-def test_colour_only_when_asked_for():
-    """Without colour there is no escape code; with it, the same characters."""
+def test_color_codes_only_if_requested():
+    """Color adds codes and leaves the characters unchanged."""
     runs = [_curve("a"), _curve("b", loss=lambda step: 1.5)]
     plain = terminal_curves(runs)
-    coloured = terminal_curves(runs, color=True)
+    colored = terminal_curves(runs, color=True)
     assert "\x1b" not in plain
-    assert "\x1b[36m" in coloured
+    assert "\x1b[36m" in colored
     for code in ("\x1b[36m", "\x1b[33m", "\x1b[0m"):
-        coloured = coloured.replace(code, "")
-    assert coloured == plain
+        colored = colored.replace(code, "")
+    assert colored == plain
 
 
-def test_a_name_steers_no_terminal():
-    """Names of runs are folders, and folders can be called anything."""
+def test_control_characters_in_run_names_are_escaped():
+    """A run name is a folder name and may contain anything."""
     assert "\x1b" not in terminal_curves([_curve("\x1b[2J\n唐诗")])
 
 
 VALUES = st.one_of(st.none(), st.floats(), st.floats(0, 10))
 
 
-@example([[1.0, 2.2e-313]], 80, 20, False)  # a range that floats can hardly hold
+@example([[1.0, 2.2e-313]], 80, 20, False)  # a subnormal value
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(VALUES, max_size=50), max_size=4),
@@ -96,8 +98,8 @@ VALUES = st.one_of(st.none(), st.floats(), st.floats(0, 10))
     st.integers(1, 40),
     st.booleans(),
 )
-def test_every_picture_fits(losses, width, height, unicode):
-    """Whatever was logged, no line is longer, nor are there more, than asked for."""
+def test_plot_fits_into_width_and_height(losses, width, height, unicode):
+    """For any logged values, lines are no longer and no more than requested."""
     runs = [
         Curve(f"run{i}", [{"split": "val", "step": s, "loss": y} for s, y in enumerate(values)])
         for i, values in enumerate(losses)
@@ -105,12 +107,12 @@ def test_every_picture_fits(losses, width, height, unicode):
     picture = terminal_curves(runs, "step", width, height, unicode=unicode)
     lines = picture.split("\n")
     assert len(lines) <= max(height, 4 + 3 + len(runs))
-    assert max(map(cell_len, lines)) <= max(width, LEAST_WIDTH)
+    assert max(map(cell_len, lines)) <= max(width, MIN_WIDTH)
     assert unicode or picture.isascii()
 
 
-def test_a_sparkline_goes_from_full_to_empty():
-    """Highest and lowest value are the highest and lowest block; order is kept."""
+def test_sparkline_maps_values_to_block_heights():
+    """The highest value is the full block, the lowest the smallest; a gap is a space."""
     assert sparkline([8, 7, 6, 5, 4, 3, 2, 1], 8) == BLOCKS[::-1]
     assert sparkline([3.0], 4) == "▁▁▁▁"
     assert sparkline([], 4) == "    "
@@ -118,6 +120,6 @@ def test_a_sparkline_goes_from_full_to_empty():
 
 
 @given(st.lists(st.floats()), st.integers(1, 40))
-def test_a_sparkline_has_its_width(values, width):
-    """However many values there are, finite or not."""
+def test_sparkline_has_the_requested_width(values, width):
+    """The width does not depend on the number of values, finite or not."""
     assert len(sparkline(values, width)) == width

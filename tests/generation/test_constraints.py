@@ -1,4 +1,4 @@
-"""Bans, allowances and expressions as what may be drawn."""
+"""Constraints on generated tokens: banned and allowed characters, regular expressions."""
 
 import numpy as np
 import pytest
@@ -11,75 +11,75 @@ UNK = 5
 BYTES = [bytes([byte]) for byte in range(256)]
 
 
-def drawable(constraint):
+def allowed_ids(constraint):
     return np.flatnonzero(constraint.bias == 0).tolist()
 
 
-def taken(constraint, data):
-    """How many bytes of `data` may be drawn one after the other."""
+def accepted_length(constraint, data):
+    """Return the length of the longest prefix of `data` that can be generated."""
     state = 0
-    for place, byte in enumerate(data):
+    for position, byte in enumerate(data):
         state = constraint.automaton.next_state[state, byte]
         if state < 0:
-            return place
+            return position
     return len(data)
 
 
-def test_nothing_is_asked_nothing_is_barred_but_the_unknown() -> None:
-    """Without options every token but <unk> may come, and no table is built."""
+def test_without_options_only_unk_is_excluded() -> None:
+    """Every other token is allowed, and no automaton is built."""
     constraint = constrain(WORDS, UNK)
 
-    assert drawable(constraint) == [0, 1, 2, 3, 4]
+    assert allowed_ids(constraint) == [0, 1, 2, 3, 4]
     assert constraint.automaton is None
 
 
-def test_a_ban_takes_tokens_with_such_a_character() -> None:
-    """Anywhere in the token."""
-    assert drawable(constrain(WORDS, UNK, ban="hé")) == [2, 3]
+def test_ban_excludes_tokens_with_a_banned_character() -> None:
+    """The character may be anywhere in the token."""
+    assert allowed_ids(constrain(WORDS, UNK, ban="hé")) == [2, 3]
 
 
-def test_an_allowance_leaves_tokens_of_such_characters() -> None:
-    """All characters of a token must be allowed, and a ban still counts."""
-    assert drawable(constrain(WORDS, UNK, allow="thea s")) == [0, 1, 2]
-    assert drawable(constrain(WORDS, UNK, allow="thea s", ban=" ")) == [0]
+def test_allow_excludes_tokens_with_other_characters() -> None:
+    """All characters of a token must be allowed and none banned."""
+    assert allowed_ids(constrain(WORDS, UNK, allow="thea s")) == [0, 1, 2]
+    assert allowed_ids(constrain(WORDS, UNK, allow="thea s", ban=" ")) == [0]
 
 
 @pytest.mark.parametrize("pieces", [WORDS, BYTES], ids=["words", "bytes"])
-def test_nothing_left_is_refused(pieces) -> None:
-    """Rather than an endless loop or a token that was banned."""
-    with pytest.raises(UsageError, match="leave no token"):
+def test_excluding_every_token_is_a_usage_error(pieces) -> None:
+    """It is neither an endless loop nor does it generate banned tokens."""
+    with pytest.raises(UsageError, match="exclude every token"):
         constrain(pieces, allow="")
-    with pytest.raises(UsageError, match="leave no token"):
+    with pytest.raises(UsageError, match="exclude every token"):
         constrain(WORDS, UNK, allow="xyz")
 
 
-def test_bytes_are_banned_as_characters() -> None:
-    """A character of several bytes is banned as a whole; its bytes serve other characters."""
+def test_ban_of_a_multibyte_character_with_byte_tokens() -> None:
+    """The bytes of a banned character can still be part of other characters."""
     constraint = constrain(BYTES, ban="é")
 
-    assert taken(constraint, "aèê€😀\n".encode()) == len("aèê€😀\n".encode())
-    assert taken(constraint, "aé".encode()) == 2
+    assert accepted_length(constraint, "aèê€😀\n".encode()) == len("aèê€😀\n".encode())
+    assert accepted_length(constraint, "aé".encode()) == 2
     assert not constraint.automaton.complete.any()
 
 
-def test_bytes_are_allowed_as_characters() -> None:
-    """Only whole characters of those allowed, again and again."""
+def test_allow_of_multibyte_characters_with_byte_tokens() -> None:
+    """Only complete allowed characters can be generated, any number of times."""
     constraint = constrain(BYTES, allow="é€")
 
-    assert taken(constraint, "é€€é".encode()) == 10
-    assert taken(constraint, "éè".encode()) == 3
-    assert taken(constraint, b"a") == 0
+    assert accepted_length(constraint, "é€€é".encode()) == 10
+    assert accepted_length(constraint, "éè".encode()) == 3
+    assert accepted_length(constraint, b"a") == 0
 
 
-def test_a_ban_never_ends_a_sample() -> None:
-    """Only an expression does: elsewhere the barred tokens are drawn in no state."""
+def test_ban_does_not_end_a_sample() -> None:
+    """Without a regular expression, tokens that cannot follow are never sampled."""
     constraint = constrain(BYTES, ban="é")
 
     np.testing.assert_array_equal(constraint.automaton.barred, constraint.automaton.next_state < 0)
 
 
-def test_where_an_expression_matches_other_tokens_may_be_drawn_to_end_it() -> None:
-    """And where it does not match yet they may not."""
+def test_other_tokens_end_the_sample_only_in_accepting_states() -> None:
+    """Before the expression matches, tokens that cannot follow are barred."""
     tokens = [b"a", b"b"]
     automaton = constrain(tokens, match="ab*").automaton
 
@@ -91,16 +91,16 @@ def test_where_an_expression_matches_other_tokens_may_be_drawn_to_end_it() -> No
     assert constrain(tokens, match="a").automaton.complete.tolist().count(True) == 1
 
 
-def test_a_ban_holds_inside_an_expression() -> None:
-    """Classes are understood without what is banned, on bytes too."""
+def test_ban_applies_inside_a_regular_expression() -> None:
+    """Character classes do not contain banned characters, also with byte tokens."""
     constraint = constrain(BYTES, match="[é-ë]+", ban="ê")
 
-    assert taken(constraint, "éë".encode()) == 4
-    assert taken(constraint, "éê".encode()) == 3
-    with pytest.raises(UsageError, match="no text that can be drawn"):
+    assert accepted_length(constraint, "éë".encode()) == 4
+    assert accepted_length(constraint, "éê".encode()) == 3
+    with pytest.raises(UsageError, match="no text that can be generated"):
         constrain(WORDS, UNK, match="é", ban="é")
 
 
-def test_lone_surrogates_are_no_characters() -> None:
-    """Undecodable bytes of a command line do no harm."""
-    assert taken(constrain(BYTES, allow="a\udcff"), b"aa") == 2
+def test_lone_surrogates_are_ignored() -> None:
+    """They represent bytes of a command line that are not UTF-8."""
+    assert accepted_length(constrain(BYTES, allow="a\udcff"), b"aa") == 2

@@ -1,4 +1,4 @@
-"""From prompt to text: many samples, stops, matches, decoding, carried contexts."""
+"""Generation: batches of samples, stop strings, constraints, decoding, saved contexts."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ REPLACEMENT = b"\xef\xbf\xbd"
 
 
 def characters(symbols):
-    """A tokenizer of these characters, with <unk> as the last token."""
+    """Return a tokenizer of these characters, with <unk> as the last token."""
     pieces = [*(symbol.encode() for symbol in symbols), REPLACEMENT]
     return CharTokenizer(pieces, unk_id=len(symbols))
 
@@ -49,7 +49,7 @@ BYTE_MODEL = tiny_model("gru", 1, vocab_size=256, hidden_size=16)
 
 
 def sampled(vocabulary=LETTERS, network=LETTER_MODEL, context=None, rules=None, **options):
-    """(texts, ends) of all samples, after checking the order of events; `raw`: exact bytes."""
+    """Return (texts, ends) of all samples; check the order of events; `raw` keeps all bytes."""
     errors = "surrogateescape" if options.pop("raw", False) else "replace"
     fields = {key: options.pop(key) for key in list(options) if key in SampleConfig.model_fields}
     request = Request(
@@ -71,14 +71,14 @@ def sampled(vocabulary=LETTERS, network=LETTER_MODEL, context=None, rules=None, 
 
 
 def constant(logits):
-    """A network that predicts the same whatever it reads."""
+    """Return a network with the same logits for every input."""
     config = tiny_config("rnn", vocab_size=len(logits))
     tensors = {name: 0 * tensor for name, tensor in random_tensors(config).items()}
     return NumpyModel(config, {**tensors, "output.bias": np.array(logits, np.float32)})
 
 
-def test_a_sample_does_not_depend_on_how_many_are_drawn(monkeypatch) -> None:
-    """Sample i of many, in batches of any size, is sample i of few."""
+def test_sample_does_not_depend_on_the_number_of_samples(monkeypatch) -> None:
+    """Sample i is the same for any number of samples and any batch size."""
     many, _ = sampled(samples=150)
     few, _ = sampled(samples=70)
     monkeypatch.setattr(generation, "BATCH", 3)
@@ -89,8 +89,8 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn(monkeypatch) -> None:
     assert len(set(many)) == 150
 
 
-def test_samples_end_and_begin_in_any_order(monkeypatch) -> None:
-    """With lengths of their own, samples in a batch equal those drawn one at a time."""
+def test_samples_of_different_lengths_in_a_batch(monkeypatch) -> None:
+    """Samples in a batch equal those generated one at a time."""
     options = {"samples": 60, "stop": ("\n", "a b")}
     together, ends = sampled(**options)
     monkeypatch.setattr(generation, "BATCH", 1)
@@ -112,15 +112,15 @@ class ReadOnlyStreams(NumpyStreams):
 
 
 class ReadOnlyModel(NumpyModel):
-    """A model with such streams."""
+    """A model with read-only streams."""
 
     def streams(self, state):
         """Return B streams that start from a copy of `state`."""
         return ReadOnlyStreams(self, state)
 
 
-def test_the_logits_of_the_model_are_not_written_to() -> None:
-    """Not when finished samples are replaced by new ones, nor when their rows are removed."""
+def test_logits_of_the_model_are_not_modified() -> None:
+    """This holds when finished samples are replaced and when their rows are removed."""
     config = tiny_config("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
     model = ReadOnlyModel(config, random_tensors(config))
     options = {"samples": generation.BATCH + 20, "stop": ("a",)}
@@ -129,8 +129,8 @@ def test_the_logits_of_the_model_are_not_written_to() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 17])
-def test_length_counts_new_tokens(limit) -> None:
-    """Exactly so many tokens, the prompt not included."""
+def test_max_new_tokens_excludes_the_prompt(limit) -> None:
+    """A sample has exactly this many new tokens."""
     context = feed(LETTER_MODEL, initial_context(LETTER_MODEL, 0), LETTERS.encode("abc"))
     texts, ends = sampled(context=context, max_new_tokens=limit, samples=3)
 
@@ -138,13 +138,13 @@ def test_length_counts_new_tokens(limit) -> None:
     assert [(end.tokens, end.finish) for end in ends] == [(limit, "length")] * 3
 
 
-def test_seeds_make_the_text() -> None:
-    """The same seed gives the same text, another seed another."""
+def test_text_is_reproducible_by_seed() -> None:
+    """The same seed gives the same text, and a different seed a different text."""
     assert sampled(seed=1)[0] == sampled(seed=1)[0] != sampled(seed=2)[0]
 
 
-def test_tokens_are_drawn_from_the_distribution_of_the_network() -> None:
-    """The first token after the prompt, 4,000 times, against softmax of the logits."""
+def test_tokens_follow_the_distribution_of_the_network() -> None:
+    """The frequencies of 4,000 first tokens agree with the softmax of the logits."""
     prompt = LETTERS.encode("bad")
     texts, _ = sampled(
         context=feed(LETTER_MODEL, initial_context(LETTER_MODEL, 7), prompt),
@@ -158,8 +158,8 @@ def test_tokens_are_drawn_from_the_distribution_of_the_network() -> None:
     np.testing.assert_allclose(shares, p, atol=4 * math.sqrt(0.25 / 4000))
 
 
-def test_greedy_is_the_likeliest_token_each_time() -> None:
-    """Temperature 0 follows the largest logit, whatever the seed."""
+def test_temperature_zero_is_greedy() -> None:
+    """The token with the largest logit is chosen with every seed."""
     streams = LETTER_MODEL.streams(LETTER_MODEL.initial_state())
     token, expected = 0, ""
     for _ in range(30):
@@ -170,15 +170,15 @@ def test_greedy_is_the_likeliest_token_each_time() -> None:
         assert sampled(temperature=temperature, seed=seed, max_new_tokens=30)[0] == [expected]
 
 
-def test_unknown_is_never_drawn() -> None:
-    """Not even where the network would predict nothing else."""
+def test_unk_is_never_generated() -> None:
+    """This holds even if <unk> has almost all of the probability."""
     texts, _ = sampled(characters("ab"), constant([0, 1, 50]), max_new_tokens=200, temperature=0.5)
 
     assert set(texts[0]) == {"a", "b"}
 
 
-def test_banned_characters_do_not_come() -> None:
-    """With a character to a token, or parts of characters."""
+def test_banned_characters_are_not_generated() -> None:
+    """This holds for tokens that are characters and for tokens that are bytes."""
     texts, _ = sampled(rules={"ban": "aé\n"}, max_new_tokens=300)
     letters, _ = sampled(BYTES, BYTE_MODEL, rules={"allow": "xé€"}, max_new_tokens=301)
 
@@ -190,8 +190,8 @@ stops = st.lists(st.text("ab. \né", min_size=1, max_size=3), max_size=3).map(tu
 
 
 @given(stops, st.integers(0, 50))
-def test_a_stop_string_cuts_the_text_where_it_begins(stop, seed) -> None:
-    """The text is the one without stop strings, up to the one that is complete first."""
+def test_text_ends_before_the_first_stop_string(stop, seed) -> None:
+    """It is the text without stop strings, up to the stop string that ends first."""
     (whole,), _ = sampled(seed=seed)
     (cut,), (end,) = sampled(seed=seed, stop=stop)
     ends = [(whole.find(one) + len(one), -len(one)) for one in stop if one in whole]
@@ -215,9 +215,9 @@ PATTERNS = [
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("greedy", [False, True], ids=["drawn", "greedy"])
-def test_a_match_is_a_full_match(pattern, greedy) -> None:
-    """Every sample that says match does, over characters and over bytes."""
+@pytest.mark.parametrize("greedy", [False, True], ids=["sampled", "greedy"])
+def test_sample_that_finishes_with_match_matches(pattern, greedy) -> None:
+    """The whole sample matches the pattern, for character and byte tokens."""
     for vocabulary, network in ((LETTERS, LETTER_MODEL), (BYTES, BYTE_MODEL)):
         texts, ends = sampled(
             vocabulary, network, rules={"match": pattern}, samples=50, raw=True,
@@ -229,8 +229,8 @@ def test_a_match_is_a_full_match(pattern, greedy) -> None:
         assert greedy or any(end.finish == "match" for end in ends)
 
 
-def test_a_match_ends_where_the_network_would_go_on_otherwise() -> None:
-    """The number of repetitions is drawn from the network: here each letter has probability ½."""
+def test_match_ends_with_the_probability_of_other_tokens() -> None:
+    """With p = 1/2 for another letter, the length of `a*` has a geometric distribution."""
     texts, ends = sampled(Vocabulary([b"a", b"b"]), constant([0, 0]), samples=4000,
                           rules={"match": "a*"})  # fmt: skip
     shares = [sum(len(text) == length for text in texts) / 4000 for length in range(4)]
@@ -239,24 +239,24 @@ def test_a_match_ends_where_the_network_would_go_on_otherwise() -> None:
     assert {end.finish for end in ends} == {"match"}
 
 
-def test_filters_choose_among_what_can_match() -> None:
-    """The likeliest token may be impossible; top-k counts the possible ones."""
+def test_filters_apply_to_allowed_tokens_only() -> None:
+    """top-k does not count tokens that cannot match."""
     texts, _ = sampled(Vocabulary([b"a", b"b", b"c"]), constant([0, 1, 9]),
                        rules={"match": "[ab]{5}"}, top_k=1)  # fmt: skip
 
     assert texts == ["bbbbb"]
 
 
-def test_a_match_that_is_cut_says_length() -> None:
-    """And one that is complete with the last token says match."""
+def test_incomplete_match_finishes_with_length() -> None:
+    """A match that is complete at the last token finishes with match."""
     _, (cut,) = sampled(rules={"match": "[a-e]{9}"}, max_new_tokens=8)
     _, (whole,) = sampled(rules={"match": "[a-e]{8}"}, max_new_tokens=8)
 
     assert (cut.finish, whole.finish) == ("length", "match")
 
 
-def test_loss_is_that_of_the_network_itself() -> None:
-    """Nats per token at temperature 1, whatever the sampling options."""
+def test_loss_does_not_depend_on_sampling_options() -> None:
+    """The loss is in nats per token at temperature 1."""
     texts, ends = sampled(samples=3, temperature=0.5, top_k=4, loss=True)
     for text, end in zip(texts, ends, strict=True):
         ids = LETTERS.encode(text).astype(int)
@@ -267,8 +267,8 @@ def test_loss_is_that_of_the_network_itself() -> None:
     assert math.isnan(sampled()[1][0].loss)
 
 
-def test_text_is_the_bytes_decoded_as_a_whole() -> None:
-    """However characters fall on tokens: U+FFFD for what is not UTF-8, or the bytes with raw."""
+def test_pieces_decode_to_the_decoded_bytes() -> None:
+    """Bytes that are not UTF-8 become the same U+FFFD as in the decoded sample."""
     raw, _ = sampled(BYTES, BYTE_MODEL, samples=80, raw=True, max_new_tokens=60)
     clean, _ = sampled(BYTES, BYTE_MODEL, samples=80, max_new_tokens=60)
     for exact, replaced in zip(raw, clean, strict=True):
@@ -278,8 +278,8 @@ def test_text_is_the_bytes_decoded_as_a_whole() -> None:
         assert replaced == data.decode("utf-8", "replace")
 
 
-def test_a_piece_never_divides_a_character() -> None:
-    """A character drawn in several tokens is one piece; bytes that cannot be one do not wait."""
+def test_piece_contains_complete_characters() -> None:
+    """A character of several tokens is one piece; invalid bytes are output at once."""
     vocabulary = Vocabulary(["é".encode()[:1], "é".encode()[1:], b"\xff"])
     request = Request(
         SampleConfig(temperature=1.0, max_new_tokens=100), constrain(vocabulary.pieces), seed=1
@@ -296,8 +296,8 @@ def test_a_piece_never_divides_a_character() -> None:
     assert "".join(p.decode("utf-8", "replace") for p in pieces) == data.decode("utf-8", "replace")
 
 
-def test_a_stop_string_may_be_made_of_parts_of_characters() -> None:
-    """Bytes that spell a character stop as that character, and leave nothing behind."""
+def test_stop_string_can_span_byte_tokens() -> None:
+    """Tokens that form the stop character end the text, and none of its bytes is output."""
     vocabulary = Vocabulary([b"\xc3", b"\xa9", b"x"])
     texts, ends = sampled(vocabulary, constant([0, 0, 0]), stop=("é",), samples=200)
     for text, end in zip(texts, ends, strict=True):
@@ -305,8 +305,8 @@ def test_a_stop_string_may_be_made_of_parts_of_characters() -> None:
         assert end.finish == "stop" or end.tokens == 40
 
 
-def penalised_greedy(logits, penalty, context, count):
-    """Greedy tokens under the penalty, by its definition."""
+def penalized_greedy(logits, penalty, context, count):
+    """Return greedy tokens with the penalty, by its definition."""
     context = list(context)
     for _ in range(count):
         recent = set(context[-64:])
@@ -318,8 +318,8 @@ def penalised_greedy(logits, penalty, context, count):
     return context[-count:]
 
 
-def test_repetition_penalty_looks_back_64_tokens() -> None:
-    """The prompt counts, older tokens do not, and samples have windows of their own."""
+def test_repetition_penalty_applies_to_the_last_64_tokens() -> None:
+    """The window includes the prompt, and every sample has its own window."""
     logits = list(np.linspace(4, -1, 80))
     vocabulary = Vocabulary([bytes([48 + token]) for token in range(80)])
     network = constant(logits)
@@ -327,15 +327,15 @@ def test_repetition_penalty_looks_back_64_tokens() -> None:
         context = feed(network, initial_context(network, 0), np.array(prompt, int))
         texts, _ = sampled(vocabulary, network, context, temperature=0, max_new_tokens=150,
                            repetition_penalty=50.0, samples=70)  # fmt: skip
-        expected = penalised_greedy(logits, 50.0, prompt, 150)
+        expected = penalized_greedy(logits, 50.0, prompt, 150)
 
         assert [ord(character) - 48 for character in texts[0]] == expected
         assert set(texts) == {texts[0]}
 
 
 @pytest.mark.parametrize("first", [1, 12, 29])
-def test_a_text_goes_on_from_its_context(first) -> None:
-    """State and rest equal the whole, to the token, the penalty's memory included."""
+def test_text_continues_from_a_context(first) -> None:
+    """Two parts equal one text, including the window of the repetition penalty."""
     options = {"temperature": 0, "repetition_penalty": 1.5}
     (whole,), _ = sampled(max_new_tokens=30, **options)
     (start,), (end,) = sampled(max_new_tokens=first, **options)
@@ -344,8 +344,8 @@ def test_a_text_goes_on_from_its_context(first) -> None:
     assert start + rest == whole
 
 
-def test_a_prompt_may_come_in_parts() -> None:
-    """Two prompts, with a saved context between them, are one prompt."""
+def test_prompt_can_be_fed_in_parts() -> None:
+    """Two prompts with a saved context between them equal one prompt."""
     ids = LETTERS.encode("abc de. abc")
     start = initial_context(LETTER_MODEL, 7)
     at_once = feed(LETTER_MODEL, start, ids)
@@ -355,8 +355,8 @@ def test_a_prompt_may_come_in_parts() -> None:
     assert feed(LETTER_MODEL, start, ids[:0]).recent.tolist() == []
 
 
-def test_the_context_after_a_match_is_before_the_token_that_ended_it() -> None:
-    """The token that led out of the language was not part of the text."""
+def test_context_after_a_match_excludes_the_token_that_ended_it() -> None:
+    """The text can be continued as if it had not been constrained."""
     (whole,), _ = sampled(temperature=0)
     letters = re.match("[^.]+", whole).group()
     (matched,), (end,) = sampled(temperature=0, rules={"match": "[^.]+"}, max_new_tokens=100)
@@ -366,8 +366,8 @@ def test_the_context_after_a_match_is_before_the_token_that_ended_it() -> None:
     assert matched + rest == whole
 
 
-def test_endless_sampling_takes_no_more_and_more_memory() -> None:
-    """A sample without end holds what it held after its first thousand tokens."""
+def test_memory_of_endless_sampling_is_bounded() -> None:
+    """Memory does not grow between 1,000 and 11,000 tokens."""
     request = Request(SampleConfig(max_new_tokens=-1), constrain(LETTERS.pieces), seed=1)
     events = generate(LETTER_MODEL, LETTERS, request, initial_context(LETTER_MODEL, 0))
     tracemalloc.start()
@@ -382,14 +382,14 @@ def test_endless_sampling_takes_no_more_and_more_memory() -> None:
 
 
 @pytest.mark.parametrize("options", [{"stop": ("a", "")}, {"samples": 2, "max_new_tokens": -1}])
-def test_samples_that_could_not_end_as_they_should_are_refused(options) -> None:
-    """An empty stop string, and several endless samples."""
+def test_invalid_request_is_a_usage_error(options) -> None:
+    """An empty stop string and several endless samples are invalid."""
     with pytest.raises(UsageError):
         sampled(**options)
 
 
-def test_the_first_sample_is_put_out_as_it_comes() -> None:
-    """Not one token of it waits for the others."""
+def test_first_sample_is_streamed() -> None:
+    """Each of its tokens is yielded before the other samples are complete."""
     request = Request(SampleConfig(max_new_tokens=50), constrain(LETTERS.pieces), 1, samples=10)
     events = list(generate(LETTER_MODEL, LETTERS, request, initial_context(LETTER_MODEL, 0)))
 
@@ -397,8 +397,8 @@ def test_the_first_sample_is_put_out_as_it_comes() -> None:
 
 
 @given(st.text("abé?☃", max_size=8))
-def test_prompts_with_unknown_symbols(prompt) -> None:
-    """They are refused with name and place, skipped, or fed as <unk>."""
+def test_out_of_vocabulary_symbols_of_a_prompt(prompt) -> None:
+    """They raise an error with symbol and position, are skipped, or are fed as <unk>."""
     known = [symbol for symbol in prompt if symbol in SYMBOLS]
 
     assert LETTERS.unk_id in encode_prompt(LETTERS, prompt, "replace") or known == list(prompt)
@@ -410,16 +410,16 @@ def test_prompts_with_unknown_symbols(prompt) -> None:
         assert f"vocabulary: {prompt[place]!r} at character {place + 1}" in refusal.value.message
 
 
-def test_vocabulary_of_one() -> None:
-    """The only text there is, and no surprise."""
+def test_vocabulary_of_one_token() -> None:
+    """The only token is generated with a loss of zero."""
     texts, (end,) = sampled(Vocabulary([b"x"]), constant([0.0]), max_new_tokens=3, loss=True)
 
     assert texts == ["xxx"]
     assert end.loss == 0
 
 
-def test_loss_of_one_row_equals_loss_in_a_batch() -> None:
-    """The losses of samples do not depend on their neighbours either."""
+def test_loss_does_not_depend_on_the_batch() -> None:
+    """The loss of a sample is the same alone and in a batch."""
     _, many = sampled(samples=20, loss=True)
     _, one = sampled(loss=True)
 
@@ -430,13 +430,13 @@ def test_loss_of_one_row_equals_loss_in_a_batch() -> None:
 
 @pytest.fixture(params=[False, True], ids=["text", "records"])
 def model(request):
-    """A model of random weights, of a text or of records."""
+    """A model file with random weights, of a text or of records."""
     config = tiny_config("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
     return ModelFile(config, LETTERS, 3, random_tensors(config), records=request.param)
 
 
-def test_sample_text_has_the_default_settings(model) -> None:
-    """One text, or several records with seeds of their own, each on a line."""
+def test_sample_text_uses_the_default_settings(model) -> None:
+    """It is one text, or several records with different seeds, one per line."""
     network = NumpyModel(model.config, model.tensors)
 
     def expected(seed):
@@ -452,7 +452,7 @@ def test_sample_text_has_the_default_settings(model) -> None:
 
 
 def test_generate_text_continues_a_prompt(model) -> None:
-    """With the settings, the constraint and the stop strings given; without the prompt."""
+    """It applies settings, pattern and stop strings, and does not return the prompt."""
     network = NumpyModel(model.config, model.tensors)
     config = SampleConfig(temperature=0.0, max_new_tokens=12)
     context = feed(network, initial_context(network, 3), LETTERS.encode("abc"))

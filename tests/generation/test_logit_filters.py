@@ -1,4 +1,4 @@
-"""Filters and the draw_tokens, against a plain reference one row at a time."""
+"""Logit filters and sampling, compared with a reference for one row at a time."""
 
 import math
 
@@ -42,7 +42,7 @@ def softmax(logits):
 
 
 def reference(logits, values, recent):
-    """The distribution that is left, by the definitions, with lists."""
+    """Return the filtered distribution by the definitions, computed with lists."""
     logits = list(logits)
     for token in set(recent) & set(range(len(logits))):
         penalty = values["repetition_penalty"]
@@ -64,34 +64,34 @@ def reference(logits, values, recent):
 
 
 def recent_of(rows):
-    """The array that filters take, from lists of ids."""
+    """Return the array of recent tokens that filters take, from lists of ids."""
     return np.array([row + [NONE_YET] * (RECENT - len(row)) for row in rows])
 
 
 @given(logit_rows, settings, st.data())
-def test_filters_leave_the_distribution_of_the_definitions(logits, values, data) -> None:
-    """Any combination of values gives what the definitions give, row by row."""
+def test_filters_agree_with_their_definitions(logits, values, data) -> None:
+    """Every combination of values gives the distribution of the reference in each row."""
     vocabulary = logits.shape[1]
     recent = [data.draw(st.lists(st.integers(0, vocabulary - 1), max_size=5)) for _ in logits]
     windows = np.minimum(recent_of(recent), vocabulary)
-    left = apply_filters(logits, active_filters(values), windows)
-    for row, before, window in zip(left, logits, recent, strict=True):
+    filtered = apply_filters(logits, active_filters(values), windows)
+    for row, before, window in zip(filtered, logits, recent, strict=True):
         np.testing.assert_allclose(softmax(row), reference(before, values, window), atol=2e-5)
 
 
 @given(logit_rows)
 def test_neutral_values_change_nothing(logits) -> None:
-    """A filter at its neutral value is left out; those at the limit would change nothing."""
-    nobody = np.full((len(logits), RECENT), logits.shape[1])
+    """A filter at its neutral value is not applied, and would not change the logits."""
+    empty = np.full((len(logits), RECENT), logits.shape[1])
 
     assert active_filters({name: neutral for name, (neutral, _) in FILTERS.items()}) == []
     for name, limit in (("repetition_penalty", 1), ("temperature", 1), ("top_k", 12)):
-        np.testing.assert_array_equal(FILTERS[name].apply(logits, limit, nobody), logits)
+        np.testing.assert_array_equal(FILTERS[name].apply(logits, limit, empty), logits)
 
 
 @given(logit_rows, settings)
 def test_logits_are_not_changed_in_place(logits, values) -> None:
-    """A filter is a function."""
+    """Filters return new arrays."""
     before = logits.copy()
     apply_filters(logits, active_filters(values), np.zeros((len(logits), RECENT), int))
 
@@ -99,7 +99,7 @@ def test_logits_are_not_changed_in_place(logits, values) -> None:
 
 
 @given(logit_rows, st.floats(0, 1, exclude_max=True), st.data())
-def test_draw_inverts_the_cumulative_distribution(logits, uniform, data) -> None:
+def test_draw_tokens_inverts_the_cumulative_distribution(logits, uniform, data) -> None:
     """The token drawn is the one whose share of [0, 1) the uniform number falls into."""
     barred = data.draw(st.sets(st.integers(0, logits.shape[1] - 1), max_size=logits.shape[1] - 1))
     logits[:, sorted(barred)] = -np.inf
@@ -112,8 +112,8 @@ def test_draw_inverts_the_cumulative_distribution(logits, uniform, data) -> None
 
 
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
-def test_draw_at_the_ends_of_the_unit_interval(uniform) -> None:
-    """The smallest and the largest random number draw a token that may be drawn."""
+def test_draw_tokens_at_the_ends_of_the_unit_interval(uniform) -> None:
+    """The smallest and the largest random number select a token that is not excluded."""
     generator = np.random.default_rng(1)
     for size in range(2, 200):
         logits = generator.standard_normal((1, size)) * 5
@@ -123,40 +123,41 @@ def test_draw_at_the_ends_of_the_unit_interval(uniform) -> None:
 
 
 @pytest.mark.parametrize("temperature", [1e-320, 1e-100, 1e-9, 0.1, 1.0, 1e9, 1e300])
-def test_any_temperature_is_stable(temperature) -> None:
-    """Cold is greedy, hot is uniform, and nothing overflows, the largest logits included."""
+def test_every_temperature_is_numerically_stable(temperature) -> None:
+    """Low ones are greedy, high ones uniform; the largest logits do not overflow."""
     logits = np.array([[3e38, -3e38, 0.0, 1.0], [2.0, 1.0, 0.0, -np.inf]], np.float32)
-    left = apply_filters(
+    filtered = apply_filters(
         logits.astype(float), active_filters(values_with(temperature)), no_tokens(2)
     )
-    drawn = [draw_tokens(left, np.full(2, uniform)) for uniform in (0.0, 0.5, 1 - 2**-53)]
+    drawn = [draw_tokens(filtered, np.full(2, uniform)) for uniform in (0.0, 0.5, 1 - 2**-53)]
 
     assert {int(first) for first, _ in drawn} <= ({0} if temperature < 1e300 else {0, 1, 2, 3})
     if temperature <= 1e-9:
         assert {int(second) for _, second in drawn} == {0}
     if temperature >= 1e9:
-        np.testing.assert_allclose(softmax(left[1]), [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-8)
+        np.testing.assert_allclose(softmax(filtered[1]), [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-8)
 
 
-def test_greedy_takes_the_first_of_the_likeliest() -> None:
-    """Temperature 0 does not depend on the random number."""
-    left = apply_filters(
+def test_greedy_takes_the_first_of_a_tie() -> None:
+    """At temperature 0 the result does not depend on the random number."""
+    filtered = apply_filters(
         np.array([[1.0, 7.0, 7.0, -1.0]]), active_filters(values_with(0.0)), no_tokens(1)
     )
+    ids = [draw_tokens(filtered, np.array([uniform]))[0] for uniform in (0.0, 0.5, 0.999)]
 
-    assert {int(draw_tokens(left, np.array([uniform]))[0]) for uniform in (0.0, 0.5, 0.999)} == {1}
+    assert ids == [1, 1, 1]
 
 
-def test_vocabulary_of_one() -> None:
-    """Whatever the filters, the only token is drawn."""
+def test_vocabulary_of_one_token() -> None:
+    """The only token is sampled with every filter enabled."""
     values = {"repetition_penalty": 2.0, "temperature": 1e-9, "top_k": 1, "top_p": 0.1, "min_p": 1}
-    left = apply_filters(np.array([[-4.0]]), active_filters(values), np.zeros((1, RECENT), int))
+    filtered = apply_filters(np.array([[-4.0]]), active_filters(values), np.zeros((1, RECENT), int))
 
-    assert draw_tokens(left, np.array([0.3]))[0] == 0
+    assert draw_tokens(filtered, np.array([0.3]))[0] == 0
 
 
-def test_filters_are_fields_of_the_configuration() -> None:
-    """Every filter can be set, and off is what its help text says."""
+def test_filters_are_fields_of_sample_config() -> None:
+    """Every filter has a setting, and the neutral values are the defaults."""
     assert set(FILTERS) <= set(SampleConfig.model_fields)
     for name, (neutral, _) in FILTERS.items():
         if name != "temperature":
@@ -182,8 +183,8 @@ steps_of_samples = st.lists(
 
 
 @given(st.lists(st.integers(0, 8), max_size=RECENT), steps_of_samples)
-def test_recent_tokens_are_the_end_of_each_sample(initial, steps) -> None:
-    """The ring equals a list per sample that keeps its last RECENT tokens."""
+def test_recent_tokens_are_the_last_tokens_of_each_sample(initial, steps) -> None:
+    """The ring buffer equals the last RECENT entries of a list per sample."""
     recent = RecentTokens(np.array(initial, int), samples=3, vocab_size=9)
     lists = [list(initial) for _ in range(3)]
     for step in steps:

@@ -1,4 +1,4 @@
-"""Expressions as trees: what is read, and what is refused."""
+"""Regular expressions parsed to trees, and unsupported syntax."""
 
 import re
 
@@ -10,11 +10,11 @@ from charnn.generation.regex_parser import Chain, Characters, Choice, Repeat, pa
 ASCII = ["".join(map(chr, range(128)))]
 
 
-def one(*characters):
-    return Characters(tuple((ord(first), ord(last)) for first, last in characters))
+def characters(*ranges):
+    return Characters(tuple((ord(first), ord(last)) for first, last in ranges))
 
 
-A, B = one("aa"), one("bb")
+A, B = characters("aa"), characters("bb")
 
 
 @pytest.mark.parametrize(
@@ -35,38 +35,38 @@ A, B = one("aa"), one("bb")
         ("a{2,3}?", Repeat(A, 2, 3)),
         ("(ab)*", Repeat(Chain((A, B)), 0, None)),
         ("^ab$", Chain((A, B))),
-        (r"a\$", Chain((A, one("$$")))),
-        ("a{", Chain((A, one("{{")))),
-        ("[a-b]", one("ab")),
-        ("[]a]", one("]]", "aa")),
-        (r"[^\]-~]", one("\0\\", "\x7f\x7f")),
+        (r"a\$", Chain((A, characters("$$")))),
+        ("a{", Chain((A, characters("{{")))),
+        ("[a-b]", characters("ab")),
+        ("[]a]", characters("]]", "aa")),
+        (r"[^\]-~]", characters("\0\\", "\x7f\x7f")),
         (r"\x61\u0062", Chain((A, B))),
-        (r"\d", one("09")),
-        ("(?i)a", one("AA", "aa")),
-        (".", one("\0\t", "\v\x7f")),
-        ("(?s).", one("\0\x7f")),
+        (r"\d", characters("09")),
+        ("(?i)a", characters("AA", "aa")),
+        (".", characters("\0\t", "\v\x7f")),
+        ("(?s).", characters("\0\x7f")),
     ],
 )
-def test_patterns_are_read_as_trees(pattern, tree) -> None:
-    """One example for each rule of the syntax."""
+def test_patterns_are_parsed_to_trees(pattern, tree) -> None:
+    """There is an example for each rule of the syntax."""
     assert parse(pattern, ASCII) == tree
 
 
 @pytest.mark.parametrize(
     "atom", [r"\w", r"\W", r"\d", r"\s", r"\S", ".", r"[\w-]", r"(?i)[k-s]", r"[^a-zé\n]"]
 )
-def test_classes_are_those_of_re(atom) -> None:
-    """What a class stands for is what Python's re says, character by character."""
+def test_character_classes_agree_with_re(atom) -> None:
+    """A class contains exactly the characters that Python's `re` matches."""
     alphabet = ["\t\n", " !", "0123", "ABC", "K", "abc", "ß", "é", "ſ", "٣", "中丮", "\u2028\u2029"]
     tree = parse(atom, alphabet)
-    found = {
+    matched = {
         character
         for character in "".join(alphabet)
         for low, high in tree.ranges
         if low <= ord(character) <= high
     }
 
-    assert found == {char for char in "".join(alphabet) if re.fullmatch(atom, char)}
+    assert matched == {char for char in "".join(alphabet) if re.fullmatch(atom, char)}
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_classes_are_those_of_re(atom) -> None:
     ],
     ids=lambda text: text[:12],
 )
-def test_what_cannot_be_followed_is_refused(pattern, part) -> None:
-    """A malformed pattern, and one that is not regular, is a usage error that says why."""
-    with pytest.raises(UsageError) as refusal:
+def test_unsupported_pattern_is_a_usage_error(pattern, part) -> None:
+    """The message gives the reason for malformed and for non-regular patterns."""
+    with pytest.raises(UsageError) as caught:
         parse(pattern, ASCII)
 
-    assert part in refusal.value.message
+    assert part in caught.value.message

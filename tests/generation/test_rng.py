@@ -1,4 +1,4 @@
-"""Random numbers of samples: always the same ones, wherever a text goes on."""
+"""The random streams of samples: reproducible and seekable."""
 
 import random
 from itertools import islice
@@ -9,20 +9,20 @@ from charnn.generation.rng import BLOCK, RandomStream
 
 
 def numbers(uniforms, count):
-    """So many of the next numbers."""
+    """Return the next `count` numbers."""
     return list(islice(iter(uniforms.draw, None), count))
 
 
-def test_the_first_block_is_that_of_the_seed_and_the_index() -> None:
-    """Samples keep their text from version to version."""
+def test_first_block_depends_on_seed_and_index_only() -> None:
+    """The numbers must not change between versions, so that samples stay reproducible."""
     generator = random.Random("7:3")
 
     assert numbers(RandomStream(7, 3), 50) == [generator.random() for _ in range(50)]
 
 
 @pytest.mark.parametrize("drawn", [1, BLOCK - 1, BLOCK, BLOCK + 1])
-def test_going_on_anywhere_is_as_good_as_one_run(drawn) -> None:
-    """In the middle of a block, at its border, and across it."""
+def test_seeking_continues_the_same_stream(drawn) -> None:
+    """It works inside a block, at its border, and across it."""
     whole = numbers(RandomStream(1, 0), BLOCK + 20)
     later = RandomStream(1, 0, drawn)
 
@@ -31,7 +31,7 @@ def test_going_on_anywhere_is_as_good_as_one_run(drawn) -> None:
 
 
 def test_blocks_differ() -> None:
-    """Also from the first blocks of other samples."""
+    """No two blocks of two samples start with the same number."""
     starts = [
         RandomStream(1, index, block * BLOCK).draw() for index in (0, 1) for block in range(9)
     ]
@@ -39,6 +39,6 @@ def test_blocks_differ() -> None:
     assert len(set(starts)) == len(starts)
 
 
-def test_a_number_far_away_is_there_at_once() -> None:
-    """A file may claim any count."""
+def test_seeking_far_takes_bounded_time() -> None:
+    """A state file may contain any position."""
     assert 0 <= RandomStream(1, 0, 10**39).draw() < 1

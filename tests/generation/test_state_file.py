@@ -1,4 +1,4 @@
-"""Saved states: what is written is read again; nothing else is believed."""
+"""Saved generation states: round trip, and validation of files."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SHA = "a" * 64
 
 
 def sample(context, tokens, **settings):
-    """(text, context at its end) of one sample."""
+    """Return the text of one sample and the context at its end."""
     request = Request(
         SampleConfig(temperature=1.0, max_new_tokens=tokens, **settings),
         constrain(LETTERS.pieces, LETTERS.unk_id),
@@ -30,8 +30,8 @@ def sample(context, tokens, **settings):
 
 
 @pytest.mark.parametrize("cut", [0, 1, 17, 70, 99, 100])
-def test_a_state_and_the_rest_are_the_whole(tmp_path, cut) -> None:
-    """To the token: random numbers and the memory of the penalty go on too."""
+def test_continuing_from_a_state_gives_the_same_text(tmp_path, cut) -> None:
+    """Random numbers and the window of the repetition penalty are continued too."""
     start = initial_context(STEPPER, 0)._replace(seed=7)
     settings = {"repetition_penalty": 1.3}
     whole, _ = sample(start, 100, **settings)
@@ -42,8 +42,8 @@ def test_a_state_and_the_rest_are_the_whole(tmp_path, cut) -> None:
     assert first + rest == whole
 
 
-def test_the_same_state_gives_the_same_bytes(tmp_path) -> None:
-    """A script can compare them."""
+def test_state_file_is_reproducible(tmp_path) -> None:
+    """The same state gives the same bytes."""
     _, context = sample(initial_context(STEPPER, 0), 5)
     for name in "ab":
         write_state(tmp_path / name, context, SHA)
@@ -51,8 +51,8 @@ def test_the_same_state_gives_the_same_bytes(tmp_path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_state_may_stand_anywhere_in_its_random_numbers(tmp_path) -> None:
-    """A count of any size is no work to go through, and is counted on from."""
+def test_state_at_any_position_of_the_random_stream(tmp_path) -> None:
+    """A very large position is reached at once and counted on."""
     start = initial_context(STEPPER, 0)._replace(seed=7, drawn=10**39)
     write_state(tmp_path / "s", start, SHA)
     _, end = sample(read_state(tmp_path / "s", STEPPER, SHA), 5)
@@ -60,8 +60,8 @@ def test_a_state_may_stand_anywhere_in_its_random_numbers(tmp_path) -> None:
     assert end.drawn == 10**39 + 5
 
 
-def test_the_state_of_another_model_is_refused(tmp_path) -> None:
-    """Of the same shape, too."""
+def test_state_of_another_model_is_a_data_error(tmp_path) -> None:
+    """This holds for a model of the same shape too."""
     write_state(tmp_path / "s", initial_context(STEPPER, 0), SHA)
 
     with pytest.raises(DataError, match="another model"):
@@ -75,24 +75,24 @@ def test_the_state_of_another_model_is_refused(tmp_path) -> None:
         (lambda c: c._replace(state=(*c.state, c.state[0])), "unexpected"),
         (lambda c: c._replace(state=tuple(part[:, 1:] for part in c.state)), "should be"),
         (lambda c: c._replace(state=tuple(part * np.nan for part in c.state)), "not finite"),
-        (lambda c: c._replace(recent=np.array([99])), "no tokens"),
-        (lambda c: c._replace(recent=np.array([-1])), "no tokens"),
+        (lambda c: c._replace(recent=np.array([99])), "not in the vocabulary"),
+        (lambda c: c._replace(recent=np.array([-1])), "not in the vocabulary"),
         (lambda c: c._replace(recent=np.zeros(1000, np.int64)), "at most 64"),
         (lambda c: c._replace(recent=np.zeros(3, np.int32)), "should be I64"),
         (lambda c: c._replace(drawn=-1), "not a number"),
         (lambda c: c._replace(seed="x"), "not a number"),
     ],
 )
-def test_what_cannot_be_a_state_is_refused(tmp_path, context, message) -> None:
-    """Shapes, ranges and numbers are checked against the model."""
+def test_invalid_state_is_a_data_error(tmp_path, context, message) -> None:
+    """Shapes, dtypes, values and numbers are validated against the model."""
     write_state(tmp_path / "s", context(initial_context(STEPPER, 0)), SHA)
 
     with pytest.raises(DataError, match=message):
         read_state(tmp_path / "s", STEPPER, SHA)
 
 
-def test_a_damaged_file_is_refused(tmp_path) -> None:
-    """Cut at any length, or with any bit turned over."""
+def test_damaged_file_is_a_data_error(tmp_path) -> None:
+    """Truncation at any length and a flipped bit at any position are detected."""
     path = tmp_path / "s"
     write_state(path, Context(initial_context(STEPPER, 0).state, np.arange(3)), SHA)
     data = path.read_bytes()
@@ -101,11 +101,11 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
         path.write_bytes(data[:cut])
         with pytest.raises(DataError):
             read_state(path, STEPPER, SHA)
-    for place in rng.integers(0, len(data), 100).tolist():
-        path.write_bytes(data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :])
+    for position in rng.integers(0, len(data), 100).tolist():
+        path.write_bytes(data[:position] + bytes([data[position] ^ 16]) + data[position + 1 :])
         try:
             read_state(path, STEPPER, SHA)
         except DataError:
             continue
         strings = safetensors_file.unpack(path, FORMAT, 1, "charnn").strings
-        assert strings["seed"] != "0" or strings["drawn"] != "0" or data[place] == 32
+        assert strings["seed"] != "0" or strings["drawn"] != "0" or data[position] == 32

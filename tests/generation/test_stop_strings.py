@@ -1,4 +1,4 @@
-"""Stop strings: whole, partial, overlapping, over every cut of the text into pieces."""
+"""Stop strings: complete, partial, overlapping, and divided between pieces."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from charnn.generation.stop_strings import StopMatcher
 
 
 def reference(text, stops):
-    """What gets out, and whether a stop string was met: the first that is complete, the longest."""
+    """Return the output and whether a stop string occurred: the first to end, the longest."""
     for end in range(1, len(text) + 1):
         found = [stop for stop in stops if stop and text[:end].endswith(stop)]
         if found:
@@ -26,8 +26,8 @@ few_stops = st.lists(st.text("ab\n", min_size=1, max_size=4).map(str.encode), ma
 
 
 @given(texts, few_stops)
-def test_every_cut_gives_the_same(text, stops) -> None:
-    """However the text is cut in two or into single bytes, the same gets out."""
+def test_output_does_not_depend_on_where_the_text_is_divided(text, stops) -> None:
+    """Dividing the text in two at any byte, or into single bytes, gives the same output."""
     expected = reference(text, stops)
     cuts = [[text[:cut], text[cut:]] for cut in range(len(text) + 1)]
     cuts.append([text[at : at + 1] for at in range(len(text))])
@@ -36,14 +36,14 @@ def test_every_cut_gives_the_same(text, stops) -> None:
 
 
 @given(st.lists(texts, max_size=6), few_stops)
-def test_any_pieces_give_the_same(pieces, stops) -> None:
-    """Pieces of any length, empty ones too."""
+def test_output_does_not_depend_on_the_pieces(pieces, stops) -> None:
+    """Pieces may have any length, including zero."""
     assert run(pieces, stops) == reference(b"".join(pieces), stops)
 
 
 @given(texts, few_stops)
-def test_nothing_is_held_longer_than_needed(text, stops) -> None:
-    """What is held back is always the beginning of a stop string."""
+def test_withheld_bytes_begin_a_stop_string(text, stops) -> None:
+    """Bytes are withheld only while they are a proper prefix of a stop string."""
     matcher = StopMatcher(stops)
     for at in range(len(text)):
         matcher.feed(text[at : at + 1])
@@ -53,8 +53,8 @@ def test_nothing_is_held_longer_than_needed(text, stops) -> None:
         )
 
 
-def test_failed_partial_match_loses_nothing() -> None:
-    """The classic: a match that fails late and contains the start of another."""
+def test_failed_partial_match_is_output() -> None:
+    """A partial match that fails may contain the start of another match."""
     matcher = StopMatcher([b"aab"])
 
     assert [matcher.feed(piece) for piece in (b"a", b"a", b"a", b"c")] == [b"", b"", b"a", b"aac"]
@@ -62,8 +62,8 @@ def test_failed_partial_match_loses_nothing() -> None:
     assert matcher.matched
 
 
-def test_nothing_gets_out_after_a_match() -> None:
-    """Neither the rest of the piece nor a later one."""
+def test_nothing_is_output_after_a_match() -> None:
+    """The rest of the piece and all later pieces are dropped."""
     matcher = StopMatcher([b"\n"])
 
     assert matcher.feed(b"one\ntwo") == b"one"
@@ -71,8 +71,8 @@ def test_nothing_gets_out_after_a_match() -> None:
     assert matcher.flush() == b""
 
 
-def test_without_stop_strings_all_gets_out_at_once() -> None:
-    """The matcher is no cost to those who do not use it."""
+def test_without_stop_strings_nothing_is_withheld() -> None:
+    """Every piece is output unchanged."""
     matcher = StopMatcher([])
 
     assert matcher.feed(b"abc") == b"abc"

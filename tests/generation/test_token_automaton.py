@@ -1,4 +1,4 @@
-"""Automata over tokens, against Python's re."""
+"""Automata over tokens, compared with Python's `re`."""
 
 import math
 import re
@@ -30,7 +30,7 @@ patterns = st.recursive(
 
 
 def accepts(automaton, tokens, ids):
-    """Whether the automaton takes a sequence of tokens and accepts it."""
+    """Return whether the automaton accepts a sequence of tokens."""
     state = 0
     for token in ids:
         state = automaton.next_state[state, token]
@@ -47,8 +47,8 @@ def compile_or_none(pattern, tokens):
 
 
 @given(patterns, st.text(CHARACTERS, max_size=6))
-def test_accepts_what_re_accepts(pattern, text) -> None:
-    """Over characters and over bytes, the whole text matches or does not."""
+def test_automaton_accepts_what_re_matches(pattern, text) -> None:
+    """For character and byte tokens, it accepts a text if `re.fullmatch` does."""
     expected = re.fullmatch(pattern, text) is not None
     for tokens in (CHAR_TOKENS, BYTE_TOKENS):
         automaton = compile_or_none(pattern, tokens)
@@ -60,22 +60,22 @@ def test_accepts_what_re_accepts(pattern, text) -> None:
 
 
 @given(patterns, st.integers(0, 2**32), st.sampled_from([CHAR_TOKENS, BYTE_TOKENS, WORD_TOKENS]))
-def test_every_way_leads_to_a_match(pattern, seed, tokens) -> None:
-    """A walk along the table never gets stuck, and where it accepts re does."""
+def test_every_path_leads_to_a_match(pattern, seed, tokens) -> None:
+    """A random walk reaches no dead end, and `re` matches in accepting states."""
     automaton = compile_or_none(pattern, tokens)
     if automaton is None:
         return
     random = np.random.default_rng(seed)
     state, text = 0, b""
     for _ in range(40):
-        ways = np.flatnonzero(automaton.next_state[state] >= 0)
+        tokens_that_follow = np.flatnonzero(automaton.next_state[state] >= 0)
         if automaton.accepting[state]:
             assert re.fullmatch(pattern, text.decode())
-        elif len(ways) == 0:
+        elif len(tokens_that_follow) == 0:
             pytest.fail("a dead end")
-        if len(ways) == 0:
+        if len(tokens_that_follow) == 0:
             break
-        token = random.choice(ways)
+        token = random.choice(tokens_that_follow)
         text += tokens[token]
         state = automaton.next_state[state, token]
 
@@ -84,13 +84,13 @@ blocks = st.sampled_from([(0, 0xD7FF), (0xE000, 0x10FFFF)])  # surrogates have n
 
 
 @given(blocks.flatmap(lambda block: st.lists(st.integers(*block), min_size=3, max_size=3)))
-def test_byte_sequences_are_utf8(codes) -> None:
-    """A range of characters is the sequences of bytes that encode them, each once, no others."""
+def test_byte_sequences_are_the_utf8_encodings(codes) -> None:
+    """They match the encoding of every character in the range exactly once, and no others."""
     low, high = sorted(codes[:2])
     sequences = list(byte_sequences(low, high))
     for code in (low, high, (low + high) // 2, codes[2]):
         encoded = chr(code).encode()
-        met = sum(
+        matches = sum(
             len(encoded) == len(sequence)
             and all(
                 first <= byte <= last for byte, (first, last) in zip(encoded, sequence, strict=True)
@@ -98,40 +98,40 @@ def test_byte_sequences_are_utf8(codes) -> None:
             for sequence in sequences
         )
 
-        assert met == (low <= code <= high)
+        assert matches == (low <= code <= high)
     sizes = [math.prod(last - first + 1 for first, last in sequence) for sequence in sequences]
     assert sum(sizes) == high - low + 1
 
 
-def test_only_tokens_that_can_be_drawn_are_followed() -> None:
-    """What may not be drawn is a dead end, and so is what only leads there."""
-    drawable = np.array([True, True, False, True, True, True])
-    automaton = compile_pattern("aé|ab|b*", CHAR_TOKENS, drawable, ALPHABET)
+def test_excluded_tokens_are_not_followed() -> None:
+    """States that are only reached or left by excluded tokens are dead."""
+    allowed = np.array([True, True, False, True, True, True])
+    automaton = compile_pattern("aé|ab|b*", CHAR_TOKENS, allowed, ALPHABET)
 
     assert accepts(automaton, CHAR_TOKENS, [0, 1])
     assert not accepts(automaton, CHAR_TOKENS, [0, 2])
-    with pytest.raises(UsageError, match="no text that can be drawn"):
-        compile_pattern("aé", CHAR_TOKENS, drawable, ALPHABET)
+    with pytest.raises(UsageError, match="no text that can be generated"):
+        compile_pattern("aé", CHAR_TOKENS, allowed, ALPHABET)
 
 
 @pytest.mark.parametrize("pattern", ["x", "[^\\s\\S]", "a(?:[^\\w\\W])+", "\udcff"])
-def test_a_language_without_texts_is_refused(pattern) -> None:
-    """An expression that nothing matches, or that the vocabulary cannot spell."""
-    with pytest.raises(UsageError, match="no text that can be drawn"):
+def test_pattern_without_a_matching_text_is_a_usage_error(pattern) -> None:
+    """Nothing matches it, or its characters are not in the vocabulary."""
+    with pytest.raises(UsageError, match="no text that can be generated"):
         compile_pattern(pattern, CHAR_TOKENS, np.ones(len(CHAR_TOKENS), bool), ALPHABET)
 
 
 @pytest.mark.parametrize(
     "pattern", ["a{60000}", "(?:){99999999}", "(?:a|b)*a(?:a|b){14}", "((a{99}){99}){99}"]
 )
-def test_too_large_an_automaton_is_refused(pattern) -> None:
-    """Counts and choices that would multiply states without bound are a usage error, and soon."""
+def test_too_large_automaton_is_a_usage_error(pattern) -> None:
+    """Nested counts and alternatives with too many states are rejected quickly."""
     with pytest.raises(UsageError, match="too large"):
         compile_pattern(pattern, CHAR_TOKENS, np.ones(len(CHAR_TOKENS), bool), ALPHABET)
 
 
-def test_a_table_too_large_for_the_vocabulary_is_refused() -> None:
-    """States times tokens is bounded too."""
+def test_too_large_token_table_is_a_usage_error() -> None:
+    """The product of states and tokens is limited."""
     tokens = [str(number).encode() for number in range(20_000)]
     with pytest.raises(UsageError, match="too large"):
         compile_pattern("[0-9]{1000}", tokens, np.ones(len(tokens), bool), ["0123456789"])

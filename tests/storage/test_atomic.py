@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writes of files and folders."""
 
 import errno
 import os
@@ -11,8 +11,8 @@ from charnn.errors import StorageError
 from charnn.storage import atomic
 
 
-def test_write_file_replaces_and_leaves_nothing_else(tmp_path) -> None:
-    """The new bytes are there, and no temporary file."""
+def test_write_file_replaces_and_leaves_no_temporary_file(tmp_path) -> None:
+    """The file has the new bytes and is the only one in the folder."""
     path = tmp_path / "a.bin"
     atomic.write_file(path, b"old")
     atomic.write_file(path, b"new")
@@ -22,8 +22,8 @@ def test_write_file_replaces_and_leaves_nothing_else(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
-def test_a_failing_write_keeps_the_old_file(tmp_path, monkeypatch, call) -> None:
-    """A full disk at any system call: StorageError, the old bytes stay, no leftovers."""
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch, call) -> None:
+    """A full disk at any system call is a StorageError and leaves no temporary file."""
     path = tmp_path / "a.bin"
     atomic.write_file(path, b"old")
 
@@ -39,8 +39,8 @@ def test_a_failing_write_keeps_the_old_file(tmp_path, monkeypatch, call) -> None
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
-def test_short_writes_are_continued(tmp_path, monkeypatch) -> None:
-    """A system that writes three bytes at a time still writes them all."""
+def test_partial_writes_are_continued(tmp_path, monkeypatch) -> None:
+    """All bytes are written even if each system call writes only three."""
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:3])))
     atomic.write_file(tmp_path / "a", b"0123456789")
@@ -50,7 +50,7 @@ def test_short_writes_are_continued(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
 def test_modes_follow_the_umask(tmp_path, mask, mode) -> None:
-    """Files and folders get the modes that the user's umask says."""
+    """New files and folders have the modes that the umask allows."""
     before = os.umask(mask)
     try:
         atomic.write_file(tmp_path / "file", b"")
@@ -63,8 +63,8 @@ def test_modes_follow_the_umask(tmp_path, mask, mode) -> None:
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o777 & ~mask
 
 
-def test_a_link_at_the_target_is_replaced_not_followed(tmp_path) -> None:
-    """Writing to a symbolic link does not write through it."""
+def test_symbolic_link_is_replaced_not_followed(tmp_path) -> None:
+    """The target of a symbolic link is not overwritten."""
     (tmp_path / "victim").write_bytes(b"precious")
     (tmp_path / "link").symlink_to("victim")
     atomic.write_file(tmp_path / "link", b"new")
@@ -73,8 +73,8 @@ def test_a_link_at_the_target_is_replaced_not_followed(tmp_path) -> None:
     assert not (tmp_path / "link").is_symlink()
 
 
-def test_a_pipe_gets_the_bytes_and_stays(tmp_path) -> None:
-    """As any tool writes into /dev/null; there is no other file to put in its place."""
+def test_pipe_is_written_to_not_replaced(tmp_path) -> None:
+    """A pipe receives the bytes and remains a pipe."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -87,8 +87,8 @@ def test_a_pipe_gets_the_bytes_and_stays(tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
-def test_a_link_to_a_device_leads_there(tmp_path) -> None:
-    """As /dev/stdout is one."""
+def test_link_to_a_device_is_followed(tmp_path) -> None:
+    """The link remains a link, like /dev/stdout."""
     (tmp_path / "null").symlink_to("/dev/null")
     atomic.write_file(tmp_path / "null", b"state")
 
@@ -96,22 +96,22 @@ def test_a_link_to_a_device_leads_there(tmp_path) -> None:
     assert stat.S_ISCHR((tmp_path / "null").stat().st_mode)
 
 
-def test_a_folder_that_fails_leaves_no_trace(tmp_path) -> None:
-    """An exception inside the block: neither the folder nor a temporary one is there."""
+def test_failed_new_folder_leaves_nothing(tmp_path) -> None:
+    """After an exception in the block there is neither the folder nor a temporary one."""
 
-    def half_way() -> None:
+    def fail() -> None:
         with atomic.new_folder(tmp_path / "x") as new:
             (new / "half").write_bytes(b"half")
             raise ValueError("oops")
 
     with pytest.raises(ValueError, match="oops"):
-        half_way()
+        fail()
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_replaced_whole(tmp_path) -> None:
-    """With replace, the old folder's files are gone and the new ones there."""
+def test_folder_is_replaced_with_all_of_its_files(tmp_path) -> None:
+    """With replace, only the new files are in the folder."""
     for name in ("one", "two"):
         with atomic.new_folder(tmp_path / "x", replace=True) as new:
             (new / name).touch()
@@ -120,8 +120,8 @@ def test_a_folder_is_replaced_whole(tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-def test_leftovers_of_a_killed_writer_are_removed(tmp_path) -> None:
-    """A temporary folder from a crash goes when the same folder is written again."""
+def test_temporary_folder_of_a_killed_process_is_removed(tmp_path) -> None:
+    """It is removed when the same folder is written again."""
     (tmp_path / ".tmp-x-123").mkdir()
     with atomic.new_folder(tmp_path / "x"):
         pass
@@ -129,8 +129,8 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-def test_names_of_the_system_are_never_replaced() -> None:
-    """Whatever /dev/stdout leads to at the moment: a file, where the output was redirected."""
+def test_paths_in_dev_are_never_replaced() -> None:
+    """/dev/stdout counts as a device even if stdout is redirected to a regular file."""
     assert atomic.is_device_or_pipe(Path("/dev/null"))
     assert atomic.is_device_or_pipe(Path("/dev/stdout")) or not Path("/dev/stdout").exists()
     assert not atomic.is_device_or_pipe(Path("/dev/no-such-thing"))

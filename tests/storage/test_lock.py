@@ -1,4 +1,4 @@
-"""One process at a time, and none that is dead."""
+"""Folder locks between processes."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ from charnn.errors import BusyError
 from charnn.storage.lock import Lock
 
 
-def test_a_lock_names_its_owner_and_is_freed_by_a_kill(tmp_path) -> None:
-    """The second process gets BusyError with the PID of the first; a kill frees the lock."""
+def test_lock_names_its_owner_and_is_released_on_kill(tmp_path) -> None:
+    """A second process gets BusyError with the PID of the first, until that is killed."""
     script = (
         "import sys, time, pathlib; from charnn.storage.lock import Lock\n"
         "with Lock(pathlib.Path(sys.argv[1])):\n"

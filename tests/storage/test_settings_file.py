@@ -1,4 +1,4 @@
-"""YAML of settings: what people write is read as they mean it, tricks are refused at once."""
+"""YAML files of settings: numbers, words, round trip, invalid and hostile files."""
 
 import time
 
@@ -22,13 +22,13 @@ def read(tmp_path, text):
     ("text", "value"),
     [("1e-3", 1e-3), ("2e-5", 2e-5), ("0.5", 0.5), (".5", 0.5), ("1", 1), ("1.", 1.0), ("+3", 3)],
 )
-def test_b1_numbers_are_numbers(tmp_path, text, value) -> None:
-    """1e-3 is a float, although YAML 1.1 calls it a string."""
+def test_b1_numbers_are_parsed_as_numbers(tmp_path, text, value) -> None:
+    """1e-3 is a float, although it is a string in YAML 1.1."""
     assert read(tmp_path, f"lr: {text}\n") == {"lr": value}
 
 
-def test_words_are_words_and_octal_is_not(tmp_path) -> None:
-    """`no` is a word, 017 is seventeen, true is true, null is not given."""
+def test_no_is_a_string_and_017_is_decimal(tmp_path) -> None:
+    """true is a boolean and null is None, as in YAML 1.2."""
     values = read(tmp_path, "data: no\nseed: 017\ntie_weights: true\nsteps: null\n")
 
     assert values == {"data": "no", "seed": 17, "tie_weights": True, "steps": None}
@@ -46,8 +46,8 @@ def test_words_are_words_and_octal_is_not(tmp_path) -> None:
 )
 @example(TrainConfig(steps=1, data="\x85"))
 @example(TrainConfig(steps=1, data="a\u2028b\n"))
-def test_what_is_dumped_is_read_back_unchanged(tmp_path_factory, config) -> None:
-    """Every value survives the way through a file."""
+def test_dumped_settings_are_read_back_unchanged(tmp_path_factory, config) -> None:
+    """Every value is the same after writing and reading a file."""
     path = tmp_path_factory.mktemp("yaml") / "c.yaml"
     path.write_text(dump_settings(config), encoding="utf-8")
 
@@ -56,12 +56,12 @@ def test_what_is_dumped_is_read_back_unchanged(tmp_path_factory, config) -> None
 
 BAD = {
     "unknown key": ("dropuot: 0.1", "dropuot"),
-    "a section": ("model:\n  cell: lstm", "model"),
-    "a value that is a section": ("lr:\n  a: 1", "single value"),
-    "a key twice": ("lr: 1.0\nlr: 2.0", "twice"),
+    "section": ("model:\n  cell: lstm", "model"),
+    "section as a value": ("lr:\n  a: 1", "single value"),
+    "duplicate key": ("lr: 1.0\nlr: 2.0", "twice"),
     "two documents": ("lr: 1.0\n---\nlr: 2.0", "second document"),
-    "a list": ("- lr", "no settings"),
-    "a scalar": ("lr", "no settings"),
+    "list": ("- lr", "no settings"),
+    "scalar": ("lr", "no settings"),
     "empty": ("", "no settings"),
     "tabs": ("lr: 1.0\n\tseed: 1", "line 2"),
     "latin-1": (b"data: caf\xe9", "not UTF-8"),
@@ -76,29 +76,29 @@ BAD = {
     "negative": ("lr: -1.0", "lr"),
     "enormous": ("hidden_size: 1" + "0" * 30, "hidden_size"),
     "true for a number": ("hidden_size: true", "hidden_size"),
-    "half a layer": ("num_layers: 50.5", "num_layers"),
+    "fraction for an integer": ("num_layers: 50.5", "num_layers"),
 }
 
 
-@pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD)
-def test_b3_b4_b5_bad_files_are_refused_with_their_line(tmp_path, monkeypatch, text, said) -> None:
-    """UsageError naming file and place within a second; nothing is executed."""
+@pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
+def test_b3_b4_b5_invalid_file_is_a_usage_error(tmp_path, monkeypatch, text, message) -> None:
+    """It names the file and the problem within a second, and no code is executed."""
     monkeypatch.chdir(tmp_path)
     begin = time.perf_counter()
     with pytest.raises(UsageError) as caught:
         read(tmp_path, text)
 
     assert "c.yaml" in caught.value.message
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert time.perf_counter() - begin < 1
     assert not (tmp_path / "marker").exists()
 
 
-def test_a_bom_is_no_part_of_the_first_key(tmp_path) -> None:
-    """Editors that write a byte order mark do no harm."""
+def test_byte_order_mark_is_ignored(tmp_path) -> None:
+    """It is not part of the first key."""
     assert read(tmp_path, "\ufefflr: 1.0\n") == {"lr": 1.0}
 
 
-def test_dumped_settings_are_yaml_for_every_reader(tmp_path) -> None:
-    """PyYAML's own loader sees the same mapping."""
+def test_dumped_settings_are_standard_yaml(tmp_path) -> None:
+    """PyYAML's own loader returns the same mapping."""
     assert yaml.safe_load(dump_settings(TrainConfig(lr=0.5)))["lr"] == 0.5

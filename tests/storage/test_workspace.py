@@ -1,4 +1,4 @@
-"""Where datasets, runs and models are found, and what is newest."""
+"""Finding datasets, runs, models and tokenizers by name or path."""
 
 import os
 
@@ -15,8 +15,8 @@ def make(path, seconds):
     return path
 
 
-def test_without_a_name_the_newest_counts(tmp_path) -> None:
-    """The model file written last, and the dataset prepared last."""
+def test_default_is_the_newest(tmp_path) -> None:
+    """Without an argument, the model or dataset written last is found."""
     make(tmp_path / "runs/a/model.safetensors", 200)
     newest = make(tmp_path / "runs/b/model.safetensors", 300)
     make(tmp_path / "data/x/meta.json", 200)
@@ -27,16 +27,16 @@ def test_without_a_name_the_newest_counts(tmp_path) -> None:
     assert workspace.find_dataset(None, tmp_path / "data") == tmp_path / "data/x"
 
 
-def test_a_model_is_named_by_run_folder_or_file(tmp_path) -> None:
-    """All three mean the same file."""
+def test_model_is_found_by_run_folder_or_file(tmp_path) -> None:
+    """The name of a run, its folder and its model file find the same model."""
     model = make(tmp_path / "runs/a/model.safetensors", 1)
 
     for argument in ("a", str(model.parent), str(model)):
         assert workspace.find_model(argument, tmp_path / "runs") == model
 
 
-def test_what_names_a_model_finds_it(tmp_path) -> None:
-    """The name of a run in the folder of the runs; otherwise the path, as for a mailed file."""
+def test_model_argument_finds_the_model(tmp_path) -> None:
+    """It is the name of a run in the folder of runs, and otherwise the path."""
     runs, file = tmp_path / "runs", workspace.MODEL_FILE
     for path in (runs / "a" / file, tmp_path / "else" / "a" / file, tmp_path / "m.safetensors"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,8 +47,8 @@ def test_what_names_a_model_finds_it(tmp_path) -> None:
         assert (argument == "a") == (path.parent.parent == runs)
 
 
-def test_a_near_miss_gets_a_suggestion(tmp_path) -> None:
-    """`shakespere` is close to `shakespeare`."""
+def test_misspelled_name_gets_a_suggestion(tmp_path) -> None:
+    """The hint names the most similar dataset."""
     make(tmp_path / "data/shakespeare/meta.json", 1)
     with pytest.raises(StorageError) as caught:
         workspace.find_dataset("shakespere", tmp_path / "data")
@@ -60,16 +60,16 @@ def test_a_near_miss_gets_a_suggestion(tmp_path) -> None:
     ("find", "remedy"),
     [(workspace.find_model, "charnn train"), (workspace.find_dataset, "charnn prepare")],
 )
-def test_an_empty_folder_names_the_command_to_run_first(tmp_path, find, remedy) -> None:
-    """Nothing there yet: the hint can be typed."""
+def test_empty_folder_hints_at_the_command_to_run_first(tmp_path, find, remedy) -> None:
+    """The hint is a command."""
     with pytest.raises(StorageError) as caught:
         find(None, tmp_path)
 
     assert caught.value.hint == remedy
 
 
-def test_runs_are_numbered_above_the_highest(tmp_path) -> None:
-    """A gap is not filled, other names do not count."""
+def test_next_run_number_is_above_the_highest(tmp_path) -> None:
+    """Gaps are not filled, and other names are ignored."""
     for name in ("d-lstm-001", "d-lstm-007", "d-gru-009", "d-lstm-x"):
         (tmp_path / name).mkdir()
 
@@ -80,29 +80,29 @@ def test_runs_are_numbered_above_the_highest(tmp_path) -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/b", "../a", ".hidden", "a\x1bb", "a\nb", "a\udce9"]
 )
-def test_a_name_is_one_plain_folder(name) -> None:
-    """No path, no control characters, no bytes that are not UTF-8, nothing hidden."""
+def test_invalid_name_is_a_usage_error(name) -> None:
+    """Paths, control characters, bytes that are not UTF-8 and hidden names are invalid."""
     with pytest.raises(UsageError):
         workspace.check_name(name)
 
 
-def test_a_run_of_an_odd_dataset_has_a_name_that_can_be_written(tmp_path) -> None:
-    """Nobody gave a --name that could be blamed."""
+def test_default_run_name_is_valid_for_any_dataset(tmp_path) -> None:
+    """Invalid characters in the name of a dataset are replaced in the name of the run."""
     name = workspace.next_run_name(tmp_path, ".caf\udce9\n", "lstm")
 
     assert workspace.check_name(name) == "caf\ufffd\ufffd-lstm-001"
 
 
-def test_the_folder_of_runs_comes_from_the_environment(monkeypatch) -> None:
-    """Or is runs/; for `charnn.load`, which has no flag."""
+def test_folder_of_runs_is_read_from_the_environment(monkeypatch) -> None:
+    """`charnn.load` uses CHARNN_RUNS_DIR, and runs/ if it is empty."""
     monkeypatch.setenv("CHARNN_RUNS_DIR", "elsewhere")
     assert str(workspace.runs_dir()) == "elsewhere"
     monkeypatch.setenv("CHARNN_RUNS_DIR", "")
     assert str(workspace.runs_dir()) == "runs"
 
 
-def test_a_name_wins_over_a_path(tmp_path, monkeypatch) -> None:
-    """For datasets, runs and models alike."""
+def test_name_takes_precedence_over_path(tmp_path, monkeypatch) -> None:
+    """This holds for datasets, runs and models."""
     monkeypatch.chdir(tmp_path)
     named = make(tmp_path / "runs/a/model.safetensors", 200)
     data = make(tmp_path / "data/a/meta.json", 200)
@@ -119,8 +119,8 @@ def test_a_name_wins_over_a_path(tmp_path, monkeypatch) -> None:
     assert workspace.find_dataset_or_model(None, datasets, runs) == named
 
 
-def test_a_tokenizer_is_found_by_name_or_path(tmp_path, monkeypatch) -> None:
-    """That of a dataset, a run, a model file or a tokenizer.json."""
+def test_tokenizer_is_found_by_name_or_path(tmp_path, monkeypatch) -> None:
+    """The argument may be a dataset, a run, a model file or a tokenizer.json."""
     monkeypatch.chdir(tmp_path)
     tokenizer = make(tmp_path / "data/set/tokenizer.json", 200)
     model = make(tmp_path / "runs/run/model.safetensors", 200)
@@ -134,8 +134,8 @@ def test_a_tokenizer_is_found_by_name_or_path(tmp_path, monkeypatch) -> None:
         workspace.find_tokenizer("nothing", tmp_path / "data", tmp_path / "runs")
 
 
-def test_what_is_nothing_is_refused(tmp_path) -> None:
-    """With the nearest name of a run."""
+def test_unknown_name_is_a_storage_error(tmp_path) -> None:
+    """The hint names the most similar run."""
     make(tmp_path / "runs/lamp/model.safetensors", 200)
     with pytest.raises(StorageError, match="no dataset, run or model 'lam'") as caught:
         workspace.find_dataset_or_model("lam", tmp_path / "data", tmp_path / "runs")
