@@ -22,8 +22,8 @@ from charnn.model.language_model import LanguageModel
 # nats of the exact pass even where cells forget slowly (tests/evaluation/test_evaluate.py).
 WARM_UP = 1024
 TOKENS_PER_STREAM = 4 * WARM_UP  # so that at most a fifth of what a stream reads is warm-up
-MAX_STREAMS = 64
-CHUNK = 256  # tokens a stream reads at once; bounds the memory for logits
+MAX_STREAMS = 64  # parallel streams; 64 rows use a CPU well (benchmarks/README.md, sampling.py)
+CHUNK = 256  # tokens that each stream reads at once: 64 MiB of logits for a vocabulary of 1,024
 
 
 def default_streams(tokens: int) -> int:

@@ -33,8 +33,12 @@ from charnn.tokenizers.tokenizer import Tokenizer
 
 Finish = Literal["length", "stop", "match"]
 
-BATCH = 64  # samples in flight at once: a matrix product is then limited by arithmetic
-BATCH_ON_GPU = 1024  # not measured yet
+# Samples generated at the same time. On a CPU, more than 64 raise the rate by less than a seventh
+# (benchmarks/README.md, sampling.py).
+BATCH = 64
+# On a GPU the limit is memory: the logits of 1,024 samples and a vocabulary of 65,536 tokens take
+# 256 MiB in float32. No speed was measured.
+BATCH_ON_GPU = 1024
 SHOWN_SYMBOLS = 3  # symbols outside the vocabulary that an error names
 SAMPLE_RECORDS = 3  # records in a text that `sample_text` draws from a model of records
 

@@ -19,9 +19,10 @@ from charnn.generation.regex_parser import Characters, Choice, Node, Repeat, par
 
 ByteRange = tuple[int, int]
 
-MAX_NFA_STATES = 50_000
-MAX_STATES = 5_000  # of the deterministic automaton
-MAX_ENTRIES = 1 << 24  # of its table over tokens: 64 MB
+# Limits of an automaton. The largest ones within them compile in about ten seconds.
+MAX_NFA_STATES = 50_000  # states of the nondeterministic automaton
+MAX_STATES = 5_000  # states of the deterministic automaton
+MAX_ENTRIES = 1 << 24  # states × tokens of its table: 64 MiB at 4 bytes each
 LAST_OF_LENGTH = (0x7F, 0x7FF, 0xFFFF)  # the last code points of one, two and three bytes
 
 

@@ -35,12 +35,12 @@ from charnn.training.loop import TrainLoop, train
 
 REFERENCE: CellName = "lstm"  # determines the width and number of weights of the others
 OTHERS: tuple[CellName, ...] = ("gru", "rnn")
-EMBEDDING_DIM = 32
+EMBEDDING_DIM = 32  # small, so that recurrent weights dominate
 BATCH_SIZE, BPTT = 16, 64
 MATRIX_LR = 0.02
-VAL_TOKENS = 8192  # of the validation split, for each validation
-VALIDATIONS = 10
-STREAMS, WARM_UP = 16, 64
+VAL_TOKENS = 8192  # of the validation split, for each validation, as MIN_VALIDATED in training
+VALIDATIONS = 10  # of each network
+STREAMS, WARM_UP = 16, 64  # parallel streams of a validation, and tokens of warm-up of each
 SAMPLED_TOKENS = 1000  # per round
 ROUNDS = 9
 TOLERANCE = 0.01  # nats; smaller differences of losses do not count

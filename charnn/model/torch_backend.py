@@ -7,7 +7,7 @@ from charnn.arrays import Doubles, Floats, Ids
 from charnn.model.backend import State
 from charnn.model.language_model import LanguageModel
 
-CHUNK = 256  # tokens of a stream that are scored at once; bounds the memory for logits
+CHUNK = 256  # tokens of each stream that are scored at once; bounds memory, as in `evaluate`
 
 
 class TorchModel:

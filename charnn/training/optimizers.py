@@ -11,7 +11,9 @@ from charnn.config import TrainConfig
 from charnn.model.language_model import LanguageModel
 from charnn.training.muon import GateMuon
 
-BETAS = (0.9, 0.99)  # a short memory of squares suits runs of minutes
+# As in nanoGPT for characters: batches of few tokens need a longer average of squares than the 0.95
+# of large models, which was no better here (benchmarks/README.md, starts.py).
+BETAS = (0.9, 0.99)
 
 
 def _adamw(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:

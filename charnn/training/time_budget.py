@@ -25,8 +25,8 @@ LATEST_WEIGHT = 0.3  # weight of the latest validation in the mean time of one
 MAX_FINAL = 0.5  # fraction of --minutes that the final scoring may take
 
 # A validation during training reads this fraction of the tokens trained on, so that twenty of them
-# read 15 % as many tokens as training does, and at least MIN_VALIDATED tokens: fewer are too noisy
-# to rank one model against an earlier one.
+# read 15 % as many tokens as training does, and at least MIN_VALIDATED tokens, whose loss
+# has a standard error of 0.015 nats (benchmarks/README.md, validation.py).
 VALIDATED_FRACTION = 0.0075
 MIN_VALIDATED = 8192
 

@@ -37,9 +37,10 @@ from charnn.training.snapshot import Snapshot, capture, restore
 from charnn.training.validation import Validator
 
 MAX_ROLLBACKS = 3  # divergences that a run survives; its learning rate is then an eighth
-SNAPSHOT_STEPS = 200  # steps between the states to roll back to, in a run without validation
-SAVE_SECONDS = 300.0  # between checkpoints, without --save-every; a test holds them to 1 % of it
-SAMPLE_TOKENS = 200  # in a sample shown during training
+SNAPSHOT_STEPS = 200  # between states to roll back to, without validation: the most steps lost
+# Seconds between checkpoints without --save-every. A test checks that saving takes less than 1 %.
+SAVE_SECONDS = 300.0
+SAMPLE_TOKENS = 200  # in a sample shown during training: two or three lines of characters
 
 
 class Trainer:
