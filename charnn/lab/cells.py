@@ -256,18 +256,18 @@ def finding_of(trials: Sequence[Trial]) -> Finding:
 
 def _checks(trials: Sequence[Trial], equal_seconds: float) -> list[Check]:
     lstm, gru, rnn, large_gru, large_rnn = trials
-    shares = [
+    ratios = [
         gru.weights / lstm.weights,
         gru.training / lstm.training,
         gru.sampling / lstm.sampling,
     ]
-    weights, training, sampling = (f"{share:.0%}" for share in shares)
+    weights, training, sampling = (f"{ratio:.0%}" for ratio in ratios)
     lstm_loss, large_gru_loss = lstm.loss_after(equal_seconds), large_gru.loss_after(equal_seconds)
     return [
         Check(
             f"a GRU is cheaper than an LSTM of equal width in weights ({weights} of the LSTM's), "
             f"in time for a token of training ({training}) and for one of sampling ({sampling})",
-            max(shares) < 1,
+            max(ratios) < 1,
         ),
         Check(
             f"its loss after as many tokens is no worse ({gru.loss:.3f}, LSTM {lstm.loss:.3f})",

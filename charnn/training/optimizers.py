@@ -78,7 +78,7 @@ def rate_names(config: TrainConfig) -> set[str]:
 
 
 def lr_factor(step: int, steps: int | None, config: TrainConfig) -> float:
-    """Share of the peak learning rate for step number `step` (from 0) of `steps`.
+    """Fraction of the peak learning rate for step number `step` (from 0) of `steps`.
 
     Linear warm-up, then half a cosine down to `final_lr_frac` (Loshchilov and Hutter, 2017). The
     warm-up does not depend on `steps`, which a budget in minutes learns only as it goes (None).

@@ -153,7 +153,7 @@ class TimeBudget:
 
     @property
     def final_fraction(self) -> float:
-        """The fraction of the final scoring that its share of --minutes allows."""
+        """The fraction of the final scoring that fits into its part of --minutes."""
         wanted = self._final_validations * self.validation_seconds
         return min(1.0, MAX_FINAL * self._seconds / wanted) if wanted else 1.0
 

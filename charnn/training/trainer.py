@@ -255,16 +255,16 @@ class Trainer:
         if not self._has_val:
             self.loop.counters.best_step = self.loop.counters.step
         self.save()
-        best, scores, share = self.folder.read_model(), dict[str, Score](), 1.0
+        best, scores, fraction = self.folder.read_model(), dict[str, Score](), 1.0
         if self._has_val:
-            share = self.loop.budget.final_fraction
-            scores = yield from self._final_scores(best, share)
-            found = {"val": scores["val"].as_dict()} | ({"share": share} if share < 1 else {})
+            fraction = self.loop.budget.final_fraction
+            scores = yield from self._final_scores(best, fraction)
+            found = {"val": scores["val"].as_dict()} | ({"share": fraction} if fraction < 1 else {})
             best = dataclasses.replace(best, metrics={**best.metrics, **found})
             self.folder.write_model(best)
-        if share < 1:
+        if fraction < 1:
             yield Noted(
-                f"{share:.0%} of the validation split was scored, as much as the minutes allow; "
+                f"{fraction:.0%} of the validation split was scored, as much as the minutes allow; "
                 "charnn eval reads all of it"
             )
         if self._with_baselines and not self._baselines:
@@ -281,7 +281,7 @@ class Trainer:
             train=scores.get("train"),
             val=scores.get("val"),
             best_step=counters.best_step,
-            share=share,
+            share=fraction,
             baselines=self._baselines,
             sample=_sampled(best, self.config.seed),
         )

@@ -153,9 +153,9 @@ def test_tokens_are_drawn_from_the_distribution_of_the_network() -> None:
     streams = LETTER_MODEL.streams(LETTER_MODEL.initial_state())
     logits = streams.feed(np.array([[7, *prompt]]))[0, :-1].astype(float) / 0.7
     p = np.exp(logits) / np.exp(logits).sum()
-    shares = np.array([texts.count(symbol) for symbol in SYMBOLS]) / 4000
+    frequencies = np.array([texts.count(symbol) for symbol in SYMBOLS]) / 4000
 
-    np.testing.assert_allclose(shares, p, atol=4 * math.sqrt(0.25 / 4000))
+    np.testing.assert_allclose(frequencies, p, atol=4 * math.sqrt(0.25 / 4000))
 
 
 def test_greedy_is_the_likeliest_token_each_time() -> None:
@@ -233,9 +233,9 @@ def test_a_match_ends_where_the_network_would_go_on_otherwise() -> None:
     """The number of repetitions is drawn from the network: here each letter has probability ½."""
     texts, ends = sampled(Vocabulary([b"a", b"b"]), constant([0, 0]), samples=4000,
                           rules={"match": "a*"})  # fmt: skip
-    shares = [sum(len(text) == length for text in texts) / 4000 for length in range(4)]
+    frequencies = [sum(len(text) == length for text in texts) / 4000 for length in range(4)]
 
-    np.testing.assert_allclose(shares, [1 / 2, 1 / 4, 1 / 8, 1 / 16], atol=0.03)
+    np.testing.assert_allclose(frequencies, [1 / 2, 1 / 4, 1 / 8, 1 / 16], atol=0.03)
     assert {end.finish for end in ends} == {"match"}
 
 

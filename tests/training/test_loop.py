@@ -86,7 +86,7 @@ def test_random_windows_start_from_zero(make_model, ids) -> None:
 
 
 def test_the_learning_rate_warms_up_and_follows_half_a_cosine(make_model, ids) -> None:
-    """Rising for five steps, then falling to the stated share of the peak."""
+    """Rises for five steps, then falls to the given fraction of the peak."""
     rates = [e.lr for e in train(start(make_model(), ids, steps=100)) if isinstance(e, Step)]
 
     assert rates[:5] == sorted(rates[:5])
