@@ -33,7 +33,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    model: options.Model = None,
+    model: options.ModelName = None,
     split: Annotated[
         Literal["val", "test", "train"], typer.Option(help="Split of the model's dataset.")
     ] = "val",

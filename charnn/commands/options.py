@@ -70,7 +70,7 @@ Device = Annotated[str, train_option("device")]
 Threads = Annotated[int | None, train_option("threads")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No hints and no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Model = Annotated[
+ModelName = Annotated[
     str | None, typer.Option("--model", "-m", help="The model; all arguments are files then.")
 ]
 DataDir = Annotated[Path, typer.Option(help="Folder of the datasets.", envvar="CHARNN_DATA_DIR")]

@@ -32,7 +32,7 @@ def score(
             show_default=False,
         ),
     ] = None,
-    model: options.Model = None,
+    model: options.ModelName = None,
     lines: Annotated[
         bool, typer.Option("--lines/--whole", help="A row for each line, or one for all the text.")
     ] = True,

@@ -11,7 +11,10 @@ CHUNK = 256  # tokens of each stream that are scored at once; bounds memory, as 
 
 
 class TorchModel:
-    """Implements `backend.Model` on the device of a network; states and logits are NumPy arrays."""
+    """Implements `backend.ModelBackend` on the device of a network.
+
+    States and logits are NumPy arrays.
+    """
 
     def __init__(self, network: LanguageModel) -> None:
         self.network, self.config = network, network.config

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from charnn.config import SampleConfig
 from charnn.errors import UsageError
-from charnn.generation import generate as generation
 from charnn.generation.constraints import constrain
 from charnn.generation.generate import (
+    BATCH,
     SAMPLE_RECORDS,
     Request,
     Sample,
@@ -48,8 +48,15 @@ LETTER_MODEL = tiny_model("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=
 BYTE_MODEL = tiny_model("gru", 1, vocab_size=256, hidden_size=16)
 
 
-def sampled(vocabulary=LETTERS, network=LETTER_MODEL, context=None, rules=None, **options):
-    """(texts, ends) of all samples, after checking the order of events; `raw`: exact bytes."""
+def sampled(
+    vocabulary=LETTERS,
+    network=LETTER_MODEL,
+    context=None,
+    rules=None,
+    in_flight=BATCH,
+    **options,
+):
+    """Return (texts, ends) of all samples, checking the order of events; `raw`: exact bytes."""
     errors = "surrogateescape" if options.pop("raw", False) else "replace"
     fields = {key: options.pop(key) for key in list(options) if key in SampleConfig.model_fields}
     request = Request(
@@ -58,7 +65,8 @@ def sampled(vocabulary=LETTERS, network=LETTER_MODEL, context=None, rules=None, 
         **{"seed": 5} | options,
     )
     texts, ends = [""], []
-    for event in generate(network, vocabulary, request, context or initial_context(network, 0)):
+    context = context or initial_context(network, 0)
+    for event in generate(network, vocabulary, request, context, in_flight):
         assert event.index == len(ends)
         if isinstance(event, Sample):
             ends.append(event)
@@ -77,24 +85,22 @@ def constant(logits):
     return NumpyModel(config, {**tensors, "output.bias": np.array(logits, np.float32)})
 
 
-def test_a_sample_does_not_depend_on_how_many_are_drawn(monkeypatch) -> None:
+def test_a_sample_does_not_depend_on_how_many_are_drawn() -> None:
     """Sample i of many, in batches of any size, is sample i of few."""
     many, _ = sampled(samples=150)
     few, _ = sampled(samples=70)
-    monkeypatch.setattr(generation, "BATCH", 3)
-    narrow, _ = sampled(samples=150)
+    narrow, _ = sampled(samples=150, in_flight=3)
 
     assert many[:70] == few
     assert many == narrow
     assert len(set(many)) == 150
 
 
-def test_samples_end_and_begin_in_any_order(monkeypatch) -> None:
+def test_samples_end_and_begin_in_any_order() -> None:
     """With lengths of their own, samples in a batch equal those drawn one at a time."""
     options = {"samples": 60, "stop": ("\n", "a b")}
     together, ends = sampled(**options)
-    monkeypatch.setattr(generation, "BATCH", 1)
-    alone, alone_ends = sampled(**options)
+    alone, alone_ends = sampled(**options, in_flight=1)
 
     assert together == alone
     assert [end.tokens for end in ends] == [end.tokens for end in alone_ends]
@@ -123,7 +129,7 @@ def test_the_logits_of_the_model_are_not_written_to() -> None:
     """Not when finished samples are replaced by new ones, nor when their rows are removed."""
     config = tiny_config("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
     model = ReadOnlyModel(config, random_tensors(config))
-    options = {"samples": generation.BATCH + 20, "stop": ("a",)}
+    options = {"samples": BATCH + 20, "stop": ("a",)}
 
     assert sampled(network=model, **options)[0] == sampled(**options)[0]
 
