@@ -19,7 +19,7 @@ from charnn.generation.regex_parser import Characters, Choice, Node, Repeat, par
 
 ByteRange = tuple[int, int]
 
-# Limits of an automaton. The largest ones within them compile in about ten seconds.
+# Limits of an automaton. The largest ones took 1 to 15 seconds to compile on two busy cores.
 MAX_NFA_STATES = 50_000  # states of the nondeterministic automaton
 MAX_STATES = 5_000  # states of the deterministic automaton
 MAX_ENTRIES = 1 << 24  # states × tokens of its table: 64 MiB at 4 bytes each
