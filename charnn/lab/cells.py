@@ -37,12 +37,12 @@ REFERENCE: CellName = "lstm"  # determines the width and number of weights of th
 OTHERS: tuple[CellName, ...] = ("gru", "rnn")
 EMBEDDING_DIM = 32  # small, so that recurrent weights dominate
 BATCH_SIZE, BPTT = 16, 64
-MATRIX_LR = 0.02
+MATRIX_LR = 0.02  # constant, so lower than the peak of 0.05 from which `train` decays
 VAL_TOKENS = 8192  # of the validation split, for each validation, as MIN_VALIDATED in training
 VALIDATIONS = 10  # of each network
 STREAMS, WARM_UP = 16, 64  # parallel streams of a validation, and tokens of warm-up of each
 SAMPLED_TOKENS = 1000  # per round
-ROUNDS = 9
+ROUNDS = 9  # of sampling, in turns
 TOLERANCE = 0.01  # nats; smaller differences of losses do not count
 
 
