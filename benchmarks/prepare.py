@@ -59,9 +59,9 @@ def write_text(path: Path, megabytes: int) -> None:
     """Lines of made-up words in ASCII; one megabyte of them again and again."""
     generator = random.Random(1)
     letters = "etaoinshrdlucmfwypvbgkjqxz"
-    shares = range(len(letters), 0, -1)
+    weights = range(len(letters), 0, -1)
     vocabulary = [
-        "".join(generator.choices(letters, shares, k=generator.randint(1, 9))) for _ in range(5000)
+        "".join(generator.choices(letters, weights, k=generator.randint(1, 9))) for _ in range(5000)
     ]
     lines, size = [], 0
     while size < MEGA:

@@ -82,6 +82,14 @@ def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
             f"{rate / alone[512]:.1f}×",
             "≥ 15×",
         )
+    for samples in (8, 16, 32, 128, 256):
+        rate = sampling_rate(512, samples)
+        yield (
+            f"{samples} samples at once, {LAYERS}×512, against one",
+            f"{rate:,.0f} : {alone[512]:,.0f} tokens/s",
+            f"{rate / alone[512]:.1f}×",
+            "",
+        )
     yield "peak memory of sample -n -1, 10⁶ tokens after 10³", f"{growth():+.1f} MB", "", "none"
     memory = f"{apart('--memory', threads=1):.0f} MB"
     yield "peak memory of scoring 16 MB, half of it one line", memory, "", "< 300 MB"
@@ -159,7 +167,8 @@ def tokens(width: int, samples: int, limit: int, cell: str = "lstm") -> Iterator
     model, vocabulary = NumpyModel(*network(width, cell)), tokenizer()
     constraint = constrain(vocabulary.pieces, vocabulary.unk_id)
     request = Request(SampleConfig(max_new_tokens=limit), constraint, seed=1, samples=samples)
-    for event in generate(model, vocabulary, request, initial_context(model, 0)):
+    context = initial_context(model, 0)
+    for event in generate(model, vocabulary, request, context, in_flight=samples):
         if not isinstance(event, Sample):
             yield len(event.data)
 

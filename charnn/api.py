@@ -13,6 +13,8 @@ from charnn.model.numpy_model import NumpyModel
 from charnn.storage.workspace import find_model, runs_dir
 from charnn.tokenizers.utf8 import to_utf8
 
+DEFAULTS = SampleConfig()
+
 
 class Model:
     """A trained model; needs NumPy but not torch.
@@ -35,12 +37,12 @@ class Model:
         self,
         prompt: str = "",
         *,
-        temperature: float = 0.8,
-        max_new_tokens: int = 2000,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
+        temperature: float = DEFAULTS.temperature,
+        max_new_tokens: int = DEFAULTS.max_new_tokens,
+        top_k: int = DEFAULTS.top_k,
+        top_p: float = DEFAULTS.top_p,
+        min_p: float = DEFAULTS.min_p,
+        repetition_penalty: float = DEFAULTS.repetition_penalty,
         stop: str | Sequence[str] = (),
         match: str | None = None,
         seed: int = 0,

@@ -72,6 +72,27 @@ TORCH_FREE = {
     "training/time_budget",
 }
 
+# Modules without a test file of their own: why, or which tests run them.
+TESTED_ELSEWHERE = {
+    "arrays": "types only",
+    "cli": "tests/shell: all commands as processes",
+    "commands/corpora": "tests/shell/test_main_job.py",
+    "commands/plot": "tests/shell/test_plot.py",
+    "commands/train": "tests/shell/test_main_job.py",
+    "commands/train_settings": "tests/reliability/test_b_configuration.py",
+    "errors": "values only",
+    "model/backend": "an interface only",
+    "tokenizers/bpe": "tests/tokenizers/test_tokenizer.py, as each kind of tokenizer",
+    "tokenizers/byte": "tests/tokenizers/test_tokenizer.py",
+    "tokenizers/byte_vocabulary": "tests/tokenizers/test_tokenizer.py",
+    "tokenizers/char": "tests/tokenizers/test_tokenizer.py",
+    "tokenizers/registry": "a table only",
+    "tokenizers/symbol_vocabulary": "tests/tokenizers/test_tokenizer.py",
+    "tokenizers/utf8": "tests/tokenizers/test_tokenizer.py",
+    "training/events": "values only",
+}
+CROSS_MODULE_TESTS = {"architecture", "golden"}  # besides whole folders: shell, reliability
+
 HEAVY = {"torch", "numpy", "tokenizers", "matplotlib", "yaml"}  # takes time at every start
 LONGEST_FUNCTION = 60
 
@@ -252,6 +273,21 @@ def test_functions_fit_on_a_page_or_two(name) -> None:
     ]
 
     assert long == []
+
+
+def test_tests_mirror_modules() -> None:
+    """tests/training/test_loop.py tests charnn/training/loop.py, and so on."""
+    tests = {
+        path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_")).with_suffix("")
+        for path in (ROOT / "tests").rglob("test_*.py")
+    }
+    tested = {path.as_posix() for path in tests if path.parts[0] not in ("shell", "reliability")}
+    modules = {name for name in NAMES if not name.endswith(("__init__", "__main__"))}
+
+    assert tested - modules == CROSS_MODULE_TESTS
+    assert modules - tested == set(TESTED_ELSEWHERE)
+    paths = [where for where in TESTED_ELSEWHERE.values() if where.startswith("tests/")]
+    assert all((ROOT / re.split("[,:]", where)[0]).exists() for where in paths)
 
 
 @MODULES

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from charnn.commands.sample_output import Novel, SampleEvent
     from charnn.display.messages import Display
     from charnn.generation.generate import Context
-    from charnn.model.backend import Model
+    from charnn.model.backend import ModelBackend
     from charnn.model.model_file import ModelFile
 
 
@@ -165,7 +165,7 @@ def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: i
         raise StorageError(f"cannot write {save_state}: there is no such folder", "make it first")
 
 
-def _network(model: "ModelFile", device: str) -> "Model":
+def _network(model: "ModelFile", device: str) -> "ModelBackend":
     if device == "cpu":
         from charnn.model.numpy_model import NumpyModel
 
@@ -179,7 +179,7 @@ def _network(model: "ModelFile", device: str) -> "Model":
 
 def _initial_context(
     model: "ModelFile",
-    network: "Model",
+    network: "ModelBackend",
     state: Path | None,
     seed: int | None,
     display: "Display",

@@ -2,11 +2,13 @@
 
 import os
 
-# How often a waiting thread spins before it sleeps. The default of the library is milliseconds of
-# spinning: a little faster alone, ten times slower next to another busy process
-# (benchmarks/README.md).
+# Iterations that a waiting thread of torch spins before it sleeps. The default of the library,
+# milliseconds of spinning, is much slower if another process is busy (benchmarks/contention.py).
 SPINS = 1000
-MOST_THREADS = 8  # more do not make a step of a network of these sizes faster
+# Most threads of a matrix product of NumPy by default. An LSTM layer of 512 units has 8 MiB of
+# weights; the parts of 8 threads, 1 MiB each, fit into the L2 cache of a core. With smaller parts
+# the threads only wait for each other more often. Not measured on more than two cores.
+MOST_THREADS = 8
 
 
 def set_up_torch() -> None:

@@ -59,17 +59,17 @@ class History:
     def __init__(self) -> None:
         self.means: list[float] = []
         self._pending: list[float] = []
-        self._share = 1  # values per mean
+        self._size = 1  # values per mean
 
     def add(self, value: float) -> None:
         """Append a value."""
         self._pending.append(value)
-        if len(self._pending) == self._share:
+        if len(self._pending) == self._size:
             self.means.append(mean(self._pending))
             self._pending.clear()
         if len(self.means) == HISTORY:
             self.means = [mean(self.means[i : i + 2]) for i in range(0, HISTORY, 2)]
-            self._share *= 2
+            self._size *= 2
 
 
 class TrainProgress:

@@ -15,7 +15,7 @@ from charnn.errors import StorageError
 from charnn.storage import atomic
 
 TIMEOUT = 30.0  # seconds without a byte
-CHUNK = 1 << 16
+CHUNK = 1 << 16  # bytes read at once
 
 # Some hosts refuse the name that urllib gives itself.
 _HEADERS = {"User-Agent": "charnn"}

@@ -14,10 +14,10 @@ XName = Literal["step", "tokens", "seconds"]
 Point = tuple[float, float]
 Line = Sequence[Point]
 
-STEEP = 0.02  # first share of the x range, where a loss may be cut off
+STEEP = 0.02  # first fraction of the x range, where a loss may be cut off
 LARGEST = 1e30  # value that is drawn
 SMALLEST = 1e-30  # margin of a plot; a smaller range would give places that are not finite
-AIR = 0.05  # margin above and below the curves, as a share of the height
+AIR = 0.05  # margin above and below the curves, as a fraction of the height
 
 
 @dataclass(frozen=True)

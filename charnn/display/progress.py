@@ -85,7 +85,7 @@ def byte_progress_fields(
     label: str, done: int, total: int, seconds: float, width: int, *, unicode: bool
 ) -> Fields:
     """Return the fields of a progress line in bytes that fit into `width` columns."""
-    share = done / total if total else 1.0
+    fraction = done / total if total else 1.0
     per_second = done / seconds if seconds else 0.0
     fields = {
         "label": label,
@@ -96,7 +96,7 @@ def byte_progress_fields(
     }
     fields, spare = fitted(fields, ("rate", "left", "bar", "done"), width)
     if "bar" in fields:
-        fields["bar"] = bar(share, min(NARROW + spare, WIDE), unicode=unicode)
+        fields["bar"] = bar(fraction, min(NARROW + spare, WIDE), unicode=unicode)
     return fields
 
 
@@ -125,10 +125,10 @@ def joined(display: Display, fields: Fields, styles: Styles) -> str:
     )
 
 
-def bar(share: float, columns: int, *, unicode: bool) -> str:
-    """Return a bar that is filled to `share`, 0 to 1."""
+def bar(fraction: float, columns: int, *, unicode: bool) -> str:
+    """Return a bar that is filled to `fraction`, 0 to 1."""
     done, left = ("━", "─") if unicode else ("#", "-")
-    full = int(min(max(share, 0.0), 1.0) * columns)
+    full = int(min(max(fraction, 0.0), 1.0) * columns)
     return done * full + left * (columns - full)
 
 

@@ -80,7 +80,7 @@ def _frame(lines: Sequence[Line], width: int, rows: int, *, color: bool, unicode
     margin = max(map(len, texts), default=0)
     canvas = Canvas(width - margin - 4, rows, unicode=unicode)
     labels = {
-        canvas.row_at(_share(t, *y_range)): f"{text:>{margin}}"
+        canvas.row_at(_fraction(t, *y_range)): f"{text:>{margin}}"
         for t, text in zip(ticks, texts, strict=True)
     }
     return Frame(x_range, y_range, canvas, labels, margin, color)
@@ -140,9 +140,9 @@ class Canvas:
         dot = _DOTS[self._down - 1 - y % self._down][x % self._across] if self.unicode else 1
         self._cells[place] = dots | dot, curve
 
-    def row_at(self, share: float) -> int:
-        """Return the row, counted from the top, at a share of the height from the bottom."""
-        return self._row_of(round(min(max(share, 0), 1) * (self.height - 1)))
+    def row_at(self, fraction: float) -> int:
+        """Return the row, counted from the top, at a fraction of the height from the bottom."""
+        return self._row_of(round(min(max(fraction, 0), 1) * (self.height - 1)))
 
     def _row_of(self, y: int) -> int:
         return self.rows - 1 - y // self._down
@@ -170,7 +170,7 @@ class Frame:
         """Draw a line through the points, with a gap where y is NaN."""
         before: Point | None = None
         for x, y in _one_a_column(line, self.x_range, self.canvas.width):
-            height = _share(y, *self.y_range) * (self.canvas.height - 1)
+            height = _fraction(y, *self.y_range) * (self.canvas.height - 1)
             here = (x, height) if math.isfinite(y) else None
             if here:
                 self.canvas.connect(before or here, here, curve)
@@ -198,7 +198,7 @@ class Frame:
         axis, below = [corner, *dash * canvas.columns], ""
         ticks = nice_ticks(*self.x_range, max(2, canvas.columns // 12))
         for tick, label in zip(ticks, _tick_labels(ticks), strict=True):
-            column = 1 + round(_share(tick, *self.x_range) * (canvas.columns - 1))
+            column = 1 + round(_fraction(tick, *self.x_range) * (canvas.columns - 1))
             axis[column] = mark
             begin = min(max(0, column - len(label) // 2), len(axis) - len(label))
             if begin >= len(below):  # else it would overlap the previous label
@@ -218,7 +218,7 @@ class Frame:
         ends: dict[int, int] = {}
         for i, line in enumerate(lines):
             _, y = finite(line)[-1]
-            row = self.canvas.row_at(_share(y, *self.y_range))
+            row = self.canvas.row_at(_fraction(y, *self.y_range))
             nearest = sorted(range(self.canvas.rows), key=lambda other: abs(other - row))
             free = [other for other in nearest if other not in ends]
             if free:
@@ -240,7 +240,7 @@ def _one_a_column(line: Line, x_range: Point, width: int) -> Iterator[Point]:
     """Yield (column, mean y) for each column of dots that has points; NaN marks a gap."""
     column, values = 0, list[float]()
     for x, y in line:
-        here = round(_share(x, *x_range) * (width - 1))
+        here = round(_fraction(x, *x_range) * (width - 1))
         if values and (here != column or math.isnan(y) or math.isnan(values[-1])):
             yield column, mean(values)
             values = []
@@ -250,13 +250,13 @@ def _one_a_column(line: Line, x_range: Point, width: int) -> Iterator[Point]:
         yield column, mean(values)
 
 
-def _share(value: float, low: float, high: float) -> float:
+def _fraction(value: float, low: float, high: float) -> float:
     """Return the place of a value between `low`, 0, and `high`, 1."""
     return (value - low) / (high - low) if high > low else 0.0
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Return `values` in `width` block characters, each the mean of its share of them."""
+    """Return `values` in `width` block characters, each the mean of its part of them."""
     bounds = [i * len(values) // width for i in range(width + 1)]
     means = [mean(values[a : max(a + 1, b)]) for a, b in itertools.pairwise(bounds)]
     known = [value for value in means if math.isfinite(value)]
@@ -264,6 +264,8 @@ def sparkline(values: Sequence[float], width: int) -> str:
         return " " * width
     low, high = min(known), max(known)
     return "".join(
-        BLOCKS[round(_share(value, low, high) * (len(BLOCKS) - 1))] if math.isfinite(value) else " "
+        BLOCKS[round(_fraction(value, low, high) * (len(BLOCKS) - 1))]
+        if math.isfinite(value)
+        else " "
         for value in means
     )

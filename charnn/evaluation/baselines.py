@@ -13,7 +13,7 @@ from charnn.arrays import Bools, Doubles, Ids, Integers
 from charnn.evaluation.metrics import TokenLengths, mask_unknown
 from charnn.tokenizers.tokenizer import Tokenizer
 
-ORDER = 5
+ORDER = 5  # tokens of an n-gram: KN5, the usual baseline (Mikolov and others, 2010)
 # These bound the time of `evaluate_baselines` to a few seconds; smaller texts are used whole.
 MAX_TRAIN_TOKENS = 2_000_000
 MAX_SCORED_TOKENS = 500_000

@@ -22,8 +22,8 @@ from charnn.model.language_model import LanguageModel
 # nats of the exact pass even where cells forget slowly (tests/evaluation/test_evaluate.py).
 WARM_UP = 1024
 TOKENS_PER_STREAM = 4 * WARM_UP  # so that at most a fifth of what a stream reads is warm-up
-MAX_STREAMS = 64
-CHUNK = 256  # tokens a stream reads at once; bounds the memory for logits
+MAX_STREAMS = 64  # parallel streams; 64 rows use a CPU well (benchmarks/README.md, sampling.py)
+CHUNK = 256  # tokens that each stream reads at once: 64 MiB of logits for a vocabulary of 1,024
 
 
 def default_streams(tokens: int) -> int:
@@ -52,7 +52,7 @@ def carried_scores(
     start_token: int,
     streams: int = 1,
     warm_up: int = WARM_UP,
-    share: float = 1.0,
+    fraction: float = 1.0,
     targets: Ids | None = None,
 ) -> Iterator[Score]:
     """Score all N tokens with carried state, the first predicted from `start_token`.
@@ -62,13 +62,14 @@ def carried_scores(
     save or stop there.
 
     One stream is the exact pass. More streams are faster; they lack the context before their
-    warm-up. With a `share` below 1 each stream reads only that share of its part, from the start
-    of it: a sample of the whole text. With `targets` (N,) those are predicted instead of the
+    warm-up. With a `fraction` below 1 each stream reads only that fraction of its part, from the
+    start of it: a sample of the whole text. With `targets` (N,) those are predicted instead of the
     tokens; a negative one is not scored.
     """
     inputs = np.concatenate([[start_token], tokens])[:-1].astype(np.int64)
     answers = np.asarray(tokens if targets is None else targets, np.int64)
-    return _scores(model, inputs, answers, _parts(len(answers), streams, warm_up, share), lengths)
+    spans = _parts(len(answers), streams, warm_up, fraction)
+    return _scores(model, inputs, answers, spans, lengths)
 
 
 def evaluate_windows(
@@ -106,10 +107,10 @@ class Spans(NamedTuple):
         return Spans(*(part[rows] for part in self))
 
 
-def _parts(length: int, streams: int, warm_up: int, share: float) -> Spans:
+def _parts(length: int, streams: int, warm_up: int, fraction: float) -> Spans:
     """Divide a text evenly among the streams, and let each begin up to `warm_up` tokens earlier."""
     cuts = np.linspace(0, length, streams + 1).astype(np.int64)
-    starts, sizes = cuts[:-1], np.ceil(np.diff(cuts) * share).astype(np.int64)
+    starts, sizes = cuts[:-1], np.ceil(np.diff(cuts) * fraction).astype(np.int64)
     spans = Spans(np.maximum(starts - warm_up, 0), starts, starts + sizes)
     return spans.only(sizes > 0)
 

@@ -16,7 +16,7 @@ import numpy as np
 from charnn.arrays import Doubles, Ids
 from charnn.evaluation.line_reader import Part
 from charnn.evaluation.metrics import Score, TokenLengths, mask_unknown
-from charnn.model.backend import Model
+from charnn.model.backend import ModelBackend
 from charnn.tokenizers.tokenizer import Tokenizer
 
 # Lines in one product. More columns save little, a line that comes alone would wait longer, and
@@ -52,7 +52,7 @@ class Reader(Protocol):
 class ModelReader:
     """Reads with the weights of the model."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ModelBackend) -> None:
         self.model = model
         self.restart()
 
@@ -109,7 +109,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: Model,
+        model: ModelBackend,
         tokenizer: Tokenizer,
         start_token: int,
         *,

@@ -26,17 +26,21 @@ from charnn.generation.logit_filters import (
 )
 from charnn.generation.rng import RandomStream
 from charnn.generation.stop_strings import StopMatcher
-from charnn.model.backend import Model, State
+from charnn.model.backend import ModelBackend, State
 from charnn.model.model_file import ModelFile
 from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 
 Finish = Literal["length", "stop", "match"]
 
-BATCH = 64  # samples in flight at once: a matrix product is then limited by arithmetic
-BATCH_ON_GPU = 1024  # not measured yet
-SHOWN_SYMBOLS = 3  # out-of-vocabulary symbols that an error names
-SAMPLE_RECORDS = 3  # records that `sample_text` generates with a model of records
+# Samples generated at the same time. On a CPU, more than 64 raise the rate by less than a seventh
+# (benchmarks/README.md, sampling.py).
+BATCH = 64
+# On a GPU the limit is memory: the logits of 1,024 samples and a vocabulary of 65,536 tokens take
+# 256 MiB in float32. No speed was measured.
+BATCH_ON_GPU = 1024
+SHOWN_SYMBOLS = 3  # symbols outside the vocabulary that an error names
+SAMPLE_RECORDS = 3  # records in a text that `sample_text` draws from a model of records
 
 
 class Context(NamedTuple):
@@ -105,14 +109,14 @@ class Sample:
     context: Context | None
 
 
-def initial_context(model: Model, start_token: int) -> Context:
+def initial_context(model: ModelBackend, start_token: int) -> Context:
     """Return the state after the start token."""
     streams = model.streams(model.initial_state())
     streams.step(np.array([start_token]))
     return Context(streams.state, np.empty(0, np.int64))
 
 
-def feed(model: Model, context: Context, ids: Ids) -> Context:
+def feed(model: ModelBackend, context: Context, ids: Ids) -> Context:
     """Return the state after feeding (T,) more tokens, such as those of a prompt."""
     streams = model.streams(context.state)
     streams.feed(ids[None])
@@ -140,7 +144,7 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownNam
 
 
 def generate(
-    model: Model,
+    model: ModelBackend,
     tokenizer: Tokenizer,
     request: Request,
     context: Context,
@@ -244,7 +248,7 @@ class SampleBatch:
 
     def __init__(
         self,
-        model: Model,
+        model: ModelBackend,
         tokenizer: Tokenizer,
         request: Request,
         context: Context,
@@ -315,7 +319,7 @@ class SampleBatch:
 
 def generate_text(
     model_file: ModelFile,
-    model: Model,
+    model: ModelBackend,
     config: SampleConfig,
     *,
     prompt: str = "",
@@ -338,7 +342,7 @@ def generate_text(
     return (event.data.decode("utf-8", "replace") for event in events if isinstance(event, Piece))
 
 
-def sample_text(model_file: ModelFile, model: Model, tokens: int, seed: int) -> str:
+def sample_text(model_file: ModelFile, model: ModelBackend, tokens: int, seed: int) -> str:
     """Return a text of at most `tokens` tokens, or SAMPLE_RECORDS records, one per line.
 
     It is generated with the default settings and without a prompt.

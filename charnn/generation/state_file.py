@@ -12,7 +12,7 @@ from charnn.arrays import Floats
 from charnn.errors import DataError
 from charnn.generation.generate import Context
 from charnn.generation.logit_filters import RECENT
-from charnn.model.backend import Model, State
+from charnn.model.backend import ModelBackend, State
 from charnn.storage import safetensors_file
 from charnn.storage.atomic import write_file
 from charnn.storage.safetensors_file import Packed, damaged
@@ -35,7 +35,7 @@ def write_state(path: Path, context: Context, model_sha256: str) -> None:
     write_file(path, safetensors_file.pack(tensors, strings))
 
 
-def read_state(path: Path, model: Model, model_sha256: str) -> Context:
+def read_state(path: Path, model: ModelBackend, model_sha256: str) -> Context:
     """Return the generation state in a file.
 
     Raise DataError if the file is damaged, is not a state, or belongs to another model,

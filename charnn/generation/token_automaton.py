@@ -19,10 +19,11 @@ from charnn.generation.regex_parser import Characters, Choice, Node, Repeat, par
 
 ByteRange = tuple[int, int]
 
-MAX_NFA_STATES = 50_000
-MAX_STATES = 5_000  # of the deterministic automaton
-MAX_ENTRIES = 1 << 24  # of its table over tokens: 64 MB
-LAST_OF_LENGTH = (0x7F, 0x7FF, 0xFFFF)  # the last code point of one, two and three bytes
+# Limits of an automaton. The largest ones took 1 to 15 seconds to compile on two busy cores.
+MAX_NFA_STATES = 50_000  # states of the nondeterministic automaton
+MAX_STATES = 5_000  # states of the deterministic automaton
+MAX_ENTRIES = 1 << 24  # states × tokens of its table: 64 MiB at 4 bytes each
+LAST_OF_LENGTH = (0x7F, 0x7FF, 0xFFFF)  # the last code points of one, two and three bytes
 
 
 @dataclass(frozen=True)

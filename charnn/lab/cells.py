@@ -35,14 +35,14 @@ from charnn.training.loop import TrainLoop, train
 
 REFERENCE: CellName = "lstm"  # determines the width and number of weights of the others
 OTHERS: tuple[CellName, ...] = ("gru", "rnn")
-EMBEDDING_DIM = 32
+EMBEDDING_DIM = 32  # small, so that recurrent weights dominate
 BATCH_SIZE, BPTT = 16, 64
-MATRIX_LR = 0.02
-VAL_TOKENS = 8192  # of the validation split, for each validation
-VALIDATIONS = 10
-STREAMS, WARM_UP = 16, 64
+MATRIX_LR = 0.02  # constant, so lower than the peak of 0.05 from which `train` decays
+VAL_TOKENS = 8192  # of the validation split, for each validation, as MIN_VALIDATED in training
+VALIDATIONS = 10  # of each network
+STREAMS, WARM_UP = 16, 64  # parallel streams of a validation, and tokens of warm-up of each
 SAMPLED_TOKENS = 1000  # per round
-ROUNDS = 9
+ROUNDS = 9  # of sampling, in turns
 TOLERANCE = 0.01  # nats; smaller differences of losses do not count
 
 
@@ -256,18 +256,18 @@ def finding_of(trials: Sequence[Trial]) -> Finding:
 
 def _checks(trials: Sequence[Trial], equal_seconds: float) -> list[Check]:
     lstm, gru, rnn, large_gru, large_rnn = trials
-    shares = [
+    ratios = [
         gru.weights / lstm.weights,
         gru.training / lstm.training,
         gru.sampling / lstm.sampling,
     ]
-    weights, training, sampling = (f"{share:.0%}" for share in shares)
+    weights, training, sampling = (f"{ratio:.0%}" for ratio in ratios)
     lstm_loss, large_gru_loss = lstm.loss_after(equal_seconds), large_gru.loss_after(equal_seconds)
     return [
         Check(
             f"a GRU is cheaper than an LSTM of equal width in weights ({weights} of the LSTM's), "
             f"in time for a token of training ({training}) and for one of sampling ({sampling})",
-            max(shares) < 1,
+            max(ratios) < 1,
         ),
         Check(
             f"its loss after as many tokens is no worse ({gru.loss:.3f}, LSTM {lstm.loss:.3f})",

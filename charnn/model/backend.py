@@ -43,7 +43,7 @@ class Streams(Protocol):
         """
 
 
-class Model(Protocol):
+class ModelBackend(Protocol):
     """The weights of a model; any number of `Streams` share them."""
 
     config: ModelConfig

@@ -14,8 +14,9 @@ from charnn.errors import CharnnError, UsageError
 from charnn.model.layers import LSTM
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-MIN_SPEEDUP = 1.2  # by which bfloat16 must be faster than float32, to be worth its rounding
-BENCHMARK_ROUNDS = 12  # steps of each candidate, half a second in all; the quickest counts
+# Benchmark of the machine; benchmarks/README.md, recipe.py, says how often it chose wrongly before.
+MIN_SPEEDUP = 1.2  # ratio of the speeds of bfloat16 and float32 from which bfloat16 is chosen
+BENCHMARK_ROUNDS = 12  # steps of each candidate, half a second in all; the fastest counts
 BENCHMARK_LENGTH = 16  # tokens of each row in a step
 BENCHMARK_FRACTION = 0.8  # of its speed that training reaches, with optimizer and output layer
 

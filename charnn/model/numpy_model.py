@@ -21,7 +21,7 @@ CACHE_LINE = 16  # floats
 
 
 class NumpyModel:
-    """Implements `backend.Model` in NumPy, without torch.
+    """Implements `backend.ModelBackend` in NumPy, without torch.
 
     `tensors` have the names and shapes of the model file and are not changed.
     """

@@ -7,11 +7,14 @@ from charnn.arrays import Doubles, Floats, Ids
 from charnn.model.backend import State
 from charnn.model.language_model import LanguageModel
 
-CHUNK = 256  # tokens of a stream that are scored at once; bounds the memory for logits
+CHUNK = 256  # tokens of each stream that are scored at once; bounds memory, as in `evaluate`
 
 
 class TorchModel:
-    """Implements `backend.Model` on the device of a network; states and logits are NumPy arrays."""
+    """Implements `backend.ModelBackend` on the device of a network.
+
+    States and logits are NumPy arrays.
+    """
 
     def __init__(self, network: LanguageModel) -> None:
         self.network, self.config = network, network.config

@@ -14,8 +14,9 @@ import yaml
 from charnn.config import Settings, unknown_key, validate
 from charnn.errors import StorageError, UsageError
 
-MAX_BYTES = 1_000_000
-MAX_DEPTH = 20
+# Limits that no file of settings reaches, so that a hostile one is refused at once.
+MAX_BYTES = 1_000_000  # size of the file
+MAX_DEPTH = 20  # nested levels; settings have one or two
 MAX_DIGITS = 40  # of an integer; longer ones are out of every range
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")

@@ -21,7 +21,7 @@ from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOpt
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as LibraryTokenizer
 
-VOCAB_SIZE = 1024  # unless another is asked for
+VOCAB_SIZE = 1024  # entries by default: 256 bytes and 768 merges
 PART = 1 << 20  # characters of a part of a text, about
 BATCH = 16  # parts handed to the library at once
 # No token of GPT-2's pattern crosses from a non-space to a space or newline, nor from a Chinese

@@ -14,7 +14,7 @@ CHECKPOINTS = "checkpoints"
 TENSORS_FILE = "state.safetensors"
 STATE_FILE = "state.json"
 MANIFEST_FILE = "manifest.json"
-KEEP = 2  # complete checkpoints that are kept
+KEEP = 2  # complete checkpoints that are kept: the newest, and one in case it is damaged
 
 
 def save_checkpoint(snapshot: Snapshot, run: Path) -> Path:

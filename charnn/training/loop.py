@@ -29,12 +29,12 @@ from charnn.training.optimizers import build_optimizers, lr_factor, set_lr
 from charnn.training.time_budget import TimeBudget, ValidationCost
 from charnn.training.weight_average import WeightAverage
 
-# What averaging gains is in benchmarks/README.md, "recipe.py".
+# What averaging gains is in benchmarks/README.md, recipe.py.
 AVERAGE_FROM = 0.5  # fraction of the steps after which the weights are averaged
 AVERAGE_OVER = 0.1  # fraction of the steps that the average looks back over
 # The scaler halves its scale at each overflow: from 2^16 it is below 1 after 17 of them.
 MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
-LOG_EVERY = 10  # steps between two logged training losses
+LOG_EVERY = 10  # steps between two logged training losses, as in nanoGPT
 
 # Scores a network part by part; the sum of the parts is the score of the validation.
 Validate = Callable[[LanguageModel], Iterator[Score]]

@@ -11,7 +11,9 @@ from charnn.config import TrainConfig
 from charnn.model.language_model import LanguageModel
 from charnn.training.muon import GateMuon
 
-BETAS = (0.9, 0.99)  # a short memory of squares suits runs of minutes
+# As in nanoGPT for characters: batches of few tokens need a longer average of squares than the 0.95
+# of large models, which was no better here (benchmarks/README.md, starts.py).
+BETAS = (0.9, 0.99)
 
 
 def _adamw(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
@@ -76,7 +78,7 @@ def rate_names(config: TrainConfig) -> set[str]:
 
 
 def lr_factor(step: int, steps: int | None, config: TrainConfig) -> float:
-    """Share of the peak learning rate for step number `step` (from 0) of `steps`.
+    """Fraction of the peak learning rate for step number `step` (from 0) of `steps`.
 
     Linear warm-up, then half a cosine down to `final_lr_frac` (Loshchilov and Hutter, 2017). The
     warm-up does not depend on `steps`, which a budget in minutes learns only as it goes (None).

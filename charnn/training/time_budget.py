@@ -25,8 +25,8 @@ LATEST_WEIGHT = 0.3  # weight of the latest validation in the mean time of one
 MAX_FINAL = 0.5  # fraction of --minutes that the final scoring may take
 
 # A validation during training reads this fraction of the tokens trained on, so that twenty of them
-# read 15 % as many tokens as training does, and at least MIN_VALIDATED tokens: fewer are too noisy
-# to rank one model against an earlier one.
+# read 15 % as many tokens as training does, and at least MIN_VALIDATED tokens, whose loss
+# has a standard error of 0.015 nats (benchmarks/README.md, validation.py).
 VALIDATED_FRACTION = 0.0075
 MIN_VALIDATED = 8192
 
@@ -153,7 +153,7 @@ class TimeBudget:
 
     @property
     def final_fraction(self) -> float:
-        """The fraction of the final scoring that its share of --minutes allows."""
+        """The fraction of the final scoring that fits into its part of --minutes."""
         wanted = self._final_validations * self.validation_seconds
         return min(1.0, MAX_FINAL * self._seconds / wanted) if wanted else 1.0
 

@@ -38,9 +38,10 @@ from charnn.training.snapshot import Snapshot, capture, restore
 from charnn.training.validation import Validator
 
 MAX_ROLLBACKS = 3  # divergences that a run survives; its learning rate is then an eighth
-SNAPSHOT_STEPS = 200  # steps between the states to roll back to, in a run without validation
-SAVE_SECONDS = 300.0  # between checkpoints, without --save-every; a test holds them to 1 % of it
-SAMPLE_TOKENS = 200  # in a sample shown during training
+SNAPSHOT_STEPS = 200  # between states to roll back to, without validation: the most steps lost
+# Seconds between checkpoints without --save-every. A test checks that saving takes less than 1 %.
+SAVE_SECONDS = 300.0
+SAMPLE_TOKENS = 200  # in a sample shown during training: two or three lines of characters
 STALLED = 5  # validations without improvement after which a note says so: a quarter of a run's 20
 
 
@@ -278,16 +279,16 @@ class Trainer:
         if not self._has_val:
             self.loop.counters.best_step = self.loop.counters.step
         self.save()
-        best, scores, share = self.folder.read_model(), dict[str, Score](), 1.0
+        best, scores, fraction = self.folder.read_model(), dict[str, Score](), 1.0
         if self._has_val:
-            share = self.loop.budget.final_fraction
-            scores = yield from self._final_scores(best, share)
-            found = {"val": scores["val"].as_dict()} | ({"share": share} if share < 1 else {})
+            fraction = self.loop.budget.final_fraction
+            scores = yield from self._final_scores(best, fraction)
+            found = {"val": scores["val"].as_dict()} | ({"share": fraction} if fraction < 1 else {})
             best = dataclasses.replace(best, metrics={**best.metrics, **found})
             self.folder.write_model(best)
-        if share < 1:
+        if fraction < 1:
             yield Noted(
-                f"{share:.0%} of the validation split was scored, as much as the minutes allow; "
+                f"{fraction:.0%} of the validation split was scored, as much as the minutes allow; "
                 "charnn eval reads all of it"
             )
         if self._with_baselines and not self._baselines:
@@ -305,7 +306,7 @@ class Trainer:
             train=scores.get("train"),
             val=scores.get("val"),
             best_step=counters.best_step,
-            share=share,
+            share=fraction,
             baselines=self._baselines,
             sample=_sampled(best, self.config.seed),
         )

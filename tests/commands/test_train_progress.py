@@ -302,9 +302,9 @@ def test_a_history_is_bounded_and_true():
     for i in range(HISTORY * 8):
         history.add(float(i))
         assert len(history.means) < HISTORY
-    share = HISTORY * 8 // len(history.means)
-    assert history.means[0] == pytest.approx((share - 1) / 2)
-    assert history.means[1] - history.means[0] == share
+    size = HISTORY * 8 // len(history.means)
+    assert history.means[0] == pytest.approx((size - 1) / 2)
+    assert history.means[1] - history.means[0] == size
 
 
 def test_a_validation_names_its_part_of_the_split():

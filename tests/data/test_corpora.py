@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from charnn.data import corpora as room
+from charnn.data import corpora
 from charnn.data.corpora import DEFAULT_CORPUS, Card, Catalogue, cache_folder, corpora_folder
 from charnn.errors import DataError, StorageError
 from tests.loopback import Loopback, loopback
@@ -102,7 +102,7 @@ def test_corpora_are_found_in_a_checkout_and_in_a_wheel(
     """Beside the package in a checkout, inside it where it was installed."""
     assert (corpora_folder() / f"{DEFAULT_CORPUS}.yaml").is_file()
     (tmp_path / "charnn").mkdir()
-    monkeypatch.setattr(room, "__file__", str(tmp_path / "charnn" / "data" / "corpora.py"))
+    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "charnn" / "data" / "corpora.py"))
     assert corpora_folder() == tmp_path / "corpora"
     (tmp_path / "charnn" / "corpora").mkdir()
     assert corpora_folder() == tmp_path / "charnn" / "corpora"
@@ -326,6 +326,6 @@ def test_a_member_is_bounded(
     packed = zipped(a=b"0" * 1_000_000)
     item = remote(web.serve("/a.zip", packed), packed, members={"train": "a"})
     put(catalogue, downloads=[item])
-    monkeypatch.setattr(room, "MAX_MEMBER", 999_999)
+    monkeypatch.setattr(corpora, "MAX_MEMBER", 999_999)
     with pytest.raises(DataError, match="a has 1,000,000 bytes unpacked"):
         catalogue.fetch("a")

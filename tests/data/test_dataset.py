@@ -5,8 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from charnn.config import PrepareConfig
 from charnn.data.dataset import (
@@ -18,7 +16,7 @@ from charnn.data.dataset import (
     symbol_counts,
     write_dataset,
 )
-from charnn.data.splits import split_records, split_text
+from charnn.data.splits import split_text
 from charnn.errors import DataError, StorageError, UsageError
 from charnn.tokenizers.byte import ByteTokenizer
 from charnn.tokenizers.registry import TOKENIZERS
@@ -32,34 +30,6 @@ def write(folder, text, *, kind="char", config=CONFIG, **options):
     splits = split_text(text, config.val_frac, config.test_frac)
     tokenizer = TOKENIZERS[kind].build(splits["train"])
     return written_dataset(folder, splits, tokenizer, config, **options)
-
-
-def test_splits_follow_nanogpts_rule() -> None:
-    """int(n · 0.9) characters of Tiny Shakespeare to train: 1,003,854 and 111,540."""
-    splits = split_text("x" * 1_115_394, 0.1, 0)
-
-    assert [len(splits["train"]), len(splits["val"])] == [1_003_854, 111_540]
-
-
-@given(st.text(min_size=1), st.floats(0, 0.45), st.floats(0, 0.45))
-def test_splits_are_the_text_in_order(text, val_frac, test_frac) -> None:
-    """Nothing is lost or moved, and no split is empty."""
-    splits = split_text(text, val_frac, test_frac)
-
-    assert "".join(splits[name] for name in ("train", "val", "test") if name in splits) == text
-    assert all(splits.values())
-
-
-@given(st.lists(st.text(st.characters(exclude_characters="\n")), min_size=1), st.integers(0, 9))
-def test_records_are_shuffled_whole(records, seed) -> None:
-    """Every record is in exactly one split, with its newline, in an order the seed decides."""
-    text = "\n".join(records) + "\n"
-    splits = split_records(text, 0.3, 0.2, seed)
-    found = "".join(splits.values())
-
-    assert sorted(found.removesuffix("\n").split("\n")) == sorted(records)
-    assert all(part.endswith("\n") for part in splits.values())
-    assert splits == split_records(text, 0.3, 0.2, seed)
 
 
 def test_what_is_written_is_read_back(tmp_path, text) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from charnn.data import download as download_module
 from charnn.data.download import download, safe_url
 from charnn.errors import StorageError
 from tests.loopback import Handler, Loopback, loopback
@@ -142,7 +141,7 @@ def test_no_server(web: Loopback) -> None:
 
 def test_a_silent_server(web: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up after a time."""
-    monkeypatch.setattr(download_module, "TIMEOUT", 0.1)
+    monkeypatch.setattr("charnn.data.download.TIMEOUT", 0.1)
     message = refused(web.answer("/file", lambda _: time.sleep(0.5))).message
     assert message.endswith("timed out")
 

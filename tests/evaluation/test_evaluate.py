@@ -78,7 +78,7 @@ def test_a_share_is_a_sample_from_all_over_the_text(make_model) -> None:
     ids = np.repeat(np.arange(8), 1000)  # every part costs something else
     model = make_model("lstm")
     whole = evaluate_carried(model, ids, LENGTHS, 0, streams=8)
-    scores = carried_scores(model, ids, LENGTHS, 0, streams=8, warm_up=64, share=0.25)
+    scores = carried_scores(model, ids, LENGTHS, 0, streams=8, warm_up=64, fraction=0.25)
     part = sum(scores, Score())
 
     assert part.tokens == 2000

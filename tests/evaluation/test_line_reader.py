@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.evaluation import line_reader as streams
+from charnn.evaluation import line_reader
 from charnn.evaluation.line_reader import LONG_LINE, Part, cut_line
 
 CHUNKS = st.lists(st.binary(max_size=12) | st.just(b"\n") | st.just(b"a\nb"), max_size=12)
@@ -29,8 +29,8 @@ def test_chunks_make_no_difference(chunks, has_more, longest) -> None:
     """Lines and their pieces depend on the bytes alone."""
     text = b"".join(chunks)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "LONG_LINE", longest)
-        read = list(itertools.chain(*streams.lines(iter(chunks), lambda: has_more)))
+        patch.setattr(line_reader, "LONG_LINE", longest)
+        read = list(itertools.chain(*line_reader.lines(iter(chunks), lambda: has_more)))
         expected = text.split(b"\n")
         if not expected[-1]:
             del expected[-1]
@@ -44,8 +44,8 @@ def test_chunks_make_no_difference(chunks, has_more, longest) -> None:
 def test_a_whole_is_one_line_of_everything(chunks, longest) -> None:
     """Line ends are text like any other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "LONG_LINE", longest)
-        read = list(itertools.chain(*streams.whole_text(iter(chunks))))
+        patch.setattr(line_reader, "LONG_LINE", longest)
+        read = list(itertools.chain(*line_reader.whole_text(iter(chunks))))
 
     assert joined(read) == [b"".join(chunks)]
     assert all(len(part.data) <= longest for part in read)
@@ -54,7 +54,7 @@ def test_a_whole_is_one_line_of_everything(chunks, longest) -> None:
 def test_a_line_is_handed_on_before_the_next_is_waited_for() -> None:
     """With nothing more to be had at once, what is complete comes out."""
     arriving = iter([b"one\ntw", b"o\n", b"three"])
-    batches = streams.lines(arriving, lambda: False)
+    batches = line_reader.lines(arriving, lambda: False)
 
     assert next(batches) == [Part(b"one")]
     assert next(batches) == [Part(b"two")]
@@ -64,16 +64,16 @@ def test_a_line_is_handed_on_before_the_next_is_waited_for() -> None:
 def test_what_is_there_comes_at_once_up_to_a_limit() -> None:
     """Many lines go together, but no more than bound the memory."""
     chunk = b"line\n" * 1000
-    batches = list(streams.lines(itertools.repeat(chunk, 1000), lambda: True))
+    batches = list(line_reader.lines(itertools.repeat(chunk, 1000), lambda: True))
 
     assert sum(map(len, batches)) == 1_000_000
-    assert max(map(len, batches)) <= (streams.ENOUGH + len(chunk)) / 5
+    assert max(map(len, batches)) <= (line_reader.ENOUGH + len(chunk)) / 5
     assert len(batches) == 5
 
 
 def test_an_endless_line_is_never_held_as_a_whole() -> None:
     """Its pieces come as they are complete."""
-    batches = streams.lines(itertools.repeat(b"x" * 1000), lambda: False)
+    batches = line_reader.lines(itertools.repeat(b"x" * 1000), lambda: False)
 
     assert next(batches) == [Part(b"x" * LONG_LINE, ends=False)]
     assert next(batches) == [Part(b"x" * LONG_LINE, begins=False, ends=False)]

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.evaluation import line_reader as streams
-from charnn.evaluation.line_reader import Part
+from charnn.evaluation.line_reader import Part, cut_line
 from charnn.evaluation.surprisal import ModelReader, Passage, Scorer, encoded
 from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.bpe import BpeTokenizer
@@ -107,8 +106,8 @@ def test_a_long_line_in_pieces_is_the_line(kind, size) -> None:
     """No character is lost, whatever the pieces; of tokens that may be cut, the nats are right."""
     line = TEXT.replace("\n", " ").encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "LONG_LINE", size)
-        parts = streams.cut_line(line)
+        patch.setattr("charnn.evaluation.line_reader.LONG_LINE", size)
+        parts = cut_line(line)
         passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
         results = [passage.feed(part) for part in parts]
 
@@ -126,9 +125,9 @@ def test_pieces_cut_words_where_there_is_a_space(kind) -> None:
     """With a space in every piece the tokens are those of the whole line."""
     line = TEXT.replace("\n", " ").encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "LONG_LINE", 25)
+        patch.setattr("charnn.evaluation.line_reader.LONG_LINE", 25)
         passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
-        ids = np.concatenate([passage.feed(part).ids for part in streams.cut_line(line)]).tolist()
+        ids = np.concatenate([passage.feed(part).ids for part in cut_line(line)]).tolist()
 
     assert ids == encoded(TOKENIZERS[kind], line).tolist()
 

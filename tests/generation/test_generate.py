@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from charnn.config import SampleConfig
 from charnn.errors import UsageError
-from charnn.generation import generate as generation
 from charnn.generation.constraints import constrain
 from charnn.generation.generate import (
+    BATCH,
     SAMPLE_RECORDS,
     Request,
     Sample,
@@ -48,7 +48,14 @@ LETTER_MODEL = tiny_model("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=
 BYTE_MODEL = tiny_model("gru", 1, vocab_size=256, hidden_size=16)
 
 
-def sampled(vocabulary=LETTERS, network=LETTER_MODEL, context=None, rules=None, **options):
+def sampled(
+    vocabulary=LETTERS,
+    network=LETTER_MODEL,
+    context=None,
+    rules=None,
+    in_flight=BATCH,
+    **options,
+):
     """Return (texts, ends) of all samples; check the order of events; `raw` keeps all bytes."""
     errors = "surrogateescape" if options.pop("raw", False) else "replace"
     fields = {key: options.pop(key) for key in list(options) if key in SampleConfig.model_fields}
@@ -58,7 +65,8 @@ def sampled(vocabulary=LETTERS, network=LETTER_MODEL, context=None, rules=None, 
         **{"seed": 5} | options,
     )
     texts, ends = [""], []
-    for event in generate(network, vocabulary, request, context or initial_context(network, 0)):
+    context = context or initial_context(network, 0)
+    for event in generate(network, vocabulary, request, context, in_flight):
         assert event.index == len(ends)
         if isinstance(event, Sample):
             ends.append(event)
@@ -77,24 +85,22 @@ def constant(logits):
     return NumpyModel(config, {**tensors, "output.bias": np.array(logits, np.float32)})
 
 
-def test_sample_does_not_depend_on_the_number_of_samples(monkeypatch) -> None:
+def test_sample_does_not_depend_on_the_number_of_samples() -> None:
     """Sample i is the same for any number of samples and any batch size."""
     many, _ = sampled(samples=150)
     few, _ = sampled(samples=70)
-    monkeypatch.setattr(generation, "BATCH", 3)
-    narrow, _ = sampled(samples=150)
+    narrow, _ = sampled(samples=150, in_flight=3)
 
     assert many[:70] == few
     assert many == narrow
     assert len(set(many)) == 150
 
 
-def test_samples_of_different_lengths_in_a_batch(monkeypatch) -> None:
+def test_samples_of_different_lengths_in_a_batch() -> None:
     """Samples in a batch equal those generated one at a time."""
     options = {"samples": 60, "stop": ("\n", "a b")}
     together, ends = sampled(**options)
-    monkeypatch.setattr(generation, "BATCH", 1)
-    alone, alone_ends = sampled(**options)
+    alone, alone_ends = sampled(**options, in_flight=1)
 
     assert together == alone
     assert [end.tokens for end in ends] == [end.tokens for end in alone_ends]
@@ -123,7 +129,7 @@ def test_logits_of_the_model_are_not_modified() -> None:
     """This holds when finished samples are replaced and when their rows are removed."""
     config = tiny_config("lstm", 2, vocab_size=LETTERS.vocab_size, hidden_size=16)
     model = ReadOnlyModel(config, random_tensors(config))
-    options = {"samples": generation.BATCH + 20, "stop": ("a",)}
+    options = {"samples": BATCH + 20, "stop": ("a",)}
 
     assert sampled(network=model, **options)[0] == sampled(**options)[0]
 
@@ -153,9 +159,9 @@ def test_tokens_follow_the_distribution_of_the_network() -> None:
     streams = LETTER_MODEL.streams(LETTER_MODEL.initial_state())
     logits = streams.feed(np.array([[7, *prompt]]))[0, :-1].astype(float) / 0.7
     p = np.exp(logits) / np.exp(logits).sum()
-    shares = np.array([texts.count(symbol) for symbol in SYMBOLS]) / 4000
+    frequencies = np.array([texts.count(symbol) for symbol in SYMBOLS]) / 4000
 
-    np.testing.assert_allclose(shares, p, atol=4 * math.sqrt(0.25 / 4000))
+    np.testing.assert_allclose(frequencies, p, atol=4 * math.sqrt(0.25 / 4000))
 
 
 def test_temperature_zero_is_greedy() -> None:
@@ -233,9 +239,9 @@ def test_match_ends_with_the_probability_of_other_tokens() -> None:
     """With p = 1/2 for another letter, the length of `a*` has a geometric distribution."""
     texts, ends = sampled(Vocabulary([b"a", b"b"]), constant([0, 0]), samples=4000,
                           rules={"match": "a*"})  # fmt: skip
-    shares = [sum(len(text) == length for text in texts) / 4000 for length in range(4)]
+    frequencies = [sum(len(text) == length for text in texts) / 4000 for length in range(4)]
 
-    np.testing.assert_allclose(shares, [1 / 2, 1 / 4, 1 / 8, 1 / 16], atol=0.03)
+    np.testing.assert_allclose(frequencies, [1 / 2, 1 / 4, 1 / 8, 1 / 16], atol=0.03)
     assert {end.finish for end in ends} == {"match"}
 
 

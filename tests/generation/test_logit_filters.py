@@ -20,7 +20,8 @@ from charnn.generation.logit_filters import (
 
 NONE_YET = 10**6
 
-# On a grid, so that the reference sees the same ties; shares off it, so that none falls on a sum.
+# Logits on a grid, so that the reference has the same ties; fractions off it, so that no cumulative
+# sum equals one.
 grid = st.integers(-2000, 2000)
 logit_rows = st.integers(1, 12).flatmap(
     lambda size: arrays(np.int64, (3, size), elements=grid).map(lambda steps: steps / 64)
@@ -100,7 +101,7 @@ def test_logits_are_not_changed_in_place(logits, values) -> None:
 
 @given(logit_rows, st.floats(0, 1, exclude_max=True), st.data())
 def test_draw_tokens_inverts_the_cumulative_distribution(logits, uniform, data) -> None:
-    """The token drawn is the one whose share of [0, 1) the uniform number falls into."""
+    """The token drawn is the one whose part of [0, 1) the uniform number falls into."""
     barred = data.draw(st.sets(st.integers(0, logits.shape[1] - 1), max_size=logits.shape[1] - 1))
     logits[:, sorted(barred)] = -np.inf
     ids = draw_tokens(logits, np.full(len(logits), uniform))

@@ -47,7 +47,7 @@ def test_a_likelihood_is_the_sum_over_all_paths(sizes, seed) -> None:
 @settings(max_examples=60, deadline=None)
 @given(SIZES, SEEDS)
 def test_expected_counts_are_the_means_over_all_paths(sizes, seed) -> None:
-    """First states, transitions and emissions, each path weighed by its share of the text's P."""
+    """First states, transitions and emissions; each path counts in proportion to its P."""
     model, ids = case(sizes, seed)
     first, transition, emission = (
         np.zeros_like(part) for part in (model.first, model.transition, model.emission)

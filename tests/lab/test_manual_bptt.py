@@ -1,16 +1,13 @@
-"""Gradients by hand against autograd and finite differences; the worked example."""
+"""Gradients by hand against autograd and finite differences."""
 
-import dataclasses
 from unittest import mock
 
-import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from charnn.config import ModelConfig
-from charnn.lab import gradient_check, manual_bptt, worked_example
-from charnn.lab.gradient_check import GradientErrors
+from charnn.lab import gradient_check, manual_bptt
 from charnn.model.language_model import LanguageModel
 
 SEEDS = st.integers(0, 10_000)
@@ -85,61 +82,3 @@ def test_gradients_by_hand_are_finite_differences(case, seed) -> None:
     assert found.weights == sum(tensor.numel() for tensor in before.values())
     for name, tensor in model.named_tensors().items():
         torch.testing.assert_close(tensor.detach(), before[name], rtol=0, atol=0)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), SEEDS)
-def test_the_worked_example_is_right_for_all_dimensions(inputs, hidden, outputs, seed) -> None:
-    """Matrices that are not square have the shapes of their transposes only."""
-    found = gradient_check.check_worked_example(
-        "case", worked_example.random_case(inputs, hidden, outputs, seed), 1
-    )
-
-    assert found.autograd < 1e-10
-    assert found.differences < 1e-5
-
-
-def test_missing_transposes_go_unnoticed_with_scalars_only() -> None:
-    """They fail if the numbers of outputs and hidden units differ, and are wrong otherwise."""
-    single, square, oblong = (
-        worked_example.random_case(2, hidden, outputs, seed=1)
-        for hidden, outputs in [(1, 1), (3, 3), (3, 2)]
-    )
-    assert (
-        gradient_check.check_worked_example("numbers", single, 1, transposed=False).differences
-        < 1e-5
-    )
-    found = gradient_check.check_worked_example("square", square, 1, transposed=False)
-    assert min(found.autograd, found.differences) > 0.1
-    with pytest.raises(RuntimeError, match="size"):
-        worked_example.gradients(oblong, transposed=False)
-
-
-@pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias"])
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_a_gradient_that_is_wrong_is_found_out(make_model, monkeypatch, cell, name) -> None:
-    """By both of the others: a hundredth too much in one tensor shows in the error."""
-    right = manual_bptt.backward
-
-    def wrong(*arguments):
-        gradients, inputs = right(*arguments)
-        return {**gradients, name: gradients[name] * 1.01}, inputs
-
-    monkeypatch.setattr(manual_bptt, "backward", wrong)
-    tokens = torch.randint(11, (2, 6), generator=torch.Generator().manual_seed(1))
-    found = gradient_check.check_model("wrong", make_model(cell).double(), tokens, seed=1)
-    assert found.autograd == pytest.approx(0.01)
-    assert found.differences == pytest.approx(0.01, rel=1e-3)
-    assert not gradient_check.check_of([found]).held
-
-
-def test_the_check_takes_the_worst_of_all() -> None:
-    """One error above the limit, in either column, and gradients by hand are not right."""
-    good = GradientErrors("good", 10, 1e-15, 1e-8)
-    assert gradient_check.check_of([good, good]).held
-    for name in ("autograd", "differences"):
-        bad = dataclasses.replace(good, **{name: 2e-5})
-        check = gradient_check.check_of([good, bad])
-        assert not check.held
-        assert "2e-05" in check.clause
-    assert gradient_check.table_of([good]).rows == [["good", "10", "1.0e-15", "1.0e-08"]]

@@ -36,14 +36,6 @@ def small_book() -> small_models.Book:
     return dataclasses.replace(book, train=book.train[:30_000], val=book.val[:3000])
 
 
-def test_the_embedded_book_is_split_without_a_gap() -> None:
-    """Nine tenths to learn from; every token has a worth, and the start token is a newline."""
-    book = small_models.embedded_book()
-    assert len(book.val) == pytest.approx(len(book.train) / 9, rel=0.01)
-    assert book.train.max() < book.vocab_size == len(book.lengths.chars)
-    assert book.lengths.bytes[book.start_token] == 1
-
-
 @pytest.mark.parametrize("order", samplers.ORDERS)
 def test_a_trial_scores_the_network_in_three_ways(order) -> None:
     """The state is worth something only where it is the true one."""

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from charnn.errors import UsageError
-from charnn.model import device as devices
+from charnn.model import device
 
 CPU = torch.device("cpu")
 
 
 def precision(name, **options):
     """The precision chosen for a small layer on the CPU."""
-    return devices.measure_machine(CPU, name, 8, 4, **options).arithmetic.precision
+    return device.measure_machine(CPU, name, 8, 4, **options).arithmetic.precision
 
 
 def unable(layer, arithmetic, batch_size):
@@ -26,7 +26,7 @@ def unable(layer, arithmetic, batch_size):
 def test_a_wider_network_is_found_to_be_slower() -> None:
     """The trial measures: 64 times the arithmetic takes several times as long."""
     narrow, wide = (
-        devices.measure_machine(CPU, "float32", width, 32, speed=True).tokens_per_minute
+        device.measure_machine(CPU, "float32", width, 32, speed=True).tokens_per_minute
         for width in (64, 512)
     )
 
@@ -38,14 +38,14 @@ def test_a_trial_leaves_the_random_numbers_of_the_run_alone() -> None:
     torch.manual_seed(1)
     expected = torch.rand(5)
     torch.manual_seed(1)
-    devices.measure_machine(CPU, "auto", 8, 4, speed=True)
+    device.measure_machine(CPU, "auto", 8, 4, speed=True)
 
     assert torch.equal(torch.rand(5), expected)
 
 
 def test_a_cpu_without_the_kernels_of_bfloat16_trains_in_float32(monkeypatch) -> None:
     """auto falls back; asking for it is refused with the remedy."""
-    monkeypatch.setattr(devices, "_benchmark_step", unable)
+    monkeypatch.setattr(device, "_benchmark_step", unable)
 
     assert precision("auto") == "float32"
     with pytest.raises(UsageError, match="bfloat16") as refusal:
@@ -56,8 +56,8 @@ def test_a_cpu_without_the_kernels_of_bfloat16_trains_in_float32(monkeypatch) ->
 @pytest.mark.parametrize(("seconds", "chosen"), [(0.5, "bfloat16"), (0.95, "float32")])
 def test_bfloat16_must_be_worth_it(monkeypatch, seconds, chosen) -> None:
     """A little quicker is not enough to give up digits."""
-    monkeypatch.setattr(devices, "_can_train", lambda *_: True)
-    monkeypatch.setattr(devices, "_benchmark", lambda *_: [1.0, seconds])
+    monkeypatch.setattr(device, "_can_train", lambda *_: True)
+    monkeypatch.setattr(device, "_benchmark", lambda *_: [1.0, seconds])
 
     assert precision("auto") == chosen
 
@@ -65,15 +65,15 @@ def test_bfloat16_must_be_worth_it(monkeypatch, seconds, chosen) -> None:
 def test_a_disturbed_step_does_not_decide(monkeypatch) -> None:
     """The quickest step of each precision counts, and the two take turns."""
     seconds = itertools.cycle([0.01, 0.005, 0.03, 0.03])
-    monkeypatch.setattr(devices, "_can_train", lambda *_: True)
-    monkeypatch.setattr(devices, "_benchmark_step", lambda *_: time.sleep(next(seconds)))
+    monkeypatch.setattr(device, "_can_train", lambda *_: True)
+    monkeypatch.setattr(device, "_benchmark_step", lambda *_: time.sleep(next(seconds)))
 
     assert precision("auto") == "bfloat16"
 
 
 def test_where_runs_must_repeat_no_clock_decides(monkeypatch) -> None:
     """Unless timed, auto is float32 on a CPU."""
-    monkeypatch.setattr(devices, "_benchmark", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(device, "_benchmark", lambda *_: pytest.fail("timed"))
 
     assert precision("auto", timed=False) == "float32"
 
@@ -82,6 +82,6 @@ def test_where_runs_must_repeat_no_clock_decides(monkeypatch) -> None:
 def test_a_device_that_is_not_there_is_refused() -> None:
     """With the one that always is as the remedy."""
     with pytest.raises(UsageError, match="no such device") as refusal:
-        devices.choose_device("cuda")
+        device.choose_device("cuda")
 
     assert refusal.value.hint == "use --device cpu"

@@ -106,3 +106,16 @@ def test_dropout_acts_in_training_alone(make_model) -> None:
     assert not torch.equal(run(), run())
     model.eval()
     assert torch.equal(run(), run())
+
+
+def test_embedding_dropout_takes_a_symbol_away_from_the_whole_batch(make_model) -> None:
+    """An embedding is zero wherever its symbol stands, or scaled up everywhere."""
+    model = make_model(embeddings=0.5)
+    inputs = torch.arange(11).repeat(4, 3)
+    torch.manual_seed(1)
+    ratio = (model._embed(inputs) / model.embedding.weight[inputs]).mean(dim=-1)
+
+    for symbol in range(11):
+        values = ratio[inputs == symbol]
+        assert torch.allclose(values, values[0].expand_as(values))
+        assert values[0].item() in (0.0, pytest.approx(2.0, rel=1e-5))

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from charnn.model.layers import LAYERS, SequenceDropout
 
@@ -164,3 +165,20 @@ def test_weights_of_another_type_give_nearly_the_same(name) -> None:
         torch.testing.assert_close(theirs[0].float(), mine, atol=0.06, rtol=0.03)
     assert reduced_gradient.dtype == torch.float32
     assert (reduced_gradient - gradient).norm() < 0.05 * gradient.norm()
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_weight_drop_is_the_layer_with_dropped_recurrent_weights(name) -> None:
+    """The same mask put into the weights by hand gives the same outputs; in eval nothing drops."""
+    layer = LAYERS[name](4, 6, weight_dropout=0.5)
+    inputs, state = torch.randn(2, 5, 4), layer.initial_state(2)
+    torch.manual_seed(3)
+    outputs, _ = layer(inputs, state)
+
+    by_hand = LAYERS[name](4, 6)
+    by_hand.load_state_dict(layer.state_dict())
+    torch.manual_seed(3)
+    with torch.no_grad():
+        by_hand.weight_hh.copy_(F.dropout(layer.weight_hh, 0.5))
+    torch.testing.assert_close(outputs, by_hand(inputs, state)[0])
+    assert not torch.allclose(outputs, layer.eval()(inputs, state)[0])

@@ -34,7 +34,7 @@ from charnn.data.splits import split_text
 from charnn.display.learning_curves import Curve
 from charnn.display.terminal_plot import terminal_curves
 from charnn.errors import CharnnError
-from charnn.generation import generate as generation
+from charnn.generation import generate
 from charnn.generation.constraints import constrain
 from charnn.generation.state_file import read_state, write_state
 from charnn.model.model_file import read_model
@@ -174,15 +174,15 @@ class Targets:
         to_json(_describe_model(self.model))
         _as_text(_describe_model(self.model)).encode()
         network = NumpyModel(model.config, model.tensors)
-        start = generation.initial_context(network, model.start_token)
-        prompt = generation.encode_prompt(model.tokenizer, LAMP[:20], "skip")
-        request = generation.Request(
+        start = generate.initial_context(network, model.start_token)
+        prompt = generate.encode_prompt(model.tokenizer, LAMP[:20], "skip")
+        request = generate.Request(
             config=SampleConfig(max_new_tokens=5),
             constraint=constrain(model.tokenizer.pieces, model.tokenizer.unk_id),
             seed=1,
         )
-        context = generation.feed(network, start, prompt)
-        for _ in generation.generate(network, model.tokenizer, request, context):
+        context = generate.feed(network, start, prompt)
+        for _ in generate.generate(network, model.tokenizer, request, context):
             pass
 
     def tokenizer(self, chance: random.Random) -> None:
@@ -248,7 +248,7 @@ class Targets:
         model = read_model(self._restored(self.model))
         network = NumpyModel(model.config, model.tensors)
         path = self.folder / "context"
-        write_state(path, generation.initial_context(network, model.start_token), model.sha256)
+        write_state(path, generate.initial_context(network, model.start_token), model.sha256)
         header, body = craft.parts(path)
         whole = chance.random() < 0.5
         sealed = craft.sealed(mutated_json(header, chance), body)

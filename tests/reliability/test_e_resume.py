@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from charnn.errors import DataError, UsageError
-from charnn.model import device as devices
+from charnn.model import device
 from charnn.model.model_file import read_model
 from charnn.training.checkpoint import load_newest
 from charnn.training.events import Evaluation, Step
@@ -281,7 +281,7 @@ def _indifferent_again():
 @pytest.mark.usefixtures("_indifferent_again")
 def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_trainer, monkeypatch) -> None:
     """Same seed, same machine, same threads; nothing is left to a clock, precision included."""
-    monkeypatch.setattr(devices, "_benchmark", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(device, "_benchmark", lambda *_: pytest.fail("timed"))
     outcomes = []
     for name in ("one", "two"):
         trainer = new_trainer(name, deterministic=True, precision="auto", optimizer="muon")

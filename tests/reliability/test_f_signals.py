@@ -93,10 +93,10 @@ def test_f2_a_signal_in_a_validation_does_not_wait_for_its_end(
     trained, monkeypatch, number
 ) -> None:
     """It is broken off between two passes, the state is saved, and it is made anew on resuming."""
-    from charnn.evaluation import evaluate as evaluation
+    from charnn.evaluation import evaluate
 
-    before_call(monkeypatch, evaluation, "score_of", 1, send(number))
-    monkeypatch.setattr(evaluation, "CHUNK", 4)  # tokens a pass
+    before_call(monkeypatch, evaluate, "score_of", 1, send(number))
+    monkeypatch.setattr(evaluate, "CHUNK", 4)  # tokens a pass
     done = resume(trained, CODES[number])
 
     assert "stopped at step 10" in done.stderr
@@ -197,11 +197,11 @@ def start(trained, *arguments, **options):
 @pytest.mark.parametrize("command", ["eval", "lab", "sample"])
 def test_f2_a_signal_in_any_other_command_unwinds_it(trained, monkeypatch, command, number) -> None:
     """130 or 143, no traceback, and nothing that it had not finished."""
-    from charnn.evaluation import evaluate as evaluation
+    from charnn.evaluation import evaluate
     from charnn.model.numpy_model import NumpyStreams
 
     arguments = {"eval": (), "lab": ("memory", "--quick"), "sample": ("-n", "-1", "--seed", "1")}
-    place = {"eval": (evaluation, "score_of"), "lab": (TrainLoop, "update")}
+    place = {"eval": (evaluate, "score_of"), "lab": (TrainLoop, "update")}
     owner, name = place.get(command, (NumpyStreams, "step"))
     before_call(monkeypatch, owner, name, 1, send(number))
     before = sorted(trained.folder.rglob("*"))

@@ -13,7 +13,7 @@ from charnn.errors import CharnnError, DivergedError
 from charnn.model.device import memory_explained
 from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.tokenizers.char import CharTokenizer
-from charnn.training import loop as training_module
+from charnn.training import loop
 from charnn.training.checkpoint import checkpoint_folders, load_newest
 from charnn.training.events import Step, Warned
 from charnn.training.loop import MAX_SKIPPED, TrainLoop
@@ -27,13 +27,13 @@ RUN = "lamp-lstm-001"
 
 def spoil_loss(monkeypatch, value, steps):
     """Let the loss of these calls be `value`; the calls go on counting after a roll-back."""
-    mean_nats, calls = training_module.mean_nats, itertools.count(1)
+    mean_nats, calls = loop.mean_nats, itertools.count(1)
 
     def spoiled(*arguments):
         loss = mean_nats(*arguments)
         return loss * value if next(calls) in steps else loss
 
-    monkeypatch.setattr(training_module, "mean_nats", spoiled)
+    monkeypatch.setattr(loop, "mean_nats", spoiled)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")], ids=str)

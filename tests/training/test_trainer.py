@@ -69,8 +69,8 @@ def test_a_run_starts_at_the_frequencies_of_its_symbols(trainer) -> None:
         logits = trainer.loop.model.output(torch.zeros(8))
     nats = -logits.log_softmax(0)[tokens].mean()
 
-    shares = np.bincount(tokens) / len(tokens)
-    entropy = -(shares * np.log(np.maximum(shares, 1e-9))).sum()
+    frequencies = np.bincount(tokens) / len(tokens)
+    entropy = -(frequencies * np.log(np.maximum(frequencies, 1e-9))).sum()
     assert float(nats) == pytest.approx(entropy, rel=1e-2)
 
 
@@ -124,7 +124,7 @@ def test_of_a_long_validation_split_as_much_is_scored_as_its_minutes_allow(
 
 
 def session_rounding(tokens: int) -> float:
-    """A share is rounded up in every stream."""
+    """Return the tokens by which a fraction, rounded up in every stream, may be exceeded."""
     return 1 + tokens / 4096
 
 

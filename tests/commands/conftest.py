@@ -1,8 +1,7 @@
-"""A command opens the dataset of a model once, however many of its options need it."""
+"""A model, its dataset and a text, for tests of commands."""
 
 import pytest
 
-from charnn import cli
 from charnn.data import dataset
 from charnn.data.splits import split_text
 from charnn.model.model_file import ModelFile, write_model
@@ -28,30 +27,3 @@ def opened(tmp_path, text, monkeypatch):
 
     monkeypatch.setattr(dataset, "open_dataset", recording)
     return folders
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["eval", "m.safetensors", "--dynamic"],
-        ["eval", "m.safetensors", "lines.txt", "--dynamic"],
-        ["score", "m.safetensors", "lines.txt", "--adapt", "--overlap"],
-        ["sample", "m.safetensors", "-n", "5", "--novel", "3"],
-    ],
-    ids=" ".join,
-)
-def test_the_dataset_is_opened_once(command, opened) -> None:
-    """Reading and hashing it takes time."""
-    assert cli.main([*command, "-q"]) == 0
-    assert opened == ["lamp"]
-
-
-@pytest.mark.parametrize(
-    "command",
-    [["eval", "m.safetensors", "lines.txt"], ["score", "m.safetensors", "lines.txt"]],
-    ids=" ".join,
-)
-def test_a_dataset_that_is_not_needed_is_not_opened(command, opened) -> None:
-    """A text is scored without it."""
-    assert cli.main([*command, "-q"]) == 0
-    assert opened == []

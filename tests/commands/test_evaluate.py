@@ -1,0 +1,18 @@
+"""`charnn eval`: datasets that it opens."""
+
+import pytest
+
+from charnn import cli
+
+
+@pytest.mark.parametrize("files", [[], ["lines.txt"]], ids=str)
+def test_the_dataset_is_opened_once(files, opened) -> None:
+    """Reading and hashing it takes time."""
+    assert cli.main(["eval", "m.safetensors", *files, "--dynamic", "-q"]) == 0
+    assert opened == ["lamp"]
+
+
+def test_a_dataset_that_is_not_needed_is_not_opened(opened) -> None:
+    """A text is scored without it."""
+    assert cli.main(["eval", "m.safetensors", "lines.txt", "-q"]) == 0
+    assert opened == []

@@ -1,0 +1,60 @@
+"""Thread counts: limits by default, and the choices of the user."""
+
+import os
+
+import pytest
+
+from charnn.commands import threads
+
+COUNT = "OPENBLAS_NUM_THREADS"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """An environment without settings of threads."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.endswith(("_NUM_THREADS", "_SPINCOUNT", "_WAIT_POLICY"))
+    }
+    monkeypatch.setattr(os, "environ", kept)
+    return kept
+
+
+@pytest.mark.parametrize(("cores", "count"), [(1, "1"), (2, "1"), (4, "3"), (64, "8")])
+def test_one_core_stays_free_up_to_a_limit(environment, monkeypatch, cores, count) -> None:
+    """Of a single core there is none to spare."""
+    monkeypatch.setattr(threads, "core_count", lambda: cores)
+    threads.set_up_numpy(None)
+
+    assert environment[COUNT] == count
+
+
+def test_a_given_number_replaces_the_environment(environment) -> None:
+    """Without one, the environment decides."""
+    environment[COUNT] = "5"
+    threads.set_up_numpy(None)
+    assert environment[COUNT] == "5"
+
+    threads.set_up_numpy(12)
+    assert environment[COUNT] == "12"
+
+
+def test_threads_of_torch_sleep_soon_unless_the_user_has_a_policy(environment) -> None:
+    """OMP_WAIT_POLICY and GOMP_SPINCOUNT of the user remain."""
+    threads.set_up_torch()
+    assert environment["GOMP_SPINCOUNT"] == str(threads.SPINS)
+
+    environment["GOMP_SPINCOUNT"] = "7"
+    threads.set_up_torch()
+    assert environment["GOMP_SPINCOUNT"] == "7"
+
+    del environment["GOMP_SPINCOUNT"]
+    environment["OMP_WAIT_POLICY"] = "ACTIVE"
+    threads.set_up_torch()
+    assert "GOMP_SPINCOUNT" not in environment
+
+
+def test_cores_are_counted() -> None:
+    """There is at least one."""
+    assert 1 <= threads.core_count() <= (os.cpu_count() or 1)

@@ -1,0 +1,81 @@
+"""The folder of a run: created, logged to, replaced only if asked to."""
+
+import json
+
+import pytest
+
+from charnn.config import TrainConfig
+from charnn.errors import BusyError, StorageError, UsageError
+from charnn.evaluation.metrics import Score
+from charnn.storage.lock import Lock
+from charnn.storage.settings_file import read_settings
+from charnn.storage.workspace import CONFIG_FILE
+from charnn.training.events import Evaluation, Step
+from charnn.training.metrics_log import METRICS_FILE, read_metrics
+from charnn.training.run_folder import RunFolder
+
+STEP = Step(10, 20, 640, 0.5, 1.0, 2.0, 1e-3, 0.7, 640.0, mean_loss=2.5)
+SCORE = Score(nats=6.0, squares=18.0, tokens=2, chars=4, bytes=4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A new run, whose tokens have two characters each."""
+    run = RunFolder(tmp_path / "runs" / "one", chars_per_token=2.0)
+    run.create(force=False)
+    return run
+
+
+def test_a_run_is_replaced_only_with_force(folder) -> None:
+    """The files of the old run are removed."""
+    folder.write_config(TrainConfig(steps=3))
+    with pytest.raises(UsageError, match="exists already"):
+        folder.create(force=False)
+    assert read_settings(folder.path / CONFIG_FILE, TrainConfig)["steps"] == 3
+
+    folder.create(force=True)
+    assert list(folder.path.iterdir()) == []
+
+
+def test_foreign_files_and_a_run_in_use_are_not_replaced(folder) -> None:
+    """The error names the file, or the process."""
+    (folder.path / "thesis.txt").write_text("mine")
+    with pytest.raises(StorageError, match=r"thesis\.txt"):
+        folder.create(force=True)
+    (folder.path / "thesis.txt").unlink()
+
+    with Lock(folder.path), pytest.raises(BusyError):
+        folder.create(force=True)
+
+
+def test_logged_steps_and_validations_become_rows(folder) -> None:
+    """Between two logged steps nothing is written. Bits are per character."""
+    folder.log(STEP)
+    folder.log(Step(11, 20, 704, 0.6, 1.1, 2.0, 1e-3, 0.7, 640.0))
+    folder.log(Evaluation(20, 1280, 1.0, 2.0, SCORE, best=True))
+    train, val = read_metrics(folder.path)
+
+    assert (train["split"], train["step"], train["loss"]) == ("train", 10, 2.5)
+    assert train["bits_per_char"] == pytest.approx(2.5 / 2 / 0.6931, rel=1e-3)
+    assert (val["split"], val["loss"], val["lr"]) == ("val", 3.0, None)
+    assert val["bits_per_char"] == pytest.approx(6 / 4 / 0.6931, rel=1e-3)
+    assert train.keys() == val.keys()
+
+
+def test_a_log_that_cannot_be_written_is_reported_once(folder) -> None:
+    """Training continues."""
+    (folder.path / METRICS_FILE).mkdir()
+    warned = folder.log(STEP)
+
+    assert warned is not None
+    assert METRICS_FILE in warned.message
+    assert folder.log(STEP) is None
+
+
+def test_a_row_is_one_line_of_json(folder) -> None:
+    """Other programs read the log while it grows."""
+    folder.log(STEP)
+    line = (folder.path / METRICS_FILE).read_text()
+
+    assert line.endswith("}\n")
+    assert json.loads(line)["seconds"] == 1.0

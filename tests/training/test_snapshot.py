@@ -1,0 +1,94 @@
+"""A resumed run is bit-identical to one that was not stopped."""
+
+import pytest
+import torch
+
+from charnn.config import TrainConfig
+from charnn.data.samplers import SAMPLERS
+from charnn.errors import UsageError
+from charnn.model.device import Arithmetic
+from charnn.training.checkpoint import (
+    load_newest,
+    save_checkpoint,
+)
+from charnn.training.events import Step
+from charnn.training.loop import TrainLoop, train
+from charnn.training.optimizers import OPTIMIZERS
+from charnn.training.snapshot import capture, restore
+
+CPU = Arithmetic(torch.device("cpu"), "float32")
+
+
+FINGERPRINT = "f" * 64
+
+
+def start(make_model, ids, *, cell="lstm", sampler="sequential", **settings):
+    settings = {"lr": 1e-2, "warmup_steps": 5, "steps": 60, "dropout": 0.3, **settings}
+    config = TrainConfig(batch_size=4, bptt=8, cell=cell, sampler=sampler, **settings)
+    model = make_model(cell, 2, between=0.3)
+    return TrainLoop(model, SAMPLERS[sampler](ids, 4, 8, 1), config, CPU)
+
+
+def run_to(training, step):
+    losses = []
+    for event in train(training):
+        if isinstance(event, Step):
+            losses.append(event.loss)
+            if event.step == step:
+                break
+    return losses
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_e1_e2_resuming_repeats_the_uninterrupted_run_bit_for_bit(
+    make_model, ids, tmp_path, cell, sampler, optimizer
+) -> None:
+    """Stopped at step 23, in the middle of an epoch, with dropout, warm-up and carried state."""
+    settings = {"cell": cell, "sampler": sampler, "optimizer": optimizer}
+    torch.manual_seed(9)
+    whole = start(make_model, ids, **settings)
+    expected = run_to(whole, 60)
+
+    stopped = start(make_model, ids, **settings)
+    first = run_to(stopped, 23)
+    save_checkpoint(capture(stopped, FINGERPRINT), tmp_path)
+    torch.manual_seed(1234)  # another process would stand elsewhere
+    resumed = start(make_model, ids, **settings)
+    restore(resumed, load_newest(tmp_path)[0], FINGERPRINT)
+
+    assert first + run_to(resumed, 60) == expected
+    for a, b in zip(
+        whole.model.named_tensors().values(), resumed.model.named_tensors().values(), strict=True
+    ):
+        assert torch.equal(a, b)
+    assert resumed.counters.tokens == whole.counters.tokens
+
+
+def test_e2_without_the_hidden_state_the_run_would_differ(make_model, ids, tmp_path) -> None:
+    """The control: the carried state is part of what makes a resume exact."""
+    stopped = start(make_model, ids)
+    run_to(stopped, 23)
+    save_checkpoint(capture(stopped, FINGERPRINT), tmp_path)
+    expected = run_to(stopped, 30)
+    resumed = start(make_model, ids)
+    restore(resumed, load_newest(tmp_path)[0], FINGERPRINT)
+    resumed.hidden = None
+
+    assert run_to(resumed, 30) != expected
+
+
+def test_e6_another_dataset_or_shape_is_refused_with_the_difference(
+    make_model, ids, tmp_path
+) -> None:
+    """The message names what differs; nothing is loaded."""
+    training = start(make_model, ids)
+    run_to(training, 1)
+    save_checkpoint(capture(training, FINGERPRINT), tmp_path)
+    checkpoint, _ = load_newest(tmp_path)
+
+    with pytest.raises(UsageError, match="another dataset"):
+        restore(start(make_model, ids), checkpoint, "0" * 64)
+    with pytest.raises(UsageError, match="cell lstm → gru"):
+        restore(start(make_model, ids, cell="gru"), checkpoint, FINGERPRINT)
