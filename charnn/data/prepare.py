@@ -15,7 +15,7 @@ from charnn.errors import DataError, UsageError
 from charnn.storage.workspace import META_FILE, fit_name
 from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer import Text, Tokenizer, VocabularyOptions
-from charnn.tokenizers.utf8 import count_chars, to_utf8
+from charnn.tokenizers.utf8 import count_bytes, count_chars
 
 Sources = Sequence[Source]
 SHOWN_SYMBOLS = 5  # unknown symbols that a note lists
@@ -74,12 +74,11 @@ def _read(
     sources: Mapping[str, Sources], config: PrepareConfig
 ) -> tuple[dict[str, Text], list[str]]:
     """Return the text of each split that has sources, and notes about them."""
-    as_bytes = TOKENIZERS[config.tokenizer].reads_bytes
     texts: dict[str, Text] = {}
     notes: list[str] = []
     for split, some in sources.items():
         try:
-            texts[split], report = read_text(some, config, as_bytes=as_bytes)
+            texts[split], report = read_text(some, config)
         except UndecodableError as error:
             hint = f"{error.hint}, or --tokenizer byte for the bytes as they are"
             raise UndecodableError(error.message, hint) from None
@@ -102,12 +101,11 @@ def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
 
 def encode_split(text: Text, tokenizer: Tokenizer) -> EncodedSplit:
     """Encode the text of a split, and count what is in it and what is not in the vocabulary."""
-    ids = tokenizer.encode(text)
-    unknown = Counter(symbol for _, symbol in tokenizer.unknown_symbols(text, ids))
+    encoded = tokenizer.encode(text)
+    unknown = Counter({symbol: len(offsets) for symbol, offsets in encoded.unknown.items()})
     if isinstance(text, bytes):
-        return EncodedSplit(ids, count_chars(text), len(text), unknown)
-    size = len(text) if text.isascii() else len(to_utf8(text))
-    return EncodedSplit(ids, len(text), size, unknown)
+        return EncodedSplit(encoded.ids, count_chars(text), len(text), unknown)
+    return EncodedSplit(encoded.ids, len(text), count_bytes(text), unknown)
 
 
 def _described(source: Source, split: str) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def test_the_logits_of_the_model_are_not_written_to() -> None:
 @pytest.mark.parametrize("limit", [0, 1, 17])
 def test_length_counts_new_tokens(limit) -> None:
     """Exactly so many tokens, the prompt not included."""
-    context = feed(LETTER_MODEL, initial_context(LETTER_MODEL, 0), LETTERS.encode("abc"))
+    context = feed(LETTER_MODEL, initial_context(LETTER_MODEL, 0), LETTERS.encode("abc").ids)
     texts, ends = sampled(context=context, max_new_tokens=limit, samples=3)
 
     assert [len(text) for text in texts] == [limit] * 3
@@ -145,7 +145,7 @@ def test_seeds_make_the_text() -> None:
 
 def test_tokens_are_drawn_from_the_distribution_of_the_network() -> None:
     """The first token after the prompt, 4,000 times, against softmax of the logits."""
-    prompt = LETTERS.encode("bad")
+    prompt = LETTERS.encode("bad").ids
     texts, _ = sampled(
         context=feed(LETTER_MODEL, initial_context(LETTER_MODEL, 7), prompt),
         samples=4000, max_new_tokens=1, temperature=0.7,
@@ -259,7 +259,7 @@ def test_loss_is_that_of_the_network_itself() -> None:
     """Nats per token at temperature 1, whatever the sampling options."""
     texts, ends = sampled(samples=3, temperature=0.5, top_k=4, loss=True)
     for text, end in zip(texts, ends, strict=True):
-        ids = LETTERS.encode(text).astype(int)
+        ids = LETTERS.encode(text).ids.astype(int)
         streams = LETTER_MODEL.streams(LETTER_MODEL.initial_state())
         nats = -streams.log_probs(np.array([[0, *ids[:-1]]]), ids[None])
 
@@ -346,7 +346,7 @@ def test_a_text_goes_on_from_its_context(first) -> None:
 
 def test_a_prompt_may_come_in_parts() -> None:
     """Two prompts, with a saved context between them, are one prompt."""
-    ids = LETTERS.encode("abc de. abc")
+    ids = LETTERS.encode("abc de. abc").ids
     start = initial_context(LETTER_MODEL, 7)
     at_once = feed(LETTER_MODEL, start, ids)
     in_parts = feed(LETTER_MODEL, feed(LETTER_MODEL, start, ids[:4]), ids[4:])
@@ -455,7 +455,7 @@ def test_generate_text_continues_a_prompt(model) -> None:
     """With the settings, the constraint and the stop strings given; without the prompt."""
     network = NumpyModel(model.config, model.tensors)
     config = SampleConfig(temperature=0.0, max_new_tokens=12)
-    context = feed(network, initial_context(network, 3), LETTERS.encode("abc"))
+    context = feed(network, initial_context(network, 3), LETTERS.encode("abc").ids)
     (expected,), _ = sampled(
         LETTERS, network, context, temperature=0.0, max_new_tokens=12, stop=("dd",),
         rules={"match": "[a-e]+"},
