@@ -9,7 +9,7 @@ from typing import Any
 from charnn.config import STDIN, PrepareConfig
 from charnn.data.charset import UndecodableError, read_text
 from charnn.data.dataset import Dataset, EncodedSplit, is_written, new_dataset, write_dataset
-from charnn.data.sources import Source, is_stream
+from charnn.data.sources import Reading, Source, is_stream
 from charnn.data.splits import SPLITS, end_with_newline, split_records, split_text
 from charnn.errors import DataError, UsageError
 from charnn.storage.workspace import META_FILE, fit_name
@@ -17,7 +17,6 @@ from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer import Text, Tokenizer, VocabularyOptions
 from charnn.tokenizers.utf8 import count_bytes, count_chars
 
-Sources = Sequence[Source]
 SHOWN_SYMBOLS = 5  # unknown symbols that a note lists
 SMALL = 2000  # tokens; fewer give even the smallest settings a handful of steps per epoch
 
@@ -33,33 +32,33 @@ class Prepared:
 
 
 def prepare(
-    sources: Mapping[str, Sources],
+    reading: Reading,
     folder: Path,
     config: PrepareConfig,
     *,
     tokenizer: Tokenizer | None = None,
     replace: bool = False,
 ) -> Prepared:
-    """Prepare the dataset `folder` from the sources of "train", and maybe of "val" and "test".
+    """Prepare the dataset `folder` from sources.
 
     A split without sources is cut from the text of "train" by its fraction; the fraction of a split
     with sources is recorded as 0. Without a `tokenizer` its vocabulary is built from the train
     split. A folder that holds another dataset is replaced only with `replace`.
     Raises DataError, UsageError or StorageError; no partial dataset is left behind.
     """
+    sources = {split: some for split in SPLITS if (some := reading.of(split))}
     overridden: dict[str, Any] = {f"{split}_frac": 0.0 for split in sources if split != "train"}
     if tokenizer:
         overridden["tokenizer"] = tokenizer.kind
     config = config.model_copy(update=overridden)
-    texts, notes = _read(sources, config)
-    splits = _split(texts, config)
+    splits, notes = _read_splits(sources, config)
     if "train" not in splits:
         raise DataError("nothing is left to train on", "lower --val-frac")
     if not tokenizer:
         options = VocabularyOptions(config.vocab_size, config.min_count, config.word_pattern)
         tokenizer = TOKENIZERS[config.tokenizer].build(splits["train"], options)
     encoded = {name: encode_split(text, tokenizer) for name, text in splits.items()}
-    described = [_described(source, split) for split, some in sources.items() for source in some]
+    described = [_described(source) for some in sources.values() for source in some]
     dataset = new_dataset(folder, tokenizer, encoded, config, described)
     unchanged = is_written(dataset)
     if unchanged:
@@ -70,10 +69,10 @@ def prepare(
     return Prepared(dataset, tuple(notes), tuple(_warnings(dataset)), unchanged)
 
 
-def _read(
-    sources: Mapping[str, Sources], config: PrepareConfig
+def _read_splits(
+    sources: Mapping[str, Sequence[Source]], config: PrepareConfig
 ) -> tuple[dict[str, Text], list[str]]:
-    """Return the text of each split that has sources, and notes about them."""
+    """Return the text of every split, and notes about the sources."""
     texts: dict[str, Text] = {}
     notes: list[str] = []
     for split, some in sources.items():
@@ -83,11 +82,11 @@ def _read(
             hint = f"{error.hint}, or --tokenizer byte for the bytes as they are"
             raise UndecodableError(error.message, hint) from None
         notes += report.notes
-    return texts, notes
+    return _split(texts, config), notes
 
 
 def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
-    """Return the text of every split."""
+    """Return the text of every split, cut from the train text where it has no sources."""
     fractions = config.val_frac, config.test_frac
     given = {name: text for name, text in texts.items() if name != "train"}
     if config.lines:
@@ -108,11 +107,11 @@ def encode_split(text: Text, tokenizer: Tokenizer) -> EncodedSplit:
     return EncodedSplit(encoded.ids, len(text), count_bytes(text), unknown)
 
 
-def _described(source: Source, split: str) -> dict[str, Any]:
+def _described(source: Source) -> dict[str, Any]:
     """Return what the manifest records of a source."""
     return {
         "name": source.name,
-        "split": split,
+        "split": source.split,
         "bytes": len(source.data),
         "sha256": source.sha256,
     }

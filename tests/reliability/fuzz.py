@@ -278,8 +278,8 @@ class Targets:
         path.write_bytes(mutated((LAMP * 3).encode(), chance))
         kind = chance.choice(sorted(TOKENIZERS))
         config = PrepareConfig(tokenizer=kind, val_frac=chance.choice((0.0, 0.5)))
-        sources = read_sources([str(path)], catalogue=Catalogue()).sources
-        prepare({"train": sources}, self.folder / "made", config, replace=True)
+        reading = read_sources([str(path)], catalogue=Catalogue())
+        prepare(reading, self.folder / "made", config, replace=True)
         made = open_dataset(self.folder / "made")
         if kind == "byte":
             whole = b"".join(made.tokenizer.decode(ids) for ids in made.splits.values())
