@@ -105,10 +105,11 @@ def _tokens_of_files(
 
     options.hint_at_terminal(names, display)
     reading = read_sources(names)
-    text, report = read_text(reading.sources, config, as_bytes=model.tokenizer.reads_bytes)
+    config = config.model_copy(update={"tokenizer": model.tokenizer.kind})
+    text, report = read_text(reading.sources, config)
     for note in (*reading.notes, *report.notes):
         display.note(note)
-    return model.tokenizer.encode(text)
+    return model.tokenizer.encode(text).ids
 
 
 def _arithmetic(device: str, threads: int | None) -> "Arithmetic":

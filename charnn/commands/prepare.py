@@ -11,7 +11,7 @@ from charnn.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from charnn.data.prepare import Prepared
-    from charnn.data.sources import Source
+    from charnn.data.sources import Reading
     from charnn.display.messages import Display
     from charnn.tokenizers.tokenizer import Tokenizer
 
@@ -61,9 +61,9 @@ def prepare(
     from charnn.storage.lock import Lock
 
     display = Display(quiet=quiet)
-    read, are_records = _read_all(sources or [], val, test, display)
-    _refuse_own_splits(given, read)
-    if are_records and "lines" not in given:
+    reading = _read(sources or [], val, test, display)
+    _refuse_own_splits(given, reading)
+    if reading.records and "lines" not in given:
         config = config.model_copy(update={"lines": True})
         display.note("each line of it is a record, as with --lines; --no-lines joins them")
     folder = data_dir / workspace.check_name(
@@ -74,7 +74,7 @@ def prepare(
         vocabulary = _read_tokenizer(workspace.find_tokenizer(tokenizer_from, data_dir, runs_dir))
     make_folder(folder.parent)
     with Lock(folder.parent, folder.name):
-        prepared = prepare.prepare(read, folder, config, tokenizer=vocabulary, replace=force)
+        prepared = prepare.prepare(reading, folder, config, tokenizer=vocabulary, replace=force)
     _report(prepared, display, json=json)
     display.hint(f"next: {options.next_command(context, 'charnn', 'train')}")
     return 0
@@ -97,13 +97,8 @@ def _check(
         )
 
 
-def _read_all(
-    arguments: list[str], val: str | None, test: str | None, display: "Display"
-) -> tuple[dict[str, tuple["Source", ...]], bool]:
-    """Return the sources of each split, and whether the corpora are marked as records.
-
-    A corpus may have splits of its own; --val and --test name the files of those splits.
-    """
+def _read(arguments: list[str], val: str | None, test: str | None, display: "Display") -> "Reading":
+    """Read the sources; --val and --test replace the splits that a corpus has of its own."""
     from charnn.data.corpora import Catalogue
     from charnn.data.sources import read_sources
     from charnn.display.progress import byte_progress
@@ -114,17 +109,17 @@ def _read_all(
         reading = read_sources(arguments, catalogue=catalogue, progress=progress)
     for note in reading.notes:
         display.note(note)
-    read = {"train": reading.of("train"), "val": reading.of("val"), "test": reading.of("test")}
-    for split, given in (("val", val), ("test", test)):
-        if given is not None:
-            read[split] = read_sources([given], catalogue=catalogue).sources
-    return {split: sources for split, sources in read.items() if sources}, reading.records
+    if val is not None:
+        reading = reading.with_split("val", read_sources([val], catalogue=catalogue).sources)
+    if test is not None:
+        reading = reading.with_split("test", read_sources([test], catalogue=catalogue).sources)
+    return reading
 
 
-def _refuse_own_splits(asked: dict[str, Any], read: dict[str, tuple["Source", ...]]) -> None:
+def _refuse_own_splits(asked: dict[str, Any], reading: "Reading") -> None:
     """Raise UsageError for a fraction of a split that the corpus already has."""
     for split in ("val", "test"):
-        if split in read and f"{split}_frac" in asked:
+        if reading.of(split) and f"{split}_frac" in asked:
             raise UsageError(
                 f"the corpus has a {split} split of its own", f"leave out --{split}-frac"
             )

@@ -119,7 +119,7 @@ def sample(
     context = _initial_context(loaded, network, state, seed, display)
     text = _prompt(prompt, prompt_file, display)
     if text:
-        ids = generate.encode_prompt(tokenizer, _prompt_input(loaded, text), unk)
+        ids = generate.encode_prompt(tokenizer, text, unk)
         context = generate.feed(network, context, ids)
     request = generate.Request(
         config=config,
@@ -239,8 +239,3 @@ def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> 
 
         data = read_bytes(Path(prompt_file))
     return data.decode("utf-8", "surrogateescape")
-
-
-def _prompt_input(model: "ModelFile", text: str) -> str | bytes:
-    """Return a prompt as the tokenizer encodes it: as text, or as bytes."""
-    return text.encode("utf-8", "surrogateescape") if model.tokenizer.reads_bytes else text

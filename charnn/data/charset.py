@@ -9,6 +9,7 @@ from charnn.config import STDIN, ErrorsName, NewlinesName, PrepareConfig
 from charnn.data.sources import UTF16_MARKS, Source
 from charnn.errors import DataError, UsageError
 from charnn.escape import REPLACEMENT
+from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer import Text
 
 
@@ -43,14 +44,12 @@ class TextReport:
         return tuple(notes)
 
 
-def read_text(
-    sources: Sequence[Source], config: PrepareConfig, *, as_bytes: bool
-) -> tuple[Text, TextReport]:
-    """Join the sources to one text as `config` says; `as_bytes` does not decode them.
+def read_text(sources: Sequence[Source], config: PrepareConfig) -> tuple[Text, TextReport]:
+    """Join the sources to the text that the tokenizer of `config` encodes: decoded, or bytes.
 
     Raises DataError and UsageError as `decode` and `join_bytes` do.
     """
-    if as_bytes:
+    if TOKENIZERS[config.tokenizer].reads_bytes:
         return join_bytes(sources, newlines=config.newlines)
     return decode(sources, encoding=config.encoding, errors=config.errors, newlines=config.newlines)
 

@@ -9,15 +9,14 @@ from typing import Any
 from charnn.config import STDIN, PrepareConfig
 from charnn.data.charset import UndecodableError, read_text
 from charnn.data.dataset import Dataset, EncodedSplit, is_written, new_dataset, write_dataset
-from charnn.data.sources import Source, is_stream
+from charnn.data.sources import Reading, Source, is_stream
 from charnn.data.splits import SPLITS, end_with_newline, split_records, split_text
 from charnn.errors import DataError, UsageError
 from charnn.storage.workspace import META_FILE, fit_name
 from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer import Text, Tokenizer, VocabularyOptions
-from charnn.tokenizers.utf8 import count_chars, to_utf8
+from charnn.tokenizers.utf8 import count_bytes, count_chars
 
-Sources = Sequence[Source]
 SHOWN_SYMBOLS = 5  # unknown symbols that a note lists
 SMALL = 2000  # tokens; fewer give even the smallest settings a handful of steps per epoch
 
@@ -33,33 +32,33 @@ class Prepared:
 
 
 def prepare(
-    sources: Mapping[str, Sources],
+    reading: Reading,
     folder: Path,
     config: PrepareConfig,
     *,
     tokenizer: Tokenizer | None = None,
     replace: bool = False,
 ) -> Prepared:
-    """Prepare the dataset `folder` from the sources of "train", and maybe of "val" and "test".
+    """Prepare the dataset `folder` from sources.
 
     A split without sources is cut from the text of "train" by its fraction; the fraction of a split
     with sources is recorded as 0. Without a `tokenizer` its vocabulary is built from the train
     split. A folder that holds another dataset is replaced only with `replace`.
     Raises DataError, UsageError or StorageError; no partial dataset is left behind.
     """
+    sources = {split: some for split in SPLITS if (some := reading.of(split))}
     overridden: dict[str, Any] = {f"{split}_frac": 0.0 for split in sources if split != "train"}
     if tokenizer:
         overridden["tokenizer"] = tokenizer.kind
     config = config.model_copy(update=overridden)
-    texts, notes = _read(sources, config)
-    splits = _split(texts, config)
+    splits, notes = _read_splits(sources, config)
     if "train" not in splits:
         raise DataError("nothing is left to train on", "lower --val-frac")
     if not tokenizer:
         options = VocabularyOptions(config.vocab_size, config.min_count, config.word_pattern)
         tokenizer = TOKENIZERS[config.tokenizer].build(splits["train"], options)
     encoded = {name: encode_split(text, tokenizer) for name, text in splits.items()}
-    described = [_described(source, split) for split, some in sources.items() for source in some]
+    described = [_described(source) for some in sources.values() for source in some]
     dataset = new_dataset(folder, tokenizer, encoded, config, described)
     unchanged = is_written(dataset)
     if unchanged:
@@ -70,25 +69,24 @@ def prepare(
     return Prepared(dataset, tuple(notes), tuple(_warnings(dataset)), unchanged)
 
 
-def _read(
-    sources: Mapping[str, Sources], config: PrepareConfig
+def _read_splits(
+    sources: Mapping[str, Sequence[Source]], config: PrepareConfig
 ) -> tuple[dict[str, Text], list[str]]:
-    """Return the text of each split that has sources, and notes about them."""
-    as_bytes = TOKENIZERS[config.tokenizer].reads_bytes
+    """Return the text of every split, and notes about the sources."""
     texts: dict[str, Text] = {}
     notes: list[str] = []
     for split, some in sources.items():
         try:
-            texts[split], report = read_text(some, config, as_bytes=as_bytes)
+            texts[split], report = read_text(some, config)
         except UndecodableError as error:
             hint = f"{error.hint}, or --tokenizer byte for the bytes as they are"
             raise UndecodableError(error.message, hint) from None
         notes += report.notes
-    return texts, notes
+    return _split(texts, config), notes
 
 
 def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
-    """Return the text of every split."""
+    """Return the text of every split, cut from the train text where it has no sources."""
     fractions = config.val_frac, config.test_frac
     given = {name: text for name, text in texts.items() if name != "train"}
     if config.lines:
@@ -102,19 +100,18 @@ def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
 
 def encode_split(text: Text, tokenizer: Tokenizer) -> EncodedSplit:
     """Encode the text of a split, and count what is in it and what is not in the vocabulary."""
-    ids = tokenizer.encode(text)
-    unknown = Counter(symbol for _, symbol in tokenizer.unknown_symbols(text, ids))
+    encoded = tokenizer.encode(text)
+    unknown = Counter({symbol: len(offsets) for symbol, offsets in encoded.unknown.items()})
     if isinstance(text, bytes):
-        return EncodedSplit(ids, count_chars(text), len(text), unknown)
-    size = len(text) if text.isascii() else len(to_utf8(text))
-    return EncodedSplit(ids, len(text), size, unknown)
+        return EncodedSplit(encoded.ids, count_chars(text), len(text), unknown)
+    return EncodedSplit(encoded.ids, len(text), count_bytes(text), unknown)
 
 
-def _described(source: Source, split: str) -> dict[str, Any]:
+def _described(source: Source) -> dict[str, Any]:
     """Return what the manifest records of a source."""
     return {
         "name": source.name,
-        "split": split,
+        "split": source.split,
         "bytes": len(source.data),
         "sha256": source.sha256,
     }

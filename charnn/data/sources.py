@@ -11,9 +11,9 @@ import stat
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, Self
 
 from charnn.config import STDIN
 from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress, Split
@@ -52,9 +52,15 @@ class Reading:
     notes: tuple[str, ...] = ()
     records: bool = False
 
-    def of(self, split: Split) -> tuple[Source, ...]:
+    def of(self, split: str) -> tuple[Source, ...]:
         """Return the sources of a split; all are train, except in a corpus with other splits."""
         return tuple(source for source in self.sources if source.split == split)
+
+    def with_split(self, split: Split, sources: Sequence[Source]) -> Self:
+        """Return this reading with other sources for a split; a corpus may have had its own."""
+        others = (source for source in self.sources if source.split != split)
+        own = (replace(source, split=split) for source in sources)
+        return replace(self, sources=(*others, *own))
 
 
 @dataclass(frozen=True, order=True)

@@ -6,7 +6,6 @@ products of a fixed width, whose columns are independent, however many lines the
 Shapes: T tokens of a text, B = WIDTH lines in parallel.
 """
 
-import codecs
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -17,6 +16,7 @@ from charnn.arrays import Doubles, Ids
 from charnn.evaluation.line_reader import Part
 from charnn.evaluation.metrics import Score, TokenLengths, mask_unknown
 from charnn.model.backend import ModelBackend
+from charnn.tokenizers.incremental import IncrementalEncoder
 from charnn.tokenizers.tokenizer import Tokenizer
 
 # Lines in one product. More columns save little, a line that comes alone would wait longer, and
@@ -77,26 +77,15 @@ class Passage:
         """Begin a new text."""
         self.reader.restart()
         self.last = self.start_token  # not read yet: it is the first input of the next part
-        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self.held = ""
+        self.encoder = IncrementalEncoder(self.tokenizer)
 
     def feed(self, part: Part) -> Scored:
         """Score the next part of the text, up to where its tokens are certain, or to its end."""
-        ids, text = self._encode(part)
+        ids, text = self.encoder.encode(part.data, final=part.ends)
         inputs = np.concatenate([[self.last], ids]).astype(np.int64)
         self.last = int(inputs[-1])
         targets = mask_unknown(ids, self.tokenizer.unk_id)
         return Scored(part, ids, -self.reader.log_probs(inputs[:-1], targets), text)
-
-    def _encode(self, part: Part) -> tuple[Ids, str]:
-        if self.tokenizer.reads_bytes:
-            return self.tokenizer.encode(part.data), ""
-        text = self.held + self.decoder.decode(part.data, part.ends)
-        cut = len(text) if part.ends else self.tokenizer.safe_cut(text)
-        if part.ends:
-            self.decoder.reset()
-        self.held = text[cut:]
-        return self.tokenizer.encode(text[:cut]), text[:cut]
 
 
 class Scorer:
@@ -126,7 +115,7 @@ class Scorer:
     def score(self, parts: Sequence[Part]) -> Iterator[Scored]:
         """Score each part, in order; a line in pieces continues from call to call."""
         lines = [i for i, part in enumerate(parts) if self.in_parallel and part.is_line]
-        texts = [encoded(self.tokenizer, parts[i].data) for i in lines]
+        texts = [self.tokenizer.encode(parts[i].data).ids for i in lines]
         scored = {
             i: Scored(parts[i], ids, nats)
             for i, ids, nats in zip(lines, texts, self._score_lines(texts), strict=True)
@@ -176,8 +165,3 @@ class Scorer:
         streams = self.model.streams(self.model.initial_state(WIDTH))
         nats = -streams.log_probs(tokens[:, :-1], targets)
         return [nats[row, : len(text)] for row, text in enumerate(texts)]
-
-
-def encoded(tokenizer: Tokenizer, data: bytes) -> Ids:
-    """Return the ids of a text in UTF-8, (T,); invalid UTF-8 reads as U+FFFD, or as bytes."""
-    return tokenizer.encode(data if tokenizer.reads_bytes else data.decode("utf-8", "replace"))

@@ -124,22 +124,24 @@ def feed(model: ModelBackend, context: Context, ids: Ids) -> Context:
     return context._replace(state=streams.state, recent=recent[-RECENT:])
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: str | bytes, unknown: UnknownName = "error") -> Ids:
+def encode_prompt(tokenizer: Tokenizer, prompt: str, unknown: UnknownName = "error") -> Ids:
     """Return the ids of a prompt, (T,), with out-of-vocabulary symbols skipped or replaced.
 
     If `unknown` is "error", raise UsageError with the first such symbols and their positions.
     """
-    ids = tokenizer.encode(prompt)
-    if tokenizer.unk_id is None or unknown == "replace":
-        return ids
-    found = list(islice(tokenizer.unknown_symbols(prompt, ids), SHOWN_SYMBOLS))
-    if unknown == "error" and found:
-        named = ", ".join(f"{symbol!r} at character {offset + 1}" for offset, symbol in found)
+    encoded = tokenizer.encode(prompt)
+    if not encoded.unknown or unknown == "replace":
+        return encoded.ids
+    if unknown == "error":
+        places = sorted(
+            (at, symbol) for symbol, offsets in encoded.unknown.items() for at in offsets
+        )
+        named = ", ".join(f"{s!r} at character {at + 1}" for at, s in places[:SHOWN_SYMBOLS])
         raise UsageError(
             f"not in the vocabulary: {named} of the prompt",
             "--unk skip omits such symbols, --unk replace feeds <unk> instead",
         )
-    known: Ids = ids[ids != tokenizer.unk_id]
+    known: Ids = encoded.ids[encoded.ids != tokenizer.unk_id]
     return known
 
 

@@ -37,7 +37,7 @@ def embedded_book() -> Book:
     text = Catalogue().fetch(BOOK)["train"].decode("utf-8")
     parts = split_text(text, VAL_FRAC, 0)
     characters = CharTokenizer.build(parts["train"])
-    train, val = (characters.encode(parts[split]) for split in ("train", "val"))
+    train, val = (characters.encode(parts[split]).ids for split in ("train", "val"))
     newline = characters.pieces.index(b"\n")
     return Book(train, val, characters.vocab_size, newline, TokenLengths.of(characters))
 

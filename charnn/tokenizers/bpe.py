@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from charnn.arrays import Ids
 from charnn.errors import UsageError
 from charnn.tokenizers import byte_vocabulary
 from charnn.tokenizers.byte_vocabulary import BYTES, from_alphabet, to_alphabet
-from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions, last_match
+from charnn.tokenizers.tokenizer import (
+    DEFAULTS,
+    Encoded,
+    Text,
+    Tokenizer,
+    VocabularyOptions,
+    last_match,
+)
+from charnn.tokenizers.utf8 import from_utf8
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as LibraryTokenizer
@@ -47,21 +54,19 @@ class BpeTokenizer(Tokenizer):
     def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
         """Return a tokenizer whose merges are learned from a text."""
         options.refuse(cls.kind, "min_count", "word_pattern")
-        assert isinstance(text, str)
         size = VOCAB_SIZE if options.vocab_size is None else options.vocab_size
         if size < BYTES:
             raise UsageError(f"--vocab-size {size}: byte-pair units begin with the {BYTES} bytes")
-        return cls(*_train(_parts(text), size))
+        return cls(*_train(_parts(from_utf8(text)), size))
 
-    def encode(self, text: Text) -> Ids:
-        """Return the ids of a text, (N,)."""
-        assert isinstance(text, str)
-        parts = map(_replace_surrogates, _parts(text))
-        encoded = [np.empty(0, self.dtype)]
+    def encode(self, text: Text) -> Encoded:
+        """Return the ids of a text, (N,); every byte is in the vocabulary."""
+        parts = map(_replace_surrogates, _parts(from_utf8(text)))
+        ids = [np.empty(0, self.dtype)]
         while batch := list(islice(parts, BATCH)):
             encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
-            encoded += [np.array(encoding.ids, self.dtype) for encoding in encodings]
-        return np.concatenate(encoded)
+            ids += [np.array(encoding.ids, self.dtype) for encoding in encodings]
+        return Encoded(np.concatenate(ids))
 
     @cached_property
     def _library(self) -> "LibraryTokenizer":
@@ -70,10 +75,6 @@ class BpeTokenizer(Tokenizer):
         vocab = {to_alphabet(piece): index for index, piece in enumerate(self.pieces)}
         merges = [(to_alphabet(first), to_alphabet(second)) for first, second in self.merges]
         return _split_by_pattern(models.BPE(vocab=vocab, merges=merges))
-
-    def unknown_symbols(self, text: Text, ids: Ids) -> Iterator[tuple[int, str]]:
-        """Yield nothing: every byte is in the vocabulary."""
-        return iter(())
 
     def safe_cut(self, text: str) -> int:
         """Return the last place that no token crosses."""

@@ -1,13 +1,12 @@
 """Tokenize text into bytes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from charnn.arrays import Ids
 from charnn.tokenizers import byte_vocabulary
-from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions
+from charnn.tokenizers.tokenizer import DEFAULTS, Encoded, Text, Tokenizer, VocabularyOptions
 from charnn.tokenizers.utf8 import to_utf8
 
 
@@ -27,13 +26,9 @@ class ByteTokenizer(Tokenizer):
         options.refuse(cls.kind, "vocab_size", "min_count", "word_pattern")
         return cls()
 
-    def encode(self, text: Text) -> Ids:
+    def encode(self, text: Text) -> Encoded:
         """Return bytes, or the UTF-8 of a text, as an array, (N,)."""
-        return np.frombuffer(to_utf8(text) if isinstance(text, str) else text, self.dtype)
-
-    def unknown_symbols(self, text: Text, ids: Ids) -> Iterator[tuple[int, str]]:
-        """Yield nothing: every byte is in the vocabulary."""
-        return iter(())
+        return Encoded(np.frombuffer(_to_bytes(text), self.dtype))
 
     def safe_cut(self, text: str) -> int:
         """Return the end of the text: it can be cut after every byte."""
@@ -55,3 +50,13 @@ class ByteTokenizer(Tokenizer):
     def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
         """Return the tokenizer; the document has no choices."""
         return cls()
+
+
+def _to_bytes(text: Text) -> bytes:
+    """Return the UTF-8 of a text; surrogates that stand for invalid bytes (PEP 383) are those."""
+    if isinstance(text, bytes):
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return to_utf8(text)

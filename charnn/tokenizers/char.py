@@ -9,7 +9,8 @@ import numpy as np
 from charnn.arrays import Ids
 from charnn.errors import DataError
 from charnn.tokenizers import symbol_vocabulary
-from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions
+from charnn.tokenizers.tokenizer import DEFAULTS, Encoded, Text, Tokenizer, VocabularyOptions
+from charnn.tokenizers.utf8 import from_utf8
 
 SLICE = 1 << 20  # characters encoded at once; bounds the memory for their code points
 CODE_POINTS = 0x110000
@@ -31,9 +32,8 @@ class CharTokenizer(Tokenizer):
     def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
         """Return a tokenizer of the characters by code point, then `<unk>`."""
         options.refuse(cls.kind, "word_pattern")
-        assert isinstance(text, str)
         counts = np.zeros(CODE_POINTS, np.int64)
-        for _, part in _slices(text):
+        for _, part in _slices(from_utf8(text)):
             present = np.bincount(code_points(part))
             counts[: len(present)] += present
         counts[0xD800:0xE000] = 0  # surrogates are no characters, and have no UTF-8
@@ -42,13 +42,16 @@ class CharTokenizer(Tokenizer):
         kept = sorted(symbol_vocabulary.most_frequent(frequent, options.vocab_size))
         return cls([*(chr(code).encode() for code in kept), symbol_vocabulary.UNK_PIECE], len(kept))
 
-    def encode(self, text: Text) -> Ids:
+    def encode(self, text: Text) -> Encoded:
         """Return the id of each character, (N,)."""
-        assert isinstance(text, str)
-        ids = np.empty(len(text), self.dtype)
+        text = from_utf8(text)
+        ids, unknown = np.empty(len(text), self.dtype), symbol_vocabulary.no_offsets()
         for start, part in _slices(text):
-            np.take(self._ids, code_points(part), out=ids[start : start + len(part)])
-        return ids
+            part_ids = ids[start : start + len(part)]
+            np.take(self._ids, code_points(part), out=part_ids)
+            for place in np.flatnonzero(part_ids == self.unk_id).tolist():
+                unknown[part[place]].append(start + place)
+        return Encoded(ids, unknown)
 
     @cached_property
     def _ids(self) -> Ids:
@@ -58,14 +61,6 @@ class CharTokenizer(Tokenizer):
             if index != self.unk_id:
                 ids[ord(piece.decode())] = index
         return ids
-
-    def unknown_symbols(self, text: Text, ids: Ids) -> Iterator[tuple[int, str]]:
-        """Yield offset and character of each `<unk>`."""
-        assert isinstance(text, str)
-        for start, part in _slices(text):
-            unknown = ids[start : start + len(part)] == self.unk_id
-            for place in np.flatnonzero(unknown).tolist():
-                yield start + place, part[place]
 
     def safe_cut(self, text: str) -> int:
         """Return the end of the text: it can be cut after every character."""

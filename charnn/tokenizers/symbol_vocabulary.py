@@ -3,6 +3,8 @@
 The model is WordLevel in the terms of Hugging Face `tokenizers`.
 """
 
+from array import array
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +15,12 @@ UNK = "<unk>"
 UNK_PIECE = REPLACEMENT.encode()
 
 Symbol = TypeVar("Symbol", int, str)
+Offsets = defaultdict[str, "array[int]"]  # where each unknown symbol is in a text, in characters
+
+
+def no_offsets() -> Offsets:
+    """Return offsets of no symbol yet; they take eight bytes each."""
+    return defaultdict(lambda: array("q"))
 
 
 def most_frequent(counts: Mapping[Symbol, int], vocab_size: int | None) -> list[Symbol]:

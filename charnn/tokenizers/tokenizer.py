@@ -2,8 +2,8 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -38,6 +38,17 @@ class VocabularyOptions:
 DEFAULTS = VocabularyOptions()
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of a text, (N,), and the symbols of the text that are outside the vocabulary.
+
+    `unknown` maps each symbol that is `<unk>` to its offsets in the text, in characters.
+    """
+
+    ids: Ids
+    unknown: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
 class Tokenizer(ABC):
     """A vocabulary, and how text is split into its tokens.
 
@@ -46,7 +57,7 @@ class Tokenizer(ABC):
     """
 
     kind: ClassVar[str]  # its name in the registry and on the command line
-    reads_bytes: ClassVar[bool]  # encodes bytes as they are, so that no text has to be decoded
+    reads_bytes: ClassVar[bool]  # encodes bytes as they are, without decoding them
     tokens_are_chars: ClassVar[bool]  # token i of a text is its character i
 
     def __init__(self, pieces: Sequence[bytes], unk_id: int | None = None) -> None:
@@ -88,12 +99,11 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
-    def encode(self, text: Text) -> Ids:
-        """Return the ids of a text, (N,), in `dtype`; only a tokenizer of bytes takes `bytes`."""
+    def encode(self, text: Text) -> Encoded:
+        """Return the ids of a text, in `dtype`, and its symbols outside the vocabulary.
 
-    @abstractmethod
-    def unknown_symbols(self, text: Text, ids: Ids) -> Iterator[tuple[int, str]]:
-        """Yield the offset in characters and the text of each symbol that is `<unk>` in the ids."""
+        Bytes are read as UTF-8, with U+FFFD for what is not valid, unless `reads_bytes`.
+        """
 
     @abstractmethod
     def safe_cut(self, text: str) -> int:

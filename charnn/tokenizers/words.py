@@ -9,11 +9,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from charnn.arrays import Ids
 from charnn.config import LONGEST_PATTERN
 from charnn.errors import DataError, UsageError
 from charnn.tokenizers import symbol_vocabulary
-from charnn.tokenizers.tokenizer import DEFAULTS, Text, Tokenizer, VocabularyOptions, last_match
+from charnn.tokenizers.symbol_vocabulary import Offsets
+from charnn.tokenizers.tokenizer import (
+    DEFAULTS,
+    Encoded,
+    Text,
+    Tokenizer,
+    VocabularyOptions,
+    last_match,
+)
+from charnn.tokenizers.utf8 import from_utf8
 
 # A word is a run of characters between spaces and punctuation, apostrophes inside it included. Not
 # \w: there `re` and other engines disagree, and `re` splits words at combining marks.
@@ -37,9 +45,8 @@ class WordTokenizer(Tokenizer):
     @classmethod
     def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
         """Return a tokenizer of the words from the most frequent down, then `<unk>`."""
-        assert isinstance(text, str)
         pattern = options.word_pattern or WORD_PATTERN
-        counts = Counter(split_words(text, compile_word_pattern(pattern)))
+        counts = Counter(split_words(from_utf8(text), compile_word_pattern(pattern)))
         frequent = {
             word: count
             for word, count in counts.items()
@@ -48,30 +55,27 @@ class WordTokenizer(Tokenizer):
         kept = symbol_vocabulary.most_frequent(frequent, options.vocab_size)
         return cls([*map(str.encode, kept), symbol_vocabulary.UNK_PIECE], len(kept), pattern)
 
-    def encode(self, text: Text) -> Ids:
+    def encode(self, text: Text) -> Encoded:
         """Return the id of each word, (N,)."""
-        assert isinstance(text, str)
-        ids, unk_id = self._ids, self.unk_id
-        found = (ids.get(word, unk_id) for word in split_words(text, self.pattern))
-        return np.fromiter(found, self.dtype)
+        unknown = symbol_vocabulary.no_offsets()
+        ids = np.fromiter(self._look_up(from_utf8(text), unknown), self.dtype)
+        return Encoded(ids, unknown)
+
+    def _look_up(self, text: str, unknown: Offsets) -> Iterator[int]:
+        """Yield the id of each word; add the offset of each `<unk>` to `unknown`."""
+        ids, unk_id, offset = self._ids, self.unk_id, 0
+        for word in split_words(text, self.pattern):
+            index = ids.get(word, unk_id)
+            if index == unk_id:
+                unknown[word].append(offset)
+            offset += len(word)
+            yield index
 
     @cached_property
     def _ids(self) -> dict[str, int]:
         """The id of every word in the vocabulary."""
         pieces = enumerate(self.pieces)
         return {piece.decode(): index for index, piece in pieces if index != self.unk_id}
-
-    def unknown_symbols(self, text: Text, ids: Ids) -> Iterator[tuple[int, str]]:
-        """Yield offset and text of each word that is `<unk>`."""
-        assert isinstance(text, str)
-        unknown = ids == self.unk_id
-        if not unknown.any():
-            return
-        offset = 0
-        for word, is_unknown in zip(split_words(text, self.pattern), unknown.data, strict=True):
-            if is_unknown:
-                yield offset, word
-            offset += len(word)
 
     def safe_cut(self, text: str) -> int:
         """Return the place before the last white space that follows something else.
@@ -116,10 +120,11 @@ def split_words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
     """Yield the matches of a pattern in a text and what is between them, without loss."""
     end = 0
     for match in pattern.finditer(text):
-        if match.start() > end:
-            yield text[end : match.start()]
-        if match.group():
-            yield match.group()
+        start = match.start()
+        if start > end:
+            yield text[end:start]
+        if word := match[0]:
+            yield word
         end = match.end()
     if end < len(text):
         yield text[end:]

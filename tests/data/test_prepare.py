@@ -9,7 +9,7 @@ from charnn.commands.prepare import _refuse_own_splits
 from charnn.config import PrepareConfig
 from charnn.data.dataset import open_dataset
 from charnn.data.prepare import dataset_name, prepare
-from charnn.data.sources import Source, read_sources
+from charnn.data.sources import Reading, Source, read_sources
 from charnn.errors import UsageError
 from charnn.storage.atomic import sha256
 from charnn.storage.workspace import check_name
@@ -19,12 +19,12 @@ LINES = [f"record {number}\n" for number in range(100)]
 TRAIN = "".join(LINES)
 
 
-def sources_of(texts):
-    """Sources with these texts by split."""
-    return {
-        split: (Source(split, text.encode(), sha256(text.encode()), split),)
-        for split, text in texts.items()
-    }
+def reading_of(texts):
+    """Return a reading with these texts by split."""
+    sources = [
+        Source(split, text.encode(), sha256(text.encode()), split) for split, text in texts.items()
+    ]
+    return Reading(tuple(sources))
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def prepared(tmp_path):
 
     def run(texts, **settings):
         folder = tmp_path / "d"
-        prepare(sources_of(texts), folder, PrepareConfig(**settings))
+        prepare(reading_of(texts), folder, PrepareConfig(**settings))
         dataset = open_dataset(folder)
         splits = {
             name: dataset.tokenizer.decode(ids.tolist()).decode()
@@ -81,17 +81,17 @@ def test_records_are_shuffled_beside_a_given_split(prepared) -> None:
 
 def test_preparing_again_changes_nothing(tmp_path) -> None:
     """The files stay as they are, and the dataset becomes the newest one."""
-    sources = sources_of({"train": TRAIN})
-    first = prepare(sources, tmp_path / "d", PrepareConfig())
+    reading = reading_of({"train": TRAIN})
+    first = prepare(reading, tmp_path / "d", PrepareConfig())
     inodes = {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()}
     os.utime(tmp_path / "d" / "meta.json", (0, 0))
-    second = prepare(sources, tmp_path / "d", PrepareConfig())
+    second = prepare(reading, tmp_path / "d", PrepareConfig())
 
     assert (first.unchanged, second.unchanged) == (False, True)
     assert {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()} == inodes
     assert (tmp_path / "d" / "meta.json").stat().st_mtime > 0
     with pytest.raises(UsageError, match="exists already"):
-        prepare(sources, tmp_path / "d", PrepareConfig(val_frac=0.2))
+        prepare(reading, tmp_path / "d", PrepareConfig(val_frac=0.2))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_symbols_outside_the_vocabulary_are_counted_and_named(
 ) -> None:
     """In the manifest and in a note that lists the most frequent ones."""
     texts = {"train": train, "val": val}
-    done = prepare(sources_of(texts), tmp_path / "d", PrepareConfig(tokenizer=kind))
+    done = prepare(reading_of(texts), tmp_path / "d", PrepareConfig(tokenizer=kind))
 
     assert done.dataset.meta["splits"]["train"]["unknown"] == 0
     assert done.dataset.meta["splits"]["val"]["unknown"] == 3
@@ -115,8 +115,8 @@ def test_symbols_outside_the_vocabulary_are_counted_and_named(
 def test_a_tokenizer_that_is_given_is_used_and_recorded(tmp_path) -> None:
     """Its kind wins over that of the settings; nothing is built from the text."""
     given = ByteTokenizer()
-    sources = sources_of({"train": TRAIN})
-    done = prepare(sources, tmp_path / "d", PrepareConfig(tokenizer="word"), tokenizer=given)
+    reading = reading_of({"train": TRAIN})
+    done = prepare(reading, tmp_path / "d", PrepareConfig(tokenizer="word"), tokenizer=given)
 
     assert done.dataset.tokenizer is given
     assert done.dataset.meta["policies"]["tokenizer"] == "byte"
@@ -152,5 +152,5 @@ def test_a_dataset_is_named_after_its_source(source, name) -> None:
 def test_a_fraction_of_what_a_corpus_brings_is_refused() -> None:
     """Its split stays as it is, so the fraction would do nothing."""
     with pytest.raises(UsageError, match="a val split of its own"):
-        _refuse_own_splits({"val_frac": 0.2}, {"train": (), "val": ()})
-    _refuse_own_splits({"val_frac": 0.2}, {"train": ()})
+        _refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN, "val": TRAIN}))
+    _refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN}))

@@ -337,6 +337,18 @@ def test_a_corpus_brings_its_splits(read: Read, monkeypatch: pytest.MonkeyPatch)
     assert [source.data for source in reading.of("test")] == [b"e"]
 
 
+def test_other_sources_replace_a_split(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them belong to it then, whatever splits they had."""
+    monkeypatch.setattr(Catalogue, "fetch", lambda *_: {"train": b"t", "val": b"v"})
+    reading = read("shakespeare")
+    changed = reading.with_split("val", reading.sources)
+
+    assert [(source.data, source.split) for source in changed.sources] == [
+        (b"t", "train"), (b"t", "val"), (b"v", "val"),
+    ]  # fmt: skip
+    assert changed.records == reading.records
+
+
 def test_corpora_of_records_are_known_as_such(tmp_path: Path) -> None:
     """Only where all that is read are such corpora."""
     (tmp_path / "a.txt").write_text("text")

@@ -123,9 +123,9 @@ def test_baselines_take_no_longer_for_a_longer_text(monkeypatch) -> None:
 def test_baselines_do_not_score_unknown_characters() -> None:
     """They are characters of neither text; without any other there is no figure."""
     tokenizer = CharTokenizer.build("abab")
-    train, unknown = tokenizer.encode("ab" * 500), tokenizer.encode("x" * 50)
-    known = evaluate_baselines(train, tokenizer.encode("ab" * 50), tokenizer)
-    mixed = evaluate_baselines(train, tokenizer.encode("ab" * 50 + "x" * 50), tokenizer)
+    train, unknown = tokenizer.encode("ab" * 500).ids, tokenizer.encode("x" * 50).ids
+    known = evaluate_baselines(train, tokenizer.encode("ab" * 50).ids, tokenizer)
+    mixed = evaluate_baselines(train, tokenizer.encode("ab" * 50 + "x" * 50).ids, tokenizer)
 
     assert mixed == known
     assert all(math.isnan(rate) for rate in evaluate_baselines(train, unknown, tokenizer).values())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.evaluation.line_reader import Part, cut_line
-from charnn.evaluation.surprisal import ModelReader, Passage, Scorer, encoded
+from charnn.evaluation.surprisal import ModelReader, Passage, Scorer
 from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.bpe import BpeTokenizer
 from charnn.tokenizers.byte import ByteTokenizer
@@ -58,7 +58,7 @@ def test_a_line_has_the_nats_of_its_tokens(kind) -> None:
     results = list(scorer(kind).score([Part(line) for line in lines]))
 
     for line, result in zip(lines, results, strict=True):
-        ids = encoded(TOKENIZERS[kind], line).tolist()
+        ids = TOKENIZERS[kind].encode(line).ids.tolist()
         assert result.ids.tolist() == ids
         assert result.nats == pytest.approx(nats_one_by_one(kind, ids), abs=1e-4, nan_ok=True)
 
@@ -94,10 +94,10 @@ def test_carried_lines_are_the_whole_text(kind, lines) -> None:
     results = list(scorer(kind, carry=True).score([Part(line) for line in lines]))
     before = []
     for line, result in zip(lines, results, strict=True):
-        ids = encoded(tokenizer, line).tolist()
+        ids = tokenizer.encode(line).ids.tolist()
         expected = nats_one_by_one(kind, ids, before)
         assert result.nats == pytest.approx(expected, abs=2e-4, nan_ok=True)
-        before += [*ids, *encoded(tokenizer, b"\n").tolist()]
+        before += [*ids, *tokenizer.encode(b"\n").ids.tolist()]
 
 
 @KINDS
@@ -113,7 +113,7 @@ def test_a_long_line_in_pieces_is_the_line(kind, size) -> None:
 
     ids = np.concatenate([result.ids for result in results]).tolist()
     if kind in ("char", "byte"):
-        assert ids == encoded(TOKENIZERS[kind], line).tolist()
+        assert ids == TOKENIZERS[kind].encode(line).ids.tolist()
     elif kind == "bpe":
         assert TOKENIZERS[kind].decode(ids) == line
     nats = np.concatenate([result.nats for result in results])
@@ -129,7 +129,7 @@ def test_pieces_cut_words_where_there_is_a_space(kind) -> None:
         passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
         ids = np.concatenate([passage.feed(part).ids for part in cut_line(line)]).tolist()
 
-    assert ids == encoded(TOKENIZERS[kind], line).tolist()
+    assert ids == TOKENIZERS[kind].encode(line).ids.tolist()
 
 
 def test_sums_leave_out_what_is_unknown() -> None:

@@ -137,7 +137,7 @@ def test_logits_of_the_model_are_not_modified() -> None:
 @pytest.mark.parametrize("limit", [0, 1, 17])
 def test_max_new_tokens_excludes_the_prompt(limit) -> None:
     """A sample has exactly this many new tokens."""
-    context = feed(LETTER_MODEL, initial_context(LETTER_MODEL, 0), LETTERS.encode("abc"))
+    context = feed(LETTER_MODEL, initial_context(LETTER_MODEL, 0), LETTERS.encode("abc").ids)
     texts, ends = sampled(context=context, max_new_tokens=limit, samples=3)
 
     assert [len(text) for text in texts] == [limit] * 3
@@ -151,7 +151,7 @@ def test_text_is_reproducible_by_seed() -> None:
 
 def test_tokens_follow_the_distribution_of_the_network() -> None:
     """The frequencies of 4,000 first tokens agree with the softmax of the logits."""
-    prompt = LETTERS.encode("bad")
+    prompt = LETTERS.encode("bad").ids
     texts, _ = sampled(
         context=feed(LETTER_MODEL, initial_context(LETTER_MODEL, 7), prompt),
         samples=4000, max_new_tokens=1, temperature=0.7,
@@ -265,7 +265,7 @@ def test_loss_does_not_depend_on_sampling_options() -> None:
     """The loss is in nats per token at temperature 1."""
     texts, ends = sampled(samples=3, temperature=0.5, top_k=4, loss=True)
     for text, end in zip(texts, ends, strict=True):
-        ids = LETTERS.encode(text).astype(int)
+        ids = LETTERS.encode(text).ids.astype(int)
         streams = LETTER_MODEL.streams(LETTER_MODEL.initial_state())
         nats = -streams.log_probs(np.array([[0, *ids[:-1]]]), ids[None])
 
@@ -352,7 +352,7 @@ def test_text_continues_from_a_context(first) -> None:
 
 def test_prompt_can_be_fed_in_parts() -> None:
     """Two prompts with a saved context between them equal one prompt."""
-    ids = LETTERS.encode("abc de. abc")
+    ids = LETTERS.encode("abc de. abc").ids
     start = initial_context(LETTER_MODEL, 7)
     at_once = feed(LETTER_MODEL, start, ids)
     in_parts = feed(LETTER_MODEL, feed(LETTER_MODEL, start, ids[:4]), ids[4:])
@@ -461,7 +461,7 @@ def test_generate_text_continues_a_prompt(model) -> None:
     """It applies settings, pattern and stop strings, and does not return the prompt."""
     network = NumpyModel(model.config, model.tensors)
     config = SampleConfig(temperature=0.0, max_new_tokens=12)
-    context = feed(network, initial_context(network, 3), LETTERS.encode("abc"))
+    context = feed(network, initial_context(network, 3), LETTERS.encode("abc").ids)
     (expected,), _ = sampled(
         LETTERS, network, context, temperature=0.0, max_new_tokens=12, stop=("dd",),
         rules={"match": "[a-e]+"},

@@ -46,7 +46,7 @@ def silent(line) -> None:
 def texts_of(train: str, val: str) -> Texts:
     """Characters, those of `train` being the vocabulary."""
     characters = CharTokenizer.build(train)
-    ids = [characters.encode(part) for part in (train, val)]
+    ids = [characters.encode(part).ids for part in (train, val)]
     return Texts(*ids, characters.pieces, TokenLengths.of(characters))
 
 

@@ -71,7 +71,7 @@ def test_the_texts_are_the_same(device) -> None:
     )
     texts = []
     for network in both("lstm", device, hidden_size=16):
-        context = feed(network, initial_context(network, 0), LETTERS.encode("abc"))
+        context = feed(network, initial_context(network, 0), LETTERS.encode("abc").ids)
         texts.append(
             [
                 (event.index, event.data) if isinstance(event, Piece) else event.finish

@@ -36,10 +36,11 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 def test_a4_a5_a14_every_kind_is_lossless_on_its_own_text(kind, text) -> None:
     """Whatever the text, decoding its ids gives it back, byte for byte; nothing is unknown."""
     tokenizer = TOKENIZERS[kind].build(text)
-    ids = tokenizer.encode(text)
+    encoded = tokenizer.encode(text)
+    ids = encoded.ids
 
     assert tokenizer.decode(ids) == text.encode()
-    assert list(tokenizer.unknown_symbols(text, ids)) == []
+    assert not encoded.unknown
     assert tokenizer.byte_lengths[ids].sum() == len(text.encode())
     assert tokenizer.char_lengths[ids].sum() == len(text)
 
@@ -49,12 +50,12 @@ def test_hard_text_survives_and_slices_do_not_show(kind, monkeypatch) -> None:
     """A text of everything nasty, encoded in slices of seven characters, has the same ids."""
     text = HARD * 3
     tokenizer = TOKENIZERS[kind].build(text)
-    whole = tokenizer.encode(text)
+    whole = tokenizer.encode(text).ids
     monkeypatch.setattr(char, "SLICE", 7)
     monkeypatch.setattr(bpe, "PART", 7)
 
     assert tokenizer.decode(whole) == text.encode()
-    assert (tokenizer.encode(text) == whole).all()
+    assert (tokenizer.encode(text).ids == whole).all()
     assert TOKENIZERS[kind].build(text).pieces == tokenizer.pieces or kind == "bpe"
 
 
@@ -66,7 +67,7 @@ def test_bpe_parts_are_cut_where_no_id_changes(text) -> None:
     library = tokenizers.Tokenizer.from_str(dump_tokenizer(tokenizer))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bpe, "PART", 3)
-        ids = tokenizer.encode(text)
+        ids = tokenizer.encode(text).ids
 
     assert ids.tolist() == library.encode(text).ids
 
@@ -82,11 +83,11 @@ def test_a_safe_cut_changes_no_id(kind, text, rest) -> None:
     """The ids before the cut do not depend on how the text continues."""
     tokenizer = BPE if kind == "bpe" else TOKENIZERS[kind].build(text + rest)
     cut = tokenizer.safe_cut(text)
-    apart = [*tokenizer.encode(text[:cut]), *tokenizer.encode(text[cut:] + rest)]
+    apart = [*tokenizer.encode(text[:cut]).ids, *tokenizer.encode(text[cut:] + rest).ids]
 
     assert 0 < cut <= len(text)
     if cut < len(text) or kind in ("char", "byte"):
-        assert apart == tokenizer.encode(text + rest).tolist()
+        assert apart == tokenizer.encode(text + rest).ids.tolist()
 
 
 def test_a_word_is_cut_before_the_last_space_after_something() -> None:
@@ -111,7 +112,7 @@ def test_the_file_is_read_by_hugging_face_tokenizers_with_the_same_result(kind) 
     tokenizer = TOKENIZERS[kind].build(HARD)
     library = tokenizers.Tokenizer.from_str(dump_tokenizer(tokenizer))
 
-    ids = tokenizer.encode(HARD).tolist()
+    ids = tokenizer.encode(HARD).ids.tolist()
     assert library.encode(HARD).ids == ids
     assert library.decode(ids, skip_special_tokens=False) == HARD
     assert library.get_vocab_size() == tokenizer.vocab_size
@@ -126,7 +127,7 @@ def test_a_tokenizer_is_the_same_after_its_file(kind) -> None:
     assert again.kind == kind
     assert again.pieces == tokenizer.pieces
     assert again.unk_id == tokenizer.unk_id
-    assert (again.encode(HARD) == tokenizer.encode(HARD)).all()
+    assert (again.encode(HARD).ids == tokenizer.encode(HARD).ids).all()
     assert dump_tokenizer(again) == dump_tokenizer(tokenizer)
 
 
@@ -135,37 +136,59 @@ def test_a2_a_byte_is_its_own_id() -> None:
     tokenizer = ByteTokenizer()
     data = bytes(range(256)) + random.Random(1).randbytes(1000)
 
-    assert tokenizer.encode(data).tolist() == list(data)
-    assert tokenizer.decode(tokenizer.encode(data)) == data
+    assert tokenizer.encode(data).ids.tolist() == list(data)
+    assert tokenizer.decode(tokenizer.encode(data).ids) == data
     assert tokenizer.vocab_size == 256
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.binary(max_size=30))
+def test_bytes_are_encoded_as_their_text(kind, data) -> None:
+    """Invalid UTF-8 is U+FFFD, except for a tokenizer of bytes, which keeps it."""
+    tokenizer = TOKENIZERS[kind].build(HARD)
+    text = data.decode("utf-8", "surrogateescape" if kind == "byte" else "replace")
+
+    assert tokenizer.encode(data).ids.tolist() == tokenizer.encode(text).ids.tolist()
+    assert kind != "byte" or tokenizer.decode(tokenizer.encode(data).ids) == data
+
+
+def test_a_surrogate_that_stands_for_no_byte_is_encoded_as_a_code_point() -> None:
+    """As three bytes, like any other code point of its size."""
+    assert bytes(ByteTokenizer().encode("a\ud800").ids) == b"a\xed\xa0\x80"
 
 
 def test_a14_unk_written_in_a_corpus_is_ordinary_text() -> None:
     """The word <unk> has an id of its own, other than that for unknown words."""
     tokenizer = WordTokenizer.build("a <unk> b", VocabularyOptions(word_pattern=r" ?\S+"))
-    ids = tokenizer.encode("a <unk> zebra")
+    ids = tokenizer.encode("a <unk> zebra").ids
 
     assert tokenizer.unk_id not in ids[:2]
     assert ids[2] == tokenizer.unk_id
     assert (
-        load_tokenizer(dump_tokenizer(tokenizer)).encode("a <unk> zebra").tolist() == ids.tolist()
+        load_tokenizer(dump_tokenizer(tokenizer)).encode("a <unk> zebra").ids.tolist()
+        == ids.tolist()
     )
 
 
 @pytest.mark.parametrize(
-    ("kind", "known", "text", "positions"),
+    ("kind", "known", "text", "unknown"),
     [
-        ("char", "abc", "abxcé", [(2, "x"), (4, "é")]),
-        ("word", "one two", "one 2 two three", [(3, " 2"), (9, " three")]),
+        ("char", "abc", "abxcéx", {"x": [2, 5], "é": [4]}),
+        ("word", "one two", "one 2 two three 2", {" 2": [3, 15], " three": [9]}),
     ],
 )
-def test_a15_unknown_symbols_are_named_with_their_place(kind, known, text, positions) -> None:
-    """Every one, with its offset in characters."""
+@pytest.mark.parametrize("size", [2, 100])
+def test_a15_unknown_symbols_have_their_offsets(
+    kind, known, text, unknown, size, monkeypatch
+) -> None:
+    """Encoding returns every offset in characters, in order, also of a text encoded in slices."""
+    monkeypatch.setattr(char, "SLICE", size)
     tokenizer = TOKENIZERS[kind].build(known)
-    ids = tokenizer.encode(text)
+    encoded = tokenizer.encode(text)
 
-    assert list(tokenizer.unknown_symbols(text, ids)) == positions
-    assert (ids == tokenizer.unk_id).sum() == 2
+    assert {symbol: list(offsets) for symbol, offsets in encoded.unknown.items()} == unknown
+    assert list(encoded.unknown) == list(unknown)
+    assert (encoded.ids == tokenizer.unk_id).sum() == 3
     assert tokenizer.char_lengths[tokenizer.unk_id] == 0
 
 
@@ -173,18 +196,18 @@ def test_a_lone_surrogate_is_an_unknown_character() -> None:
     """An undecodable byte of a command line is no crash."""
     tokenizer = CharTokenizer.build("ab\udcff")
 
-    ids = tokenizer.encode("a\udcffb")
+    encoded = tokenizer.encode("a\udcffb")
 
-    assert ids.tolist() == [0, tokenizer.unk_id, 1]
-    assert list(tokenizer.unknown_symbols("a\udcffb", ids)) == [(1, "\udcff")]
-    assert BPE.decode(BPE.encode("a\udcffb")) == "a\ufffdb".encode()
+    assert encoded.ids.tolist() == [0, tokenizer.unk_id, 1]
+    assert list(encoded.unknown["\udcff"]) == [1]
+    assert BPE.decode(BPE.encode("a\udcffb").ids) == "a\ufffdb".encode()
 
 
 def test_a12_seventy_thousand_words_get_four_bytes_each() -> None:
     """Ids beyond 65,535 are not wrapped."""
     text = " ".join(f"w{number}" for number in range(70_000))
     tokenizer = WordTokenizer.build(text)
-    ids = tokenizer.encode(text)
+    ids = tokenizer.encode(text).ids
 
     assert tokenizer.dtype == np.dtype("<u4")
     assert int(ids.max()) >= 65_536
@@ -199,7 +222,7 @@ def test_a13_forty_thousand_characters_are_all_kept() -> None:
     tokenizer = CharTokenizer.build(text)
 
     assert tokenizer.vocab_size == 40_001
-    assert tokenizer.decode(tokenizer.encode(text)) == text.encode()
+    assert tokenizer.decode(tokenizer.encode(text).ids) == text.encode()
 
 
 @pytest.mark.parametrize(
@@ -244,7 +267,7 @@ def test_char_and_byte_work_without_the_library() -> None:
         "from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer\n"
         "for kind in ('char', 'byte', 'word'):\n"
         "    t = load_tokenizer(dump_tokenizer(TOKENIZERS[kind].build('some text')))\n"
-        "    assert t.decode(t.encode('some text')) == b'some text'\n"
+        "    assert t.decode(t.encode('some text').ids) == b'some text'\n"
         "assert 'tokenizers' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

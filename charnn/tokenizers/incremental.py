@@ -1,0 +1,27 @@
+"""Encode a text that comes in parts, so that the ids are those of the whole text."""
+
+import codecs
+
+from charnn.arrays import Ids
+from charnn.tokenizers.tokenizer import Tokenizer
+
+
+class IncrementalEncoder:
+    """Encodes a text part by part; what the next part may change is held back until it comes."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def encode(self, part: bytes, *, final: bool) -> tuple[Ids, str]:
+        """Return the next ids, (T,), and their text, which is empty for a tokenizer of bytes.
+
+        A `final` part ends the text; the part after it begins another one.
+        """
+        if self._tokenizer.reads_bytes:
+            return self._tokenizer.encode(part).ids, ""
+        text = self._held + self._decoder.decode(part, final)
+        cut = len(text) if final else self._tokenizer.safe_cut(text)
+        self._held = text[cut:]
+        return self._tokenizer.encode(text[:cut]).ids, text[:cut]

@@ -1,0 +1,36 @@
+"""Incremental encoding: the same ids as for the whole text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charnn.tokenizers.incremental import IncrementalEncoder
+from charnn.tokenizers.registry import TOKENIZERS
+
+TEXT = "one two, 河镇，渡口 é three\n" * 3
+
+
+@pytest.mark.parametrize("kind", sorted(TOKENIZERS))
+@given(data=st.binary(max_size=40) | st.just(TEXT.encode()), size=st.integers(20, 40))
+def test_parts_have_the_ids_of_the_whole_text(kind, data, size) -> None:
+    """A character may be cut in two, and bytes may be invalid."""
+    tokenizer = TOKENIZERS[kind].build(TEXT)
+    encoder = IncrementalEncoder(tokenizer)
+    for _ in range(2):  # a final part leaves nothing behind
+        parts = [data[start : start + size] for start in range(0, len(data), size)] or [b""]
+        last = len(parts) - 1
+        encoded = [encoder.encode(part, final=i == last) for i, part in enumerate(parts)]
+
+        whole = data.decode("utf-8", "replace")
+        assert "".join(text for _, text in encoded) == ("" if kind == "byte" else whole)
+        if kind in ("char", "byte") or data == TEXT.encode():
+            ids = [index for part, _ in encoded for index in part.tolist()]
+            assert ids == tokenizer.encode(data).ids.tolist()
+
+
+def test_a_word_is_held_back_until_it_ends() -> None:
+    """So is a character of which bytes are missing."""
+    words, characters = (TOKENIZERS[kind].build(TEXT) for kind in ("word", "char"))
+
+    assert IncrementalEncoder(words).encode(b"one tw", final=False)[1] == "one"
+    assert IncrementalEncoder(characters).encode("tw\u00e9".encode()[:-1], final=False)[1] == "tw"
