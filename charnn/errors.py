@@ -17,30 +17,30 @@ class CharnnError(Exception):
 
 
 class UsageError(CharnnError):
-    """A flag, a configuration key or a combination of them that makes no sense."""
+    """A wrong option, argument or setting, or options that exclude each other."""
 
     exit_code = 2
 
 
 class DivergedError(CharnnError):
-    """Training ran into numbers that are not finite, and could not recover."""
+    """A training run with values that are not finite, after all attempts to recover."""
 
     exit_code = 3
 
 
 class DataError(CharnnError):
-    """Input text, a dataset or a model file that is damaged or cannot be used."""
+    """Invalid input text, or a damaged dataset, model or other file."""
 
     exit_code = 65
 
 
 class StorageError(CharnnError):
-    """A path that is missing or unreadable, a full disk, an output gone wrong."""
+    """A missing or unreadable path, a full disk, or another failure of input or output."""
 
     exit_code = 74
 
 
 class BusyError(CharnnError):
-    """A run or dataset folder that another process is writing."""
+    """A run or dataset that another process is writing."""
 
     exit_code = 75
