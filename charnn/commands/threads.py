@@ -6,6 +6,13 @@ import os
 # spinning: a little faster alone, ten times slower next to another busy process
 # (benchmarks/README.md).
 SPINS = 1000
+# Thread counts of the libraries that NumPy can be built with.
+NUMPY_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_NUM_THREADS",
+)
 MOST_THREADS = 8  # more do not make a step of a network of these sizes faster
 
 
@@ -22,8 +29,7 @@ def set_up_numpy(threads: int | None) -> None:
     process makes each product many times slower.
     """
     count = threads or max(1, min(core_count() - 1, MOST_THREADS))
-    for library in ("OPENBLAS", "OMP", "MKL", "VECLIB"):
-        name = f"{library}_NUM_THREADS"
+    for name in NUMPY_VARIABLES:
         if threads or name not in os.environ:
             os.environ[name] = str(count)
 
