@@ -1,5 +1,6 @@
 """The reference of commands: what `--help` prints."""
 
+import functools
 import subprocess
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ from charnn.cli import app
 from docs.generate import markdown
 
 
+@functools.cache
 def commands() -> dict[str, Any]:
     """Return the commands by name, in the order of the help; a subcommand as "group command"."""
     return {

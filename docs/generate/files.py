@@ -36,9 +36,11 @@ DATASET = f"""\
 The folder `{DATA_DIR}/NAME/`, or `NAME` in the folder of `--data-dir`. charnn reads a dataset only
 as a whole: without one of its files, prepare it again. A trained model does not need its dataset,
 but `train --resume`, `eval` of a split, `sample --novel` and `score --overlap` read it."""
-RUN = f"""\
-The folder `{RUNS_DIR}/NAME/`, or `NAME` in the folder of `--runs-dir`. A run keeps its {KEEP}
-newest checkpoints. A finished run needs none: delete `{CHECKPOINTS}/` to save space."""
+RUN = f"The folder `{RUNS_DIR}/NAME/`, or `NAME` in the folder of `--runs-dir`."
+CHECKPOINT = f"""\
+A folder `{CHECKPOINTS}/step-NNNNNNNN/` of the run, named after its step. A run keeps its {KEEP}
+newest checkpoints. Delete a checkpoint only as a whole folder; without any, the run cannot be
+resumed. A finished run needs none: delete `{CHECKPOINTS}/` to save space."""
 OTHER = """\
 Files that commands write besides datasets and runs."""
 LEFTOVERS = """\
@@ -72,8 +74,6 @@ DATASET_FILES = (
         "No.",
     ),
 )
-_STEP = f"{CHECKPOINTS}/step-*"
-_CHECKPOINT_DELETABLE = "Yes, the folder as a whole; without any, the run cannot be resumed."
 RUN_FILES = (
     File(
         CONFIG_FILE,
@@ -93,23 +93,25 @@ RUN_FILES = (
         "`sample`, `eval`, `score`, `info`, `train --init-from`, `charnn.load`",
         "No. It is the result of the run.",
     ),
+)
+CHECKPOINT_FILES = (
     File(
-        f"{_STEP}/{TENSORS_FILE}",
+        TENSORS_FILE,
         "Weights, optimizer state, hidden state and random generators.",
         "`train --resume`",
-        _CHECKPOINT_DELETABLE,
+        "With the folder.",
     ),
     File(
-        f"{_STEP}/{STATE_FILE}",
+        STATE_FILE,
         "Counters, and the position in the data.",
         "`train --resume`",
-        _CHECKPOINT_DELETABLE,
+        "With the folder.",
     ),
     File(
-        f"{_STEP}/{MANIFEST_FILE}",
+        MANIFEST_FILE,
         "Size and SHA-256 of the two files above.",
         "`train --resume`",
-        _CHECKPOINT_DELETABLE,
+        "With the folder.",
     ),
 )
 LEFTOVER_FILES = (
@@ -159,6 +161,7 @@ def page() -> str:
         INTRODUCTION,
         f"## Dataset\n\n{DATASET}\n\n{table(DATASET_FILES)}",
         f"## Run\n\n{RUN}\n\n{table(RUN_FILES)}",
+        f"### Checkpoint\n\n{CHECKPOINT}\n\n{table(CHECKPOINT_FILES)}",
         f"## Locks and temporary files\n\n{LEFTOVERS}\n\n{table(LEFTOVER_FILES)}",
         f"## Other files\n\n{OTHER}\n\n{table(OTHER_FILES)}",
     )

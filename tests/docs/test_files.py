@@ -11,9 +11,12 @@ TEXT = "the quick brown fox jumps over the lazy dog\n" * 60
 STOPPED = 130
 
 
-def patterns(rows, *, prefix: str) -> list[str]:
-    """The patterns of rows, below a folder."""
-    return [f"{prefix}/{row.pattern}" for row in rows]
+TABLES = {
+    "data/fox": files.DATASET_FILES,
+    "runs/r": files.RUN_FILES,
+    "runs/r/checkpoints/step-*": files.CHECKPOINT_FILES,
+}
+LISTED = [f"{folder}/{row.pattern}" for folder, rows in TABLES.items() for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -33,22 +36,14 @@ def folder(tmp_path_factory) -> Path:
 def test_a_real_run_creates_no_file_that_is_not_listed(folder) -> None:
     """After `prepare`, `train` with checkpoints, and `sample --save-state`."""
     own = {Path("fox.txt"), Path("fox.state")}
-    listed = patterns(files.DATASET_FILES, prefix="data/fox") + patterns(
-        files.RUN_FILES, prefix="runs/r"
-    )
-
     created = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} - own
 
-    assert [path for path in created if not any(path.match(pattern) for pattern in listed)] == []
+    assert [path for path in created if not any(path.match(pattern) for pattern in LISTED)] == []
 
 
 def test_a_real_run_creates_every_file_that_is_listed(folder) -> None:
     """A file that is no longer written leaves the page."""
-    for pattern in [
-        *patterns(files.DATASET_FILES, prefix="data/fox"),
-        *patterns(files.RUN_FILES, prefix="runs/r"),
-    ]:
-        assert list(folder.glob(pattern)), pattern
+    assert [pattern for pattern in LISTED if not list(folder.glob(pattern))] == []
 
 
 @pytest.mark.parametrize("row", files.RUN_FILES[:2], ids=lambda row: row.pattern)
