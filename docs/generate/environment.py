@@ -5,8 +5,8 @@
 
 from docs.generate import markdown
 
-INTRODUCTION = """\
-A flag overrides the variable of the same meaning. An empty variable counts as unset."""
+OPTIONS = """\
+An option overrides the variable of the same meaning. An empty variable counts as unset."""
 OWN = {
     "CHARNN_DATA_DIR": ("`--data-dir`", "Folder of the datasets. Default: `data`."),
     "CHARNN_RUNS_DIR": (
@@ -23,13 +23,13 @@ OWN = {
 TERMINAL = {
     "NO_COLOR": "Write no colors, if it is set to anything.",
     "TERM": "Write no colors and no progress line, if it is `dumb` or `unknown`.",
-    "COLUMNS": "Width of help, tables and plots. Default: the width of the terminal.",
+    "COLUMNS": "Width of help, of plots and of the output of `charnn lab`.",
 }
 THREADS = {
     "OMP_NUM_THREADS": "Threads of NumPy and torch, unless `--threads` is given.",
     "OPENBLAS_NUM_THREADS": "Threads of NumPy with OpenBLAS, unless `--threads` is given.",
     "MKL_NUM_THREADS": "Threads of NumPy or torch with MKL, unless `--threads` is given.",
-    "VECLIB_NUM_THREADS": "Threads of NumPy with Accelerate, unless `--threads` is given.",
+    "VECLIB_NUM_THREADS": "Set together with the three variables above.",
     "OMP_WAIT_POLICY": "How waiting threads of torch behave; charnn then leaves `GOMP_SPINCOUNT`.",
     "GOMP_SPINCOUNT": "How long waiting threads of torch spin. charnn sets it if it is unset.",
     "CUBLAS_WORKSPACE_CONFIG": "`--deterministic` sets it to `:4096:8` if it is unset.",
@@ -50,8 +50,8 @@ def page() -> str:
     own = [[f"`{name}`", flag, effect] for name, (flag, effect) in OWN.items()]
     return markdown.page(
         "Environment variables",
-        INTRODUCTION,
-        f"## charnn\n\n{markdown.table(['variable', 'option', 'effect'], own)}",
+        "Variables that charnn reads or sets, and a few that its libraries read.",
+        f"## charnn\n\n{OPTIONS}\n\n{markdown.table(['variable', 'option', 'effect'], own)}",
         f"## Terminal\n\n{table(TERMINAL)}",
         f"## Processes and threads\n\n{table(THREADS)}",
         f"## Read by libraries\n\n{table(LIBRARIES)}",
