@@ -33,7 +33,6 @@ PAGES = {
 }
 # Blocks between `<!-- NAME -->` and `<!-- end NAME -->`, and the pages that may have them.
 BLOCKS = {
-    "commands": commands.table,
     "packages": code_layout.packages,
     "promises": promises.tables,
 }

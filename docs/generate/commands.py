@@ -24,10 +24,7 @@ def commands() -> dict[str, Any]:
 def table() -> str:
     """Return a table with a row per command: its name and the first paragraph of its help."""
     rows = [
-        [
-            f"[`charnn {name}`](docs/commands.md#charnn-{name})",
-            markdown.first_paragraph(command.help),
-        ]
+        [f"[`charnn {name}`](#charnn-{name})", markdown.first_paragraph(command.help)]
         for name, command in commands().items()
         if " " not in name
     ]
@@ -37,7 +34,7 @@ def table() -> str:
 def page() -> str:
     """Return a page with the help of every command."""
     parts = [f"## charnn {name}\n\n```text\n{help_of(name)}\n```" for name in commands()]
-    return markdown.page("Commands", "The output of `charnn COMMAND --help`.", *parts)
+    return markdown.page("Commands", table(), "The output of `charnn COMMAND --help`:", *parts)
 
 
 def help_of(name: str) -> str:
@@ -49,4 +46,4 @@ def help_of(name: str) -> str:
         encoding="utf-8",
         env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "PYTHONUTF8": "1"},
     )
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n")
