@@ -3,6 +3,7 @@
 # make check  everything that CI checks: tests, lint, types, generated docs
 # make slow   the tests that take minutes
 # make docs   regenerate what is generated in README.md and docs/
+# make site   build the documentation site into site/; a broken link is an error
 # make fuzz   an hour of mutated files (make fuzz SECONDS=60 SEED=2 for less, or others)
 # make lab-docs  run the experiments of the lab and paste what they print (some minutes)
 
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow fuzz lint docs lab-docs docs-check check clean
+.PHONY: demo test slow fuzz lint docs lab-docs docs-check site check clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -46,15 +47,18 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 docs: $(INSTALLED)
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 lab-docs: $(INSTALLED)
 	$(BIN)/python docs/run_lab.py
 
 docs-check: $(INSTALLED)
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
 
-check: lint docs-check test
+site: $(INSTALLED)
+	$(BIN)/properdocs build --strict
+
+check: lint docs-check site test
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,30 +18,30 @@ class CharnnError(Exception):
 
 
 class UsageError(CharnnError):
-    """An option, a configuration key, or a combination of them that is not valid."""
+    """A wrong option, argument or setting, or options that exclude each other."""
 
     exit_code = 2
 
 
 class DivergedError(CharnnError):
-    """Training diverged: a loss, gradient or weight is not finite, and recovery failed."""
+    """A training run with values that are not finite, after all attempts to recover."""
 
     exit_code = 3
 
 
 class DataError(CharnnError):
-    """Input text, a dataset or a model file that is damaged or not usable."""
+    """Invalid input text, or a damaged dataset, model or other file."""
 
     exit_code = 65
 
 
 class StorageError(CharnnError):
-    """A path that is missing or unreadable, a full disk, or another I/O error."""
+    """A missing or unreadable path, a full disk, or another failure of input or output."""
 
     exit_code = 74
 
 
 class BusyError(CharnnError):
-    """A run or dataset folder that another process is using."""
+    """A run or dataset that another process is writing."""
 
     exit_code = 75

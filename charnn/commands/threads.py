@@ -5,6 +5,13 @@ import os
 # Iterations that a waiting thread of torch spins before it sleeps. The default of the library,
 # milliseconds of spinning, is much slower if another process is busy (benchmarks/contention.py).
 SPINS = 1000
+# Thread counts of the libraries that NumPy can be built with.
+NUMPY_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_NUM_THREADS",
+)
 # Most threads of a matrix product of NumPy by default. An LSTM layer of 512 units has 8 MiB of
 # weights; the parts of 8 threads, 1 MiB each, fit into the L2 cache of a core. With smaller parts
 # the threads only wait for each other more often. Not measured on more than two cores.
@@ -24,8 +31,7 @@ def set_up_numpy(threads: int | None) -> None:
     process makes each product many times slower.
     """
     count = threads or max(1, min(core_count() - 1, MOST_THREADS))
-    for library in ("OPENBLAS", "OMP", "MKL", "VECLIB"):
-        name = f"{library}_NUM_THREADS"
+    for name in NUMPY_VARIABLES:
         if threads or name not in os.environ:
             os.environ[name] = str(count)
 
