@@ -2,11 +2,11 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.bash import bash, install_charnn
 
 RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
 TALK = (
@@ -28,10 +28,7 @@ def blocks():
 def kitchen(tmp_path_factory):
     """A folder with texts and the models of the page, and a `charnn` on the path."""
     folder = tmp_path_factory.mktemp("kitchen")
-    (folder / "bin").mkdir()
-    program = folder / "bin" / "charnn"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W error -m charnn "$@"\n')
-    program.chmod(0o755)
+    install_charnn(folder)
     texts = {"talk": TALK * 30, "one": TALK * 30, "other": OTHER * 60, "names": NAMES * 10}
     for name, text in texts.items():
         (folder / f"{name}.txt").write_text(text, "utf-8")
@@ -48,20 +45,6 @@ def kitchen(tmp_path_factory):
 
 
 SMALL = "--steps 60 --preset tiny -q"
-
-
-def bash(folder, commands):
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands],
-        cwd=folder,
-        env={"PATH": f"{folder / 'bin'}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-    )
-    assert done.returncode in (0, 141), (done.returncode, done.stdout, done.stderr)
-    return done.stdout
 
 
 EXPECTED = {
