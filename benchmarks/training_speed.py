@@ -3,9 +3,10 @@
     python benchmarks/training_speed.py [--cells lstm,gru,rnn] [--precisions float32,bfloat16] …
 
 The bare loop is hand-written: nn.Embedding, nn.LSTM (nn.GRU, nn.RNN), nn.Linear, cross-entropy,
-clipping by the global norm, fused AdamW, detached state; its batches are tensors. charnn's side is `TrainLoop.update` as `charnn train --optimizer adamw --dropout 0` calls it, including the
-sampler and the counters. Both have the same shape, precision, device and threads. They alternate in
-one process, and each goes first in every other round; the ratio is the median of the ratios of the
+clipping by the global norm, fused AdamW, detached state; its batches are tensors. charnn's side is
+`TrainLoop.update` as `charnn train --optimizer adamw --dropout 0` calls it, including the sampler
+and the counters. Both have the same shape, precision, device and threads. They alternate in one
+process, and each goes first in every other round; the ratio is the median of the ratios of the
 rounds.
 """
 

@@ -60,6 +60,6 @@ def test_readmes_have_the_same_figures(page) -> None:
 def test_readmes_list_every_package(page) -> None:
     """One line for each package in charnn/."""
     packages = sorted(path.parent.name for path in (ROOT / "charnn").glob("*/__init__.py"))
-    rows = re.findall(r"^\| \[`(\w+)`\]", page, re.MULTILINE)
+    rows = re.findall(r"^- `(\w+)/`[:：] ?\S", page, re.MULTILINE)
 
     assert sorted(rows) == packages
