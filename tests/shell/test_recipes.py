@@ -77,9 +77,7 @@ EXPECTED = {
     "Prompt from a pipe": lambda out: len(out) in (200, 201),
     "Constrain the format": lambda out: re.fullmatch(r"[a-z]{4,8}-[a-z]{4,8}-\d\d\n", out),
     "Sample in parallel": "out/8.txt",
-    "Rank commit messages": lambda out: re.fullmatch(
-        r"\d+\.\d+\tBegin\n", out
-    ),
+    "Rank commit messages": lambda out: re.fullmatch(r"\d+\.\d+\tBegin\n", out),
     "Stop at the next speaker": lambda out: "\nALICE:" not in out[10:],
     "Continue a text": "here.state",
 }
