@@ -32,7 +32,7 @@ ODD = (
 
 
 def round_trip(folder):
-    """The bytes of the training split of a dataset."""
+    """Return the bytes of the training split of a dataset."""
     dataset = open_dataset(folder)
     return dataset.tokenizer.decode(dataset.split("train"))
 
@@ -261,7 +261,7 @@ def test_a11_an_endless_stdin_can_be_interrupted(shell) -> None:
         stderr=subprocess.PIPE,
     )
     os.close(reading)
-    for _ in range(20):  # it reads what is written, and waits for more
+    for _ in range(20):  # the process reads this and waits for more
         os.write(writing, LAMP.encode() * 100)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -361,7 +361,7 @@ def test_a17_a_modified_dataset_is_detected_before_the_first_step(
     }[change]
     path.write_bytes(changed)
     trained.refused("train", "--steps", "1", code=65, said="train.bin")
-    if change == "wider":  # and if the manifest vouches for it, its length is still wrong
+    if change == "wider":  # with a matching manifest, the length is still wrong
         reseal_dataset(path.parent, "train.bin", changed)
         trained.refused("train", "--steps", "1", code=65, said="train.bin")
 

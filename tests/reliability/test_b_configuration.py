@@ -14,12 +14,12 @@ from charnn.errors import UsageError
 from charnn.storage.settings_file import dump_settings, read_settings
 from tests.shell.conftest import LAMP
 
-QUICKLY = 5.0  # seconds; what explodes takes minutes, and a busy machine is no fault
+QUICKLY = 5.0  # seconds; expansion attacks take minutes, and the machine may be busy
 
 
 @pytest.fixture
 def refuses(tmp_path):
-    """A function: a settings file with this text is refused with these words, quickly."""
+    """Return a function that checks that settings are refused quickly, with these words."""
 
     def check(text, *said):
         path = tmp_path / "bad.yaml"
@@ -30,11 +30,11 @@ def refuses(tmp_path):
             read_settings(path, TrainConfig)
         seconds, (_, peak) = time.monotonic() - begin, tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        told = f"{caught.value.message}\n{caught.value.hint}"
+        message = f"{caught.value.message}\n{caught.value.hint}"
         assert caught.value.exit_code == 2
-        assert "bad.yaml" in told
+        assert "bad.yaml" in message
         for words in said:
-            assert words in told, told
+            assert words in message, message
         assert seconds < QUICKLY
         assert peak < 100_000_000
 

@@ -51,12 +51,12 @@ QUICKLY = 2  # seconds
 
 @pytest.fixture
 def model(trained):
-    """The path of a model file that may be spoiled."""
+    """Return the path of a model file that a test may damage."""
     return trained.folder / MODEL
 
 
 def refused(trained, path=MODEL, *, said="", code=65):
-    """A file that no command takes: quickly, without a large allocation, in one message."""
+    """Check that a file is refused quickly, without a large allocation, with one message."""
     size = (trained.folder / path).stat().st_size
     tracemalloc.start()
     begin = time.monotonic()
@@ -70,7 +70,7 @@ def refused(trained, path=MODEL, *, said="", code=65):
 
 
 def cuts(path):
-    """Where a safetensors file is worth cutting."""
+    """Return the sizes to which a safetensors file is truncated."""
     header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
     size = path.stat().st_size
     return 0, 1, 7, 8, header - 1, size // 2, size - 1
@@ -120,7 +120,7 @@ def test_c2_one_flipped_bit_is_detected(trained, model) -> None:
 
 
 def lies(header):
-    """Entries that contradict the file, by what they are called."""
+    """Return header entries that contradict the file, by name."""
     first = header["embedding.weight"]
     begin, end = first["data_offsets"]
     return {
@@ -189,7 +189,7 @@ def test_c3_a_valid_file_is_not_mistaken_for_a_pickle(trained, model, length) ->
     trained.run("sample", MODEL, "-n", "3", "-q")
 
 
-EVIL = "\x1b]52;c;aGk=\x07\x9b2J\n\u202e"  # sets the clipboard, clears the screen, turns text round
+EVIL = "\x1b]52;c;aGk=\x07\x9b2J\n\u202e"  # sets the clipboard, clears the screen, reverses text
 
 
 def test_c4_control_characters_are_escaped_in_every_message(trained, model) -> None:
@@ -331,7 +331,7 @@ def test_c7_forged_counters_of_a_checkpoint_are_refused(trained, name) -> None:
 
 
 def forged(tensors):
-    """Training states that would upset a step, by what they are called."""
+    """Return changes of a training state that would break a step, by name."""
     hidden, weight = tensors["hidden.0"], tensors["model.output.bias"]
     remembered = next(name for name in tensors if name.endswith("exp_avg"))
     return {
@@ -399,7 +399,7 @@ def test_c8_inconsistent_vocabulary_sizes_are_refused(trained, model) -> None:
 
 
 def put(*keys, value):
-    """An edit of nested JSON."""
+    """Return a function that sets a value in nested JSON."""
 
     def edit(tokenizer):
         for key in keys[:-1]:
@@ -469,7 +469,7 @@ PRE_TOKENIZERS = {
 
 
 def both_ways(trained, model, edit):
-    """A tokenizer spoiled in a model file, in a dataset, and as a file of its own."""
+    """Check a damaged tokenizer in a model file, in a dataset, and as a separate file."""
     change_tokenizer(model, edit)
     refused(trained)
     folder = trained.folder / "data/lamp"
@@ -615,7 +615,7 @@ def test_c16_names_in_a_manifest_are_not_used_as_paths(trained) -> None:
 def test_c17_modes_follow_the_umask_and_links_are_not_followed(
     trained, model, mask, file, folder
 ) -> None:
-    """For datasets, models and checkpoints; a symbolic link in the place of a file is replaced."""
+    """For datasets, models and checkpoints; a symbolic link is replaced, not followed."""
     victim = trained.write("victim", "precious")
     model.unlink()
     model.symlink_to(victim)

@@ -39,7 +39,7 @@ KILLED = -signal.SIGKILL
 
 @pytest.fixture
 def at_three(new_trainer):
-    """A trainer at step 3 with checkpoints of steps 1 and 2, but no model yet."""
+    """Return a trainer at step 3 with checkpoints of steps 1 and 2, but no model yet."""
     trainer = new_trainer(eval_every=100)
     for step, _ in enumerate(itertools.islice(logged_events(trainer), 3), 1):
         if step < 3:
@@ -48,14 +48,14 @@ def at_three(new_trainer):
 
 
 def everything(folder):
-    """All files below a folder, with their contents."""
+    """Return the contents of all files in a folder, by relative path."""
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
 
 
 def fault_loop(trainer, again, mode, steps=(2, 3)):
-    """After each fault of a save: what must hold, then the next save; the exit codes back.
+    """Check the run after each fault of a save, then save again; return the exit codes.
 
-    `steps` are those whose state may be found.
+    `steps` are the steps that the newest checkpoint may have.
     """
     folder, spare = trainer.folder.path, trainer.folder.path.with_name("spare")
     shutil.copytree(folder, spare)
@@ -100,7 +100,7 @@ def test_d2_a_full_or_broken_disk_is_74_with_the_run_intact(at_three, new_traine
     """Each open, write, fsync, rename, close … of a save fails, once or from then on."""
     codes = fault_loop(at_three, new_trainer, mode)
 
-    assert set(codes) <= {74, 2}  # 2: what failed was but the removal of something old
+    assert set(codes) <= {74, 2}  # 2: only the removal of an old checkpoint failed
     assert codes.count(74) > 25
 
 
@@ -175,10 +175,10 @@ def test_d4_a_disk_that_fills_during_training_is_74_and_the_run_can_be_resumed(t
 def test_d5_unwritable_folders_are_detected_before_the_first_step(
     trained, command, monkeypatch
 ) -> None:
-    """A file in the place of the folder, or a read-only disk: 74 with the path."""
+    """A file with the name of the folder, or a read-only disk: 74 with the path."""
     from charnn.training.loop import TrainLoop
 
-    monkeypatch.setattr(TrainLoop, "update", None)  # whoever takes a step, fails
+    monkeypatch.setattr(TrainLoop, "update", None)  # a step would fail
     monkeypatch.setattr("charnn.data.prepare.prepare", None)
     trained.write("file", "")
     if command == "prepare":
@@ -222,8 +222,8 @@ def test_d6_a_removed_run_folder_is_74_at_the_next_save(new_trainer, gone) -> No
     assert not folder.exists()
 
 
-def test_d5_a_folder_in_the_place_of_a_state_is_detected_before_sampling(trained) -> None:
-    """`sample --save-state` checks its target first."""
+def test_d5_a_folder_as_target_of_save_state_is_detected_before_sampling(trained) -> None:
+    """74 before any text is generated."""
     trained.refused("sample", "--save-state", "runs", code=74, said=("runs", "it is a folder"))
 
 
@@ -285,7 +285,7 @@ def test_d9_temporary_files_of_a_crash_are_ignored_and_removed(trained) -> None:
     trained.run("prepare", "lamp.txt", "--force", "--tokenizer", "byte", "-q")
 
     left = [path.name for path in trained.folder.rglob(".tmp-*")]
-    assert left == [".tmp-other-1"]  # of something else that nobody wrote since
+    assert left == [".tmp-other-1"]  # of another run, which nothing has written since
 
 
 def test_d9_a_temporary_file_of_a_process_with_the_same_id_is_replaced(tmp_path) -> None:
@@ -373,7 +373,7 @@ def test_d11_files_are_synced_before_they_are_renamed(at_three, monkeypatch) -> 
 
 
 def recorded(monkeypatch):
-    """The system calls from here on, each with the path that it is about."""
+    """Return a list that records the system calls from now on, each with its path."""
     calls, paths = [], {}
     real = {name: getattr(os, name) for name in CALLS}
 

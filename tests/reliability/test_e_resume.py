@@ -24,7 +24,7 @@ TIMES = ("seconds", "tokens_per_second")
 
 
 def whole_run(new_trainer, **settings):
-    """A run that nobody stops."""
+    """Return an uninterrupted run."""
     trainer = new_trainer("whole", **settings)
     for _ in trainer.events():
         pass
@@ -32,11 +32,11 @@ def whole_run(new_trainer, **settings):
 
 
 def stopped_and_resumed(new_trainer, events, name="stopped", **settings):
-    """A run stopped after so many events and resumed by new objects, as by a new process."""
+    """Stop a run after some events and resume it with new objects, as a new process would."""
     first = new_trainer(name, **settings)
     last = list(itertools.islice(logged_events(first), events))[-1]
     first.save()
-    torch.manual_seed(1234)  # another process would stand elsewhere
+    torch.manual_seed(1234)  # another process has other generator states
     random.seed(5)
     np.random.seed(5)
     resumed = new_trainer(name, create=False, **settings)
@@ -47,7 +47,7 @@ def stopped_and_resumed(new_trainer, events, name="stopped", **settings):
 
 
 def rows(trainer):
-    """metrics.jsonl without times."""
+    """Return the rows of metrics.jsonl without times."""
     lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
     return [
         {key: value for key, value in json.loads(line).items() if key not in TIMES}
@@ -90,7 +90,7 @@ def test_e1_early_stopping_is_at_the_same_step(new_trainer) -> None:
     """A validation that was due when the run stopped still counts."""
     settings = {"eval_every": 2, "patience": 2, "lr": 0.5, "steps": 40}
     whole = whole_run(new_trainer, **settings)
-    assert whole.loop.counters.step < 40  # it did run out
+    assert whole.loop.counters.step < 40  # training stopped early
     for events in range(1, whole.loop.counters.step + 3, 2):
         resumed, _ = stopped_and_resumed(new_trainer, events, f"at-{events}", **settings)
         assert_same_outcome(whole, resumed)
@@ -216,7 +216,7 @@ def test_e7_a_checkpoint_of_another_format_version_is_refused(new_trainer) -> No
 
 
 def rewrite(folder, state):
-    """Another state.json, with a manifest that vouches for it."""
+    """Replace state.json and update the manifest."""
     from charnn.storage import atomic, jsonio
 
     data = jsonio.to_json(state).encode()
@@ -271,7 +271,7 @@ def test_e1_a_run_killed_at_random_moments_is_bit_identical(tmp_path, kills) -> 
 
 @pytest.fixture
 def _indifferent_again():
-    """Determinism is asked for per process; the tests share one."""
+    """Reset determinism, which is a setting of the process, after the test."""
     yield
     torch.use_deterministic_algorithms(False)
 

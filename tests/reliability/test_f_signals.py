@@ -1,7 +1,7 @@
 """Rows F of the table of faults: signals stop a run, or save its state, at once.
 
-What a signal sets off is tested in this process, where the moment of its arrival can be chosen;
-that whole commands behave so, in processes of their own.
+Most tests run in this process, where the moment of a signal can be chosen; a few run whole commands
+in separate processes.
 """
 
 import itertools
@@ -30,7 +30,7 @@ RUN = "lamp-lstm-001"
 
 
 def before_call(monkeypatch, owner, name, number, act):
-    """Let `act` happen just before a method is called for the n-th time."""
+    """Call `act` just before the n-th call of a method."""
     method, calls = getattr(owner, name), itertools.count(1)
 
     def counting(*arguments, **options):
@@ -172,7 +172,7 @@ def test_f2_sigterm_ends_a_process_after_one_step_and_a_save(trained) -> None:
 
 
 def start(trained, *arguments, **options):
-    """A process that trains on and has taken some steps."""
+    """Start a training process and wait until it has taken some steps."""
     many = "1000000"
     command = ["charnn", "train", "--resume", RUN, "--steps", many, "--eval-every", many]
     process = subprocess.Popen(

@@ -1,6 +1,6 @@
-"""Rows B, C and D once more, by chance: mutated files and arbitrary values are read or refused.
+"""Rows B, C and D with random input: mutated files and arbitrary values are read or refused.
 
-`make fuzz` goes on for an hour with other seeds; see fuzz.py.
+`make fuzz` runs for an hour with other seeds; see fuzz.py.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ VALUES = st.recursive(
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory) -> Targets:
-    """Real files of every kind."""
+    """Return valid files of every kind."""
     return Targets(tmp_path_factory.mktemp("fuzz"))
 
 
@@ -56,8 +56,8 @@ def targets(tmp_path_factory) -> Targets:
 def test_c9_mutated_files_are_read_or_refused(targets, name) -> None:
     """With an error meant for the user, in time, without a warning."""
     for number in range(INPUTS):
-        told = finding(getattr(targets, name), random.Random(f"test:{name}:{number}"))
-        assert told is None, told
+        found = finding(getattr(targets, name), random.Random(f"test:{name}:{number}"))
+        assert found is None, found
 
 
 def test_c9_the_fuzzer_reports_findings() -> None:

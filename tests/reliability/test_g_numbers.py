@@ -26,7 +26,7 @@ RUN = "lamp-lstm-001"
 
 
 def spoil_loss(monkeypatch, value, steps):
-    """Let the loss of these calls be `value`; the calls go on counting after a roll-back."""
+    """Replace the loss of these calls by `value`; counting continues after a roll-back."""
     mean_nats, calls = training_module.mean_nats, itertools.count(1)
 
     def spoiled(*arguments):

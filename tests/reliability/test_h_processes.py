@@ -14,7 +14,7 @@ RUN = "lamp-lstm-001"
 
 
 def in_child(work):
-    """The process id of a child that does this and no more."""
+    """Run `work` in a forked child and return its process id."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch has threads; the child does not use them
         child = os.fork()

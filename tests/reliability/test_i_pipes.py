@@ -35,7 +35,7 @@ DISORDER = b"\x1b]52;c;aGk=\x07\r\x9b2J\x00\xff"
 
 
 def byte_model(path, favourites: bytes = b"") -> Tokenizer:
-    """A model of random weights over bytes, which writes `favourites` and little else."""
+    """Write a byte-level model of random weights that generates mostly `favourites`."""
     tokenizer = ByteTokenizer()
     config = ModelConfig(hidden_size=8, embedding_dim=4, vocab_size=tokenizer.vocab_size)
     tensors = random_tensors(config)
@@ -48,12 +48,12 @@ def byte_model(path, favourites: bytes = b"") -> Tokenizer:
 
 @pytest.fixture
 def runs(trained) -> Shell:
-    """Processes in a folder with a dataset and a run."""
+    """Return a shell in a folder with a dataset and a run."""
     return Shell(trained.folder)
 
 
 def on_a_terminal(shell, *arguments) -> bytes:
-    """What a command writes to a terminal that is its stdout; stderr is elsewhere."""
+    """Return what a command writes to a terminal on stdout; stderr is discarded."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         shell.command(*arguments),
@@ -68,7 +68,7 @@ def on_a_terminal(shell, *arguments) -> bytes:
     while select.select([ours], [], [], 30)[0]:
         try:
             part = os.read(ours, 4096)
-        except OSError:  # Linux says so when the other end is closed
+        except OSError:  # raised by Linux when the other end is closed
             break
         if not part:
             break
@@ -149,7 +149,7 @@ def test_i3_no_control_codes_without_a_terminal(trained, monkeypatch, environmen
         assert "\x1b" not in done.stderr
         assert "\r" not in done.stderr
         if arguments[0] in ("train", "prepare"):
-            assert done.stdout == b""  # progress is no result
+            assert done.stdout == b""  # progress goes to stderr
 
 
 @pytest.mark.parametrize("environment", [{}, {"COLUMNS": "20"}], ids=str)
@@ -225,7 +225,7 @@ def test_i6_invalid_bytes_take_constant_time_per_token(charnn) -> None:
 
     seconds(10)
     short, long = seconds(2000), seconds(16_000)
-    assert long < 24 * short  # it would be 64 times if each token looked at all before it
+    assert long < 24 * short  # 64 times if each token read all earlier ones
 
 
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
