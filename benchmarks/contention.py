@@ -1,7 +1,8 @@
-"""What waiting threads cost: training alone, and beside another training, by how long they spin.
+"""Measure the cost of spinning threads: training alone, and with a second training process.
 
-Prints tokens a second of charnn's training step at 1×512 in bfloat16, for values of GOMP_SPINCOUNT
-and for OMP_WAIT_POLICY=PASSIVE. Each side is a process of its own, for the setting is read once.
+Prints tokens per second of charnn's training step at 1×512 in bfloat16, for values of
+GOMP_SPINCOUNT and for OMP_WAIT_POLICY=PASSIVE. Each measurement is a new process, because the
+setting is read only once.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 import machine
 
 SETTINGS = {
-    "the library's own": {},
+    "default of the library": {},
     "GOMP_SPINCOUNT=100000": {"GOMP_SPINCOUNT": "100000"},
     "GOMP_SPINCOUNT=1000 (charnn)": {"GOMP_SPINCOUNT": "1000"},
     "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
@@ -38,7 +39,7 @@ print((training.counters.tokens - 4096) / (time.perf_counter() - begin))
 
 
 def rates(setting: dict[str, str], processes: int, seconds: float) -> list[float]:
-    """Tokens a second of each of so many processes at once."""
+    """Return the tokens per second of each of several processes that run at the same time."""
     clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     started = [
         subprocess.Popen(
@@ -66,7 +67,7 @@ def main() -> None:
     print(machine.title("torch"))
     print()
     machine.print_table(
-        ("waiting threads", "alone, tokens/s", "two at once, together"),
+        ("setting", "one process, tokens/s", "two processes, sum of tokens/s"),
         ([name, *(machine.spread(side, 0) for side in sides)] for name, sides in found.items()),
     )
 

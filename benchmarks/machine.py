@@ -1,4 +1,4 @@
-"""What every benchmark says about where it ran, and how its table looks."""
+"""Describe the machine and print tables, for all benchmarks."""
 
 import datetime
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def title(*packages: str, remarks: Sequence[str] = ()) -> str:
-    """One line: processor, cores, remarks; versions of Python and of packages; the date."""
+    """Return one line: processor, cores, remarks; versions of Python and packages; the date."""
     versions = [f"{name} {version(name)}" for name in ("charnn", *packages)]
     machine = ", ".join([processor(), f"{cores()} cores", *remarks])
     software = ", ".join([f"Python {platform.python_version()}", *versions])
@@ -18,7 +18,7 @@ def title(*packages: str, remarks: Sequence[str] = ()) -> str:
 
 
 def processor() -> str:
-    """Return the name of the processor, as far as the system reports it."""
+    """Return the name of the processor as the system reports it."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text("utf-8").splitlines() if cpu.exists() else []
     names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
@@ -26,14 +26,14 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table in Markdown, each row as soon as it is measured."""
+    """Print a Markdown table, each row as soon as it is measured."""
     print(f"| {' | '.join(header)} |")
     print("|---" * len(header) + "|")
     for row in rows:
@@ -41,6 +41,6 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Return the median and the range of some values."""
+    """Format the median and the range of values."""
     shown = [f"{value:,.{digits}f}" for value in (min(values), max(values))]
     return f"{statistics.median(values):,.{digits}f} ({' – '.join(shown)})"

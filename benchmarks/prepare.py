@@ -1,10 +1,9 @@
-"""How fast `charnn prepare` turns 100 MB of text into a dataset, and how much memory it takes.
+"""Measure the speed and memory of `charnn prepare` on 100 MB of text; print a Markdown table.
 
     python benchmarks/prepare.py [--megabytes N] [--rounds N]
 
-Whole commands are timed, from the start of the process to its end, with the file in the page
-cache. Rates are medians over the rounds, in which the tokenizers take turns; memory is the
-largest resident set of any round, as the kernel reports it to the parent.
+Times are those of whole processes, with the file in the page cache. Rates are medians over the
+rounds, in which the tokenizers alternate; memory is the largest resident set of any round.
 """
 
 import argparse
@@ -20,8 +19,8 @@ from pathlib import Path
 from machine import print_table, spread, title
 
 MEGA = 1_000_000
-FASTEST_ENOUGH = 50  # MB/s
-LEAST_ENOUGH = 600  # MB
+MIN_RATE = 50  # MB/s
+MAX_MEMORY = 600  # MB
 TOKENIZERS = ("char", "byte")
 
 
@@ -31,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(f"{title('numpy')}\n")
-    header = ("tokenizer", "seconds", "MB/s", "aim", "peak memory", "aim")
+    header = ("tokenizer", "seconds", "MB/s", "target", "peak memory", "target")
     print_table(header, rows(options.megabytes, options.rounds))
 
 
@@ -49,14 +48,14 @@ def rows(megabytes: int, rounds: int) -> Iterator[tuple[str, ...]]:
             kind,
             spread(seconds),
             f"{megabytes / statistics.median(seconds):.0f}",
-            f"≥ {FASTEST_ENOUGH}",
+            f"≥ {MIN_RATE}",
             f"{max(memory) / MEGA:.0f} MB",
-            f"< {LEAST_ENOUGH} MB",
+            f"< {MAX_MEMORY} MB",
         )
 
 
 def write_text(path: Path, megabytes: int) -> None:
-    """Lines of made-up words in ASCII; one megabyte of them again and again."""
+    """Write lines of random ASCII words: one megabyte, repeated."""
     generator = random.Random(1)
     letters = "etaoinshrdlucmfwypvbgkjqxz"
     weights = range(len(letters), 0, -1)
@@ -75,7 +74,7 @@ def write_text(path: Path, megabytes: int) -> None:
 
 
 def prepare(text: Path, kind: str) -> tuple[float, float]:
-    """Seconds and bytes at most of one command that makes a dataset of the text."""
+    """Return the seconds and the peak memory in bytes of one `charnn prepare`."""
     with tempfile.TemporaryDirectory(dir=text.parent) as data:
         options = ["--tokenizer", kind, "--data-dir", data, "--quiet"]
         command = [sys.executable, "-m", "charnn", "prepare", str(text), *options]

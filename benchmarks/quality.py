@@ -1,11 +1,10 @@
-"""How good a model a plain `charnn train --minutes M` gives; prints a Markdown table.
+"""Measure the loss after a plain `charnn train --minutes M`; print a Markdown table.
 
     python benchmarks/quality.py TEXT [TEXT…] [--minutes 1.333 5] [--seeds 3] [--tokenizer word]
 
-Every run is the whole command, in a folder of its own, with nothing chosen but the minutes and the
-seed. The figure is the loss of one carried pass over the validation split, the last tenth of the
-text; with --windows and --dynamic the two other protocols of `charnn eval` as well. Medians over
-the seeds, and their range.
+Every run is the whole command with default settings except for minutes and seed. The figure is the
+loss on the validation split, the last tenth of the text, with carried state; with --windows and
+--dynamic also by these protocols of `charnn eval`. Prints the median over the seeds and the range.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from machine import print_table, spread, title
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Loss after so many minutes of training.")
+    parser = argparse.ArgumentParser(description="Loss after a number of minutes.")
     parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT")
     parser.add_argument("--minutes", nargs="+", type=float, default=[1.333])
     parser.add_argument("--seeds", type=int, default=3)
@@ -80,7 +79,7 @@ def figures(runs: list[dict]) -> list[str]:
 
 
 def scored(runs: list[dict], folder: str, *protocol: str) -> str:
-    """Return the median loss by another protocol."""
+    """Return the median loss by another protocol of `charnn eval`."""
     results = [charnn(folder, "eval", run["run"], *protocol, "--json", "-q") for run in runs]
     return f"{statistics.median(json.loads(result)['loss'] for result in results):.4f}"
 

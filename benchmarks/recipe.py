@@ -1,12 +1,12 @@
-"""What each choice of the default recipe is worth: an ablation; prints a Markdown table.
+"""Ablation of the default recipe: change one choice at a time; print a Markdown table.
 
     python benchmarks/recipe.py TEXT [--minutes 1.333] [--seeds 3] [--only NAME…]
     python benchmarks/recipe.py TEXT --steps 1200 --preset small [--seeds 3] [--only NAME…]
 
-Each row changes one choice of what a plain `charnn train --minutes M` does, and nothing else. The
-time is the same for all, so a choice that is only quicker shows too. With --steps the steps are
-the same instead, which takes a machine of uneven speed out of it. Medians over the seeds, and the
-difference to the default in nats: what is above zero is what the choice earns.
+Each row changes one choice of a plain `charnn train --minutes M`. The time is equal, so that a
+faster choice gains from its speed. With --steps the steps are equal instead, so that the speed of
+the machine does not matter. Prints the median over the seeds and the difference from the default in
+nats; a positive difference is the gain of the default.
 """
 
 import argparse
@@ -21,32 +21,32 @@ from machine import print_table, spread, title
 from quality import charnn, prepared
 
 CHANGES: dict[str, list[str]] = {
-    "the default": [],
+    "default": [],
     "AdamW for all weights": ["--optimizer", "adamw"],
-    "AdamW, twice its rate": ["--optimizer", "adamw", "--lr", "0.008"],
-    "no decay of the matrices": ["--matrix-decay", "0"],
+    "AdamW, twice the learning rate": ["--optimizer", "adamw", "--lr", "0.008"],
+    "no weight decay of matrices": ["--matrix-decay", "0"],
     "no dropout": ["--dropout", "0"],
     "dropout 0.2": ["--dropout", "0.2"],
-    "a constant learning rate": ["--final-lr-frac", "1"],
-    "50 steps of warm-up": ["--warmup-steps", "50"],
+    "constant learning rate": ["--final-lr-frac", "1"],
+    "warm-up of 50 steps": ["--warmup-steps", "50"],
     "no clipping": ["--grad-clip", "0"],
     "float32": ["--precision", "float32"],
-    "windows in random order": ["--sampler", "random"],
-    "half the bptt": ["--bptt", "32"],
-    "twice the bptt": ["--bptt", "128"],
+    "random sampler": ["--sampler", "random"],
+    "bptt 32": ["--bptt", "32"],
+    "bptt 128": ["--bptt", "128"],
     "preset small": ["--preset", "small"],
     "preset medium": ["--preset", "medium"],
     "preset large": ["--preset", "large"],
     "two layers": ["--num-layers", "2"],
-    "a GRU": ["--cell", "gru"],
-    "with weight-drop 0.2": ["--weight-dropout", "0.2"],
-    "with averaged weights": ["--average"],
-    "with random bptt": ["--random-bptt"],
+    "GRU": ["--cell", "gru"],
+    "weight dropout 0.2": ["--weight-dropout", "0.2"],
+    "averaged weights": ["--average"],
+    "random bptt": ["--random-bptt"],
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The default recipe without one of its choices.")
+    parser = argparse.ArgumentParser(description="Ablation of the default recipe.")
     parser.add_argument("text", type=Path)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, default=1.333)
@@ -60,13 +60,13 @@ def main() -> None:
         name = prepared(options.text.resolve(), "char", folder)
         budget = f"{options.steps:,} steps" if options.steps else f"{options.minutes:g} minutes"
         print(f"{name}, preset {options.preset}, {budget}, {options.seeds} seeds\n")
-        headers = ("choice", "loss (range)", "against the default", "steps")
+        headers = ("choice", "loss (range)", "difference from the default", "steps")
         print_table(headers, rows(options, folder))
 
 
 def rows(options: argparse.Namespace, folder: str) -> Iterator[Sequence[str]]:
-    runs = taking_turns(options, list(dict.fromkeys(["the default", *options.only])), folder)
-    default = statistics.median(losses(runs["the default"]))
+    runs = alternate(options, list(dict.fromkeys(["default", *options.only])), folder)
+    default = statistics.median(losses(runs["default"]))
     for choice, of_choice in runs.items():
         yield (
             choice,
@@ -76,12 +76,12 @@ def rows(options: argparse.Namespace, folder: str) -> Iterator[Sequence[str]]:
         )
 
 
-def taking_turns(
+def alternate(
     options: argparse.Namespace, choices: Sequence[str], folder: str
 ) -> dict[str, list[dict]]:
-    """Run each choice; every choice has its turn before the next seed begins.
+    """Run every choice with the first seed, then with the next, and return the runs by choice.
 
-    A machine that is slower for a while is then slower for all of them.
+    A machine that is slow for a while then affects all choices.
     """
     runs: dict[str, list[dict]] = {choice: [] for choice in choices}
     for seed in range(1, options.seeds + 1):

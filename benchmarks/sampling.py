@@ -1,10 +1,10 @@
-"""How fast charnn samples and scores, as ratios within one run; prints a Markdown table.
+"""Measure the speed of sampling and scoring, as ratios within one run; print a Markdown table.
 
     python benchmarks/sampling.py [--threads N]
 
 The reference is the usual loop in torch: embedding, nn.LSTM for one step, output layer, softmax,
-multinomial. It runs in a process of its own, so that two thread pools do not fight. Every figure
-is the best of several rounds.
+multinomial. It runs in its own process, so that two thread pools do not compete. Every figure is
+the best of several rounds.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from machine import print_table, title
 
 VOCABULARY = 65
 LAYERS = 2
-TARGETS = {128: 8, 512: 10, 1024: 25}  # against nn.LSTM, by width
+TARGETS = {128: 8, 512: 10, 1024: 25}  # ratio to nn.LSTM, by width
 ROUNDS = 5
-SECONDS = 0.6  # of a round
+SECONDS = 0.6  # per round
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Sampling and scoring, as ratios in one run.")
+    parser = argparse.ArgumentParser(description="Speed of sampling and scoring.")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--reference", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--scoring", action="store_true", help=argparse.SUPPRESS)
@@ -45,35 +45,35 @@ def main() -> None:
         return
     remarks = [f"{options.threads} threads"]
     if kernels := os.environ.get("OPENBLAS_CORETYPE"):
-        remarks.append(f"OpenBLAS held to its {kernels} kernels")
+        remarks.append(f"OpenBLAS restricted to its {kernels} kernels")
     print(f"{title('numpy', 'torch', remarks=remarks)}\n")
-    print_table(("what", "figure", "ratio", "aim"), rows(options.threads))
+    print_table(("what", "figure", "ratio", "target"), rows(options.threads))
 
 
 def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
     alone = {}
-    for width, aim in TARGETS.items():
-        torch_rate = apart("--reference", str(width), threads=threads)
+    for width, target in TARGETS.items():
+        torch_rate = in_new_process("--reference", str(width), threads=threads)
         alone[width] = sampling_rate(width, samples=1)
         yield (
-            f"one stream, LSTM {LAYERS}×{width}, against nn.LSTM",
+            f"one stream, LSTM {LAYERS}×{width}, vs nn.LSTM",
             f"{alone[width]:,.0f} : {torch_rate:,.0f} tokens/s",
             f"{alone[width] / torch_rate:.1f}×",
-            f"≥ {aim}×",
+            f"≥ {target}×",
         )
     weights, memory = weight_bandwidth(1024), read_bandwidth()
     yield (
-        f"a step at {LAYERS}×1024 against the memory floor",
+        f"weights read by a step, LSTM {LAYERS}×1024, vs memory bandwidth",
         f"{weights:.0f} : {memory:.0f} GB/s",
         f"{weights / memory:.2f}",
         "≥ 0.80",
     )
     peak = product_rate(512)
     for what, rate in (
-        (f"64 samples at once, {LAYERS}×512, against one", sampling_rate(512, samples=64)),
+        (f"64 samples in parallel, LSTM {LAYERS}×512, vs one", sampling_rate(512, samples=64)),
         (
-            f"scoring short lines, {LAYERS}×512, against one stream",
-            apart("--scoring", threads=threads),
+            f"scoring short lines, LSTM {LAYERS}×512, vs sampling one stream",
+            in_new_process("--scoring", threads=threads),
         ),
     ):
         yield (
@@ -85,24 +85,24 @@ def rows(threads: int) -> Iterator[tuple[str, str, str, str]]:
     for samples in (8, 16, 32, 128, 256):
         rate = sampling_rate(512, samples)
         yield (
-            f"{samples} samples at once, {LAYERS}×512, against one",
+            f"{samples} samples in parallel, LSTM {LAYERS}×512, vs one",
             f"{rate:,.0f} : {alone[512]:,.0f} tokens/s",
             f"{rate / alone[512]:.1f}×",
             "",
         )
-    yield "peak memory of sample -n -1, 10⁶ tokens after 10³", f"{growth():+.1f} MB", "", "none"
-    memory = f"{apart('--memory', threads=1):.0f} MB"
+    yield "peak memory of sample -n -1, token 10³ to 10⁶", f"{growth():+.1f} MB", "", "none"
+    memory = f"{in_new_process('--memory', threads=1):.0f} MB"
     yield "peak memory of scoring 16 MB, half of it one line", memory, "", "< 300 MB"
 
 
-def apart(*arguments: str, threads: int) -> float:
-    """Return the figure that this script prints in a process of its own."""
+def in_new_process(*arguments: str, threads: int) -> float:
+    """Run this script in a new process and return the figure that it prints."""
     command = [sys.executable, __file__, "--threads", str(threads), *arguments]
     return float(subprocess.check_output(command))
 
 
 def per_second(work: Callable[[], int]) -> float:
-    """Return the best rate of several rounds; `work` returns how much it did."""
+    """Return the best rate of several rounds; `work` returns the amount that it did."""
     best = 0.0
     for _ in range(ROUNDS):
         done, start = 0, time.perf_counter()
@@ -134,7 +134,7 @@ def torch_loop(width: int, threads: int) -> float:
 
 
 def network(width: int, cell: str = "lstm"):
-    """Return a configuration and random weights of the size that trained ones have."""
+    """Return a configuration and random weights about as large as trained ones."""
     import numpy as np
 
     from charnn.config import ModelConfig
@@ -181,7 +181,7 @@ def sampling_rate(width: int, samples: int) -> float:
 
 
 def scoring_rate(width: int, threads: int) -> float:
-    """As `charnn score` reads lines: groups side by side, each product on one thread."""
+    """Return the rate of `charnn score`: groups of lines in parallel, single-threaded products."""
     import numpy as np
 
     from charnn.evaluation.line_reader import Part
@@ -195,7 +195,7 @@ def scoring_rate(width: int, threads: int) -> float:
 
 
 def weight_bandwidth(width: int) -> float:
-    """Gigabytes of weights a second that a step of one stream reads."""
+    """Return the gigabytes of weights per second that sampling one stream reads."""
     import numpy as np
 
     from charnn.model.numpy_model import NumpyModel
@@ -213,7 +213,7 @@ def weight_bandwidth(width: int) -> float:
 
 
 def read_bandwidth() -> float:
-    """Gigabytes a second at which NumPy reads half a gigabyte: the best of two ways."""
+    """Return the memory bandwidth in GB/s: the faster of two ways to read half a gigabyte."""
     import numpy as np
 
     matrix = np.ones((8192, 16384), np.float32)
@@ -231,7 +231,7 @@ def read_bandwidth() -> float:
 
 
 def product_rate(width: int) -> float:
-    """Tokens a second if a step of 64 streams were its matrix products and nothing else."""
+    """Return the tokens per second of the bare matrix products of a step of 64 streams."""
     import numpy as np
 
     shapes = [(4 * width, width), *[(4 * width, 2 * width)] * (LAYERS - 1), (VOCABULARY, width)]
@@ -247,7 +247,7 @@ def product_rate(width: int) -> float:
 
 
 def growth() -> float:
-    """Megabytes that the peak of memory rises from the thousandth token to the millionth."""
+    """Return the growth of peak memory in MB from the thousandth token to the millionth."""
     stream = tokens(16, 1, -1, cell="rnn")
     for _ in range(1000):
         next(stream)
@@ -258,7 +258,7 @@ def growth() -> float:
 
 
 def scoring_memory() -> float:
-    """Megabytes at the peak after 16 MB of lines, of which one is half of it."""
+    """Return the peak memory in MB of scoring 16 MB of lines, half of it one line."""
     from charnn.evaluation.line_reader import BLOCK, lines
     from charnn.evaluation.surprisal import Scorer
     from charnn.model.numpy_model import NumpyModel
@@ -273,7 +273,7 @@ def scoring_memory() -> float:
 
 
 def peak() -> float:
-    """Megabytes that this process has held at most, and not the one that started it."""
+    """Return the peak memory of this process in MB, without that of its parent."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,10 +1,10 @@
-"""How a run begins: the default start with one choice taken away; prints a Markdown table.
+"""Ablation of the initialization: remove one choice at a time; print a Markdown table.
 
     python benchmarks/starts.py TEXT [--steps 300] [--preset small] [--tokenizer char] [--cell lstm]
 
-The weights are drawn as always; then the biases are changed, before the first step. Equal steps, so
-that the speed of the machine does not matter. Medians over the seeds, and the difference to the
-default in nats: what is above zero is what the choice earns.
+The model is initialized by default; then its biases are changed, before the first step. The steps
+are equal, so that the speed of the machine does not matter. Prints the median over the seeds and
+the difference from the default in nats; a positive difference is the gain of the default.
 """
 
 import argparse
@@ -29,36 +29,36 @@ from charnn.training.trainer import Trainer
 WARMUP_SHARE = 0.1
 
 
-def as_it_is(model: LanguageModel) -> None:
-    """Change nothing: the default start."""
+def unchanged(model: LanguageModel) -> None:
+    """Keep the default initialization."""
 
 
-def equally_likely(model: LanguageModel) -> None:
-    """Every symbol of the vocabulary is as likely as any other."""
+def zero_output_bias(model: LanguageModel) -> None:
+    """Make all symbols equally likely."""
     model.output.bias.zero_()
 
 
-def half_open(model: LanguageModel) -> None:
-    """Every gate lets half through."""
+def zero_gate_biases(model: LanguageModel) -> None:
+    """Open every gate half."""
     for layer in model.recurrent_layers():
         layer.bias.zero_()
 
 
 def open_forget_gate(model: LanguageModel) -> None:
-    """As Jozefowicz, Zaremba and Sutskever (2015) advise for an LSTM."""
-    half_open(model)
+    """Set the forget gate bias to 1, after Jozefowicz, Zaremba and Sutskever (2015)."""
+    zero_gate_biases(model)
     open_gates(model, 1)
 
 
-def unopposed(model: LanguageModel) -> None:
-    """Open the gate that writes half, however long a unit keeps its state."""
+def zero_input_gate_bias(model: LanguageModel) -> None:
+    """Open the input gate half in all units."""
     for layer in model.recurrent_layers():
         if layer.spec.writing_gate:
             layer.gate_biases()[layer.spec.writing_gate].zero_()
 
 
-def spread_to(bias: float) -> Callable[[LanguageModel], None]:
-    """Time scales up to that of another bias."""
+def biases_up_to(bias: float) -> Callable[[LanguageModel], None]:
+    """Return a function that scales the range of the gate biases."""
 
     def start(model: LanguageModel) -> None:
         for layer in model.recurrent_layers():
@@ -67,29 +67,29 @@ def spread_to(bias: float) -> Callable[[LanguageModel], None]:
     return start
 
 
-def as_before(model: LanguageModel) -> None:
-    """All of it taken away."""
-    equally_likely(model)
+def all_removed(model: LanguageModel) -> None:
+    """Remove all choices."""
+    zero_output_bias(model)
     open_forget_gate(model)
 
 
-# What is done to the model, and whether the learning rate is warmed up.
+# The change to the model, and whether the learning rate is warmed up.
 STARTS: dict[str, tuple[Callable[[LanguageModel], None], bool]] = {
-    "the default": (as_it_is, False),
-    "with warm-up": (as_it_is, True),
-    "symbols equally likely": (equally_likely, False),
-    "gates half open": (half_open, False),
-    "forget gate open": (open_forget_gate, False),
-    "writing gate half open": (unopposed, False),
-    "time scales to a bias of 2": (spread_to(2), False),
-    "time scales to a bias of 4": (spread_to(4), False),
-    "equally likely, forget gate open": (as_before, False),
-    "the same, with warm-up": (as_before, True),
+    "default": (unchanged, False),
+    "warm-up over 10 % of the steps": (unchanged, True),
+    "output bias 0": (zero_output_bias, False),
+    "gate biases 0": (zero_gate_biases, False),
+    "forget gate bias 1": (open_forget_gate, False),
+    "input gate bias 0": (zero_input_gate_bias, False),
+    "gate biases up to 2": (biases_up_to(2), False),
+    "gate biases up to 4": (biases_up_to(4), False),
+    "output bias 0, forget gate bias 1": (all_removed, False),
+    "output bias 0, forget gate bias 1, warm-up": (all_removed, True),
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Starts of a run compared, in equal steps.")
+    parser = argparse.ArgumentParser(description="Ablation of the initialization.")
     parser.add_argument("text", type=Path)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--preset", default="small")
@@ -106,14 +106,13 @@ def main() -> None:
             f"{options.steps:,} steps, seeds: {options.seeds}\n"
         )
         dataset = open_dataset(Path(folder, "data", name))
-        print_table(
-            ("start", "loss (range)", "against the default"), rows(options, dataset, Path(folder))
-        )
+        header = ("initialization", "loss (range)", "difference from the default")
+        print_table(header, rows(options, dataset, Path(folder)))
 
 
 def rows(options: argparse.Namespace, dataset: Dataset, folder: Path) -> Iterator[Sequence[str]]:
     default = 0.0
-    for number, start in enumerate(dict.fromkeys(["the default", *options.only])):
+    for number, start in enumerate(dict.fromkeys(["default", *options.only])):
         losses = [
             trained(options, dataset, start, seed, folder / f"start-{number}-{seed}")
             for seed in range(1, options.seeds + 1)
@@ -126,7 +125,7 @@ def rows(options: argparse.Namespace, dataset: Dataset, folder: Path) -> Iterato
 def trained(
     options: argparse.Namespace, dataset: Dataset, start: str, seed: int, folder: Path
 ) -> float:
-    """Nats of the validation split after a run that begins like this."""
+    """Return the validation loss in nats after a run with this initialization."""
     change, is_warmed_up = STARTS[start]
     given = {name: getattr(options, name) for name in ("steps", "preset", "cell")}
     given |= {"seed": seed, "warmup_steps": int(WARMUP_SHARE * options.steps) * is_warmed_up}

@@ -1,10 +1,9 @@
-"""How soon charnn answers, against the time that `import torch` alone would take.
+"""Compare the start-up time of charnn with that of `import torch`; print a Markdown table.
 
     python benchmarks/startup.py [--rounds N]
 
-In every round each command runs once, so that all of them see the same machine; a ratio is the
-median over the rounds of the ratio within one. The round before the first is not counted: it
-fills the caches.
+Each command runs once per round, so that all of them see the same machine; a ratio is the median
+of the ratios of the rounds. One more round at the beginning fills the caches and is not counted.
 """
 
 import argparse
@@ -23,11 +22,11 @@ TORCH = "python -c 'import torch'"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Start of charnn against import torch.")
+    parser = argparse.ArgumentParser(description="Start-up time of charnn.")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     print(f"{title('numpy', 'torch')}\n")
-    print_table(("command", "seconds", "of import torch", "aim"), rows(options.rounds))
+    print_table(("command", "seconds", "ratio to import torch", "target"), rows(options.rounds))
 
 
 def rows(rounds: int) -> Iterator[tuple[str, ...]]:
@@ -36,9 +35,9 @@ def rows(rounds: int) -> Iterator[tuple[str, ...]]:
         write_model(model)
         commands = {
             TORCH: (["-c", "import torch"], ""),
-            "charnn --help, to its end": (["-m", "charnn", "--help"], "≤ 0.2"),
-            "charnn info MODEL, to its end": (["-m", "charnn", "info", str(model)], ""),
-            "charnn sample MODEL -n 1, to the first byte": (
+            "charnn --help": (["-m", "charnn", "--help"], "≤ 0.2"),
+            "charnn info MODEL": (["-m", "charnn", "info", str(model)], ""),
+            "charnn sample MODEL -n 1, first byte": (
                 ["-m", "charnn", "sample", str(model), "-n", "1", "--quiet"],
                 "≤ 0.3",
             ),
@@ -48,13 +47,13 @@ def rows(rounds: int) -> Iterator[tuple[str, ...]]:
             for name, (arguments, _) in commands.items():
                 seconds = time_of(arguments, first_byte="first byte" in name)
                 taken[name] += [seconds] if number else []
-    for name, (_, aim) in commands.items():
+    for name, (_, target) in commands.items():
         ratios = [own / torch for own, torch in zip(taken[name], taken[TORCH], strict=True)]
-        yield name, spread(taken[name]), f"{statistics.median(ratios):.2f}", aim
+        yield name, spread(taken[name]), f"{statistics.median(ratios):.2f}", target
 
 
 def write_model(path: Path) -> None:
-    """One of the default size, with random weights."""
+    """Write a model of the default size with random weights."""
     import numpy as np
 
     from charnn.config import ModelConfig
@@ -73,7 +72,7 @@ def write_model(path: Path) -> None:
 
 
 def time_of(arguments: list[str], *, first_byte: bool) -> float:
-    """Seconds from the start of a process to its first byte, or to its end."""
+    """Return the seconds from the start of a process to its first byte, or to its exit."""
     start = time.perf_counter()
     with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE) as process:
         assert process.stdout

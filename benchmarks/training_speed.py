@@ -1,13 +1,13 @@
-"""How much of the speed of a bare PyTorch loop is left when charnn trains.
+"""Compare the speed of charnn's training step with a bare PyTorch loop; print a Markdown table.
 
     python benchmarks/training_speed.py [--cells lstm,gru,rnn] [--precisions float32,bfloat16] …
 
-The bare loop is what one would write by hand: nn.Embedding, nn.LSTM (nn.GRU, nn.RNN), nn.Linear,
-cross-entropy, clipping by the global norm, fused AdamW, the state detached; its batches lie ready
-as tensors. charnn's side is `TrainLoop.update` as `charnn train --optimizer adamw --dropout 0`
-calls it, sampler and counters included. Both have the same shape, precision, device and threads.
-They take turns in one process, each going first in every other round; the ratio is the median over
-the rounds of the ratio within one.
+The bare loop is hand-written: nn.Embedding, nn.LSTM (nn.GRU, nn.RNN), nn.Linear, cross-entropy,
+clipping by the global norm, fused AdamW, detached state; its batches are tensors. charnn's side is
+`TrainLoop.update` as `charnn train --optimizer adamw --dropout 0` calls it, including the sampler
+and the counters. Both have the same shape, precision, device and threads. They alternate in one
+process, and each goes first in every other round; the ratio is the median of the ratios of the
+rounds.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from machine import print_table, spread, title
 
 from charnn.commands.threads import set_up_torch
 
-set_up_torch()  # as `charnn train` does, before torch is loaded
+set_up_torch()  # before torch is imported, as in `charnn train`
 
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
@@ -34,8 +34,8 @@ from charnn.training.loop import TrainLoop  # noqa: E402
 from charnn.training.optimizers import BETAS  # noqa: E402
 
 VOCABULARY = 65
-AIM = 0.97
-WARM_UP = 3  # updates before the clock runs
+TARGET = 0.97
+WARM_UP = 3  # updates that are not timed
 FUSED = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 Update = Callable[[], object]
 
@@ -51,12 +51,12 @@ def main() -> None:
     )
     remarks = (f"{torch.get_num_threads()} threads", f"on {where}")
     print(f"{title('numpy', 'torch', remarks=remarks)}\n\n{shape}\n")
-    header = ("cell", "precision", "charnn, tokens/s", "bare loop, tokens/s", "ratio", "aim")
+    header = ("cell", "precision", "charnn, tokens/s", "bare loop, tokens/s", "ratio", "target")
     print_table(header, rows(options, device))
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Speed of training against a bare loop.")
+    parser = argparse.ArgumentParser(description="Speed of a training step.")
     parser.add_argument("--cells", default="lstm,gru,rnn")
     parser.add_argument("--precisions", default="float32,bfloat16")
     parser.add_argument("--hidden-size", type=int, default=512)
@@ -65,7 +65,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--bptt", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each side, in a round")
+    parser.add_argument("--seconds", type=float, default=2.0, help="Seconds per side and round.")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)
     return parser.parse_args()
@@ -77,19 +77,19 @@ def rows(options: argparse.Namespace, device: torch.device) -> Iterator[tuple[st
         try:
             devices.measure_machine(device, precision, options.hidden_size, options.batch_size)
         except UsageError:
-            yield cell, precision, "not on this machine", "", "", ""
+            yield cell, precision, "not available on this machine", "", "", ""
             continue
         arithmetic = devices.Arithmetic(device, precision)
         sides = charnn_update(options, cell, arithmetic), bare_update(options, cell, arithmetic)
         ours, bare = rates(sides, options, device)
         ratios = [own / other for own, other in zip(ours, bare, strict=True)]
-        yield cell, precision, spread(ours, 0), spread(bare, 0), spread(ratios, 3), f"≥ {AIM}"
+        yield cell, precision, spread(ours, 0), spread(bare, 0), spread(ratios, 3), f"≥ {TARGET}"
 
 
 def rates(
     sides: tuple[Update, Update], options: argparse.Namespace, device: torch.device
 ) -> tuple[list[float], list[float]]:
-    """Tokens a second of both sides, round by round; all rounds have as many updates."""
+    """Return the tokens per second of both sides in each round; all rounds are equally long."""
     for side in sides:
         seconds_of(side, WARM_UP, device)
     updates = max(1, round(options.seconds * 5 / seconds_of(sides[1], 5, device)))
@@ -111,7 +111,7 @@ def seconds_of(update: Update, count: int, device: torch.device) -> float:
 
 
 def finish(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -119,7 +119,7 @@ def finish(device: torch.device) -> None:
 
 
 def some_tokens(options: argparse.Namespace) -> np.ndarray:
-    """As many as fill a few hundred whole batches."""
+    """Return random tokens for 200 whole batches."""
     size = options.batch_size * options.bptt * 200 + 1
     return np.random.default_rng(1).integers(0, VOCABULARY, size).astype(np.uint8)
 
@@ -144,7 +144,7 @@ def charnn_update(options: argparse.Namespace, cell: str, arithmetic: devices.Ar
 
 
 class BareModel(nn.Module):
-    """Embedding, recurrent layers and output of PyTorch, and nothing else."""
+    """Embedding, recurrent layers and output layer of PyTorch."""
 
     def __init__(self, options: argparse.Namespace, cell: str) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class BareModel(nn.Module):
         self.output = nn.Linear(options.hidden_size, VOCABULARY)
 
     def forward(self, inputs, state):
-        """Logits and the new state."""
+        """Return the logits and the new state."""
         outputs, state = self.recurrent(self.embedding(inputs), state)
         return self.output(outputs), state
 

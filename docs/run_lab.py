@@ -1,6 +1,6 @@
-"""Run the experiments of the lab, and paste what they print and draw into README.md and docs/.
+"""Run the experiments of the lab and paste their output and pictures into docs/.
 
-`python docs/run_lab.py` runs all of them, about a minute each; with names, only those.
+`python docs/run_lab.py [NAME…]` runs all of them, about a minute each, or only those named.
 """
 
 import re
@@ -16,13 +16,13 @@ from charnn.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "lab.md", ROOT / "docs" / "lab.zh.md")
-# What is run before an experiment that speaks of a dataset and its runs.
+PAGES = (ROOT / "docs" / "lab.md", ROOT / "docs" / "lab.zh.md")
+# Commands to run before an experiment that needs a dataset and a run.
 BEFORE = {"baselines": [["prepare", "-q"], ["train", "--epochs", "8", "-q"]]}
 
 
 def main() -> int:
-    """Run what was named, or everything, and put the outcome into its place."""
+    """Run the named experiments, or all, and update the pages."""
     known = list(typer.main.get_command(app).commands["lab"].commands)  # type: ignore[attr-defined]
     for name in sys.argv[1:] or known:
         assert name in known, f"no experiment {name}; there are {', '.join(known)}"
@@ -33,12 +33,11 @@ def main() -> int:
             shutil.copy(Path(folder) / picture, IMAGES / picture)
         typed = "\n".join(f"$ charnn {' '.join(command)}" for command in commands)
         put(f"lab {name}", f"```text\n{typed}\n{printed}\n```")
-        put(f"lab {name} verdict", printed.split("\n\n")[-1])
     return 0
 
 
 def charnn(arguments: list[str], folder: str) -> str:
-    """Return what a command prints on stdout; its progress goes to our stderr."""
+    """Run a command and return its stdout; its stderr is passed through."""
     command = [sys.executable, "-m", "charnn", *arguments]
     return subprocess.run(
         command, cwd=folder, check=True, stdout=subprocess.PIPE, encoding="utf-8"
@@ -46,7 +45,7 @@ def charnn(arguments: list[str], folder: str) -> str:
 
 
 def put(name: str, content: str) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- end NAME -->` on the pages."""
+    """Replace the text between `<!-- NAME -->` and `<!-- end NAME -->` on the pages."""
     block = f"<!-- {name} -->\n{content}\n<!-- end {name} -->"
     for page in PAGES:
         text = page.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""What the tests of the table of faults share: tiny runs, and commands run in this process."""
+"""Fixtures of the reliability tests: tiny runs, and commands that run in this process."""
 
 import os
 import shutil
@@ -34,14 +34,14 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def _denormals() -> Iterator[None]:
-    """A run flushes denormals for its process; the tests share one."""
+    """Reset the flushing of denormals, which a run sets for its process."""
     yield
     torch.set_flush_denormal(False)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from more, and a child that was forked has no others."""
+    """Use one thread: the networks are tiny, and a forked child has only one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -50,20 +50,20 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _quick_disk(monkeypatch):
-    """What is tested is the order of the calls; that a disk keeps what is synced is its own job."""
+    """Disable fsync: the tests check the order of calls, not the disk."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Dataset:
-    """Two kilobytes of English, by characters; tests only read it."""
+    """Return a dataset of two kilobytes of English characters; tests only read it."""
     folder = tmp_path_factory.mktemp("data") / "lamp"
     return written_dataset(folder, split_text(LAMP * 10, 0.1, 0))
 
 
 @pytest.fixture
 def new_trainer(dataset, tmp_path) -> Callable[..., Trainer]:
-    """A function that builds a trainer of a tiny run; `create` makes its folder too."""
+    """Return a function that builds a trainer of a tiny run; with `create` also its folder."""
 
     def build_trainer(name="run", *, create=True, **settings) -> Trainer:
         asked = TrainConfig(**{**TINY, **settings})
@@ -78,23 +78,23 @@ def new_trainer(dataset, tmp_path) -> Callable[..., Trainer]:
 
 
 def logged_events(trainer: Trainer) -> Iterator[Event]:
-    """The events of a run without progress and notes; the result is left out."""
+    """Return the events of a run without progress, notes and result."""
     return (e for e in trainer.events() if not isinstance(e, Validating | Noted | Result))
 
 
 def weights(trainer: Trainer) -> list[torch.Tensor]:
-    """A copy of all weights."""
+    """Return a copy of all weights."""
     return [tensor.detach().clone() for tensor in trainer.loop.model.named_tensors().values()]
 
 
 def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
-    """Whether all tensors are equal, bit for bit."""
+    """Return whether all tensors are equal, bit for bit."""
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @dataclass
 class Done:
-    """What a command came to."""
+    """The result of a command."""
 
     code: int
     stdout: bytes
@@ -102,13 +102,13 @@ class Done:
 
 
 class Commands:
-    """Runs commands in this process, in a working folder of their own."""
+    """Run commands in this process, in a separate working folder."""
 
     def __init__(self, folder: Path, capture) -> None:
         self.folder, self._capture = folder, capture
 
     def run(self, *arguments, code=0) -> Done:
-        """The outcome of one command; its exit code must be `code`."""
+        """Run one command and return its result; its exit code must be `code`."""
         self._capture.readouterr()
         found = cli.main([str(argument) for argument in arguments])
         stdout, stderr = self._capture.readouterr()
@@ -117,7 +117,7 @@ class Commands:
         return done
 
     def refused(self, *arguments, code, said=()) -> str:
-        """The message of a command that fails as it should: one, harmless, without output."""
+        """Run a command that must fail with one message and no output; return the message."""
         done = self.run(*arguments, code=code)
         assert done.stdout == b""
         assert done.stderr.count("charnn: error: ") == 1, done.stderr
@@ -129,21 +129,21 @@ class Commands:
         return done.stderr
 
     def write(self, name: str, text: str | bytes) -> Path:
-        """A file in the working folder."""
+        """Write a file in the working folder."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return path
 
     def datasets(self) -> list[str]:
-        """What lies in data/, hidden things too."""
+        """Return the names in data/, hidden ones included."""
         folder = self.folder / "data"
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 @pytest.fixture
 def charnn(tmp_path, monkeypatch, capfdbinary) -> Commands:
-    """Commands in an empty working folder."""
+    """Return commands in an empty working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHARNN_CACHE_DIR", str(tmp_path / "cache"))
     return Commands(tmp_path, capfdbinary)
@@ -151,7 +151,7 @@ def charnn(tmp_path, monkeypatch, capfdbinary) -> Commands:
 
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory) -> Path:
-    """A folder with a dataset `lamp` and a run `lamp-lstm-001`, to be copied."""
+    """Return a folder with a dataset `lamp` and a run `lamp-lstm-001`, to be copied."""
     folder = tmp_path_factory.mktemp("workplace")
     (folder / "lamp.txt").write_text(LAMP * 10)
     places = ("--data-dir", str(folder / "data"), "-q")
@@ -165,12 +165,12 @@ def workplace(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def trained(charnn, workplace) -> Commands:
-    """Commands in a copy of `workplace`, which a test may spoil."""
+    """Return commands in a copy of `workplace`, which a test may damage."""
     shutil.copytree(workplace, charnn.folder, dirs_exist_ok=True)
     return charnn
 
 
 @pytest.fixture
 def shell(tmp_path) -> Shell:
-    """Commands as processes of their own, in an empty working folder."""
+    """Return commands that run as separate processes, in an empty working folder."""
     return Shell(tmp_path)

@@ -1,4 +1,4 @@
-"""Files that lie: real ones with something changed, and their seals made to fit again."""
+"""Craft hostile files: valid ones with a change and updated hashes."""
 
 import json
 import os
@@ -10,27 +10,27 @@ from charnn.storage import atomic
 
 
 class Bomb:
-    """What a pickle of this does when it is opened: it makes a file called `marker`."""
+    """An object whose pickle creates a file called `marker` when it is loaded."""
 
     def __reduce__(self):
         return os.system, ("touch marker",)
 
 
 def parts(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The header of a safetensors file and the bytes behind it."""
+    """Return the header of a safetensors file and the bytes after it."""
     raw = path.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     return json.loads(raw[8 : 8 + length]), raw[8 + length :]
 
 
 def sealed(header: dict[str, Any] | bytes, body: bytes) -> bytes:
-    """A safetensors file of this header, however wrong."""
+    """Return a safetensors file with this header, valid or not."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + body
 
 
 def change(path: Path, *, strings=None, entries=None, body=None) -> None:
-    """A model file with other strings and entries in its header, or other data with its hash.
+    """Change strings and entries in the header of a model file, or its data with the hash.
 
     None removes an entry.
     """
@@ -48,7 +48,7 @@ def change(path: Path, *, strings=None, entries=None, body=None) -> None:
 
 
 def change_tokenizer(path: Path, edit) -> None:
-    """A model file whose tokenizer has been edited as JSON."""
+    """Edit the tokenizer of a model file as JSON."""
     header, _ = parts(path)
     tokenizer = json.loads(header["__metadata__"]["tokenizer"])
     edit(tokenizer)
@@ -56,7 +56,7 @@ def change_tokenizer(path: Path, edit) -> None:
 
 
 def reseal(folder: Path, name: str, data: bytes) -> None:
-    """A file of a checkpoint replaced, and the manifest made to vouch for it."""
+    """Replace a file of a checkpoint and update the manifest."""
     (folder / name).write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest[name] = {"bytes": len(data), "sha256": atomic.sha256(data)}
@@ -64,7 +64,7 @@ def reseal(folder: Path, name: str, data: bytes) -> None:
 
 
 def reseal_dataset(folder: Path, name: str, data: bytes) -> None:
-    """A file of a dataset replaced, and meta.json made to vouch for it."""
+    """Replace a file of a dataset and update meta.json."""
     (folder / name).write_bytes(data)
     meta = json.loads((folder / "meta.json").read_text())
     place = meta["tokenizer"] if name == "tokenizer.json" else meta["splits"][Path(name).stem]

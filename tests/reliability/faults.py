@@ -1,7 +1,7 @@
-"""Let the n-th system call of a piece of work fail, once or for good, fall short, or kill.
+"""Inject faults: the n-th system call fails (once or from then on), is partial, or kills.
 
-The idea is SQLite's: fail call 1, then 2, …, until the work goes through without meeting the
-fault; after each, what must hold is checked.
+As in the tests of SQLite, call 1 fails, then call 2, …, until the work finishes without reaching
+the fault; after each fault the invariants are checked.
 """
 
 import errno
@@ -18,13 +18,13 @@ CALLS = ("open", "write", "fsync", "close", "rename", "mkdir", "chmod", "unlink"
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 MODES = ("once", "for good", "short", "kill")
 NOT_REACHED = 0
-FAILED = 1  # with something else than an error meant for the user
-SURVIVED = 2  # the work was done although the fault was met
+FAILED = 1  # with an error that is not meant for the user
+SURVIVED = 2  # the work finished although the fault was reached
 
 
 @dataclass
 class Faults:
-    """Replaces the calls of `os`, counts them, and spoils number `number`."""
+    """Replace the calls of `os`, count them, and inject a fault into call `number`."""
 
     number: int
     mode: str
@@ -33,11 +33,11 @@ class Faults:
 
     @property
     def reached(self) -> bool:
-        """Whether the fault was met."""
+        """Return whether the fault was reached."""
         return self.calls >= self.number
 
     def install(self) -> None:
-        """For the rest of the process."""
+        """Install the faults for the rest of the process."""
         for name in CALLS:
             setattr(os, name, self._spoiled(name, getattr(os, name)))
 
@@ -66,10 +66,9 @@ def _short(name, call, arguments, options):
 
 
 def exit_codes(work: Callable[[], object], mode: str) -> Iterator[int]:
-    """Do the work in a child for each fault; its exit code, until no fault is met any more.
+    """Do the work in a child for each fault and yield the exit code, until no fault is reached.
 
-    Between two of them the caller looks at what is on disk, and puts it back. The errors take
-    turns.
+    Between two faults the caller checks and restores the files. The errors alternate.
     """
     for number in count(1):
         code = _in_child(work, Faults(number, mode, ERRORS[number % len(ERRORS)]))

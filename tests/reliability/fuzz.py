@@ -1,9 +1,9 @@
-"""Mutate real files and read them: whatever comes is read, or refused by an error of ours.
+"""Mutate valid files and read them: each is read, or refused with an error for the user.
 
     python -m tests.reliability.fuzz [--seconds 60] [--seed 1] [TARGET …]
 
-Anything else is a finding: another exception, a warning, more than TIMEOUT seconds, more memory
-than MEMORY. Findings are kept in fuzz-findings/, and the exit code is then 1.
+Anything else is a finding: another exception, a warning, more than TIMEOUT seconds, or more memory
+than MEMORY. Findings are written to fuzz-findings/, and the exit code is then 1.
 """
 
 import argparse
@@ -53,8 +53,8 @@ from tests.reliability.conftest import TINY
 from tests.shell.conftest import LAMP
 from tests.tiny import written_dataset
 
-TIMEOUT = 5  # seconds for one input; all but the slowest machines need hundredths
-MOST_PLACES = 200  # of one list or object that a change may fall on
+TIMEOUT = 5  # seconds per input; it usually takes hundredths of a second
+MOST_PLACES = 200  # of one list or object that may be changed
 MEMORY = 8 << 30  # bytes of address space
 ODD_VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 255, 256, 65_536, 2**31, 2**63, 2**64, 10**30, 1e308, -0.0),
@@ -64,7 +64,7 @@ ODD_BYTES = (b"\0", b"\xff", b"\x80", b"\n", b'"', b"{", b"[" * 50, b"\xf0\x9f",
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """The bytes with some of them changed, cut out, doubled, or others put in."""
+    """Return the bytes with some of them changed, removed, repeated, or inserted."""
     out = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 5))):
         at = chance.randrange(len(out) + 1)
@@ -86,7 +86,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
 
 
 def mutated_json(value: Any, chance: random.Random) -> Any:
-    """A JSON value with one place in it replaced, removed, renamed or added to."""
+    """Return a JSON value with one place in it replaced, removed, renamed or extended."""
     value = copy.deepcopy(value)
     holder, key = chance.choice(list(_places(value)) or [([value], 0)])
     kind = chance.randrange(5)
@@ -112,20 +112,20 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def new_trainer(dataset: Dataset, folder: Path) -> Trainer:
-    """A tiny run."""
+    """Return a trainer of a tiny run."""
     config = resolve_machine(TrainConfig(**TINY), len(dataset.split("train"))).config
     return Trainer(dataset, config, folder)
 
 
 def either(data: bytes, chance: random.Random) -> bytes:
-    """A JSON file changed as bytes or as a value."""
+    """Return a JSON file mutated as bytes or as a value."""
     if chance.random() < 0.5:
         return mutated(data, chance)
     return json.dumps(mutated_json(json.loads(data), chance)).encode()
 
 
 class Targets:
-    """Each method changes a file of one kind, and reads it as a command would."""
+    """Each public method mutates a file of one kind and reads it as a command would."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -145,12 +145,12 @@ class Targets:
         return TOKENIZERS[kind].build(LAMP.encode() if kind == "byte" else LAMP)
 
     def model_bytes(self, chance: random.Random) -> None:
-        """A model file with other bytes."""
+        """A model file with mutated bytes."""
         self.model.write_bytes(mutated(self.real[self.model], chance))
         self._use_model()
 
     def model_header(self, chance: random.Random) -> None:
-        """A model file with another header, which says so or not."""
+        """A model file with a mutated header."""
         header, body = craft.parts(self._restored(self.model))
         strings = header["__metadata__"]
         name = chance.choice((*strings, "entries"))
@@ -164,7 +164,7 @@ class Targets:
         self._use_model()
 
     def model_weights(self, chance: random.Random) -> None:
-        """A model file with other weights, whose hash fits."""
+        """A model file with mutated weights and a matching hash."""
         _, body = craft.parts(self._restored(self.model))
         craft.change(self.model, body=mutated(body, chance))
         self._use_model()
@@ -199,7 +199,7 @@ class Targets:
         self._use_dataset()
 
     def tokens(self, chance: random.Random) -> None:
-        """The tokens of a dataset, whose hash fits."""
+        """The tokens of a dataset, with a matching hash."""
         self._restored(self.dataset.folder / "meta.json")
         path = self.dataset.folder / "train.bin"
         craft.reseal_dataset(path.parent, path.name, mutated(self.real[path], chance))
@@ -212,7 +212,7 @@ class Targets:
         new_trainer(dataset, self.folder / "other").loop.update()
 
     def training_state(self, chance: random.Random) -> None:
-        """The counters of a checkpoint, whose hash fits."""
+        """The counters of a checkpoint, with a matching hash."""
         folder = Path(self.checkpoint)
         self._restored_checkpoint()
         data = either(self.real[folder / "state.json"], chance)
@@ -220,7 +220,7 @@ class Targets:
         self._use_checkpoint()
 
     def training_tensors(self, chance: random.Random) -> None:
-        """The tensors of a checkpoint, whose hash fits: bytes, or what the header says."""
+        """The tensors of a checkpoint, bytes or header, with a matching hash."""
         folder = Path(self.checkpoint)
         self._restored_checkpoint()
         data = mutated(self.real[folder / "state.safetensors"], chance)
@@ -243,7 +243,7 @@ class Targets:
         self.trainer.loop.update()
 
     def sample_state(self, chance: random.Random) -> None:
-        """Where a text stands, as `sample --save-state` writes it."""
+        """A generation state, as `sample --save-state` writes it."""
         model = read_model(self._restored(self.model))
         network = NumpyModel(model.config, model.tensors)
         path = self.folder / "context"
@@ -303,7 +303,7 @@ NAMES = [name for name in vars(Targets) if not name.startswith("_")]
 
 
 def finding(target: Callable[[random.Random], None], chance: random.Random) -> str | None:
-    """Try one input; what went wrong, if anything that should not."""
+    """Try one input; return a traceback, or None if it was read or refused."""
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(TIMEOUT)
     try:
@@ -324,7 +324,7 @@ def _too_long(*_: object) -> None:
 
 
 def main() -> int:
-    """Try inputs until the time is over."""
+    """Try inputs until the time is up."""
     parser = argparse.ArgumentParser()
     parser.add_argument("targets", nargs="*", default=NAMES, metavar="TARGET")
     parser.add_argument("--seconds", type=float, default=60)
@@ -338,18 +338,18 @@ def main() -> int:
         end = time.monotonic() + asked.seconds
         while time.monotonic() < end:
             for name in asked.targets:
-                told = finding(
+                report = finding(
                     getattr(targets, name), random.Random(f"{asked.seed}:{name}:{tried[name]}")
                 )
-                if told:
-                    found.setdefault(told.splitlines()[-1], f"{name} {tried[name]}\n{told}")
+                if report:
+                    found.setdefault(report.splitlines()[-1], f"{name} {tried[name]}\n{report}")
                 tried[name] += 1
     print(f"{sum(tried.values()):,} inputs, {len(found)} findings; by target: {tried}")
     if found:
         Path("fuzz-findings").mkdir(exist_ok=True)
-        for number, told in enumerate(found.values(), 1):
-            Path(f"fuzz-findings/{number}.txt").write_text(told)
-            print(told, file=sys.stderr)
+        for number, report in enumerate(found.values(), 1):
+            Path(f"fuzz-findings/{number}.txt").write_text(report)
+            print(report, file=sys.stderr)
     return 1 if found else 0
 
 

@@ -1,9 +1,9 @@
-"""Kill a training run at random moments until it is done, and compare it with one left alone.
+"""Kill a training run at random moments until it is done; compare it with an uninterrupted one.
 
     python -m tests.reliability.kill_loop FOLDER KILLS SEED
 
 Every attempt is a fork of this process, which has loaded torch and used it with one thread. Prints
-one JSON object: kills, attempts, what the kills left behind, and whether the outcome is the same.
+one JSON object: kills, attempts, the leftover files, and whether both runs are the same.
 """
 
 import json
@@ -24,7 +24,7 @@ from charnn.model.model_file import read_model  # noqa: E402
 from tests.shell.conftest import LAMP  # noqa: E402
 
 STEPS_A_KILL = 40
-LONGEST_LIFE = 0.2  # seconds that an attempt is left alive, at most
+LONGEST_LIFE = 0.2  # seconds until a kill, at most
 SETTINGS = (
     *("--hidden-size", "8", "--embedding-dim", "4", "--batch-size", "4", "--bptt", "8"),
     *("--dropout", "0.3", "--precision", "float32", "--threads", "1"),
@@ -35,7 +35,7 @@ SETTINGS = (
 def main(folder: str, kills: str, seed: str) -> int:
     """Run the loop in `folder`; exit code 1 if the two runs differ."""
     os.chdir(folder)
-    os.fsync = lambda _: None  # a kill takes nothing from what the system has been given
+    os.fsync = lambda _: None  # a kill does not lose data that the system has buffered
     Path("lamp.txt").write_text(LAMP * 10)
     assert wait(fork("prepare", "lamp.txt", "-q")) == 0
     assert cli.main(("train", "--name", "warm-up", "--steps", "5", *SETTINGS)) == 0
@@ -49,7 +49,7 @@ def main(folder: str, kills: str, seed: str) -> int:
 
 
 def kill_until_done(begin: tuple[str, ...], kills: int, chance: random.Random) -> dict:
-    """Start, kill, resume …, at most so many times; then let it end."""
+    """Start, kill and resume a run up to `kills` times, then let it finish."""
     done, attempts, at = 0, 0, Counter()
     while True:
         arguments = ("train", "--resume", "killed", "-q") if has_checkpoint() else begin
@@ -67,18 +67,18 @@ def kill_until_done(begin: tuple[str, ...], kills: int, chance: random.Random) -
 
 
 def has_checkpoint() -> bool:
-    """Whether there is one that is complete."""
+    """Return whether there is a complete checkpoint."""
     return any(Path("runs/killed/checkpoints").glob("step-*/manifest.json"))
 
 
 def left_behind() -> set[str]:
-    """What a kill can leave: kinds of things that a run at rest does not have."""
+    """Return the kinds of temporary files that a kill has left."""
     names = [path.name for path in Path("runs/killed").rglob(".*")]
     return {name.split("-")[0] for name in names} or {"nothing"}
 
 
 def fork(*arguments: str) -> int:
-    """Run a command in a child; its process id."""
+    """Run a command in a forked child; return its process id."""
     child = os.fork()
     if child == 0:
         os._exit(cli.main(arguments))
@@ -86,12 +86,12 @@ def fork(*arguments: str) -> int:
 
 
 def wait(child: int) -> int:
-    """The exit code of a child; negative for a signal."""
+    """Return the exit code of a child, negative for a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def outcome(name: str) -> tuple[str, list[dict], list[str]]:
-    """The kept model, the log without times, and what lies in the folder."""
+    """Return the hashes of the model and the state, the log without times, and the file names."""
     run = Path("runs") / name
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for row in rows:

@@ -1,4 +1,4 @@
-"""Rows A of the table of faults: whatever text is given, it is taken as it is, or refused whole."""
+"""Rows A of the table of faults: text is read without loss, or refused."""
 
 import io
 import json
@@ -32,13 +32,13 @@ ODD = (
 
 
 def round_trip(folder):
-    """The bytes of the training split of a dataset."""
+    """Return the bytes of the training split of a dataset."""
     dataset = open_dataset(folder)
     return dataset.tokenizer.decode(dataset.split("train"))
 
 
 @pytest.mark.parametrize("kind", TEXT_TOKENIZERS)
-def test_a1_a_byte_that_is_not_utf8_is_named_with_its_place(charnn, kind) -> None:
+def test_a1_invalid_utf8_is_reported_with_its_position(charnn, kind) -> None:
     """65 with file, byte and line, and three remedies, each of which works."""
     good = LAMP.encode()
     charnn.write("bad.txt", good + b"\n\xff bad\n" + good)
@@ -51,8 +51,8 @@ def test_a1_a_byte_that_is_not_utf8_is_named_with_its_place(charnn, kind) -> Non
     charnn.run("prepare", "bad.txt", "--tokenizer", "byte", "--name", "c")
 
 
-def test_a1_eval_takes_what_it_advises(trained) -> None:
-    """A file that is not UTF-8 is scored once its encoding is given, as prepare reads it."""
+def test_a1_eval_accepts_the_suggested_options(trained) -> None:
+    """A file that is not UTF-8 is scored once its encoding is given, as in prepare."""
     trained.write("latin.txt", "The lamp caf\xe9\r\n".encode("latin-1"))
     trained.write("same.txt", "The lamp caf\xe9\n")
     command = ("eval", "-m", "lamp-lstm-001", "latin.txt", "--json")
@@ -66,8 +66,8 @@ def test_a1_eval_takes_what_it_advises(trained) -> None:
     trained.refused("eval", "--encoding", "latin-1", code=2, said="--encoding")
 
 
-def test_a2_all_bytes_and_random_ones_come_back(charnn) -> None:
-    """With the byte tokenizer, whose ids are the bytes."""
+def test_a2_the_byte_tokenizer_keeps_all_bytes(charnn) -> None:
+    """All 256 values and random bytes; the ids are the bytes."""
     data = bytes(range(256)) * 4 + np.random.default_rng(1).bytes(5000)
     charnn.write("all.bin", data)
     charnn.run("prepare", "all.bin", "--tokenizer", "byte", "--val-frac", "0")
@@ -76,8 +76,8 @@ def test_a2_all_bytes_and_random_ones_come_back(charnn) -> None:
     assert (folder / "train.bin").read_bytes() == data == round_trip(folder)
 
 
-def test_a3_a_byte_order_mark_is_dropped_and_utf16_is_recognised(charnn) -> None:
-    """The first with a note, the second with its remedy, 65."""
+def test_a3_a_byte_order_mark_is_removed_and_utf16_is_detected(charnn) -> None:
+    """A UTF-8 mark is removed with a note; UTF-16 is 65 with the option to use."""
     charnn.write("bom.txt", "\ufeff" + LAMP)
     done = charnn.run("prepare", "bom.txt", "--val-frac", "0")
     assert "byte order mark" in done.stderr
@@ -91,8 +91,8 @@ def test_a3_a_byte_order_mark_is_dropped_and_utf16_is_recognised(charnn) -> None
 
 
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
-def test_a4_line_ends_are_kept_and_counted(charnn, kind) -> None:
-    """CRLF, lone CR and LF, mixed; `--newlines lf` turns them all into LF."""
+def test_a4_line_endings_are_kept_and_counted(charnn, kind) -> None:
+    """CRLF, lone CR and LF, mixed; `--newlines lf` converts them all to LF."""
     text = "one\r\ntwo\rthree\nfour\r\n" * 30
     charnn.write("mixed.txt", text)
     given = ("prepare", "mixed.txt", "--tokenizer", kind, "--val-frac", "0")
@@ -104,8 +104,8 @@ def test_a4_line_ends_are_kept_and_counted(charnn, kind) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
-def test_a5_odd_characters_come_back_as_they_were(charnn, kind) -> None:
-    """NUL, ESC, separators of lines, invisible ones, emoji, both forms of é: nothing is lost."""
+def test_a5_unusual_characters_are_kept(charnn, kind) -> None:
+    """NUL, ESC, line separators, invisible characters, emoji, both forms of é."""
     charnn.write("odd.txt", ODD * 20)
     charnn.run("prepare", "odd.txt", "--tokenizer", kind, "--val-frac", "0")
 
@@ -113,8 +113,8 @@ def test_a5_odd_characters_come_back_as_they_were(charnn, kind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
-def test_a6_a_long_line_is_a_text_like_any_other(tmp_path, kind) -> None:
-    """A megabyte without a newline gives the ids of the same text with newlines but for those."""
+def test_a6_a_long_line_is_encoded_like_short_lines(tmp_path, kind) -> None:
+    """A megabyte without newlines gives the same ids as with newlines, except for the newlines."""
     line = (LAMP.replace("\n", " ") * 5000)[:1_000_000]
     lines = line.replace(" ", "\n")
     tokenizer = TOKENIZERS[kind].build((" \n" + line).encode() if kind == "byte" else " \n" + line)
@@ -127,8 +127,8 @@ def test_a6_a_long_line_is_a_text_like_any_other(tmp_path, kind) -> None:
 
 
 @pytest.mark.parametrize("stop", [" ", ". ", "! \x1c", "。", "，«", " 's '", "\n\n  "])
-def test_a6_byte_pairs_do_not_notice_where_a_text_was_cut(stop, monkeypatch) -> None:
-    """Parts of twenty characters give the ids of the whole, without newlines as with them."""
+def test_a6_bpe_does_not_depend_on_the_parts_of_a_text(stop, monkeypatch) -> None:
+    """Parts of twenty characters give the ids of the whole, with and without newlines."""
     words = ["lamp", "河镇渡口", "it's", "x1", "\x1c", "é", "...", " ", "\u3000"]
     random = np.random.default_rng(1)
     text = "".join(words[n] + stop for n in random.integers(0, len(words), 400))
@@ -145,7 +145,7 @@ def test_a6_byte_pairs_do_not_notice_where_a_text_was_cut(stop, monkeypatch) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 def test_a6_a_hundred_megabytes_on_one_line_take_bounded_memory(shell, kind) -> None:
-    """Below 2 GB with any tokenizer, where there are spaces or stops in it."""
+    """Below 2 GB with any tokenizer, if the line contains spaces or punctuation."""
     line = LAMP.replace("\n", " ")
     shell.write("line.txt", line * (100_000_000 // len(line)))
     script = (
@@ -169,8 +169,8 @@ def test_a7_an_empty_or_blank_file_is_refused(charnn) -> None:
     assert charnn.datasets() == []
 
 
-def test_a8_a_text_too_small_says_what_it_has_needs_and_what_fits(charnn) -> None:
-    """`prepare` warns, `train` takes a smaller batch with a note, or 65 with the arithmetic."""
+def test_a8_a_text_that_is_too_small_is_reported_with_sizes(charnn) -> None:
+    """`prepare` warns; `train` uses a smaller batch with a note, or exits with 65 and the sizes."""
     charnn.write("small.txt", LAMP)
     assert "will learn little" in charnn.run("prepare", "small.txt").stderr
     tokens = len(open_dataset(charnn.folder / "data/small").split("train"))
@@ -186,8 +186,8 @@ def test_a8_a_text_too_small_says_what_it_has_needs_and_what_fits(charnn) -> Non
     charnn.run(*tiny, "ten", "--bptt", "4")
 
 
-def test_a9_paths_that_lead_nowhere(charnn) -> None:
-    """Missing: 74 with the nearest name; dangling: 74; a folder without text: 65."""
+def test_a9_missing_paths(charnn) -> None:
+    """Missing: 74 with the nearest name; dangling link: 74; a folder without text: 65."""
     charnn.write("lamp.txt", LAMP)
     (charnn.folder / "dangling.txt").symlink_to("nowhere")
     (charnn.folder / "folder").mkdir()
@@ -201,8 +201,8 @@ def test_a9_paths_that_lead_nowhere(charnn) -> None:
     assert charnn.datasets() == []
 
 
-def test_a9_eval_says_what_it_passes_over(trained) -> None:
-    """Files of a folder that are no text, as prepare does."""
+def test_a9_eval_lists_skipped_files(trained) -> None:
+    """Files of a folder that are not text, as in prepare."""
     trained.write("texts/a.txt", LAMP)
     trained.write("texts/b.bin", b"\0\1")
     done = trained.run("eval", "-m", "lamp-lstm-001", "texts")
@@ -211,14 +211,14 @@ def test_a9_eval_says_what_it_passes_over(trained) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a9_a_file_that_may_not_be_read(charnn) -> None:
-    """74, naming it."""
+def test_a9_an_unreadable_file(charnn) -> None:
+    """74 with its name."""
     charnn.write("secret.txt", LAMP).chmod(0)
     charnn.refused("prepare", "secret.txt", code=74, said=("secret.txt", "permissions"))
 
 
 def test_a10_a_pipe_is_read_once_and_a_terminal_gets_a_hint(charnn, monkeypatch) -> None:
-    """A named pipe, `-`, and a person who types."""
+    """A named pipe, `-`, and input typed in a terminal."""
     os.mkfifo(charnn.folder / "pipe")
     writer = threading.Thread(target=charnn.write, args=("pipe", LAMP))
     writer.start()
@@ -239,8 +239,8 @@ def test_a10_a_pipe_is_read_once_and_a_terminal_gets_a_hint(charnn, monkeypatch)
     assert "end with Ctrl-D" in done.stderr
 
 
-def test_a10_eval_reading_a_terminal_gives_a_hint(trained, monkeypatch) -> None:
-    """As prepare does."""
+def test_a10_eval_prints_a_hint_when_it_reads_a_terminal(trained, monkeypatch) -> None:
+    """As in prepare."""
     ours, theirs = pty.openpty()
     os.write(ours, b"The lamp\n\x04")
     with os.fdopen(theirs, "rb", buffering=0) as terminal:
@@ -261,7 +261,7 @@ def test_a11_an_endless_stdin_can_be_interrupted(shell) -> None:
         stderr=subprocess.PIPE,
     )
     os.close(reading)
-    for _ in range(20):  # it reads what is written, and waits for more
+    for _ in range(20):  # the process reads this and waits for more
         os.write(writing, LAMP.encode() * 100)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -273,8 +273,8 @@ def test_a11_an_endless_stdin_can_be_interrupted(shell) -> None:
     assert not (shell.folder / "data").exists()
 
 
-def test_a12_seventy_thousand_symbols_are_not_wrapped(charnn) -> None:
-    """Ids take four bytes, and come back."""
+def test_a12_a_vocabulary_of_70000_symbols_does_not_overflow(charnn) -> None:
+    """Ids have four bytes and decode to the same text."""
     text = " ".join(f"w{number}" for number in range(70_000))
     charnn.write("many.txt", text)
     charnn.run("prepare", "many.txt", "--tokenizer", "word", "--val-frac", "0", "-q")
@@ -285,8 +285,8 @@ def test_a12_seventy_thousand_symbols_are_not_wrapped(charnn) -> None:
     assert round_trip(dataset.folder) == text.encode()
 
 
-def test_a13_forty_thousand_characters_are_all_kept(charnn) -> None:
-    """No library's cap applies."""
+def test_a13_a_vocabulary_of_40000_characters_is_complete(charnn) -> None:
+    """No limit of a library applies."""
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 40_000))).replace("\ud800", "")
     text = "".join(c for c in text if not "\ud800" <= c <= "\udfff")
     charnn.write("many.txt", text * 2)
@@ -298,7 +298,7 @@ def test_a13_forty_thousand_characters_are_all_kept(charnn) -> None:
 
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 def test_a14_the_names_of_special_tokens_are_ordinary_text(charnn, kind) -> None:
-    """`<unk>` and `<|endoftext|>` in a corpus come back as they are."""
+    """`<unk>` and `<|endoftext|>` in a corpus are decoded unchanged."""
     text = "so <unk> is <|endoftext|> and <<unk>> [UNK] <pad> too\n" * 20
     charnn.write("special.txt", text)
     charnn.run("prepare", "special.txt", "--tokenizer", kind, "--val-frac", "0", "-q")
@@ -308,8 +308,8 @@ def test_a14_the_names_of_special_tokens_are_ordinary_text(charnn, kind) -> None
     assert meta["splits"]["train"]["unknown"] == 0
 
 
-def test_a15_an_unknown_character_is_named_with_its_place(trained) -> None:
-    """Of a prompt: refused, skipped or replaced as --unk says; of a text to evaluate: counted."""
+def test_a15_an_out_of_vocabulary_character_is_reported_with_its_position(trained) -> None:
+    """In a prompt: refused, skipped or replaced, as --unk says; in a text to evaluate: counted."""
     said = ("'é'", "character 5", "--unk skip", "--unk replace")
     trained.refused("sample", "-p", "The é", "-n", "1", "-q", code=2, said=said)
     for policy in ("skip", "replace"):
@@ -322,8 +322,8 @@ def test_a15_an_unknown_character_is_named_with_its_place(trained) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
-def test_a16_preparing_twice_gives_the_same_bytes(shell, kind) -> None:
-    """Whatever the seed of Python's hashes and the number of threads."""
+def test_a16_preparing_twice_gives_the_same_files(shell, kind) -> None:
+    """For any hash seed of Python and any number of threads."""
     shell.write("odd.txt", (LAMP + ODD) * 20)
     made = []
     for number in ("1", "2"):
@@ -339,10 +339,10 @@ def test_a16_preparing_twice_gives_the_same_bytes(shell, kind) -> None:
 
 
 @pytest.mark.parametrize("change", ["cut", "odd", "longer", "replaced", "wider", "gone"])
-def test_a17_a_dataset_that_was_changed_is_found_out_before_the_first_step(
+def test_a17_a_modified_dataset_is_detected_before_the_first_step(
     trained, change, monkeypatch
 ) -> None:
-    """Cut, of odd length, replaced, of another type, or gone: 65 (74 if gone) with the file."""
+    """Truncated, of odd length, replaced, of another dtype: 65; missing: 74; with the file name."""
     from charnn.training.loop import TrainLoop
 
     monkeypatch.setattr(TrainLoop, "update", None)
@@ -361,13 +361,13 @@ def test_a17_a_dataset_that_was_changed_is_found_out_before_the_first_step(
     }[change]
     path.write_bytes(changed)
     trained.refused("train", "--steps", "1", code=65, said="train.bin")
-    if change == "wider":  # and if the manifest vouches for it, its length is still wrong
+    if change == "wider":  # with a matching manifest, the length is still wrong
         reseal_dataset(path.parent, "train.bin", changed)
         trained.refused("train", "--steps", "1", code=65, said="train.bin")
 
 
-def test_a18_a_dataset_cut_while_training_does_no_harm(dataset, tmp_path) -> None:
-    """Its tokens are in memory: what happens to the file later does not matter."""
+def test_a18_truncating_a_dataset_during_training_has_no_effect(dataset, tmp_path) -> None:
+    """The tokens are in memory."""
     splits = {"train": LAMP}
     written_dataset(tmp_path / "d", splits)
     opened = open_dataset(tmp_path / "d")
@@ -377,8 +377,8 @@ def test_a18_a_dataset_cut_while_training_does_no_harm(dataset, tmp_path) -> Non
     assert np.array_equal(opened.split("train"), before)
 
 
-def test_several_files_are_one_text_in_sorted_order(charnn) -> None:
-    """However the system lists them."""
+def test_several_files_are_joined_in_sorted_order(charnn) -> None:
+    """Independently of the order in which the system lists them."""
     for name in ("b", "c", "a"):
         charnn.write(f"texts/{name}.txt", name * 3)
     reading = read_sources([str(charnn.folder / "texts")])
@@ -387,7 +387,7 @@ def test_several_files_are_one_text_in_sorted_order(charnn) -> None:
 
 
 def test_a_corpus_of_records_is_prepared_by_lines(charnn) -> None:
-    """Without being asked, unless --no-lines asks for running text; a note says so."""
+    """By default, with a note; --no-lines prepares it as running text."""
     by_itself = charnn.run("prepare", "places")
     charnn.run("prepare", "places", "--lines", "--name", "lines", "-q")
     charnn.run("prepare", "places", "--no-lines", "--name", "text", "-q")

@@ -1,4 +1,4 @@
-"""Rows B of the table of faults: settings mean what they say, or are refused with their place."""
+"""Rows B of the table of faults: invalid settings are refused, with their position."""
 
 import json
 import shlex
@@ -14,12 +14,12 @@ from charnn.errors import UsageError
 from charnn.storage.settings_file import dump_settings, read_settings
 from tests.shell.conftest import LAMP
 
-QUICKLY = 5.0  # seconds; what explodes takes minutes, and a busy machine is no fault
+QUICKLY = 5.0  # seconds; expansion attacks take minutes, and the machine may be busy
 
 
 @pytest.fixture
 def refuses(tmp_path):
-    """A function: a settings file with this text is refused with these words, quickly."""
+    """Return a function that checks that settings are refused quickly, with these words."""
 
     def check(text, *said):
         path = tmp_path / "bad.yaml"
@@ -30,11 +30,11 @@ def refuses(tmp_path):
             read_settings(path, TrainConfig)
         seconds, (_, peak) = time.monotonic() - begin, tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        told = f"{caught.value.message}\n{caught.value.hint}"
+        message = f"{caught.value.message}\n{caught.value.hint}"
         assert caught.value.exit_code == 2
-        assert "bad.yaml" in told
+        assert "bad.yaml" in message
         for words in said:
-            assert words in told, told
+            assert words in message, message
         assert seconds < QUICKLY
         assert peak < 100_000_000
 
@@ -45,8 +45,8 @@ def refuses(tmp_path):
     ("text", "value"),
     [("1e-3", 1e-3), ("2e-5", 2e-5), ("1E-3", 1e-3), (".5", 0.5), ("1.", 1.0), ("3", 3.0)],
 )
-def test_b1_numbers_are_numbers(tmp_path, text, value) -> None:
-    """As people write them; a quoted one is a word, and refused where a number is due."""
+def test_b1_numbers_are_parsed_in_common_notations(tmp_path, text, value) -> None:
+    """A quoted number is a string, and refused where a number is expected."""
     path = tmp_path / "good.yaml"
     path.write_text(f"lr: {text}\n")
     found = read_settings(path, TrainConfig)["lr"]
@@ -58,8 +58,8 @@ def test_b1_numbers_are_numbers(tmp_path, text, value) -> None:
 
 
 @pytest.mark.parametrize("text", ["017", "0x10", "1_000", "12:30:45", "0b1", "0o7"])
-def test_b1_numbers_are_never_something_else(tmp_path, text) -> None:
-    """No octal, no sixties: 017 is seventeen, the others are refused."""
+def test_b1_special_yaml_numbers_are_refused(tmp_path, text) -> None:
+    """No octal or sexagesimal numbers: 017 is seventeen, the others are refused."""
     path = tmp_path / "odd.yaml"
     path.write_text(f"hidden_size: {text}\n")
     if text == "017":
@@ -69,15 +69,15 @@ def test_b1_numbers_are_never_something_else(tmp_path, text) -> None:
         read_settings(path, TrainConfig)
 
 
-def test_b2_an_unknown_key_is_refused_with_the_nearest(refuses) -> None:
-    """And so is a section, which no setting has."""
+def test_b2_an_unknown_key_is_refused_with_a_suggestion(refuses) -> None:
+    """Sections are refused too; no setting has them."""
     refuses("dropuot: 0.1\n", "line 1", "dropuot", "did you mean dropout?")
     refuses("lr: 0.1\nmodel:\n  cell: lstm\n", "line 3", "model")
     refuses("lr:\n  peak: 0.1\n", "lr", "single value")
 
 
-def test_b3_a_file_that_is_not_one_mapping_is_refused_with_its_line(refuses) -> None:
-    """Keys twice, two documents, lists, scalars, nothing, tabs, other encodings."""
+def test_b3_a_file_that_is_not_one_mapping_is_refused_with_the_line(refuses) -> None:
+    """Duplicate keys, two documents, lists, scalars, empty files, tabs, other encodings."""
     refuses("lr: 1.0\ncell: gru\nlr: 2.0\n", "line 3", "twice")
     refuses("lr: 1.0\n---\nlr: 2.0\n", "line 2", "second document")
     refuses("- lr\n- cell\n", "line 1")
@@ -93,16 +93,16 @@ def test_b3_a_file_that_is_not_one_mapping_is_refused_with_its_line(refuses) -> 
     refuses("lr: \0\n", "line")
 
 
-def test_b3_a_byte_order_mark_does_no_harm(tmp_path) -> None:
-    """Editors put it there."""
+def test_b3_a_byte_order_mark_is_accepted(tmp_path) -> None:
+    """Some editors write one."""
     path = tmp_path / "bom.yaml"
     path.write_bytes(b"\xef\xbb\xbflr: 0.1\n")
 
     assert read_settings(path, TrainConfig) == {"lr": 0.1}
 
 
-def test_b4_nothing_is_executed_and_nothing_explodes(refuses, tmp_path, monkeypatch) -> None:
-    """Tags, anchors that refer to themselves, a billion laughs, deep nesting, 100 MB."""
+def test_b4_nothing_is_executed_or_expanded(refuses, tmp_path, monkeypatch) -> None:
+    """Tags, recursive anchors, the billion laughs attack, deep nesting, 100 MB."""
     monkeypatch.chdir(tmp_path)
     refuses("lr: !!python/object/apply:os.system ['touch marker']\n", "tag", "line 1")
     refuses("!!python/object/apply:os.system ['touch marker']\n", "tag")
@@ -125,13 +125,13 @@ def test_b4_nothing_is_executed_and_nothing_explodes(refuses, tmp_path, monkeypa
     [".nan", ".inf", "-.inf", "-1", "1e30", "9" * 60, "true", "yes", "''", "null-ish", "[]"],
 )
 def test_b5_values_out_of_range_are_refused_with_field_and_range(refuses, key, value) -> None:
-    """Not a number, infinite, negative, enormous, or no number at all."""
+    """NaN, infinite, negative, huge, or not a number."""
     refuses(f"cell: gru\n{key}: {value}\n", "line 2", key)
 
 
 @pytest.mark.parametrize("key", ["lr", "hidden_size", "steps", "batch_size", "bptt", "num_layers"])
-def test_b5_zero_is_refused_where_it_makes_no_sense(refuses, key) -> None:
-    """There are no runs of no steps."""
+def test_b5_zero_is_refused_for_sizes_and_steps(refuses, key) -> None:
+    """For example, a run of no steps."""
     refuses(f"{key}: 0\n", key, "greater than")
 
 
@@ -160,14 +160,14 @@ def test_b5_zero_is_refused_where_it_makes_no_sense(refuses, key) -> None:
     ],
     ids=lambda given: " ".join(given)[:30],
 )
-def test_b6_settings_of_the_sampler_out_of_range(trained, arguments, said) -> None:
+def test_b6_sampling_settings_out_of_range(trained, arguments, said) -> None:
     """2, naming the flag."""
     trained.refused("sample", *arguments, "-q", code=2, said=said)
 
 
 @pytest.mark.parametrize("temperature", ["0", "1e-300", "1e-9", "1e9", "1e300"])
 def test_b6_extreme_temperatures_are_defined(trained, temperature) -> None:
-    """0 is greedy; next to nothing is greedy too; without bound all symbols are alike."""
+    """0 and very low values are greedy; very high values make all symbols equally likely."""
     arguments = ("sample", "--temp", temperature, "-n", "40", "--seed", "1")
     text = trained.run(*arguments).stdout
 
@@ -190,7 +190,7 @@ def test_b6_extreme_temperatures_are_defined(trained, temperature) -> None:
     ],
     ids=" ".join,
 )
-def test_b7_what_is_mistyped_is_refused_with_the_nearest(trained, arguments, nearest) -> None:
+def test_b7_mistyped_arguments_are_refused_with_a_suggestion(trained, arguments, nearest) -> None:
     """2; commands, options, and names of cells."""
     trained.refused(*arguments, code=2, said=nearest)
 
@@ -208,13 +208,13 @@ def test_b7_what_is_mistyped_is_refused_with_the_nearest(trained, arguments, nea
     ],
     ids=" ".join,
 )
-def test_b7_flags_of_which_one_would_be_ignored_are_refused(trained, arguments, said) -> None:
+def test_b7_conflicting_flags_are_refused(trained, arguments, said) -> None:
     """2, before anything is read."""
     trained.refused(*arguments, code=2, said=said)
 
 
-def test_b7_a_pattern_that_could_not_be_read_again_is_refused(charnn) -> None:
-    """2 from prepare, not 65 from train; the message does not repeat all of it."""
+def test_b7_a_pattern_that_is_too_long_is_refused_by_prepare(charnn) -> None:
+    """2 from prepare instead of 65 from train; the message does not repeat the whole pattern."""
     charnn.write("lamp.txt", LAMP)
     given = ("prepare", "lamp.txt", "--tokenizer", "word", "--word-pattern")
     message = charnn.refused(*given, "a" * 1001, code=2, said="--word-pattern")
@@ -233,13 +233,13 @@ def test_b7_a_pattern_that_could_not_be_read_again_is_refused(charnn) -> None:
     ],
     ids=" ".join,
 )
-def test_b7_a_mistake_is_explained_by_the_help_of_its_command(charnn, arguments, hint) -> None:
-    """And not by the list of all commands."""
+def test_b7_a_usage_error_points_to_the_help_of_its_command(charnn, arguments, hint) -> None:
+    """Not to the list of all commands."""
     assert charnn.refused(*arguments, code=2).endswith(f"hint: {hint}\n")
 
 
-def test_b8_what_is_hinted_at_can_be_typed(charnn) -> None:
-    """Folders that were given as flags are given again, quoted for a shell."""
+def test_b8_commands_in_hints_can_be_run(charnn) -> None:
+    """They repeat folders that were given as flags, quoted for a shell."""
     charnn.write("lamp.txt", LAMP * 10)
     shape = ("--steps", "2", "--hidden-size", "8", "--embedding-dim", "4", "--name", "first")
     runs = ("--runs-dir", "my runs")
@@ -260,8 +260,8 @@ def test_b8_what_is_hinted_at_can_be_typed(charnn) -> None:
     assert follow(evaluated, "-n", "3").stdout
 
 
-def test_b8_a_run_finds_its_dataset_where_it_lies(charnn) -> None:
-    """The path that was typed is recorded in the run, and only the name in the model."""
+def test_b8_a_run_finds_a_dataset_given_by_path(charnn) -> None:
+    """The run records the path, the model only the name."""
     charnn.write("lamp.txt", LAMP * 10)
     charnn.run("prepare", "lamp.txt", "--data-dir", "elsewhere", "-q")
     shape = ("--hidden-size", "8", "--embedding-dim", "4")
@@ -273,8 +273,8 @@ def test_b8_a_run_finds_its_dataset_where_it_lies(charnn) -> None:
     assert "data: elsewhere/lamp\n" in (charnn.folder / "runs/first/config.yaml").read_text()
 
 
-def test_b8_flags_win_over_the_file_and_the_outcome_is_stored(trained) -> None:
-    """What --print-config shows is what config.yaml of the run holds and what can be fed back."""
+def test_b8_flags_override_the_file_and_the_result_is_stored(trained) -> None:
+    """config.yaml of the run has the values of --print-config, which --config accepts."""
     trained.write("some.yaml", "lr: 0.5\ndropout: 0.25\nhidden_size: 6\nprecision: float32\n")
     given = ("--config", "some.yaml", "--lr", "0.25", "--lr", "0.125", "--steps", "2")
     printed = yaml.safe_load(trained.run("train", *given, "--print-config").stdout)
@@ -286,8 +286,8 @@ def test_b8_flags_win_over_the_file_and_the_outcome_is_stored(trained) -> None:
         assert stored[key] == printed[key]
 
 
-def test_b8_what_is_written_is_read_back(tmp_path) -> None:
-    """Every field of the settings."""
+def test_b8_settings_survive_a_round_trip(tmp_path) -> None:
+    """For every field."""
     settings = TrainConfig(lr=1e-5, data="no", minutes=0.5, tie_weights=True)
     (tmp_path / "c.yaml").write_text(dump_settings(settings))
 

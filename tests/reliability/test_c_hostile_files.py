@@ -1,4 +1,4 @@
-"""Rows C of the table of faults: files that are cut, flipped, crafted or programs are refused."""
+"""Rows C of the table of faults: damaged, crafted or executable files are refused."""
 
 import gzip
 import io
@@ -51,12 +51,12 @@ QUICKLY = 2  # seconds
 
 @pytest.fixture
 def model(trained):
-    """The path of a model file that may be spoiled."""
+    """Return the path of a model file that a test may damage."""
     return trained.folder / MODEL
 
 
 def refused(trained, path=MODEL, *, said="", code=65):
-    """A file that no command takes: quickly, without a large allocation, in one message."""
+    """Check that a file is refused quickly, without a large allocation, with one message."""
     size = (trained.folder / path).stat().st_size
     tracemalloc.start()
     begin = time.monotonic()
@@ -70,13 +70,13 @@ def refused(trained, path=MODEL, *, said="", code=65):
 
 
 def cuts(path):
-    """Where a safetensors file is worth cutting."""
+    """Return the sizes to which a safetensors file is truncated."""
     header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
     size = path.stat().st_size
     return 0, 1, 7, 8, header - 1, size // 2, size - 1
 
 
-def test_c1_a_model_cut_anywhere_is_refused(trained, model) -> None:
+def test_c1_a_truncated_model_is_refused(trained, model) -> None:
     """65 at each of seven lengths."""
     whole = model.read_bytes()
     for size in cuts(model):
@@ -85,8 +85,8 @@ def test_c1_a_model_cut_anywhere_is_refused(trained, model) -> None:
 
 
 @pytest.mark.parametrize("name", STATE_FILES)
-def test_c1_a_cut_checkpoint_gives_way_to_the_one_before(trained, name) -> None:
-    """At each length, with a note; with no other left it is 65."""
+def test_c1_a_truncated_checkpoint_is_skipped_for_the_previous_one(trained, name) -> None:
+    """At each length, with a note; without another checkpoint it is 65."""
     newest = trained.folder / RUN / "checkpoints/step-00000006"
     whole = (newest / name).read_bytes()
     lengths = cuts(newest / name) if "tensors" in name else (0, 1, 7, 8, len(whole) - 1)
@@ -102,8 +102,8 @@ def test_c1_a_cut_checkpoint_gives_way_to_the_one_before(trained, name) -> None:
     trained.refused("train", "--resume", "lamp-lstm-001", code=65, said=name)
 
 
-def test_c2_one_flipped_bit_of_data_is_found(trained, model) -> None:
-    """In a model, in a training state, in the tokens of a dataset: SHA-256 differs, 65."""
+def test_c2_one_flipped_bit_is_detected(trained, model) -> None:
+    """In a model, a training state, the tokens of a dataset: SHA-256 differs, 65."""
     for path in (
         model,
         trained.folder / RUN / "checkpoints/step-00000006/state.safetensors",
@@ -120,7 +120,7 @@ def test_c2_one_flipped_bit_of_data_is_found(trained, model) -> None:
 
 
 def lies(header):
-    """Entries that contradict the file, by what they are called."""
+    """Return header entries that contradict the file, by name."""
     first = header["embedding.weight"]
     begin, end = first["data_offsets"]
     return {
@@ -146,7 +146,7 @@ def lies(header):
     ],
 )
 def test_c3_a_header_that_contradicts_the_file_is_refused(trained, model, lie) -> None:
-    """65, and nothing of the size that it claims is allocated."""
+    """65, without allocating the size that it states."""
     header, _ = parts(model)
     change(model, entries=lies(header)[lie])
 
@@ -154,7 +154,7 @@ def test_c3_a_header_that_contradicts_the_file_is_refused(trained, model, lie) -
 
 
 def test_c3_malformed_safetensors_are_refused(trained, model) -> None:
-    """A header too long, repeated keys, trailing bytes, deep nesting, no JSON at all."""
+    """A header that is too long, repeated keys, trailing bytes, deep nesting, invalid JSON."""
     header, body = parts(model)
     text = json.dumps(header).encode()
     repeated = text.replace(b'{"__metadata__"', b'{"output.bias": 1, "__metadata__"', 1)
@@ -177,8 +177,8 @@ def test_c3_malformed_safetensors_are_refused(trained, model) -> None:
 
 
 @pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580, 0x4B50], ids=hex)
-def test_c3_a_sound_file_is_not_taken_for_a_pickle(trained, model, length) -> None:
-    """Its first bytes are the length of its header, and may be those of a pickle or an archive."""
+def test_c3_a_valid_file_is_not_mistaken_for_a_pickle(trained, model, length) -> None:
+    """The length of its header, the first bytes, can look like those of a pickle or an archive."""
     header, body = parts(model)
     header["__metadata__"]["training"] = "{}"
     header["__metadata__"]["metrics"] = "{}"
@@ -189,11 +189,11 @@ def test_c3_a_sound_file_is_not_taken_for_a_pickle(trained, model, length) -> No
     trained.run("sample", MODEL, "-n", "3", "-q")
 
 
-EVIL = "\x1b]52;c;aGk=\x07\x9b2J\n\u202e"  # sets the clipboard, clears the screen, turns text round
+EVIL = "\x1b]52;c;aGk=\x07\x9b2J\n\u202e"  # sets the clipboard, clears the screen, reverses text
 
 
-def test_c4_control_characters_are_shown_escaped_in_every_message(trained, model) -> None:
-    """Of tensor names, strings, tokens, YAML keys, paths: nothing reaches the terminal raw."""
+def test_c4_control_characters_are_escaped_in_every_message(trained, model) -> None:
+    """In tensor names, strings, tokens, YAML keys and paths."""
     whole = model.read_bytes()
     header, _ = parts(model)
     for lie in (
@@ -215,8 +215,8 @@ def test_c4_control_characters_are_shown_escaped_in_every_message(trained, model
     assert not any(c in visible(EVIL, one_line=True) for c in EVIL if not c.isprintable())
 
 
-def test_c4_what_a_model_file_says_of_itself_is_harmless_too(trained, model, monkeypatch) -> None:
-    """`info` shows its strings and tokens; none of them steers the terminal."""
+def test_c4_info_escapes_the_metadata_of_a_model(trained, model, monkeypatch) -> None:
+    """Its strings and tokens cannot control the terminal."""
     change(
         model,
         strings={"metrics": json.dumps({EVIL: EVIL}), "training": json.dumps({"data": EVIL})},
@@ -229,8 +229,8 @@ def test_c4_what_a_model_file_says_of_itself_is_harmless_too(trained, model, mon
     assert visible(as_json.decode()) == as_json.decode()
 
 
-def test_c4_eval_shows_names_of_files_escaped(trained) -> None:
-    """A file that somebody sent may be called anything."""
+def test_c4_eval_escapes_file_names(trained) -> None:
+    """A file from someone else can have any name."""
     trained.write("evil\x1b[2J.txt", LAMP)
     text = trained.run("eval", MODEL, "evil\x1b[2J.txt").stdout.decode()
 
@@ -239,8 +239,8 @@ def test_c4_eval_shows_names_of_files_escaped(trained) -> None:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
-def test_c5_pickle_named_safetensors(trained, model, protocol) -> None:
-    """A pickle under any of our names is refused unopened: what it would run does not run."""
+def test_c5_a_pickle_under_any_file_name_is_refused(trained, model, protocol) -> None:
+    """Without opening it: its code does not run."""
     bomb = pickle.dumps(Bomb(), protocol)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as zipped:  # the layout of torch.save
@@ -269,8 +269,8 @@ def test_c5_pickle_named_safetensors(trained, model, protocol) -> None:
     assert not (trained.folder / "marker").exists()
 
 
-def test_c5_a_pickle_as_the_state_of_a_text_is_refused(trained) -> None:
-    """`sample --state` takes nothing but what `--save-state` wrote."""
+def test_c5_a_pickle_as_generation_state_is_refused(trained) -> None:
+    """`sample --state` accepts only files written by `--save-state`."""
     trained.write("state", pickle.dumps(Bomb()))
     trained.refused("sample", "--state", "state", "-n", "3", "-q", code=65, said="pickle")
 
@@ -295,8 +295,8 @@ def test_c5_a_pickle_as_the_state_of_a_text_is_refused(trained) -> None:
     ],
     ids=str,
 )
-def test_c7_a_shape_is_compared_with_the_file_before_any_allocation(trained, model, values) -> None:
-    """65 in no time, whatever size is claimed."""
+def test_c7_a_shape_is_compared_with_the_file_before_allocation(trained, model, values) -> None:
+    """65 at once, for any size."""
     header, _ = parts(model)
     config = {**json.loads(header["__metadata__"]["config"]), **values}
     change(model, strings={"config": json.dumps(config)})
@@ -319,7 +319,7 @@ FORGED_COUNTERS = {
 
 @pytest.mark.parametrize("name", FORGED_COUNTERS)
 def test_c7_forged_counters_of_a_checkpoint_are_refused(trained, name) -> None:
-    """65 though the manifest vouches for them, before a step is taken."""
+    """65 before the first step, although the manifest matches."""
     folder = trained.folder / RUN / "checkpoints/step-00000006"
     shutil.rmtree(trained.folder / RUN / "checkpoints/step-00000003")
     header = json.loads((folder / "state.json").read_text())
@@ -331,7 +331,7 @@ def test_c7_forged_counters_of_a_checkpoint_are_refused(trained, name) -> None:
 
 
 def forged(tensors):
-    """Training states that would upset a step, by what they are called."""
+    """Return changes of a training state that would break a step, by name."""
     hidden, weight = tensors["hidden.0"], tensors["model.output.bias"]
     remembered = next(name for name in tensors if name.endswith("exp_avg"))
     return {
@@ -367,7 +367,7 @@ FORGERIES = (
 
 @pytest.mark.parametrize("kind", FORGERIES)
 def test_c7_forged_tensors_of_a_checkpoint_are_refused(trained, kind) -> None:
-    """65: names, shapes and types are those of this very run, or nothing is restored."""
+    """65: names, shapes and types must be those of the run, otherwise nothing is restored."""
     folder = trained.folder / RUN / "checkpoints/step-00000006"
     shutil.rmtree(trained.folder / RUN / "checkpoints/step-00000003")
     tensors = safetensors.torch.load((folder / "state.safetensors").read_bytes())
@@ -380,8 +380,8 @@ def test_c7_forged_tensors_of_a_checkpoint_are_refused(trained, kind) -> None:
     )
 
 
-def test_c8_vocabularies_that_disagree_are_refused_with_their_sizes(trained, model) -> None:
-    """Tokenizer, configuration and weights must have as many tokens as each other."""
+def test_c8_inconsistent_vocabulary_sizes_are_refused(trained, model) -> None:
+    """Tokenizer, configuration and weights must have the same number of tokens."""
     header, _ = parts(model)
     size = header["embedding.weight"]["shape"][0]
     whole = model.read_bytes()
@@ -399,7 +399,7 @@ def test_c8_vocabularies_that_disagree_are_refused_with_their_sizes(trained, mod
 
 
 def put(*keys, value):
-    """An edit of nested JSON."""
+    """Return a function that sets a value in nested JSON."""
 
     def edit(tokenizer):
         for key in keys[:-1]:
@@ -469,7 +469,7 @@ PRE_TOKENIZERS = {
 
 
 def both_ways(trained, model, edit):
-    """A tokenizer spoiled in a model file, in a dataset, and as a file of its own."""
+    """Check a damaged tokenizer in a model file, in a dataset, and as a separate file."""
     change_tokenizer(model, edit)
     refused(trained)
     folder = trained.folder / "data/lamp"
@@ -484,19 +484,19 @@ def both_ways(trained, model, edit):
 
 @pytest.mark.parametrize("kind", CRAFTED)
 def test_c9_a_crafted_tokenizer_is_refused(trained, model, kind) -> None:
-    """65 without a traceback; no library that could panic ever sees it."""
+    """65 without a traceback; it never reaches a library that could panic."""
     both_ways(trained, model, CRAFTED[kind])
 
 
-def test_c9_a_tokenizer_that_is_no_json_is_refused(trained, model) -> None:
-    """Cut, nested, repeated, a number, NaN: 65."""
+def test_c9_a_tokenizer_that_is_not_json_is_refused(trained, model) -> None:
+    """Truncated, nested, duplicate keys, a number, NaN: 65."""
     for text in ("", "{", "7", "null", "[" * 100_000, '{"a":' * 50_000, '{"a":1,"a":2}', "NaN"):
         change(model, strings={"tokenizer": text})
         refused(trained)
 
 
-def test_c9_an_expression_that_python_warns_of_is_read_in_silence() -> None:
-    """Found by fuzzing: a set in a set may mean something else one day."""
+def test_c9_a_pattern_with_a_python_warning_is_read_without_it() -> None:
+    """Found by fuzzing: Python reserves sets within sets for the future."""
     re.purge()
     tokenizer = WordTokenizer.build(LAMP, VocabularyOptions(word_pattern=r"[[a-z]+|\s|."))
     re.purge()
@@ -504,19 +504,19 @@ def test_c9_an_expression_that_python_warns_of_is_read_in_silence() -> None:
 
 
 @pytest.mark.parametrize("kind", SMUGGLED)
-def test_c10_nothing_is_smuggled_in_with_a_tokenizer(trained, model, kind) -> None:
-    """Padding to 2·10⁹ tokens would end the process: all but what charnn writes is refused."""
+def test_c10_additions_to_a_tokenizer_are_refused(trained, model, kind) -> None:
+    """Padding to 2·10⁹ tokens would end the process; only what charnn writes is accepted."""
     both_ways(trained, model, SMUGGLED[kind])
 
 
 @pytest.mark.parametrize("kind", ["ids-gap", "ids-repeated", "ids-far", "ids-negative"])
-def test_c11_ids_are_zero_to_v_each_once(trained, model, kind) -> None:
-    """Gaps, repeats and ids beyond 2³¹ are refused; token ids beyond the vocabulary as well."""
+def test_c11_ids_must_be_0_to_v_without_gaps(trained, model, kind) -> None:
+    """Gaps, duplicates and ids beyond 2³¹ are refused."""
     both_ways(trained, model, CRAFTED[kind])
 
 
-def test_c11_tokens_beyond_the_vocabulary_are_found_before_the_first_step(trained) -> None:
-    """In a train.bin whose hash fits: 65 with the id."""
+def test_c11_out_of_range_ids_are_detected_before_the_first_step(trained) -> None:
+    """In a train.bin with a matching hash: 65 with the id."""
     folder = trained.folder / "data/lamp"
     ids = np.fromfile(folder / "train.bin", np.uint8)
     ids[100] = 250
@@ -527,8 +527,8 @@ def test_c11_tokens_beyond_the_vocabulary_are_found_before_the_first_step(traine
 
 @pytest.mark.parametrize("value", [None, "1", [1], 1.5, -1, True], ids=str)
 @pytest.mark.parametrize("count", ["tokens", "chars", "bytes", "unknown"])
-def test_c11_counts_of_a_dataset_are_numbers(trained, count, value) -> None:
-    """Found by fuzzing: a list of counts upset the message that was to say so."""
+def test_c11_counts_of_a_dataset_must_be_numbers(trained, count, value) -> None:
+    """Found by fuzzing: a list instead of a count broke the error message."""
     path = trained.folder / "data/lamp/meta.json"
     meta = json.loads(path.read_text())
     meta["splits"]["train"][count] = value
@@ -540,13 +540,13 @@ def test_c11_counts_of_a_dataset_are_numbers(trained, count, value) -> None:
 
 @pytest.mark.parametrize("kind", PRE_TOKENIZERS)
 def test_c12_only_known_pre_tokenizers_are_accepted(trained, model, kind) -> None:
-    """An expression that takes for ever does not come in by this door."""
+    """A pattern with catastrophic backtracking is refused."""
     both_ways(trained, model, put("pre_tokenizer", value=PRE_TOKENIZERS[kind]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30], ids=str)
-def test_c13_a_model_with_numbers_that_are_not_finite_has_diverged(trained, model, value) -> None:
-    """65 with that word for sample, eval and info, not an error of the sampler."""
+def test_c13_a_model_with_weights_that_are_not_finite_is_refused(trained, model, value) -> None:
+    """65 from sample, eval and train --init-from, as a diverged model."""
     _, body = parts(model)
     weights = np.frombuffer(body, np.float32).copy()
     weights[5] = value
@@ -557,8 +557,8 @@ def test_c13_a_model_with_numbers_that_are_not_finite_has_diverged(trained, mode
     trained.refused("train", "--init-from", MODEL, "--steps", "1", code=65, said="diverged")
 
 
-def test_c14_a_bomb_is_unpacked_no_further_than_a_cap(trained, monkeypatch) -> None:
-    """Counted while reading; and nothing of an archive is ever written under its own names."""
+def test_c14_a_decompression_bomb_is_unpacked_up_to_a_limit(trained, monkeypatch) -> None:
+    """Counted while reading; names inside an archive are never used as paths."""
     monkeypatch.setattr(sources, "MAX_UNPACKED", 1_000_000)
     monkeypatch.setattr(corpora, "MAX_MEMBER", 1_000_000)
     trained.write("bomb.gz", gzip.compress(b"\0" * 50_000_000))
@@ -576,8 +576,8 @@ def test_c14_a_bomb_is_unpacked_no_further_than_a_cap(trained, monkeypatch) -> N
     assert not (trained.folder.parent / "outside").exists()
 
 
-def test_c15_a_download_that_is_not_what_was_promised_is_74(monkeypatch) -> None:
-    """Wrong, cut short, gone, plain HTTP, sent on to a local file: no bytes come back."""
+def test_c15_a_wrong_download_is_74(monkeypatch) -> None:
+    """Wrong, truncated, missing, plain HTTP, redirected to a local file: no bytes are returned."""
     monkeypatch.setenv("no_proxy", "*")
     right = atomic.sha256(b"text")
     with loopback() as web:
@@ -594,8 +594,8 @@ def test_c15_a_download_that_is_not_what_was_promised_is_74(monkeypatch) -> None
                 download([url], 4, right, lambda _: None)
 
 
-def test_c16_names_in_a_manifest_lead_nowhere(trained) -> None:
-    """Which files are read is fixed: a split called ../../x is not looked for."""
+def test_c16_names_in_a_manifest_are_not_used_as_paths(trained) -> None:
+    """The file names are fixed: a split called ../../x is not read."""
     meta_path = trained.folder / "data/lamp/meta.json"
     meta = json.loads(meta_path.read_text())
     meta["splits"]["../../outside"] = meta["splits"]["train"]
@@ -615,7 +615,7 @@ def test_c16_names_in_a_manifest_lead_nowhere(trained) -> None:
 def test_c17_modes_follow_the_umask_and_links_are_not_followed(
     trained, model, mask, file, folder
 ) -> None:
-    """Of datasets, models and checkpoints; a link where a file is to be is replaced."""
+    """For datasets, models and checkpoints; a symbolic link is replaced, not followed."""
     victim = trained.write("victim", "precious")
     model.unlink()
     model.symlink_to(victim)

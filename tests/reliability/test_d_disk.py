@@ -1,4 +1,4 @@
-"""Rows D of the table of faults: kills, full and broken disks, folders that are not there."""
+"""Rows D of the table of faults: kills, full or failing disks, missing folders."""
 
 import errno
 import fcntl
@@ -39,7 +39,7 @@ KILLED = -signal.SIGKILL
 
 @pytest.fixture
 def at_three(new_trainer):
-    """A trainer at step 3 with checkpoints of steps 1 and 2, but no model yet."""
+    """Return a trainer at step 3 with checkpoints of steps 1 and 2, but no model yet."""
     trainer = new_trainer(eval_every=100)
     for step, _ in enumerate(itertools.islice(logged_events(trainer), 3), 1):
         if step < 3:
@@ -48,14 +48,14 @@ def at_three(new_trainer):
 
 
 def everything(folder):
-    """All files below a folder, with their contents."""
+    """Return the contents of all files in a folder, by relative path."""
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
 
 
 def fault_loop(trainer, again, mode, steps=(2, 3)):
-    """After each fault of a save: what must hold, then the next save; the exit codes back.
+    """Check the run after each fault of a save, then save again; return the exit codes.
 
-    `steps` are those whose state may be found.
+    `steps` are the steps that the newest checkpoint may have.
     """
     folder, spare = trainer.folder.path, trainer.folder.path.with_name("spare")
     shutil.copytree(folder, spare)
@@ -77,16 +77,18 @@ def fault_loop(trainer, again, mode, steps=(2, 3)):
     return codes
 
 
-def test_d1_a_kill_at_any_call_of_a_save_leaves_the_old_or_the_new(at_three, new_trainer) -> None:
-    """Checkpoint, configuration and model: each is whole, and the run can be resumed."""
+def test_d1_a_kill_at_any_system_call_of_a_save_leaves_the_old_or_new_state(
+    at_three, new_trainer
+) -> None:
+    """Checkpoint, configuration and model are complete, and the run can be resumed."""
     codes = fault_loop(at_three, new_trainer, "kill")
 
     assert set(codes) == {KILLED}
     assert len(codes) > 40
 
 
-def test_d1_a_kill_while_a_checkpoint_is_written_anew(at_three, new_trainer) -> None:
-    """The same step twice: between the two renames the old one is not lost."""
+def test_d1_a_kill_while_a_checkpoint_is_replaced(at_three, new_trainer) -> None:
+    """Saving the same step twice: between the two renames the old checkpoint is not lost."""
     at_three.save()
     codes = fault_loop(at_three, new_trainer, "kill", steps=(3,))
 
@@ -95,15 +97,15 @@ def test_d1_a_kill_while_a_checkpoint_is_written_anew(at_three, new_trainer) -> 
 
 @pytest.mark.parametrize("mode", ["once", "for good"])
 def test_d2_a_full_or_broken_disk_is_74_with_the_run_intact(at_three, new_trainer, mode) -> None:
-    """Each open, write, fsync, rename, close … of a save fails, alone or with all after it."""
+    """Each open, write, fsync, rename, close … of a save fails, once or from then on."""
     codes = fault_loop(at_three, new_trainer, mode)
 
-    assert set(codes) <= {74, 2}  # 2: what failed was but the removal of something old
+    assert set(codes) <= {74, 2}  # 2: only the removal of an old checkpoint failed
     assert codes.count(74) > 25
 
 
 def test_d3_short_writes_are_continued(at_three, new_trainer) -> None:
-    """A system that takes half of what it is given gets the rest in further calls."""
+    """If a write is partial, the rest is written by further calls."""
     assert "short" in MODES
     codes = fault_loop(at_three, new_trainer, "short")
 
@@ -111,8 +113,8 @@ def test_d3_short_writes_are_continued(at_three, new_trainer) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_d2_a_dataset_is_the_old_or_the_new_one_after_any_fault(tmp_path, mode) -> None:
-    """`prepare --force` over an earlier dataset."""
+def test_d2_after_any_fault_a_dataset_is_the_old_or_the_new_one(tmp_path, mode) -> None:
+    """`prepare --force` with an existing dataset."""
     folder = tmp_path / "data" / "lamp"
 
     def write(text):
@@ -134,8 +136,8 @@ def test_d2_a_dataset_is_the_old_or_the_new_one_after_any_fault(tmp_path, mode) 
         assert everything(folder) == before
 
 
-def test_d4_a_log_that_fails_does_not_stop_training(new_trainer) -> None:
-    """One warning, and the run goes on to its end with everything else in place."""
+def test_d4_a_log_that_cannot_be_written_does_not_stop_training(new_trainer) -> None:
+    """One warning; the run finishes, and everything else is written."""
     trainer = new_trainer(steps=25)
     (trainer.folder.path / METRICS_FILE).symlink_to("/dev/full")
     warnings = [event for event in trainer.events() if isinstance(event, Warned)]
@@ -148,8 +150,8 @@ def test_d4_a_log_that_fails_does_not_stop_training(new_trainer) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs limits on the size of files")
-def test_d4_a_disk_that_fills_while_training_is_74_and_can_be_resumed(trained) -> None:
-    """Files may grow to a kilobyte and no further: the save fails, the checkpoint before stays."""
+def test_d4_a_disk_that_fills_during_training_is_74_and_the_run_can_be_resumed(trained) -> None:
+    """With files limited to one kilobyte, the save fails and the previous checkpoint remains."""
     run = trained.folder / "runs" / "lamp-lstm-001"
     before = everything(run / "checkpoints")
     script = (
@@ -170,13 +172,13 @@ def test_d4_a_disk_that_fills_while_training_is_74_and_can_be_resumed(trained) -
 
 
 @pytest.mark.parametrize("command", ["prepare", "train", "resume"])
-def test_d5_folders_that_cannot_be_written_are_found_before_the_first_step(
+def test_d5_unwritable_folders_are_detected_before_the_first_step(
     trained, command, monkeypatch
 ) -> None:
-    """A file where the folder should be, or a read-only disk: 74 with the path; nothing is run."""
+    """A file with the name of the folder, or a read-only disk: 74 with the path."""
     from charnn.training.loop import TrainLoop
 
-    monkeypatch.setattr(TrainLoop, "update", None)  # whoever takes a step, fails
+    monkeypatch.setattr(TrainLoop, "update", None)  # a step would fail
     monkeypatch.setattr("charnn.data.prepare.prepare", None)
     trained.write("file", "")
     if command == "prepare":
@@ -203,8 +205,8 @@ def _raise(error):
 
 
 @pytest.mark.parametrize("gone", ["removed", "renamed"])
-def test_d6_a_run_folder_that_vanishes_is_74_at_the_next_save(new_trainer, gone) -> None:
-    """It is not made anew without its past, and what was renamed is not touched."""
+def test_d6_a_removed_run_folder_is_74_at_the_next_save(new_trainer, gone) -> None:
+    """The folder is not created again, and a renamed one is not modified."""
     trainer = new_trainer()
     for _ in itertools.islice(logged_events(trainer), 3):
         pass
@@ -220,21 +222,21 @@ def test_d6_a_run_folder_that_vanishes_is_74_at_the_next_save(new_trainer, gone)
     assert not folder.exists()
 
 
-def test_d5_a_folder_in_the_place_of_a_state_is_found_before_the_text_is_drawn(trained) -> None:
-    """So that no text is drawn for nothing."""
+def test_d5_a_folder_as_target_of_save_state_is_detected_before_sampling(trained) -> None:
+    """74 before any text is generated."""
     trained.refused("sample", "--save-state", "runs", code=74, said=("runs", "it is a folder"))
 
 
-def test_d7_the_folder_for_temporary_files_plays_no_part(trained, monkeypatch) -> None:
-    """TMPDIR may be missing: unfinished files lie beside the finished ones."""
+def test_d7_tmpdir_is_not_used(trained, monkeypatch) -> None:
+    """TMPDIR may be missing: temporary files are in the folder of their target."""
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(trained.folder / "missing"))
         trained.run("prepare", "lamp.txt", "--name", "again", "-q")
         trained.run("train", "--resume", "lamp-lstm-001", "--steps", "7", "-q")
 
 
-def test_d8_the_last_good_checkpoint_outlives_a_save_that_fails(at_three, monkeypatch) -> None:
-    """Older ones are removed only when the new one is complete."""
+def test_d8_a_failed_save_keeps_the_last_good_checkpoint(at_three, monkeypatch) -> None:
+    """Older ones are removed only after the new one is complete."""
     folder = at_three.folder.path
     before = everything(folder / "checkpoints")
     with monkeypatch.context() as patch:
@@ -246,8 +248,8 @@ def test_d8_the_last_good_checkpoint_outlives_a_save_that_fails(at_three, monkey
     assert len(checkpoint_folders(folder)) == KEEP
 
 
-def test_d8_a_damaged_newer_checkpoint_does_not_crowd_out_a_good_one(at_three, new_trainer) -> None:
-    """After falling back to an earlier one, what is ahead of it goes, not what was just saved."""
+def test_d8_a_damaged_newer_checkpoint_does_not_replace_a_good_one(at_three, new_trainer) -> None:
+    """After falling back to an earlier one, the damaged ones are removed, not the new one."""
     folder = at_three.folder.path
     for path in checkpoint_folders(folder)[1:]:
         (path / "state.json").write_bytes(b"{")
@@ -269,8 +271,8 @@ def test_d8_a_damaged_newer_checkpoint_does_not_crowd_out_a_good_one(at_three, n
     assert load_newest(folder)[0].header.counters.step == 2
 
 
-def test_d9_leftovers_of_a_crash_are_ignored_and_cleaned_up(trained) -> None:
-    """By whoever writes next; readers take no notice."""
+def test_d9_temporary_files_of_a_crash_are_ignored_and_removed(trained) -> None:
+    """The next writer removes them; readers ignore them."""
     run = trained.folder / "runs" / "lamp-lstm-001"
     for name in (".tmp-step-00000099-abc", ".tmp-step-00000006-1"):
         shutil.copytree(run / "checkpoints/step-00000006", run / "checkpoints" / name)
@@ -283,19 +285,19 @@ def test_d9_leftovers_of_a_crash_are_ignored_and_cleaned_up(trained) -> None:
     trained.run("prepare", "lamp.txt", "--force", "--tokenizer", "byte", "-q")
 
     left = [path.name for path in trained.folder.rglob(".tmp-*")]
-    assert left == [".tmp-other-1"]  # of something else that nobody wrote since
+    assert left == [".tmp-other-1"]  # of another run, which nothing has written since
 
 
-def test_d9_a_leftover_of_a_process_with_the_same_id_is_no_obstacle(tmp_path) -> None:
-    """In a container ids are few, and come again."""
+def test_d9_a_temporary_file_of_a_process_with_the_same_id_is_replaced(tmp_path) -> None:
+    """Process ids repeat, most of all in containers."""
     (tmp_path / f".tmp-a.bin-{os.getpid()}").write_bytes(b"half")
     atomic.write_file(tmp_path / "a.bin", b"whole")
 
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
 
-def test_d9_a_leftover_of_another_name_may_be_somebodys_work(tmp_path) -> None:
-    """Only what was left of the very name is removed, odd names included."""
+def test_d9_only_temporary_files_of_the_same_name_are_removed(tmp_path) -> None:
+    """Files of similar or special names are kept."""
     kept = ["x", ".tmp-x-y-abcdefgh", ".tmp-xy-abcdefgh", ".old-x-y", ".tmp-[x]-abcdefgh"]
     for name in (*kept, ".tmp-x-abc_efgh", ".old-x"):
         (tmp_path / name).mkdir()
@@ -310,10 +312,8 @@ def test_d9_a_leftover_of_another_name_may_be_somebodys_work(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOTSUP, errno.ENOLCK], ids=str)
-def test_d7_a_file_system_that_can_do_less_is_used_all_the_same(
-    trained, monkeypatch, error
-) -> None:
-    """Where folders cannot be synced, or nothing can be locked."""
+def test_d7_a_file_system_without_sync_or_locks_works(trained, monkeypatch, error) -> None:
+    """Folders that cannot be synced or locked are accepted."""
     refuse = _raise(OSError(error, os.strerror(error)))
     sync = os.fsync
     monkeypatch.setattr(
@@ -326,8 +326,8 @@ def test_d7_a_file_system_that_can_do_less_is_used_all_the_same(
 
 
 @pytest.mark.slow
-def test_saving_costs_less_than_a_hundredth_of_the_time(new_trainer) -> None:
-    """At the interval that is the default, for the largest preset."""
+def test_saving_takes_less_than_1_percent_of_the_time(new_trainer) -> None:
+    """At the default interval, for the largest preset."""
     large = PRESETS["large"]
     sizes = {"hidden_size": large.hidden_size, "embedding_dim": large.embedding_dim}
     trainer = new_trainer(**sizes, batch_size=8, steps=3)
@@ -339,8 +339,8 @@ def test_saving_costs_less_than_a_hundredth_of_the_time(new_trainer) -> None:
     assert time.perf_counter() - begin < SAVE_SECONDS / 100
 
 
-def test_d10_a_torn_log_is_cut_back_and_continued(trained) -> None:
-    """Half a line, zeros after a power cut, rows ahead of the checkpoint: all go, none is twice."""
+def test_d10_a_damaged_log_is_truncated_and_continued(trained) -> None:
+    """Incomplete lines, zeros after a power failure and rows newer than the checkpoint are cut."""
     log = trained.folder / "runs/lamp-lstm-001" / METRICS_FILE
     good = log.read_bytes()
     ahead = json.dumps({"split": "train", "step": 99, "loss": 1.0}).encode()
@@ -355,8 +355,8 @@ def test_d10_a_torn_log_is_cut_back_and_continued(trained) -> None:
         assert steps[-1] == 20
 
 
-def test_d11_nothing_gets_its_name_before_it_is_on_the_disk(at_three, monkeypatch) -> None:
-    """Each file is synced after its last write, the folder before its rename, the parent after."""
+def test_d11_files_are_synced_before_they_are_renamed(at_three, monkeypatch) -> None:
+    """Each file after its last write, the folder before its rename, the parent folder after it."""
     calls = recorded(monkeypatch)
     save_checkpoint(capture(at_three.loop, "f"), at_three.folder.path)
     renamed = next(i for i, (name, _) in enumerate(calls) if name == "rename")
@@ -375,7 +375,7 @@ def test_d11_nothing_gets_its_name_before_it_is_on_the_disk(at_three, monkeypatc
 
 
 def recorded(monkeypatch):
-    """The system calls from here on, each with the path that it is about."""
+    """Return a list that records the system calls from now on, each with its path."""
     calls, paths = [], {}
     real = {name: getattr(os, name) for name in CALLS}
 

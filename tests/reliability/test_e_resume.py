@@ -1,4 +1,4 @@
-"""Rows E of the table of faults: a run that was stopped ends where it would have ended."""
+"""Rows E of the table of faults: an interrupted run ends like an uninterrupted one."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ TIMES = ("seconds", "tokens_per_second")
 
 
 def whole_run(new_trainer, **settings):
-    """A run that nobody stops."""
+    """Return an uninterrupted run."""
     trainer = new_trainer("whole", **settings)
     for _ in trainer.events():
         pass
@@ -32,11 +32,11 @@ def whole_run(new_trainer, **settings):
 
 
 def stopped_and_resumed(new_trainer, events, name="stopped", **settings):
-    """A run stopped after so many events and resumed by new objects, as by a new process."""
+    """Stop a run after some events and resume it with new objects, as a new process would."""
     first = new_trainer(name, **settings)
     last = list(itertools.islice(logged_events(first), events))[-1]
     first.save()
-    torch.manual_seed(1234)  # another process would stand elsewhere
+    torch.manual_seed(1234)  # another process has other generator states
     random.seed(5)
     np.random.seed(5)
     resumed = new_trainer(name, create=False, **settings)
@@ -47,7 +47,7 @@ def stopped_and_resumed(new_trainer, events, name="stopped", **settings):
 
 
 def rows(trainer):
-    """metrics.jsonl without times."""
+    """Return the rows of metrics.jsonl without times."""
     lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
     return [
         {key: value for key, value in json.loads(line).items() if key not in TIMES}
@@ -64,8 +64,8 @@ def assert_same_outcome(one, other):
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_e1_stopped_and_resumed_ends_at_the_same_bits(new_trainer, optimizer) -> None:
-    """Weights, kept model and metrics are those of the run that was never stopped."""
+def test_e1_resume_is_bit_identical(new_trainer, optimizer) -> None:
+    """Weights, best model and metrics are those of an uninterrupted run."""
     settings = {"optimizer": optimizer, "average": True, "random_bptt": True}
     whole = whole_run(new_trainer, **settings)
     resumed, _ = stopped_and_resumed(new_trainer, 17, **settings)
@@ -73,8 +73,8 @@ def test_e1_stopped_and_resumed_ends_at_the_same_bits(new_trainer, optimizer) ->
     assert_same_outcome(whole, resumed)
 
 
-def test_e1_it_does_not_matter_where_the_run_was_stopped(new_trainer) -> None:
-    """After any event of it: a step, a step whose validation is due, a validation, the last."""
+def test_e1_resume_is_bit_identical_after_any_event(new_trainer) -> None:
+    """After a step, a step whose validation is due, a validation, the last event."""
     settings = {"steps": 12, "eval_every": 4, "warmup_steps": 3}
     whole = whole_run(new_trainer, **settings)
     kinds = set()
@@ -86,18 +86,18 @@ def test_e1_it_does_not_matter_where_the_run_was_stopped(new_trainer) -> None:
     assert kinds == {Step, Evaluation}
 
 
-def test_e1_patience_runs_out_at_the_same_step(new_trainer) -> None:
-    """A validation that was due when the run was stopped still counts."""
+def test_e1_early_stopping_is_at_the_same_step(new_trainer) -> None:
+    """A validation that was due when the run stopped still counts."""
     settings = {"eval_every": 2, "patience": 2, "lr": 0.5, "steps": 40}
     whole = whole_run(new_trainer, **settings)
-    assert whole.loop.counters.step < 40  # it did run out
+    assert whole.loop.counters.step < 40  # training stopped early
     for events in range(1, whole.loop.counters.step + 3, 2):
         resumed, _ = stopped_and_resumed(new_trainer, events, f"at-{events}", **settings)
         assert_same_outcome(whole, resumed)
 
 
-def test_e1_what_was_logged_after_the_last_save_is_not_logged_twice(new_trainer) -> None:
-    """Killed after a validation, with the checkpoint from just before it."""
+def test_e1_rows_logged_after_the_last_save_are_not_repeated(new_trainer) -> None:
+    """Killed after a validation, with a checkpoint from just before it."""
     settings = {"steps": 12, "eval_every": 4, "save_every": 8}
     whole = whole_run(new_trainer, **settings)
     first = new_trainer("killed", **settings)
@@ -113,8 +113,8 @@ def test_e1_what_was_logged_after_the_last_save_is_not_logged_twice(new_trainer)
     assert_same_outcome(whole, resumed)
 
 
-def test_e1_neither_pythons_nor_numpys_random_numbers_are_used(new_trainer) -> None:
-    """So a checkpoint need not hold them."""
+def test_e1_training_does_not_use_the_generators_of_python_or_numpy(new_trainer) -> None:
+    """A checkpoint does not need to hold them."""
     before = random.getstate(), str(np.random.get_state())
     whole_run(new_trainer, sampler="random", sample_every=10)
 
@@ -122,8 +122,8 @@ def test_e1_neither_pythons_nor_numpys_random_numbers_are_used(new_trainer) -> N
 
 
 @pytest.mark.parametrize("sampler", ["sequential", "random"])
-def test_e2_a_stop_in_the_middle_of_an_epoch_is_exact(new_trainer, sampler) -> None:
-    """Position, hidden state of each stream and dropout go on where they were."""
+def test_e2_resume_in_the_middle_of_an_epoch_is_exact(new_trainer, sampler) -> None:
+    """Position, hidden state of each stream and dropout continue unchanged."""
     settings = {"sampler": sampler, "epochs": 2.0, "steps": None, "batch_size": 8}
     whole = whole_run(new_trainer, **settings)
     resumed, _ = stopped_and_resumed(new_trainer, 13, **settings)
@@ -132,8 +132,8 @@ def test_e2_a_stop_in_the_middle_of_an_epoch_is_exact(new_trainer, sampler) -> N
     assert_same_outcome(whole, resumed)
 
 
-def test_e2_without_the_hidden_state_it_would_differ(new_trainer) -> None:
-    """The control: the state that is carried is part of what makes it exact."""
+def test_e2_resume_without_the_hidden_state_differs(new_trainer) -> None:
+    """Control: the carried state is necessary for exact resume."""
     whole = whole_run(new_trainer)
     first = new_trainer("stopped")
     for _ in itertools.islice(logged_events(first), 7):
@@ -148,8 +148,8 @@ def test_e2_without_the_hidden_state_it_would_differ(new_trainer) -> None:
     assert not same(weights(whole), weights(resumed))
 
 
-def test_e4_intervals_do_not_touch_the_training(new_trainer) -> None:
-    """However often it validates, saves or samples, the final weights are the same."""
+def test_e4_intervals_do_not_affect_the_training(new_trainer) -> None:
+    """Validation, saving and sampling at any interval give the same final weights."""
     whole = whole_run(new_trainer)
     settings = {"eval_every": 7, "save_every": 4, "sample_every": 5}
     busy = new_trainer("busy", **settings)
@@ -176,10 +176,8 @@ def test_e4_intervals_do_not_touch_the_training(new_trainer) -> None:
     ],
     ids=str,
 )
-def test_e6_another_shape_or_order_is_refused_with_the_difference(
-    new_trainer, change, said
-) -> None:
-    """Exit code 2; nothing is changed, and the run can still be resumed as it was."""
+def test_e6_another_shape_or_order_of_the_data_is_refused(new_trainer, change, said) -> None:
+    """Exit code 2 with the difference; the run is unchanged and can still be resumed."""
     first = new_trainer()
     for _ in itertools.islice(logged_events(first), 3):
         pass
@@ -191,14 +189,14 @@ def test_e6_another_shape_or_order_is_refused_with_the_difference(
 
 
 def test_e6_another_dataset_is_refused_with_both_fingerprints(trained) -> None:
-    """Exit code 2, also where a dataset of that name was prepared anew with another tokenizer."""
+    """Exit code 2, also for a dataset of the same name prepared again with another tokenizer."""
     trained.run("prepare", "lamp.txt", "--force", "--tokenizer", "byte", "-q")
     said = ("another dataset", " → ", "--init-from")
     trained.refused("train", "--resume", "lamp-lstm-001", "--steps", "9", code=2, said=said)
 
 
-def test_e6_harmless_changes_are_allowed_and_told(trained) -> None:
-    """More steps and other intervals: the run goes on, and says what has changed."""
+def test_e6_more_steps_and_other_intervals_are_allowed_and_reported(trained) -> None:
+    """The run continues and prints what has changed."""
     done = trained.run("train", "--resume", "lamp-lstm-001", "--steps", "8", "--eval-every", "2")
 
     assert "changed on resuming: steps 6 → 8, eval_every None → 2" in done.stderr
@@ -206,7 +204,7 @@ def test_e6_harmless_changes_are_allowed_and_told(trained) -> None:
 
 
 def test_e7_a_checkpoint_of_another_format_version_is_refused(new_trainer) -> None:
-    """65, naming both versions and what to do instead; it is never resumed inexactly."""
+    """65 with both versions and what to do instead; it is never resumed inexactly."""
     trainer = new_trainer()
     folder = trainer.save().folder
     state = json.loads((folder / "state.json").read_text())
@@ -218,7 +216,7 @@ def test_e7_a_checkpoint_of_another_format_version_is_refused(new_trainer) -> No
 
 
 def rewrite(folder, state):
-    """Another state.json, with a manifest that vouches for it."""
+    """Replace state.json and update the manifest."""
     from charnn.storage import atomic, jsonio
 
     data = jsonio.to_json(state).encode()
@@ -228,8 +226,8 @@ def rewrite(folder, state):
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_e8_resume_and_init_from_are_two_things(trained) -> None:
-    """Each has a flag and a help text of its own, and they exclude each other."""
+def test_e8_resume_and_init_from_are_exclusive(trained) -> None:
+    """Each has its own flag and help text."""
     shown = trained.run("train", "--help").stdout.decode()
     words = " ".join(shown.replace("│", " ").split())
     assert "Resume a run from its last checkpoint." in words
@@ -246,8 +244,8 @@ def test_e8_resume_and_init_from_are_two_things(trained) -> None:
     )
 
 
-def test_e8_a_setting_that_a_resumed_run_keeps_is_refused_at_once(trained) -> None:
-    """Where its value differs; the value of the run itself may be given."""
+def test_e8_a_different_value_of_a_fixed_setting_is_refused(trained) -> None:
+    """The value of the run itself is accepted."""
     shown = trained.refused(
         *("train", "--resume", "lamp-lstm-001", "--bptt", "9", "--steps", "9"),
         code=2,
@@ -258,8 +256,8 @@ def test_e8_a_setting_that_a_resumed_run_keeps_is_refused_at_once(trained) -> No
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
-def test_e1_killed_at_random_moments_it_ends_at_the_same_bits(tmp_path, kills) -> None:
-    """After as many resumes: weights, optimizer, kept model and log of the run left alone."""
+def test_e1_a_run_killed_at_random_moments_is_bit_identical(tmp_path, kills) -> None:
+    """After all resumes: weights, optimizer, best model and log of an uninterrupted run."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.reliability.kill_loop", str(tmp_path), str(kills), "1"],
         capture_output=True,
@@ -273,14 +271,14 @@ def test_e1_killed_at_random_moments_it_ends_at_the_same_bits(tmp_path, kills) -
 
 @pytest.fixture
 def _indifferent_again():
-    """Determinism is asked for per process; the tests share one."""
+    """Reset determinism, which is a setting of the process, after the test."""
     yield
     torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.usefixtures("_indifferent_again")
-def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_trainer, monkeypatch) -> None:
-    """Same seed, same machine, same threads; nothing is left to a clock, precision included."""
+def test_e1_a_deterministic_run_is_reproducible(new_trainer, monkeypatch) -> None:
+    """Same seed, machine and threads; no decision depends on a clock, including the precision."""
     monkeypatch.setattr(device, "_benchmark", lambda *_: pytest.fail("timed"))
     outcomes = []
     for name in ("one", "two"):
@@ -296,8 +294,8 @@ def test_e1_a_deterministic_run_gives_the_same_bits_twice(new_trainer, monkeypat
 
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
 @pytest.mark.parametrize("one", ["bfloat16", "float32"])
-def test_e6_a_run_goes_on_in_another_precision(new_trainer, one, cell) -> None:
-    """What a machine without bfloat16 asks for: the carried state is taken over."""
+def test_e6_a_run_resumes_in_another_precision(new_trainer, one, cell) -> None:
+    """For example on a machine without bfloat16: the carried state is converted."""
     other = {"bfloat16": "float32", "float32": "bfloat16"}[one]
     first = new_trainer(precision=one, cell=cell)
     list(itertools.islice(logged_events(first), 9))
@@ -313,8 +311,8 @@ def test_e6_a_run_goes_on_in_another_precision(new_trainer, one, cell) -> None:
     assert resumed.loop.counters.step == resumed.loop.budget.steps == 30
 
 
-def test_e6_minutes_given_anew_are_a_new_budget(new_trainer) -> None:
-    """A run that is done goes on for the minutes that it has not had; its schedule follows."""
+def test_e6_minutes_on_resuming_are_the_budget_of_the_whole_run(new_trainer) -> None:
+    """A finished run continues for the remaining minutes, and its schedule follows."""
     done = whole_run(new_trainer, warmup_steps=0)
     seconds = done.loop.counters.seconds
     minutes = (3 * seconds + STARTUP_RESERVE) / 60
@@ -328,7 +326,7 @@ def test_e6_minutes_given_anew_are_a_new_budget(new_trainer) -> None:
 
 
 def test_e6_a_resumed_run_validates_on_the_same_text(new_trainer) -> None:
-    """However long it is to be now: only losses of the same text compare."""
+    """For any new length of the run: only losses on the same text are comparable."""
     first = new_trainer()
     first.loop.budget.fraction = 0.34
     list(itertools.islice(logged_events(first), 9))
@@ -339,8 +337,8 @@ def test_e6_a_resumed_run_validates_on_the_same_text(new_trainer) -> None:
     assert resumed.loop.budget.fraction == 0.34
 
 
-def test_e6_new_rates_are_not_halved(new_trainer) -> None:
-    """After three roll-backs the way on is a lower --lr, which counts as given."""
+def test_e6_a_new_learning_rate_is_not_scaled_by_earlier_roll_backs(new_trainer) -> None:
+    """After three roll-backs the remedy is a lower --lr, which applies unscaled."""
     first = new_trainer()
     first.loop.counters.lr_scale = 0.125
     first.save()
@@ -354,7 +352,7 @@ def test_e6_new_rates_are_not_halved(new_trainer) -> None:
 @pytest.mark.usefixtures("_indifferent_again")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_e3_on_a_gpu_a_stopped_run_ends_at_the_same_bits(new_trainer, optimizer, precision) -> None:
+def test_e3_resume_on_a_gpu_is_bit_identical(new_trainer, optimizer, precision) -> None:
     """Two layers, dropout between them, --deterministic."""
     settings = {"device": "cuda", "num_layers": 2, "deterministic": True}
     settings |= {"optimizer": optimizer, "precision": precision}

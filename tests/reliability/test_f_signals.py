@@ -1,7 +1,7 @@
-"""Rows F of the table of faults: asked to stop or to save, a run does so at once.
+"""Rows F of the table of faults: signals stop a run, or save its state, at once.
 
-What a signal sets off is tested in this process, where the moment of its arrival can be chosen;
-that whole commands behave so, in processes of their own.
+Most tests run in this process, where the moment of a signal can be chosen; a few run whole commands
+in separate processes.
 """
 
 import itertools
@@ -30,7 +30,7 @@ RUN = "lamp-lstm-001"
 
 
 def before_call(monkeypatch, owner, name, number, act):
-    """Let `act` happen just before a method is called for the n-th time."""
+    """Call `act` just before the n-th call of a method."""
     method, calls = getattr(owner, name), itertools.count(1)
 
     def counting(*arguments, **options):
@@ -54,8 +54,8 @@ def resume(trained: Commands, code: int):
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_f1_f2_a_signal_in_a_step_ends_that_step_and_saves(trained, monkeypatch, number) -> None:
-    """130 or 143, the state of that very step on disk, and the command that goes on from there."""
+def test_f1_f2_a_signal_during_a_step_saves_after_it(trained, monkeypatch, number) -> None:
+    """130 or 143, a checkpoint of that step, and the command that resumes the run."""
     before_call(monkeypatch, TrainLoop, "update", 3, send(number))
     done = resume(trained, CODES[number])
 
@@ -66,8 +66,8 @@ def test_f1_f2_a_signal_in_a_step_ends_that_step_and_saves(trained, monkeypatch,
     assert Commands.run(trained, *command.split(), "-q").stdout == b""
 
 
-def test_f1_a_second_interrupt_ends_it_at_once(trained) -> None:
-    """Also in the middle of a save; the checkpoint before stays as it was."""
+def test_f1_a_second_interrupt_ends_the_process_at_once(trained) -> None:
+    """Also during a save; the previous checkpoint is unchanged."""
     script = (
         "import os, signal, sys\n"
         "from charnn import cli\n"
@@ -89,10 +89,8 @@ def test_f1_a_second_interrupt_ends_it_at_once(trained) -> None:
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_f2_a_signal_in_a_validation_does_not_wait_for_its_end(
-    trained, monkeypatch, number
-) -> None:
-    """It is broken off between two passes, the state is saved, and it is made anew on resuming."""
+def test_f2_a_signal_interrupts_a_validation(trained, monkeypatch, number) -> None:
+    """The state is saved, and the validation is repeated on resuming."""
     from charnn.evaluation import evaluate
 
     before_call(monkeypatch, evaluate, "score_of", 1, send(number))
@@ -107,8 +105,8 @@ def test_f2_a_signal_in_a_validation_does_not_wait_for_its_end(
     assert rows.count('"split": "val", "step": 10,') == 1
 
 
-def test_f2_a_signal_in_the_last_validation_leaves_the_last_weights(trained, monkeypatch) -> None:
-    """There the best model is scored in their place; what is saved is nevertheless the last."""
+def test_f2_a_signal_during_the_final_scores_saves_the_last_weights(trained, monkeypatch) -> None:
+    """The best model is being scored then, but the checkpoint has the last weights."""
     final_scores, last = Trainer._final_scores, {}
 
     def interrupted(trainer, *arguments):
@@ -129,8 +127,8 @@ def test_f2_a_signal_in_the_last_validation_leaves_the_last_weights(trained, mon
         assert tensor.equal(state.tensors[name])
 
 
-def test_f2_a_signal_during_a_save_lets_it_end(trained, monkeypatch) -> None:
-    """Handlers set flags alone, so the checkpoint is complete."""
+def test_f2_a_signal_does_not_interrupt_a_save(trained, monkeypatch) -> None:
+    """Handlers only set flags, so the checkpoint is complete."""
     before_call(monkeypatch, atomic, "new_folder", 1, send(signal.SIGTERM))
     done = trained.run("train", "--resume", RUN, "--steps", "40", "--save-every", "2", code=143)
 
@@ -139,8 +137,8 @@ def test_f2_a_signal_during_a_save_lets_it_end(trained, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_f2_a_signal_in_prepare_leaves_nothing(trained, monkeypatch, number) -> None:
-    """Neither a dataset nor a temporary folder; the exit code says which signal it was."""
+def test_f2_a_signal_during_prepare_leaves_no_files(trained, monkeypatch, number) -> None:
+    """Neither a dataset nor a temporary folder; the exit code tells which signal it was."""
     before_call(monkeypatch, atomic, "write_new", 2, send(number))
     done = trained.run("prepare", "lamp.txt", "--name", "new", code=CODES[number])
 
@@ -149,7 +147,9 @@ def test_f2_a_signal_in_prepare_leaves_nothing(trained, monkeypatch, number) -> 
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_f2_a_signal_while_it_starts_ends_it_quietly(trained, monkeypatch, number) -> None:
+def test_f2_a_signal_during_start_up_ends_the_command_silently(
+    trained, monkeypatch, number
+) -> None:
     """Before the first step there is nothing to save."""
     before_call(monkeypatch, Trainer, "__init__", 1, send(number))
     done = trained.run("train", "--steps", "5", "-q", code=CODES[number])
@@ -158,8 +158,8 @@ def test_f2_a_signal_while_it_starts_ends_it_quietly(trained, monkeypatch, numbe
     assert not (trained.folder / "runs/lamp-lstm-002").exists()
 
 
-def test_f2_a_whole_command_ends_within_a_step_and_a_save(trained) -> None:
-    """A process of its own, asked by SIGTERM as a batch system does."""
+def test_f2_sigterm_ends_a_process_after_one_step_and_a_save(trained) -> None:
+    """In a separate process, as under a batch system."""
     process = start(trained, "--save-every", "1000000")
     process.send_signal(signal.SIGTERM)
     begin = time.monotonic()
@@ -172,7 +172,7 @@ def test_f2_a_whole_command_ends_within_a_step_and_a_save(trained) -> None:
 
 
 def start(trained, *arguments, **options):
-    """A process that trains on and has taken some steps."""
+    """Start a training process and wait until it has taken some steps."""
     many = "1000000"
     command = ["charnn", "train", "--resume", RUN, "--steps", many, "--eval-every", many]
     process = subprocess.Popen(
@@ -195,8 +195,8 @@ def start(trained, *arguments, **options):
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 @pytest.mark.parametrize("command", ["eval", "lab", "sample"])
-def test_f2_a_signal_in_any_other_command_unwinds_it(trained, monkeypatch, command, number) -> None:
-    """130 or 143, no traceback, and nothing that it had not finished."""
+def test_f2_a_signal_stops_any_other_command(trained, monkeypatch, command, number) -> None:
+    """130 or 143, no traceback, and no unfinished files."""
     from charnn.evaluation import evaluate
     from charnn.model.numpy_model import NumpyStreams
 
@@ -211,8 +211,8 @@ def test_f2_a_signal_in_any_other_command_unwinds_it(trained, monkeypatch, comma
     assert sorted(trained.folder.rglob("*")) == before
 
 
-def test_f3_sigusr1_saves_and_goes_on(trained, monkeypatch) -> None:
-    """A checkpoint of that step, and the run ends as it would have."""
+def test_f3_sigusr1_saves_a_checkpoint_and_training_continues(trained, monkeypatch) -> None:
+    """The run ends as it would have without the signal."""
     before_call(monkeypatch, TrainLoop, "update", 3, send(signal.SIGUSR1))
     done = resume(trained, 0)
 
@@ -221,8 +221,8 @@ def test_f3_sigusr1_saves_and_goes_on(trained, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
-def test_f4_a_signal_that_was_ignored_stays_ignored(trained, monkeypatch, number) -> None:
-    """As by nohup, or by `&` in a script."""
+def test_f4_an_ignored_signal_stays_ignored(trained, monkeypatch, number) -> None:
+    """As under nohup, or after `&` in a script."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         before_call(monkeypatch, TrainLoop, "update", 3, send(number))
@@ -232,8 +232,8 @@ def test_f4_a_signal_that_was_ignored_stays_ignored(trained, monkeypatch, number
         signal.signal(number, before)
 
 
-def test_f4_handlers_are_put_back(trained) -> None:
-    """Whoever calls charnn from Python has his own again."""
+def test_f4_signal_handlers_are_restored(trained) -> None:
+    """A Python program that calls charnn has its own handlers again."""
     before = {number: signal.getsignal(number) for number in (*CODES, signal.SIGUSR1)}
     with listening():
         pass
@@ -242,8 +242,8 @@ def test_f4_handlers_are_put_back(trained) -> None:
     assert {number: signal.getsignal(number) for number in before} == before
 
 
-def test_f7_the_rate_recovers_from_a_pause() -> None:
-    """SIGSTOP and SIGCONT make one step long; soon that is no longer seen."""
+def test_f7_the_step_time_recovers_from_a_pause() -> None:
+    """SIGSTOP and SIGCONT make one step long; the estimate soon forgets it."""
     now = [0.0]
     pace = TimeBudget(clock=lambda: now[0])
     for step in range(200):
@@ -256,8 +256,8 @@ def test_f7_the_rate_recovers_from_a_pause() -> None:
 
 
 @pytest.mark.parametrize("option", [(), ("--resume", RUN)], ids=["new", "resume"])
-def test_f5_a_rank_of_several_never_gets_to_a_step(trained, monkeypatch, option) -> None:
-    """So no signal can reach one rank alone; as the only rank torchrun may start it."""
+def test_f5_one_rank_of_several_is_refused(trained, monkeypatch, option) -> None:
+    """No signal can reach one rank alone. A single rank of torchrun is accepted."""
     updates = []
     with monkeypatch.context() as patch:
         patch.setenv("WORLD_SIZE", "4")

@@ -1,6 +1,6 @@
-"""Rows B, C and D once more, by chance: mutated files and arbitrary values are read or refused.
+"""Rows B, C and D with random input: mutated files and arbitrary values are read or refused.
 
-`make fuzz` goes on for an hour with other seeds; see fuzz.py.
+`make fuzz` runs for an hour with other seeds; see fuzz.py.
 """
 
 import contextlib
@@ -48,20 +48,20 @@ VALUES = st.recursive(
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory) -> Targets:
-    """Real files of every kind."""
+    """Return valid files of every kind."""
     return Targets(tmp_path_factory.mktemp("fuzz"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_c9_mutated_files_are_read_or_refused(targets, name) -> None:
-    """By an error meant for the user, in time, without a warning."""
+    """With an error meant for the user, in time, without a warning."""
     for number in range(INPUTS):
-        told = finding(getattr(targets, name), random.Random(f"test:{name}:{number}"))
-        assert told is None, told
+        found = finding(getattr(targets, name), random.Random(f"test:{name}:{number}"))
+        assert found is None, found
 
 
-def test_c9_the_fuzzer_finds_what_it_should() -> None:
-    """Any exception that is not ours, a warning, and too long a time are findings."""
+def test_c9_the_fuzzer_reports_findings() -> None:
+    """Any other exception, a warning, and a timeout are findings."""
 
     def wrong(_):
         raise KeyError("not ours")
@@ -79,8 +79,8 @@ def test_c9_the_fuzzer_finds_what_it_should() -> None:
 
 @QUICK
 @given(VALUES)
-def test_c9_no_json_upsets_the_tokenizer(value) -> None:
-    """Whatever its shape."""
+def test_c9_arbitrary_json_is_refused_as_a_tokenizer(value) -> None:
+    """For any shape of the value."""
     with pytest.raises(CharnnError):
         load_tokenizer(json.dumps(value))
     with pytest.raises(CharnnError):
@@ -89,8 +89,8 @@ def test_c9_no_json_upsets_the_tokenizer(value) -> None:
 
 @QUICK
 @given(st.dictionaries(st.sampled_from(sorted(HEADER)), VALUES))
-def test_c1_no_json_upsets_the_header_of_a_checkpoint(values) -> None:
-    """It is parsed as a whole or refused."""
+def test_c1_arbitrary_json_in_a_checkpoint_header_is_parsed_or_refused(values) -> None:
+    """As a whole."""
     assert parse_header(HEADER, "state.json").counters.step == 6
     with contextlib.suppress(CharnnError):
         assert parse_header({**HEADER, **values}, "state.json").format_version == FORMAT_VERSION
@@ -98,16 +98,16 @@ def test_c1_no_json_upsets_the_header_of_a_checkpoint(values) -> None:
 
 @QUICK
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_c3_no_bytes_upset_the_json_parser(data) -> None:
-    """An object, or an error of ours."""
+def test_c3_arbitrary_bytes_are_parsed_as_json_or_refused(data) -> None:
+    """An object, or an error meant for the user."""
     with contextlib.suppress(CharnnError):
         assert isinstance(parse_json_object(data, "x"), dict)
 
 
 @QUICK
 @given(st.text(max_size=80) | st.lists(st.sampled_from(YAML)).map("".join))
-def test_b3_no_text_upsets_the_reader_of_settings(text) -> None:
-    """Known keys with fitting values, or an error of ours."""
+def test_b3_arbitrary_text_is_parsed_as_settings_or_refused(text) -> None:
+    """Known keys with valid values, or an error meant for the user."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.yaml"
         path.write_bytes(text.encode("utf-8", "surrogatepass"))

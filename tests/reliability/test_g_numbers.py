@@ -1,4 +1,4 @@
-"""Rows G of the table of faults: what is not finite is found, and nothing good is lost by it."""
+"""Rows G of the table of faults: values that are not finite are detected, and nothing is lost."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ RUN = "lamp-lstm-001"
 
 
 def spoil_loss(monkeypatch, value, steps):
-    """Let the loss of these calls be `value`; the calls go on counting after a roll-back."""
+    """Replace the loss of these calls by `value`; counting continues after a roll-back."""
     mean_nats, calls = loop.mean_nats, itertools.count(1)
 
     def spoiled(*arguments):
@@ -37,10 +37,10 @@ def spoil_loss(monkeypatch, value, steps):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")], ids=str)
-def test_g1_a_loss_that_is_not_finite_stops_before_the_weights_move(
+def test_g1_a_loss_that_is_not_finite_does_not_change_the_weights(
     new_trainer, monkeypatch, value
 ) -> None:
-    """Once: back to the last good state with half the rate, and on to the end."""
+    """One roll-back to the last good state with half the learning rate, then on to the end."""
     trainer = new_trainer()
     before = None
     spoil_loss(monkeypatch, value, {8})
@@ -58,8 +58,8 @@ def test_g1_a_loss_that_is_not_finite_stops_before_the_weights_move(
     assert trainer.loop.counters.step == 30
 
 
-def test_g1_a_gradient_that_is_not_finite_is_as_bad(new_trainer, monkeypatch) -> None:
-    """Though the loss is: its norm, which clipping computes anyway, tells."""
+def test_g1_a_gradient_that_is_not_finite_is_detected(new_trainer, monkeypatch) -> None:
+    """By its norm, which clipping computes, even if the loss is finite."""
     trainer = new_trainer()
     clip = torch.nn.utils.clip_grad_norm_
     calls = itertools.count(1)
@@ -74,10 +74,8 @@ def test_g1_a_gradient_that_is_not_finite_is_as_bad(new_trainer, monkeypatch) ->
     assert "gradient norm nan" in warned[0].message
 
 
-def test_g1_a_run_that_keeps_diverging_ends_with_3_and_names_what_is_good(
-    trained, monkeypatch
-) -> None:
-    """The last good state is saved and can be resumed; model and log hold nothing of the rest."""
+def test_g1_repeated_divergence_exits_with_3(trained, monkeypatch) -> None:
+    """The last good state is saved and can be resumed; model and log contain nothing after it."""
     model = trained.folder / "runs" / RUN / "model.safetensors"
     before = read_model(model).sha256
     with monkeypatch.context() as patch:
@@ -98,7 +96,7 @@ def test_g1_a_run_that_keeps_diverging_ends_with_3_and_names_what_is_good(
 
 @pytest.mark.parametrize("save_every", [1, None], ids=["each-step", "at-the-end"])
 def test_g1_weights_that_are_not_finite_are_never_saved(new_trainer, save_every) -> None:
-    """A checkpoint of them would push out a good one; they count as a divergence."""
+    """They count as a divergence, so that no good checkpoint is replaced."""
     trainer = new_trainer(save_every=save_every, eval_every=5)
     for event in trainer.events():
         if isinstance(event, Step) and event.step == 6 and trainer.loop.counters.lr_scale == 1:
@@ -112,8 +110,8 @@ def test_g1_weights_that_are_not_finite_are_never_saved(new_trainer, save_every)
     assert all(t.isfinite().all() for name, t in state.tensors.items() if "model" in name)
 
 
-def test_g1_a_request_to_save_what_is_not_finite_is_refused(new_trainer) -> None:
-    """The checkpoints before stay; so does the model."""
+def test_g1_saving_weights_that_are_not_finite_is_refused(new_trainer) -> None:
+    """Earlier checkpoints are kept."""
     trainer = new_trainer()
     trainer.save()
     before = [path.name for path in checkpoint_folders(trainer.folder.path)]
@@ -126,8 +124,8 @@ def test_g1_a_request_to_save_what_is_not_finite_is_refused(new_trainer) -> None
     assert [path.name for path in checkpoint_folders(trainer.folder.path)] == before
 
 
-def test_g3_an_overflow_of_half_precision_skips_the_step(new_trainer, monkeypatch) -> None:
-    """The scale is halved and the weights stay; only a long streak counts as divergence."""
+def test_g3_an_overflow_of_float16_skips_the_step(new_trainer, monkeypatch) -> None:
+    """The loss scale is halved, the weights are unchanged; only many in a row are a divergence."""
     training = new_trainer().loop
     training.scaler = torch.amp.GradScaler("cpu", enabled=True)
     spoil_loss(monkeypatch, float("inf"), set(range(3, 3 + MAX_SKIPPED - 1)))
@@ -150,10 +148,8 @@ def test_g3_an_overflow_of_half_precision_skips_the_step(new_trainer, monkeypatc
         training.update()
 
 
-def test_g3_an_overflow_in_one_optimizer_moves_the_weights_of_none(
-    new_trainer, monkeypatch
-) -> None:
-    """Muon's matrices stay too when only what AdamW moves has overflowed; the next step is fine."""
+def test_g3_an_overflow_in_one_optimizer_skips_the_step_of_all(new_trainer, monkeypatch) -> None:
+    """If only parameters of AdamW overflow, Muon skips the step too; the next step is normal."""
     training = new_trainer(optimizer="muon").loop
     training.scaler = torch.amp.GradScaler("cpu", enabled=True)
     training.update()
@@ -168,10 +164,8 @@ def test_g3_an_overflow_in_one_optimizer_moves_the_weights_of_none(
     assert training.counters.skipped == 0
 
 
-def test_g3_after_a_divergence_of_half_precision_the_next_step_can_be_taken(
-    new_trainer, monkeypatch
-) -> None:
-    """The scaler is not left in the middle of a step."""
+def test_g3_training_continues_after_a_divergence_in_float16(new_trainer, monkeypatch) -> None:
+    """The gradient scaler is reset with the state."""
     trainer = new_trainer(optimizer="muon")
     training = trainer.loop
     training.scaler = torch.amp.GradScaler("cpu", enabled=True)
@@ -187,10 +181,10 @@ def test_g3_after_a_divergence_of_half_precision_the_next_step_can_be_taken(
     assert np.isfinite(training.update()[0])
 
 
-def test_g1_without_validation_a_divergence_goes_back_a_little_and_keeps_checkpoints(
+def test_g1_without_validation_a_divergence_rolls_back_to_a_recent_snapshot(
     new_trainer, dataset, monkeypatch
 ) -> None:
-    """Not to the beginning: every so many steps are good enough to go back to."""
+    """Not to the start; checkpoints are kept."""
     monkeypatch.setattr("charnn.training.trainer.SNAPSHOT_STEPS", 5)
     monkeypatch.setattr(
         "tests.reliability.conftest.Trainer",
@@ -219,8 +213,8 @@ def _without_val(kind, dataset, *arguments):
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("... can't allocate memory: ...")],
     ids=["cuda", "cpu"],
 )
-def test_g4_out_of_memory_says_what_takes_less(trained, monkeypatch, error) -> None:
-    """1, with the batch size and a smaller one; the checkpoint is untouched."""
+def test_g4_out_of_memory_suggests_smaller_settings(trained, monkeypatch, error) -> None:
+    """1, with the batch size and a smaller one; the checkpoint is unchanged."""
 
     def fail(_):
         raise error
@@ -238,8 +232,8 @@ def test_g4_out_of_memory_says_what_takes_less(trained, monkeypatch, error) -> N
         raise error
 
 
-def test_g4_a_network_that_does_not_fit_is_told_so(trained, monkeypatch) -> None:
-    """Already when it is built: nothing is made."""
+def test_g4_a_network_that_does_not_fit_is_reported(trained, monkeypatch) -> None:
+    """When it is built, before a run folder is created."""
 
     def fail(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
@@ -249,8 +243,8 @@ def test_g4_a_network_that_does_not_fit_is_told_so(trained, monkeypatch) -> None
     assert [path.name for path in (trained.folder / "runs").iterdir()] == [RUN]
 
 
-def test_g4_a_command_without_batches_names_none(trained, monkeypatch) -> None:
-    """1, with what can be made smaller there."""
+def test_g4_the_hint_names_options_of_the_command(trained, monkeypatch) -> None:
+    """1; `sample`, which has no --batch-size, does not suggest it."""
 
     def fail(*_, **__):
         raise MemoryError
@@ -260,8 +254,8 @@ def test_g4_a_command_without_batches_names_none(trained, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e4, 1e14], ids=str)
-def test_g5_sampling_is_defined_at_every_extreme(charnn, scale) -> None:
-    """Temperatures, filters, huge and tiny weights, a vocabulary of one: text comes, no error."""
+def test_g5_sampling_works_with_extreme_values(charnn, scale) -> None:
+    """Temperatures, filters, huge and tiny weights, a vocabulary of one: text and no error."""
     for text in ("a", "ab\n"):
         tokenizer = CharTokenizer.build(text)
         config = ModelConfig(hidden_size=3, embedding_dim=2, vocab_size=tokenizer.vocab_size)

@@ -1,4 +1,4 @@
-"""Rows H of the table of faults: two at once do not get in each other's way."""
+"""Rows H of the table of faults: concurrent processes do not interfere."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ RUN = "lamp-lstm-001"
 
 
 def in_child(work):
-    """The process id of a child that does this and no more."""
+    """Run `work` in a forked child and return its process id."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch has threads; the child does not use them
         child = os.fork()
@@ -29,8 +29,8 @@ def in_child(work):
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_h1_one_rank_of_several_ends_at_once_and_names_itself(trained, monkeypatch, rank) -> None:
-    """charnn trains in one process: nothing can hang on a rank that died, for none gets to run."""
+def test_h1_one_rank_of_several_exits_at_once(trained, monkeypatch, rank) -> None:
+    """2 with the rank: charnn trains in one process, so none can wait for a failed rank."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", rank)
     before = sorted(trained.folder.rglob("*"))
@@ -40,8 +40,8 @@ def test_h1_one_rank_of_several_ends_at_once_and_names_itself(trained, monkeypat
 
 
 @pytest.mark.parametrize("arguments", [("--resume", RUN), ("--name", RUN, "--force")], ids=str)
-def test_h3_a_second_train_in_a_run_is_75_with_the_first_ones_pid(trained, arguments) -> None:
-    """Whether it would go on with the run or replace it; nothing is touched."""
+def test_h3_a_second_train_of_a_run_is_75_with_the_process_id(trained, arguments) -> None:
+    """With --resume and with --force; nothing is changed."""
     folder = trained.folder / "runs" / RUN
     before = sorted(folder.rglob("*"))
     with Lock(folder):
@@ -53,7 +53,7 @@ def test_h3_a_second_train_in_a_run_is_75_with_the_first_ones_pid(trained, argum
 
 
 def test_h3_force_replaces_a_run_and_nothing_else(trained) -> None:
-    """Where there is a file that charnn did not write, nothing is removed: 74 with its name."""
+    """If the folder has a file that charnn did not write, nothing is removed: 74 with its name."""
     folder = trained.folder / "runs" / RUN
     notes = trained.write(f"runs/{RUN}/notes.txt", "mine")
     before = sorted(folder.rglob("*"))
@@ -66,8 +66,8 @@ def test_h3_force_replaces_a_run_and_nothing_else(trained) -> None:
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000001"]
 
 
-def test_h3_the_lock_of_a_killed_process_is_taken_over(trained) -> None:
-    """The file is still there, but nobody holds it."""
+def test_h3_the_lock_of_a_killed_process_is_released(trained) -> None:
+    """The lock file still exists, but no process holds it."""
     folder = trained.folder / "runs" / RUN
 
     def hold():
@@ -81,7 +81,7 @@ def test_h3_the_lock_of_a_killed_process_is_taken_over(trained) -> None:
 
 
 def test_h4_a_reader_sees_the_old_or_the_new_model(trained) -> None:
-    """While another process writes them in turn, as fast as it can."""
+    """While another process replaces the file as fast as it can."""
     path = trained.folder / "runs" / RUN / "model.safetensors"
     one = read_model(path)
     other = type(one)(**{**vars(one), "tensors": {n: t * 2 for n, t in one.tensors.items()}})
@@ -104,8 +104,8 @@ def test_h4_a_reader_sees_the_old_or_the_new_model(trained) -> None:
     trained.run("sample", "-n", "5", "-q")
 
 
-def test_h5_two_prepares_into_one_folder(trained) -> None:
-    """One has it, the other is 75; another name is free."""
+def test_h5_two_prepares_of_one_dataset(trained) -> None:
+    """The second is 75; another name is free."""
     with Lock(trained.folder / "data", "lamp"):
         trained.refused(
             "prepare", "lamp.txt", "--force", code=75, said=(f"process {os.getpid()}", "lamp")
@@ -116,8 +116,8 @@ def test_h5_two_prepares_into_one_folder(trained) -> None:
     assert trained.datasets() == ["lamp", "other"]
 
 
-def test_h5_a_lock_is_free_again_after_an_error(tmp_path) -> None:
-    """Whatever ends the block."""
+def test_h5_a_lock_is_released_after_an_error(tmp_path) -> None:
+    """For any exception in the block."""
     with pytest.raises(ZeroDivisionError), Lock(tmp_path):
         _ = 1 / 0
     with Lock(tmp_path), pytest.raises(BusyError), Lock(tmp_path):

@@ -1,4 +1,4 @@
-"""Rows I of the table of faults: what leaves on stdout is the result, to the byte, or an error."""
+"""Rows I of the table of faults: stdout has the exact result, or the command fails."""
 
 import json
 import os
@@ -35,7 +35,7 @@ DISORDER = b"\x1b]52;c;aGk=\x07\r\x9b2J\x00\xff"
 
 
 def byte_model(path, favourites: bytes = b"") -> Tokenizer:
-    """A model of random weights over bytes, which writes `favourites` and little else."""
+    """Write a byte-level model of random weights that generates mostly `favourites`."""
     tokenizer = ByteTokenizer()
     config = ModelConfig(hidden_size=8, embedding_dim=4, vocab_size=tokenizer.vocab_size)
     tensors = random_tensors(config)
@@ -48,12 +48,12 @@ def byte_model(path, favourites: bytes = b"") -> Tokenizer:
 
 @pytest.fixture
 def runs(trained) -> Shell:
-    """Processes in a folder with a dataset and a run."""
+    """Return a shell in a folder with a dataset and a run."""
     return Shell(trained.folder)
 
 
 def on_a_terminal(shell, *arguments) -> bytes:
-    """What a command writes to a terminal that is its stdout; stderr is elsewhere."""
+    """Return what a command writes to a terminal on stdout; stderr is discarded."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         shell.command(*arguments),
@@ -68,7 +68,7 @@ def on_a_terminal(shell, *arguments) -> bytes:
     while select.select([ours], [], [], 30)[0]:
         try:
             part = os.read(ours, 4096)
-        except OSError:  # Linux says so when the other end is closed
+        except OSError:  # raised by Linux when the other end is closed
             break
         if not part:
             break
@@ -79,8 +79,8 @@ def on_a_terminal(shell, *arguments) -> bytes:
 
 
 @pytest.mark.parametrize("reader", ["head -c 100", "true", "(read -r x; kill -9 $BASHPID)"])
-def test_i1_a_reader_that_goes_away_ends_it_quietly(runs, reader) -> None:
-    """141 at once, and nothing is said about it."""
+def test_i1_a_broken_pipe_ends_the_command_silently(runs, reader) -> None:
+    """141 at once, without a message."""
     begin = time.monotonic()
     done = runs.bash(f"charnn sample -n -1 --seed 1 2>said | {reader}; echo ${{PIPESTATUS[0]}}")
 
@@ -105,16 +105,16 @@ def test_i2_lost_output_is_74_with_one_message(runs, command, target) -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_i1_a_reader_of_the_help_that_goes_away(shell) -> None:
-    """As any other output does."""
+def test_i1_a_broken_pipe_during_help(shell) -> None:
+    """As for any other output."""
     done = shell.bash("charnn --help | true")
 
     assert done.returncode in (0, 141)
     assert done.stderr == b""
 
 
-def test_i2_a_pipe_that_does_not_block_loses_nothing(trained, runs) -> None:
-    """EAGAIN: it waits until there is room."""
+def test_i2_a_non_blocking_pipe_loses_nothing(trained, runs) -> None:
+    """On EAGAIN the command waits until there is room."""
     expected = trained.run("sample", "-n", "70000", "--seed", "1", "-q").stdout
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -132,8 +132,8 @@ def test_i2_a_pipe_that_does_not_block_loses_nothing(trained, runs) -> None:
 
 
 @pytest.mark.parametrize("environment", NOT_A_TERMINAL, ids=str)
-def test_i3_no_control_codes_leave_where_nobody_looks(trained, monkeypatch, environment) -> None:
-    """Neither among results nor among messages, whatever the environment says."""
+def test_i3_no_control_codes_without_a_terminal(trained, monkeypatch, environment) -> None:
+    """On stdout and stderr, for any environment."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     for arguments in (
@@ -149,12 +149,12 @@ def test_i3_no_control_codes_leave_where_nobody_looks(trained, monkeypatch, envi
         assert "\x1b" not in done.stderr
         assert "\r" not in done.stderr
         if arguments[0] in ("train", "prepare"):
-            assert done.stdout == b""  # progress is no result
+            assert done.stdout == b""  # progress goes to stderr
 
 
 @pytest.mark.parametrize("environment", [{}, {"COLUMNS": "20"}], ids=str)
-def test_i4_text_is_put_out_exactly_as_it_is(charnn, monkeypatch, environment) -> None:
-    """Markup, backslashes and 10 000 columns without a newline mean nothing to us."""
+def test_i4_text_is_printed_unchanged(charnn, monkeypatch, environment) -> None:
+    """Markup, backslashes and lines of 10 000 columns have no special meaning."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     byte_model(charnn.folder / "m.safetensors")
@@ -171,8 +171,8 @@ def test_i4_text_is_put_out_exactly_as_it_is(charnn, monkeypatch, environment) -
     [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}],
     ids=str,
 )
-def test_i5_text_is_utf8_whatever_the_locale(shell, environment) -> None:
-    """On the way in, in the arguments, and on the way out."""
+def test_i5_text_is_utf8_in_any_locale(shell, environment) -> None:
+    """In input, arguments and output."""
     byte_model(shell.folder / "m.safetensors")
     prompt = "河镇 naïve 👩"
     done = shell.run(
@@ -185,8 +185,8 @@ def test_i5_text_is_utf8_whatever_the_locale(shell, environment) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["-X", "utf8=0"], ["-E"]], ids=" ".join)
-def test_i5_a_path_in_utf8_is_found_whatever_the_locale(shell, arguments) -> None:
-    """By starting Python again in UTF-8; where that does not help, it is tried no second time."""
+def test_i5_a_utf8_path_is_found_in_any_locale(shell, arguments) -> None:
+    """By restarting Python in UTF-8 mode, at most once."""
     shell.write("café.txt", LAMP * 10)
     program = [sys.executable, *arguments, "-m", "charnn"]
     done = subprocess.run(
@@ -202,8 +202,8 @@ def test_i5_a_path_in_utf8_is_found_whatever_the_locale(shell, arguments) -> Non
     assert b"Traceback" not in done.stderr
 
 
-def test_i6_a_text_that_ends_inside_a_character(charnn) -> None:
-    """Its rest is U+FFFD, or with --raw the bytes themselves."""
+def test_i6_a_text_that_ends_within_a_character(charnn) -> None:
+    """The rest becomes U+FFFD; with --raw the bytes are written."""
     path = charnn.folder / "m.safetensors"
     byte_model(path, b"\xf0\x9f")
     given = ("sample", "m.safetensors", "-n", "5", "--seed", "1", "-q")
@@ -214,8 +214,8 @@ def test_i6_a_text_that_ends_inside_a_character(charnn) -> None:
     assert charnn.run(*given).stdout == raw.decode("utf-8", "replace").encode() + b"\n"
 
 
-def test_i6_an_endless_run_of_invalid_bytes_takes_no_longer_per_token(charnn) -> None:
-    """What cannot be decoded does not pile up."""
+def test_i6_invalid_bytes_take_constant_time_per_token(charnn) -> None:
+    """Bytes that cannot be decoded are not accumulated."""
     byte_model(charnn.folder / "m.safetensors", b"\xf0\x9f\x91")
 
     def seconds(count):
@@ -225,12 +225,12 @@ def test_i6_an_endless_run_of_invalid_bytes_takes_no_longer_per_token(charnn) ->
 
     seconds(10)
     short, long = seconds(2000), seconds(16_000)
-    assert long < 24 * short  # it would be 64 times if each token looked at all before it
+    assert long < 24 * short  # 64 times if each token read all earlier ones
 
 
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
-def test_i7_a_stream_is_the_text_decoded_at_once(kind) -> None:
-    """For 2 500 random sequences of ids of each tokenizer, cut characters included."""
+def test_i7_streamed_text_equals_the_whole_text_decoded(kind) -> None:
+    """For 2 500 random sequences of ids of each tokenizer, incomplete characters included."""
     text = LAMP + "é河👩 x"
     options = VocabularyOptions(vocab_size=300 if kind == "bpe" else None)
     tokenizer = TOKENIZERS[kind].build(text, options)
@@ -253,8 +253,8 @@ def test_i7_a_stream_is_the_text_decoded_at_once(kind) -> None:
     assert len({b"".join(sample) for sample in pieces}) > 2400
 
 
-def test_i8_what_could_steer_a_terminal_is_shown_there_and_exact_elsewhere(charnn) -> None:
-    """ESC, OSC 52, BEL, CR, NUL and C1: visible on a terminal, the very bytes in a pipe."""
+def test_i8_control_characters_are_escaped_on_a_terminal_and_exact_in_a_pipe(charnn) -> None:
+    """ESC, OSC 52, BEL, CR, NUL and C1."""
     byte_model(charnn.folder / "m.safetensors", DISORDER)
     given = ("sample", "m.safetensors", "-n", "200", "--seed", "1", "-q")
     raw = charnn.run(*given, "--raw").stdout
@@ -270,8 +270,8 @@ def test_i8_what_could_steer_a_terminal_is_shown_there_and_exact_elsewhere(charn
     assert b"\x1b" in on_a_terminal(shell, *given, "--raw")
 
 
-def test_i9_json_is_json_whatever_is_in_it(charnn) -> None:
-    """Numbers that are not finite are null, odd names are escaped, each object is one line."""
+def test_i9_json_output_is_always_valid(charnn) -> None:
+    """Values that are not finite are null, names are escaped, each object is one line."""
     path = charnn.folder / 'odd "\n\x1b é.safetensors'
     byte_model(path, DISORDER)
     model = read_model(path)
@@ -289,7 +289,7 @@ def test_i9_json_is_json_whatever_is_in_it(charnn) -> None:
     assert empty["loss"] is None
 
 
-def test_i9_bytes_that_are_no_text_are_marked_in_json(charnn) -> None:
+def test_i9_invalid_bytes_are_replaced_in_json(charnn) -> None:
     """--raw keeps them in text; JSON has U+FFFD, with and without --raw."""
     byte_model(charnn.folder / "m.safetensors")
     arguments = ("sample", "m.safetensors", "-n", "60", "--seed", "1", "-q")
@@ -304,8 +304,8 @@ def test_i9_bytes_that_are_no_text_are_marked_in_json(charnn) -> None:
     assert texts == [raw.decode("utf-8", "replace")] * 2
 
 
-def test_i10_each_token_can_be_seen_at_once(runs) -> None:
-    """--unbuffered into a pipe: the text comes while it is being drawn, and a stop is prompt."""
+def test_i10_unbuffered_output_is_written_token_by_token(runs) -> None:
+    """With --unbuffered into a pipe, and SIGTERM stops at once."""
     process = subprocess.Popen(
         runs.command("sample", "-n", "-1", "--seed", "1", "--unbuffered", "-q"),
         cwd=runs.folder,
@@ -323,7 +323,7 @@ def test_i10_each_token_can_be_seen_at_once(runs) -> None:
 
 
 def test_i11_the_same_seed_gives_the_same_text(trained) -> None:
-    """And a seed that was made up is told on stderr, where it can be had again."""
+    """A random seed is printed on stderr, so that the text can be reproduced."""
     first = trained.run("sample", "-n", "60")
     seed = first.stderr.removeprefix("seed ").strip()
 

@@ -1,4 +1,4 @@
-"""docs/recipes.md: every one-liner does what it says."""
+"""Every recipe of docs/recipes.md runs and has the expected result."""
 
 import re
 import shutil
@@ -19,14 +19,14 @@ NAMES = "Anna\nBertha\nCarla\nDora\nEmma\nFrieda\nGreta\nHanna\nIda\nJana\nKlara
 
 
 def blocks():
-    """The commands of each recipe, under its first words."""
+    """Return the commands of each recipe by its title."""
     found = re.findall(r"\*\*(.+?)\*\*.*?```sh\n(.*?)```", RECIPES.read_text("utf-8"), re.S)
     return dict(found)
 
 
 @pytest.fixture(scope="module")
 def kitchen(tmp_path_factory):
-    """A folder with texts and the models of the page, and a `charnn` on the path."""
+    """Return a folder with the texts and models that the recipes use, and `charnn` on the path."""
     folder = tmp_path_factory.mktemp("kitchen")
     install_charnn(folder)
     texts = {"talk": TALK * 30, "one": TALK * 30, "other": OTHER * 60, "names": NAMES * 10}
@@ -48,28 +48,26 @@ SMALL = "--steps 60 --preset tiny -q"
 
 
 EXPECTED = {
-    "Names for a game": lambda out: len(out.splitlines()) == 10,
-    "Lines that differ": "lines.txt",
-    "Names that are new": "new.txt",
-    "Text that is new": "unheard.txt",
-    "The strangest lines of a log": lambda out: out.splitlines()[0].endswith("%$&/(&%$)"),
-    "The same as the log is written": lambda out: out.endswith("%$&/(&%$)\n"),
-    "Which language is it?": lambda out: (
+    "Generate names": lambda out: len(out.splitlines()) == 10,
+    "Distinct lines": "lines.txt",
+    "New names": "new.txt",
+    "New text": "unheard.txt",
+    "Unusual lines of a log": lambda out: out.splitlines()[0].endswith("%$&/(&%$)"),
+    "Watch a log": lambda out: out.endswith("%$&/(&%$)\n"),
+    "Identify the language": lambda out: (
         [line.split("\t")[0] for line in out.splitlines()] == ["one"] * 4 + ["other"] * 2
     ),
-    "Go on from what a pipe brings": lambda out: len(out) in (200, 201),
-    "Something like a password": lambda out: re.fullmatch(r"[a-z]{4,8}-[a-z]{4,8}-\d\d\n", out),
-    "Many seeds at once": "out/8.txt",
-    "How odd are the messages of a repository?": lambda out: re.fullmatch(
-        r"\d+\.\d+\tBegin\n", out
-    ),
-    "A reply that ends where the other begins to speak.": lambda out: "\nALICE:" not in out[10:],
-    "Go on where it stopped": "here.state",
+    "Prompt from a pipe": lambda out: len(out) in (200, 201),
+    "Constrain the format": lambda out: re.fullmatch(r"[a-z]{4,8}-[a-z]{4,8}-\d\d\n", out),
+    "Sample in parallel": "out/8.txt",
+    "Rank commit messages": lambda out: re.fullmatch(r"\d+\.\d+\tBegin\n", out),
+    "Stop at the next speaker": lambda out: "\nALICE:" not in out[10:],
+    "Continue a text": "here.state",
 }
 
 
-def test_every_recipe_is_expected_to_do_something() -> None:
-    """A new one needs a line above; there are ten at least."""
+def test_every_recipe_has_an_expected_result() -> None:
+    """EXPECTED has an entry for each of at least ten recipes."""
     assert set(EXPECTED) == set(blocks())
     assert len(EXPECTED) >= 10
 
@@ -77,12 +75,12 @@ def test_every_recipe_is_expected_to_do_something() -> None:
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 @pytest.mark.parametrize("title", EXPECTED)
 def test_recipe(title, kitchen) -> None:
-    """It runs, and what comes out is what it promises."""
-    if title == "Names that are new":
-        bash(kitchen, blocks()["Names for a game"].replace("--name names", "--name names --force"))
+    """The commands run, and their output or file is the expected one."""
+    if title == "New names":
+        bash(kitchen, blocks()["Generate names"].replace("--name names", "--name names --force"))
     out = bash(kitchen, blocks()[title])
     expected = EXPECTED[title]
-    if title == "Names that are new":
+    if title == "New names":
         assert not {*(kitchen / "new.txt").read_text().splitlines()} & {*NAMES.splitlines()}
     if isinstance(expected, str):
         assert (kitchen / expected).stat().st_size > 0
