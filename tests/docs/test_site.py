@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 LOADS = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src"}
 
 
+def loaded_by_style(style: str) -> list[str]:
+    """What a style sheet loads."""
+    return re.findall(r"(?:url\(|@import)\s*['\"]?([^'\")]+)", style)
+
+
 class Page(HTMLParser):
     """What a page loads, what it links to, and its anchors."""
 
@@ -21,6 +26,8 @@ class Page(HTMLParser):
         self.loads: list[str] = []
         self.links: list[str] = []
         self.anchors: set[str] = set()
+        for style in re.findall(r"<style.*?</style>|style=\"[^\"]*\"", text, re.S):
+            self.loads += loaded_by_style(style)
         self.feed(text)
 
     def handle_starttag(self, tag, attrs) -> None:
@@ -99,7 +106,7 @@ def test_pages_load_nothing_from_elsewhere(pages) -> None:
 def test_styles_load_nothing_from_elsewhere(site) -> None:
     """Neither by url() nor by @import."""
     for path in site.rglob("*.css"):
-        found = re.findall(r"(?:url\(|@import)\s*['\"]?([^'\")]+)", path.read_text("utf-8"))
+        found = loaded_by_style(path.read_text("utf-8"))
         assert [address for address in found if is_elsewhere(address)] == [], path.name
 
 
