@@ -70,7 +70,7 @@ def table(command: str, kind: type[Settings], names: list[str] | None = None) ->
 def row(command: str, kind: type[Settings], name: str, schema: dict[str, Any]) -> list[str]:
     """Return the cells of a setting with this JSON schema."""
     types = schema.get("anyOf", [schema])  # several where null is allowed
-    default = "by preset" if options.extras(kind, name)["by_preset"] else code(schema["default"])
+    default = options.extras(kind, name)["shown_default"] or code(schema["default"])
     effect = markdown.first_paragraph(schema["description"])
     return [
         f"`{name}`",
@@ -130,8 +130,8 @@ def preset_table() -> str:
     keys = ("hidden_size", "embedding_dim", "batch_size", "lr")
     rows = [
         [f"`{name}`"]
-        + [code(preset.get(key, TrainConfig.model_fields[key].default)) for key in keys]
-        + [code(presets.EPOCHS[name]), f"{presets.MIN_TEXT[name]:,}"]
+        + [code(getattr(preset, key)) for key in keys]
+        + [code(preset.epochs), f"{preset.min_text:,}"]
         for name, preset in presets.PRESETS.items()
     ]
     headers = ["preset", *(f"`{key}`" for key in keys), "`epochs`", "tokens at least"]
