@@ -17,6 +17,7 @@ from charnn.commands import (
     evaluate,
     info,
     lab,
+    listing,
     options,
     plot,
     prepare,
@@ -46,6 +47,7 @@ app.command("train", cls=train.TrainCommand)(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sample")(sample.sample)
 app.command("score")(score.score)
+app.command("list")(listing.list_all)
 app.command("info")(info.info)
 app.command("plot")(plot.plot)
 app.add_typer(lab.lab, name="lab")

@@ -1,10 +1,15 @@
 """`charnn eval`: loss of a model on a split or on any text."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from charnn.commands import options
+from charnn.commands.model_arguments import announce, models_and_files
 from charnn.config import PrepareConfig, flag, validate
 from charnn.errors import UsageError
 from charnn.storage import workspace
@@ -57,44 +62,88 @@ def evaluate(
 ) -> int:
     """Compute loss, perplexity and bits per character of a split or a text."""
     from charnn.commands.threads import set_up_torch
-    from charnn.data.dataset import find_dataset_of
     from charnn.display.messages import Display
+    from charnn.model.model_file import read_model
 
     set_up_torch()
-    if dynamic and (windows or streams):
-        raise UsageError("--dynamic is one carried pass", "leave out --windows and --streams")
-    if windows and streams:
-        raise UsageError("--windows are cold; --streams are of the carried pass", "leave one out")
-    if tune and not dynamic:
-        raise UsageError("--tune chooses the rates of --dynamic", "add --dynamic")
-    decoding = validate(PrepareConfig, given)
+    request = Request(split, windows, streams, dynamic, tune, validate(PrepareConfig, given), [])
+    request.check()
     display = Display(quiet=quiet)
-    path, loaded, names = options.model_and_files(argument, files, model, runs_dir)
-    if loaded.tokenizer.reads_bytes and given.keys() & {"encoding", "errors"}:
-        raise UsageError("a model of bytes decodes nothing", "leave out --encoding and --errors")
+    paths, names = models_and_files(argument, files, model, runs_dir, display)
     if given and not names:
-        raise UsageError(f"{', '.join(map(flag, given))}: only of a text", "name a file too")
-    if dynamic or not names:
-        dataset = find_dataset_of(loaded.fingerprint, data_dir)
-    if names:
-        label, tokens = ", ".join(names), _tokens_of_files(loaded, names, decoding, display)
-    else:
-        label, tokens = split, dataset.split(split)
+        raise UsageError(f"{', '.join(map(flag, given))}: only for text files", "name a file")
+    request = dataclasses.replace(request, names=names)
+    models = [read_model(path) for path in paths]
+    for path, loaded in zip(paths, models, strict=True):
+        announce(path, loaded, display)
+        if loaded.tokenizer.kind == "byte" and given.keys() & {"encoding", "errors"}:
+            raise UsageError(
+                "--encoding and --errors do not apply to a byte model", "leave them out"
+            )
     arithmetic = _arithmetic(device, threads)
-    if dynamic:
-        score, protocol = _score_dynamic(loaded, dataset, tokens, arithmetic, display, tune=tune)
-    else:
-        score, protocol = _score(loaded, tokens, windows, streams, arithmetic)
-    result = {
-        "model": workspace.model_name(path),
-        "text": label,
-        "protocol": protocol,
-        **score.as_dict(),
-    }
-    _report(result, json=json)
-    name = workspace.model_argument(path, runs_dir)
+    results = [
+        {
+            "model": workspace.model_name(path),
+            **_evaluate(loaded, request, arithmetic, data_dir, display),
+        }
+        for path, loaded in zip(paths, models, strict=True)
+    ]
+    _report(results, json=json)
+    best = paths[min(range(len(paths)), key=lambda index: results[index]["bits_per_char"])]
+    name = workspace.model_argument(best, runs_dir)
     display.hint(f"next: {options.next_command(context, 'charnn', 'sample', name)}")
     return 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is evaluated, and how. `names` are texts; without any, the split is."""
+
+    split: str
+    windows: int | None
+    streams: int | None
+    dynamic: bool
+    tune: bool
+    decoding: PrepareConfig
+    names: list[str]
+
+    def check(self) -> None:
+        """Raise UsageError for options that exclude each other."""
+        if self.dynamic and (self.windows or self.streams):
+            raise UsageError(
+                "--dynamic does not go with --windows or --streams", "leave out one of them"
+            )
+        if self.windows and self.streams:
+            raise UsageError("--windows does not go with --streams", "leave out one of them")
+        if self.tune and not self.dynamic:
+            raise UsageError("--tune needs --dynamic", "add --dynamic")
+
+
+def _evaluate(
+    model: "ModelFile",
+    request: Request,
+    arithmetic: "Arithmetic",
+    data_dir: Path,
+    display: "Display",
+) -> dict[str, Any]:
+    """Return the name of the text, the protocol and the scores of a model."""
+    from charnn.data.dataset import find_dataset_of
+
+    names = request.names
+    if request.dynamic or not names:
+        dataset = find_dataset_of(model.fingerprint, data_dir)
+    if names:
+        label = ", ".join(names)
+        tokens = _tokens_of_files(model, names, request.decoding, display)
+    else:
+        label, tokens = request.split, dataset.split(request.split)
+    if request.dynamic:
+        score, protocol = _score_dynamic(
+            model, dataset, tokens, arithmetic, display, tune=request.tune
+        )
+    else:
+        score, protocol = _score(model, tokens, request.windows, request.streams, arithmetic)
+    return {"text": label, "protocol": protocol, **score.as_dict()}
 
 
 def _tokens_of_files(
@@ -170,15 +219,24 @@ def _score_dynamic(
     ), "dynamic"
 
 
-def _report(result: dict[str, "str | float"], *, json: bool) -> None:
+def _report(results: Sequence[dict[str, Any]], *, json: bool) -> None:
+    """Print the results: of one model as lines or an object, of several as a table or a list."""
+    from charnn.display.messages import table
     from charnn.display.stdout import Output, print_json
     from charnn.escape import visible
 
     if json:
-        print_json(result)
+        print_json(results[0] if len(results) == 1 else {"models": results})
         return
     output = Output()
-    for name, value in result.items():
-        figure = f"{value:.4f}" if isinstance(value, float) else str(value)
-        output.line(f"{name:<14} {visible(figure, one_line=True)}")
+    rows = [[_cell(value) for value in result.values()] for result in results]
+    if len(rows) > 1:
+        output.line(table(list(results[0]), rows))
+    else:
+        for name, cell in zip(results[0], rows[0], strict=True):
+            output.line(f"{name:<14} {visible(cell, one_line=True)}")
     output.flush()
+
+
+def _cell(value: str | float) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

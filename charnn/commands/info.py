@@ -18,6 +18,7 @@ def info(
         typer.Argument(
             metavar="PATH",
             help=options.described("Dataset, run or model: name or path.", "newest model"),
+            autocompletion=options.complete_any,
         ),
     ] = None,
     data_dir: options.DataDir = options.DATA_DIR,

@@ -6,6 +6,7 @@ A setting is declared once, in `config.py`: name, type, default, help text and p
 import dataclasses
 import functools
 import inspect
+import os
 import shlex
 import typing
 from collections.abc import Callable, Sequence
@@ -24,12 +25,10 @@ from charnn.config import (
     flag,
     validate,
 )
-from charnn.errors import DataError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.display.messages import Display
-    from charnn.model.model_file import ModelFile
 
 Given = dict[str, Any]  # settings that were given on the command line, by field
 
@@ -77,24 +76,56 @@ def train_option(name: str, text: str = "", default: str = "") -> Any:
     return typer.Option(flag(name), callback=_check_setting, help=help_text)
 
 
+def _names(variable: str, default: str, file: str) -> Callable[[str], list[str]]:
+    """Return a function that completes the name of a dataset or run in a shell."""
+
+    def complete(incomplete: str) -> list[str]:
+        names = workspace.names_in(Path(os.environ.get(variable) or default), file)
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+complete_run = _names(workspace.RUNS_VARIABLE, workspace.RUNS_DIR, workspace.CONFIG_FILE)
+complete_dataset = _names(workspace.DATA_VARIABLE, workspace.DATA_DIR, workspace.META_FILE)
+
+
+def complete_any(incomplete: str) -> list[str]:
+    """Complete the name of a dataset or run."""
+    return [*complete_dataset(incomplete), *complete_run(incomplete)]
+
+
 Device = Annotated[str, train_option("device")]
 Threads = Annotated[int | None, train_option("threads", default="all cores")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Suppress hints and progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ModelArgument = Annotated[
-    str | None, typer.Argument(metavar="MODEL", help=described("Run or model file.", "newest"))
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help=described("Run or model file.", "newest"),
+        autocompletion=complete_run,
+    ),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="MODEL", help="Model; every argument is then a file."),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Model; every argument is then a file.",
+        autocompletion=complete_run,
+    ),
 ]
 Dataset = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATASET", help=described("Dataset: name or folder.", "most recently prepared")
+        metavar="DATASET",
+        help=described("Dataset: name or folder.", "most recently prepared"),
+        autocompletion=complete_dataset,
     ),
 ]
-DataDir = Annotated[Path, typer.Option(help="Folder of datasets.", envvar="CHARNN_DATA_DIR")]
+DataDir = Annotated[Path, typer.Option(help="Folder of datasets.", envvar=workspace.DATA_VARIABLE)]
 RunsDir = Annotated[Path, typer.Option(help="Folder of runs.", envvar=workspace.RUNS_VARIABLE)]
 COMMON = {"quiet": Quiet, "debug": Debug}  # options of every command
 DATA_DIR, RUNS_DIR = Path(workspace.DATA_DIR), Path(workspace.RUNS_DIR)  # defaults
@@ -235,24 +266,3 @@ def merged(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     if any(name in flags for name in BUDGETS):
         settings = {name: value for name, value in settings.items() if name not in BUDGETS}
     return {**settings, **flags}
-
-
-def model_and_files(
-    argument: str | None, files: list[str] | None, model: str | None, runs_dir: Path
-) -> "tuple[Path, ModelFile, list[str]]":
-    """Return what `[MODEL] [FILE]...` and --model name: path of the model, the model, the files.
-
-    With --model the first argument is a file as well.
-
-    Raises StorageError if there is no such model, DataError if it is not a model.
-    """
-    from charnn.model.model_file import read_model
-
-    names = list(files or [])
-    if model is not None and argument is not None:
-        names.insert(0, argument)
-    path = workspace.find_model(argument if model is None else model, runs_dir)
-    try:
-        return path, read_model(path), names
-    except DataError as error:
-        raise DataError(error.message, f"{error.hint}; files come after the model") from error

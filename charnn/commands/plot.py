@@ -16,7 +16,11 @@ PLAIN_HEIGHT = 20  # lines, where stdout is not a terminal
 def plot(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help=options.described("Runs: names or folders.", "newest")),
+        typer.Argument(
+            metavar="RUN",
+            help=options.described("Runs: names or folders.", "newest"),
+            autocompletion=options.complete_run,
+        ),
     ] = None,
     x: Annotated[XName, typer.Option("--x", help="Horizontal axis.")] = "step",
     output: Annotated[

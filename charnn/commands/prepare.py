@@ -40,7 +40,10 @@ def prepare(
     test: Annotated[str | None, typer.Option(help="Use this file as test split.")] = None,
     tokenizer_from: Annotated[
         str | None,
-        typer.Option(help="Reuse the vocabulary of a dataset, run, model or tokenizer.json."),
+        typer.Option(
+            help="Reuse the vocabulary of a dataset, run, model or tokenizer.json.",
+            autocompletion=options.complete_any,
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite a dataset of this name.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charnn.commands import options
+from charnn.commands.model_arguments import announce
 from charnn.config import STDIN, SampleConfig, UnknownName, validate
 from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
@@ -112,11 +113,14 @@ def sample(
     from charnn.model.model_file import read_model
 
     display = Display(quiet=quiet)
-    loaded = read_model(workspace.find_model(model, runs_dir))
+    path = workspace.find_model(model, runs_dir)
+    loaded = read_model(path)
     tokenizer = loaded.tokenizer
     constraint = constrain(tokenizer.pieces, tokenizer.unk_id, ban=ban, allow=allow, match=match)
     network = _network(loaded, device)
-    context = _initial_context(loaded, network, state, seed, display)
+    chosen = None if state or seed is not None else int.from_bytes(os.urandom(4), "little")
+    announce(path, loaded, display, chosen)
+    context = _initial_context(loaded, network, state, chosen if seed is None else seed)
     text = _prompt(prompt, prompt_file, display)
     if text:
         ids = generate.encode_prompt(tokenizer, text, unk)
@@ -182,12 +186,10 @@ def _initial_context(
     network: "ModelBackend",
     state: Path | None,
     seed: int | None,
-    display: "Display",
 ) -> "Context":
     """Return the context before the prompt: a new one, or that of --state.
 
-    With --state the random numbers continue unless a seed is given. Without both, a random seed
-    is chosen and printed, so that the text can be reproduced.
+    With --state the random numbers continue unless a seed is given.
     """
     from charnn.generation.generate import initial_context
 
@@ -196,9 +198,7 @@ def _initial_context(
 
         context = read_state(state, network, model.sha256)
         return context if seed is None else context._replace(seed=seed, drawn=0)
-    if seed is None:
-        seed = int.from_bytes(os.urandom(4), "little")
-        display.note(f"seed {seed}")
+    assert seed is not None
     return initial_context(network, model.start_token)._replace(seed=seed)
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from charnn.commands import options
+from charnn.commands.model_arguments import announce, models_and_files
 from charnn.config import STDIN
 from charnn.display.stdout import Output
+from charnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charnn.data.dataset import Dataset
@@ -76,11 +78,15 @@ def score(
     from charnn.display.messages import Display
     from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Scorer
+    from charnn.model.model_file import read_model
     from charnn.model.numpy_model import NumpyModel
 
-    _, loaded, names = options.model_and_files(argument, files, model, runs_dir)
+    display = Display(quiet=quiet)
+    path, names = _model_and_files(argument, files, model, runs_dir, display)
+    loaded = read_model(path)
     dataset = _dataset(loaded, data_dir) if adapt or overlap else None
-    output, display = Output(), Display(quiet=quiet)
+    output = Output()
+    announce(path, loaded, display)
     has_color = output.has_color if color == "auto" else color == "always"
     layout = Layout(json, per_token, has_color, output.is_terminal)
     reader: Reader | None = None
@@ -108,6 +114,19 @@ def score(
                 output.write(layout.rendered(row))
         output.flush()
     return 0
+
+
+def _model_and_files(
+    argument: str | None,
+    files: list[str] | None,
+    model: str | None,
+    runs_dir: Path,
+    display: "Display",
+) -> tuple[Path, list[str]]:
+    models, names = models_and_files(argument, files, model, runs_dir, display)
+    if len(models) > 1:
+        raise UsageError("score takes one model and text files", "charnn eval compares models")
+    return models[0], names
 
 
 def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[list["Part"]]:

@@ -68,11 +68,16 @@ def train(
         typer.Option(
             help=options.described("Resume a run from its last checkpoint.", "newest stopped run"),
             metavar="[RUN]",
+            autocompletion=options.complete_run,
         ),
     ] = None,
     init_from: Annotated[
         str | None,
-        typer.Option(help="Start a new run from the weights of this model.", metavar="MODEL"),
+        typer.Option(
+            help="Start a new run from the weights of this model.",
+            metavar="MODEL",
+            autocompletion=options.complete_run,
+        ),
     ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the resolved settings as YAML and exit.")

@@ -101,6 +101,18 @@ def read_model(path: Path) -> ModelFile:
     )
 
 
+def read_summary(path: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, Any]]:
+    """Return the network of a model, its metrics and its settings, from the header alone.
+
+    The tensors are neither read nor checked. Raise DataError if the header is damaged, StorageError
+    if the file is unreadable.
+    """
+    header = safetensors_file.read_strings(path)
+    metrics = jsonio.parse_json_object(header.get("metrics", "{}"), f"{path}: metrics")
+    training = jsonio.parse_json_object(header.get("training", "{}"), f"{path}: training")
+    return _config(header, path), metrics, training
+
+
 def _config(header: dict[str, str], path: Path) -> ModelConfig:
     values = jsonio.parse_json_object(header.get("config", ""), f"{path}: config")
     try:

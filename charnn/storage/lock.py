@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from typing import IO
 
-from charnn.errors import BusyError
+from charnn.errors import BusyError, StorageError
 from charnn.storage.atomic import storage_errors, unless_unsupported
 
 LOCK_FILE = ".lock"
@@ -57,6 +57,17 @@ class Lock:
         if self._file:
             self._path.unlink(missing_ok=True)
             self._file.close()
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether another process holds the lock of a folder."""
+    if not (folder / LOCK_FILE).exists():
+        return False
+    try:
+        with Lock(folder):
+            return False
+    except (BusyError, StorageError):
+        return True
 
 
 def _flock(file: IO[str]) -> None:

@@ -99,8 +99,13 @@ def unpack(path: Path, kind: str, version: int, writer: str) -> Packed:
     data = atomic.read_bytes(path)
     _refuse_pickle(data, path)
     length = int.from_bytes(data[:LENGTH_PREFIX], "little")
-    if len(data) < LENGTH_PREFIX or length > min(len(data) - LENGTH_PREFIX, MAX_HEADER):
-        raise damaged(path, "not a safetensors file, or truncated")
+    if not _has_header(data):
+        what = kind.replace("-", " ")
+        raise DataError(
+            f"{path} is not a {what} (not a safetensors file)", f"pass a file written by {writer}"
+        )
+    if length > len(data) - LENGTH_PREFIX:
+        raise damaged(path, "the header is truncated")
     entries = jsonio.parse_json_object(data[LENGTH_PREFIX : LENGTH_PREFIX + length], str(path))
     strings = entries.pop("__metadata__", None)
     if not isinstance(strings, dict) or strings.get(FORMAT) != kind:
@@ -116,15 +121,41 @@ def unpack(path: Path, kind: str, version: int, writer: str) -> Packed:
     return Packed(path, data, strings, entries)
 
 
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file begins as a safetensors file or an archive of another framework does.
+
+    Raise StorageError if it cannot be read.
+    """
+    with atomic.storage_errors("read", path), path.open("rb") as file:
+        data = file.read(LENGTH_PREFIX + 1)
+    return _has_header(data) or data.startswith(PICKLE_OR_ZIP)
+
+
+def _has_header(data: bytes) -> bool:
+    # The length prefix of a safetensors file may be any bytes, but its header begins with "{".
+    length = int.from_bytes(data[:LENGTH_PREFIX], "little")
+    return length <= MAX_HEADER and data[LENGTH_PREFIX : LENGTH_PREFIX + 1] == b"{"
+
+
+def read_strings(path: Path) -> dict[str, str]:
+    """Return the metadata of a file without reading its arrays, or nothing if it has none.
+
+    Raise StorageError if it cannot be read, DataError if its header is not JSON.
+    """
+    with atomic.storage_errors("read", path), path.open("rb") as file:
+        prefix = file.read(LENGTH_PREFIX)
+        header = file.read(min(int.from_bytes(prefix, "little"), MAX_HEADER))
+    strings = jsonio.parse_json_object(header, str(path)).get("__metadata__")
+    return strings if isinstance(strings, dict) else {}
+
+
 def data_start(data: bytes) -> int:
     """Return the offset of the first array."""
     return LENGTH_PREFIX + int.from_bytes(data[:LENGTH_PREFIX], "little")
 
 
 def _refuse_pickle(data: bytes, path: Path) -> None:
-    # The length prefix of a safetensors file may be any bytes, but its header begins with "{".
-    has_header = data[LENGTH_PREFIX : LENGTH_PREFIX + 1] == b"{"
-    if not has_header and data.startswith(PICKLE_OR_ZIP):
+    if not _has_header(data) and data.startswith(PICKLE_OR_ZIP):
         raise DataError(
             f"{path} is a pickle or zip archive, which charnn does not load: it can execute code",
             "pass a file written by charnn",

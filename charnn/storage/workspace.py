@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from charnn.errors import StorageError, UsageError
+from charnn.errors import CharnnError, StorageError, UsageError
 from charnn.escape import REPLACEMENT
 
 META_FILE = "meta.json"
@@ -19,7 +19,7 @@ FINAL = "final"  # key of the last row of METRICS_FILE in a finished run: its cl
 LONGEST_ROW = 4096  # bytes of a row of METRICS_FILE, more than any
 DATA_DIR = "data"
 RUNS_DIR = "runs"
-RUNS_VARIABLE = "CHARNN_RUNS_DIR"  # environment variable
+DATA_VARIABLE, RUNS_VARIABLE = "CHARNN_DATA_DIR", "CHARNN_RUNS_DIR"  # environment variables
 NOT_IN_NAMES = r"[\x00-\x1f\ud800-\udfff]"  # control characters, bytes that are not UTF-8
 
 
@@ -30,23 +30,26 @@ def runs_dir() -> Path:
 
 def check_name(name: str) -> str:
     """Return `name`. Raise UsageError if it is not valid as the name of a folder in UTF-8."""
-    if re.search(rf"^$|^\.|[/\\]|{NOT_IN_NAMES}", name):
-        raise UsageError(f"--name {name!r} is not a valid name", "use letters, digits, - and _")
+    if re.search(rf"^$|^[.-]|[/\\]|{NOT_IN_NAMES}", name):
+        raise UsageError(
+            f"--name {name!r} is not a valid name",
+            "use letters, digits, ., - and _, and begin with a letter or a digit",
+        )
     return name
 
 
 def fit_name(name: str) -> str:
     """Return a name that `check_name` accepts, with U+FFFD for characters that it does not."""
-    return re.sub(rf"[/\\]|{NOT_IN_NAMES}", REPLACEMENT, name).lstrip(".")
+    return re.sub(rf"[/\\]|{NOT_IN_NAMES}", REPLACEMENT, name).lstrip(".-")
 
 
 def find_dataset(argument: str | None, folder: Path) -> Path:
     """Return the folder of a dataset, given by name or path; by default the newest dataset.
 
-    Raise StorageError if there is none.
+    Raise UsageError for a name, StorageError for a path that does not exist.
     """
     if argument is None:
-        return _newest(folder, META_FILE, "dataset", "charnn prepare").parent
+        return _newest(_all(folder, META_FILE), folder, "dataset", "charnn prepare").parent
     found = _find(argument, folder, _has(META_FILE))
     if found is None:
         raise _missing("dataset", argument, folder, META_FILE)
@@ -56,11 +59,12 @@ def find_dataset(argument: str | None, folder: Path) -> Path:
 def find_run(argument: str | None, folder: Path) -> Path:
     """Return the folder of a run, given by name or path; by default that of the newest model.
 
-    Raise StorageError if there is none.
+    The name of a dataset stands for its newest run. Raise UsageError for a name, StorageError for a
+    path that does not exist.
     """
     if argument is None:
         return find_model(None, folder).parent
-    found = _find(argument, folder, Path.is_dir)
+    found = _find(argument, folder, Path.is_dir) or _newest_run_of(argument, folder, CONFIG_FILE)
     if found is None:
         raise _missing("run", argument, folder, CONFIG_FILE)
     return found
@@ -90,42 +94,67 @@ def is_finished(run: Path) -> bool:
 def find_model(argument: str | None, folder: Path) -> Path:
     """Return a model file, given by the name or path of its run or by its own path.
 
-    The default is the newest model. Raise StorageError if there is none.
+    The name of a dataset stands for its newest run. The default is the newest model of a finished
+    run, or of a stopped run if there is no other. Raise UsageError for a name, StorageError for a
+    path that does not exist.
     """
     if argument is None:
-        return _newest(folder, MODEL_FILE, "model", "charnn train")
-    run = _find(argument, folder, _has(MODEL_FILE))
+        found = _all(folder, MODEL_FILE)
+        finished = [path for path in found if not is_stopped(path.parent)]
+        return _newest(finished or found, folder, "model", "charnn train")
+    has_model = _has(MODEL_FILE)
+    run = _find(argument, folder, has_model) or _newest_run_of(argument, folder, MODEL_FILE)
     if run:
         return run / MODEL_FILE
     if Path(argument).is_file():
         return Path(argument)
     if _find(argument, folder, Path.is_dir):
-        message = f"{argument} contains no {MODEL_FILE}"
-        raise StorageError(message, "name a run that has been validated, or a model file")
+        raise UsageError(
+            f"{argument} contains no {MODEL_FILE}",
+            "name a run that has been validated, or a model file (charnn list shows all)",
+        )
     raise _missing("model", argument, folder, MODEL_FILE)
+
+
+def is_stopped(run: Path) -> bool:
+    """Return whether a run was stopped before its end; one without a log counts as finished."""
+    return (run / METRICS_FILE).exists() and not is_finished(run)
+
+
+def _newest_run_of(dataset: str, folder: Path, file: str) -> Path | None:
+    """Return the newest run of a dataset that has a file; None if there is none."""
+    line = re.compile(rf"^data: (['\"]?){re.escape(dataset)}\1$", re.MULTILINE)
+    found = [
+        path
+        for path in _all(folder, file)
+        if (path.parent / CONFIG_FILE).is_file()
+        and line.search((path.parent / CONFIG_FILE).read_text("utf-8", "replace"))
+    ]
+    finished = [path for path in found if not is_stopped(path.parent)]
+    return max(finished or found, key=_age).parent if found else None
 
 
 def find_dataset_or_model(argument: str | None, data_dir: Path, runs_dir: Path) -> Path:
     """Return the folder of a dataset or the file of a model; by default the newest model.
 
-    Raise StorageError if there is neither.
+    Raise UsageError for a name, StorageError for a path that does not exist.
     """
     dataset = _find(argument, data_dir, _has(META_FILE)) if argument else None
     if dataset:
         return dataset
     try:
         return find_model(argument, runs_dir)
-    except StorageError as error:
+    except (StorageError, UsageError) as error:
         if argument is None:
             raise
-        raise StorageError(f"no dataset, run or model {argument!r}", error.hint) from None
+        raise type(error)(f"no dataset, run or model {argument!r}", error.hint) from None
 
 
 def find_tokenizer(argument: str, data_dir: Path, runs_dir: Path) -> Path:
     """Return the file that contains a tokenizer: a tokenizer.json or a model file.
 
     The argument is the name or path of a dataset or run, or the path of such a file. Raise
-    StorageError if there is none.
+    UsageError for a name, StorageError for a path that does not exist.
     """
     folder = _find(argument, data_dir, _has(TOKENIZER_FILE))
     return (
@@ -163,20 +192,37 @@ def next_run_name(folder: Path, dataset: str, cell: str) -> str:
     return f"{dataset}-{cell}-{max(taken, default=0) + 1:03d}"
 
 
-def _newest(folder: Path, file: str, what: str, remedy: str) -> Path:
-    found = [path for path in folder.glob(f"*/{file}") if not path.parent.name.startswith(".")]
+def names_in(folder: Path, file: str) -> list[str]:
+    """Return the names of the datasets or runs in a folder, those that have a file, sorted."""
+    return sorted(path.parent.name for path in _all(folder, file))
+
+
+def _all(folder: Path, file: str) -> list[Path]:
+    return [path for path in folder.glob(f"*/{file}") if not path.parent.name.startswith(".")]
+
+
+def _age(path: Path) -> tuple[int, str]:
+    """Return what orders files from the oldest to the newest."""
+    return path.stat().st_mtime_ns, path.parent.name
+
+
+def _newest(found: list[Path], folder: Path, what: str, remedy: str) -> Path:
     if not found:
-        raise StorageError(f"no {what} in {folder}{os.sep}", remedy)
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+        raise UsageError(f"no {what} in {folder}{os.sep}", remedy)
+    return max(found, key=_age)
 
 
-def _missing(what: str, argument: str, folder: Path, file: str) -> StorageError:
-    names = [path.parent.name for path in folder.glob(f"*/{file}")]
+def _missing(what: str, argument: str, folder: Path, file: str) -> CharnnError:
+    """Return the error for an argument that names nothing, with the nearest name there is."""
+    names = names_in(folder, file)
     similar = difflib.get_close_matches(argument, names, n=1)
-    if similar:
+    if what == "dataset" and Path(argument).is_file():
+        hint = f"prepare it first: charnn prepare {argument}"
+    elif similar:
         hint = f"did you mean {similar[0]}?"
     elif names:
-        hint = f"available: {', '.join(sorted(names)[:10])}"
+        hint = f"available: {', '.join(names[:10])}"
     else:
         hint = "charnn prepare" if what == "dataset" else "charnn train"
-    return StorageError(f"no {what} {argument!r}: not found in {folder} and not a path", hint)
+    error = StorageError if os.sep in argument else UsageError
+    return error(f"no {what} {argument!r}: not found in {folder} and not a path", hint)

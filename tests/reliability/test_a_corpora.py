@@ -195,7 +195,7 @@ def test_a9_missing_paths(charnn) -> None:
     charnn.refused("prepare", "dangling.txt", code=74, said="dangling.txt")
     charnn.refused("prepare", "folder", code=65, said="folder")
     charnn.refused("prepare", "lamp.txt/x", code=74, said="lamp.txt/x")
-    charnn.refused("sample", code=74, said="charnn train")
+    charnn.refused("sample", code=2, said="charnn train")
     charnn.refused("train", "--config", "none.yaml", code=74, said="none.yaml")
 
     assert charnn.datasets() == []

@@ -209,7 +209,7 @@ def test_c4_control_characters_are_escaped_in_every_message(trained, model) -> N
     model.write_bytes(whole)
     trained.write("evil.yaml", f'"{EVIL.encode("unicode_escape").decode()}": 1\n')
     trained.refused("train", "--config", "evil.yaml", code=2, said="\\x1b]52")
-    trained.refused("sample", EVIL, code=74, said="\\x1b]52")
+    trained.refused("sample", EVIL, code=2, said="\\x1b]52")
     trained.refused("prepare", EVIL, code=74, said="\\x1b]52")
     trained.refused("sample", "-p", EVIL, code=2, said="\\x1b")
     assert not any(c in visible(EVIL, one_line=True) for c in EVIL if not c.isprintable())

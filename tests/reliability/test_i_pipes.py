@@ -144,11 +144,11 @@ def test_i3_no_control_codes_without_a_terminal(trained, monkeypatch, environmen
         ("train", "--resume", "lamp-lstm-001", "--steps", "7"),
         ("prepare", "lamp.txt", "--force"),
     ):
-        done = trained.run(*arguments, code=74 if "nothing" in arguments else 0)
+        done = trained.run(*arguments, code=2 if "nothing" in arguments else 0)
         assert b"\x1b" not in done.stdout
         assert "\x1b" not in done.stderr
         assert "\r" not in done.stderr
-        if arguments[0] in ("train", "prepare"):
+        if arguments[0] == "prepare":
             assert done.stdout == b""  # progress goes to stderr
 
 
@@ -180,7 +180,7 @@ def test_i5_text_is_utf8_in_any_locale(shell, environment) -> None:
     )
 
     assert done.stdout == prompt.encode() + b"\n"
-    missing = shell.run("info", "渡口", code=74, env=environment, text=False)
+    missing = shell.run("info", "渡口", code=2, env=environment, text=False)
     assert "渡口".encode() in missing.stderr or b"\\u6e21" in missing.stderr
 
 
@@ -325,7 +325,7 @@ def test_i10_unbuffered_output_is_written_token_by_token(runs) -> None:
 def test_i11_the_same_seed_gives_the_same_text(trained) -> None:
     """A random seed is printed on stderr, so that the text can be reproduced."""
     first = trained.run("sample", "-n", "60")
-    seed = first.stderr.removeprefix("seed ").strip()
+    seed = first.stderr.removeprefix("seed ").partition(",")[0]
 
     assert int(seed) >= 0
     for samples in ("1", "3"):

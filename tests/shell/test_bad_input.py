@@ -61,8 +61,8 @@ DEBUG = {
 def test_only_debug_shows_a_traceback(trained, place) -> None:
     """In front of the message that is printed without it."""
     arguments, environment = DEBUG[place]
-    debug = trained.run(*arguments, code=74, env=environment).stderr
-    plain = trained.run(*(a for a in arguments if a != "--debug"), code=74).stderr
+    debug = trained.run(*arguments, code=2, env=environment).stderr
+    plain = trained.run(*(a for a in arguments if a != "--debug"), code=2).stderr
 
     assert "Traceback" in debug
     assert "Traceback" not in plain

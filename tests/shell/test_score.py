@@ -267,9 +267,10 @@ def test_bytes_that_are_no_text_pass_through(trained) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nothing"], 74, "no model"),
+        (["nothing"], 2, "no model"),
         (["lamp-lstm-001", "nothing.txt"], 74, "nothing.txt"),
-        (["lamp.txt"], 65, "files come after the model"),
+        (["nothing", "lamp.txt"], 2, "the first argument is a model, files follow"),
+        (["lamp-lstm-001", "lamp-lstm-001"], 2, "one model"),
         (["lamp-lstm-001", "."], 74, "directory"),
         (["--state", "sometimes"], 2, "sometimes"),
         (["--overlap", "--data-dir", "nowhere"], 65, "dataset"),

@@ -65,7 +65,7 @@ def test_a_prompt_from_a_terminal_is_waited_for_with_a_hint(trained) -> None:
 def test_debug_may_be_the_value_of_an_option(trained) -> None:
     """After `--` it is an argument."""
     prompt = trained.run("sample", "-n", "0", "-q", "--unk", "skip", "--json", "-p", "--debug")
-    behind = trained.run("sample", "--", "--debug", code=74).stderr
+    behind = trained.run("sample", "--", "--debug", code=2).stderr
 
     assert json.loads(prompt.stdout)["text"] == "--debug"
     assert "'--debug'" in behind

@@ -50,7 +50,7 @@ def test_model_argument_finds_the_model(tmp_path) -> None:
 def test_misspelled_name_gets_a_suggestion(tmp_path) -> None:
     """The hint names the most similar dataset."""
     make(tmp_path / "data/shakespeare/meta.json", 1)
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(UsageError) as caught:
         workspace.find_dataset("shakespere", tmp_path / "data")
 
     assert caught.value.hint == "did you mean shakespeare?"
@@ -62,7 +62,7 @@ def test_misspelled_name_gets_a_suggestion(tmp_path) -> None:
 )
 def test_empty_folder_hints_at_the_command_to_run_first(tmp_path, find, remedy) -> None:
     """The hint is a command."""
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(UsageError) as caught:
         find(None, tmp_path)
 
     assert caught.value.hint == remedy
@@ -140,3 +140,69 @@ def test_unknown_name_is_a_storage_error(tmp_path) -> None:
     with pytest.raises(StorageError, match="no dataset, run or model 'lam'") as caught:
         workspace.find_dataset_or_model("lam", tmp_path / "data", tmp_path / "runs")
     assert caught.value.hint == "did you mean lamp?"
+
+
+def make_run(folder, name, dataset, log, seconds=1):
+    """Write a run of a dataset with this last row of its log; return its model file."""
+    model = make(folder / name / workspace.MODEL_FILE, seconds)
+    (folder / name / workspace.CONFIG_FILE).write_text(f"cell: lstm\ndata: {dataset}\n")
+    (folder / name / workspace.METRICS_FILE).write_text(log + "\n")
+    return model
+
+
+FINISHED = '{"split": "val", "final": true}'
+STOPPED = '{"split": "val"}'
+
+
+def test_default_model_is_of_a_finished_run(tmp_path) -> None:
+    """A stopped run is used only if there is no other."""
+    stopped = make_run(tmp_path, "b", "x", STOPPED, 300)
+    assert workspace.find_model(None, tmp_path) == stopped
+
+    finished = make_run(tmp_path, "a", "x", FINISHED, 200)
+    assert workspace.find_model(None, tmp_path) == finished
+    assert workspace.find_stopped_run(tmp_path) == stopped.parent
+
+
+def test_name_of_a_dataset_stands_for_its_newest_run(tmp_path) -> None:
+    """A run of that name comes first; runs of other datasets are not found."""
+    make_run(tmp_path, "one", "lamp", FINISHED, 100)
+    newest = make_run(tmp_path, "two", "lamp", FINISHED, 200)
+    make_run(tmp_path, "three", "lamplight", FINISHED, 300)
+
+    assert workspace.find_model("lamp", tmp_path) == newest
+    assert workspace.find_run("lamp", tmp_path) == newest.parent
+    lamp = make_run(tmp_path, "lamp", "other", FINISHED, 1)
+    assert workspace.find_model("lamp", tmp_path) == lamp
+
+
+def test_all_runs_finished(tmp_path) -> None:
+    """There is no run to resume: a UsageError."""
+    make_run(tmp_path, "a", "x", FINISHED)
+    with pytest.raises(UsageError, match="no stopped run"):
+        workspace.find_stopped_run(tmp_path)
+
+
+@pytest.mark.parametrize(("argument", "error"), [("no", UsageError), ("no/where", StorageError)])
+def test_missing_name_and_missing_path_are_different_errors(tmp_path, argument, error) -> None:
+    """Exit codes 2 and 74."""
+    for find in (workspace.find_model, workspace.find_run, workspace.find_dataset):
+        with pytest.raises(error):
+            find(argument, tmp_path)
+
+
+def test_a_text_file_is_not_a_dataset(tmp_path, monkeypatch) -> None:
+    """The hint is the command that makes one of it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.txt").touch()
+    with pytest.raises(UsageError) as caught:
+        workspace.find_dataset("one.txt", tmp_path / "data")
+
+    assert caught.value.hint == "prepare it first: charnn prepare one.txt"
+
+
+@pytest.mark.parametrize("name", ["-x", "", ".x", "a/b"])
+def test_bad_names_are_refused(name) -> None:
+    """A name that begins with a dash would be read as an option."""
+    with pytest.raises(UsageError, match="not a valid name"):
+        workspace.check_name(name)

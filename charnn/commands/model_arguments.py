@@ -1,0 +1,71 @@
+"""Tell models from texts among the arguments of a command; print which model is used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charnn.config import STDIN
+from charnn.errors import CharnnError, StorageError, UsageError
+from charnn.storage import workspace
+from charnn.storage.safetensors_file import is_safetensors
+
+if TYPE_CHECKING:
+    from charnn.display.messages import Display
+    from charnn.model.model_file import ModelFile
+
+
+def models_and_files(
+    argument: str | None,
+    files: list[str] | None,
+    model: str | None,
+    runs_dir: Path,
+    display: "Display",
+) -> tuple[list[Path], list[str]]:
+    """Return the model files and the texts that `[MODEL] [FILE]...` and --model name.
+
+    With --model, all arguments are texts. Otherwise the first one is the model, and the rest are
+    texts, or all are models. A single argument that is no model is a text for the newest model,
+    with a note.
+    Raise UsageError or StorageError if no argument is a model.
+    """
+    given = [name for name in (argument, *(files or ())) if name is not None]
+    if model is not None:
+        return [workspace.find_model(model, runs_dir)], given
+    if not given:
+        return [workspace.find_model(None, runs_dir)], []
+    found = [_find(name, runs_dir) for name in given]
+    models = [path for path in found if isinstance(path, Path)]
+    if len(models) == len(given):
+        return models, []
+    first = found[0]
+    if isinstance(first, Path):
+        return [first], given[1:]
+    if len(given) == 1 and (given[0] == STDIN or Path(given[0]).exists()):
+        newest = workspace.find_model(None, runs_dir)
+        display.note(f"{given[0]} is not a model: it is read as a text for the newest model")
+        return [newest], given
+    raise type(first)(first.message, f"{first.hint}; the first argument is a model, files follow")
+
+
+def _find(name: str, runs_dir: Path) -> Path | CharnnError:
+    """Return the model file that a name stands for, or the error if it is no model."""
+    try:
+        path = workspace.find_model(name, runs_dir)
+    except (StorageError, UsageError) as error:
+        return error
+    if is_safetensors(path):
+        return path
+    return UsageError(f"{name} is not a charnn model", "name a run or a model file")
+
+
+def announce(path: Path, model: "ModelFile", display: "Display", seed: int | None = None) -> None:
+    """Print which model is used, its step and validation loss, and the seed if it was chosen."""
+    found = []
+    if "step" in model.metrics:
+        found.append(f"step {model.metrics['step']:,}")
+    loss = (model.metrics.get("val") or {}).get("loss")
+    if loss is not None:
+        found.append(f"val loss {loss:.4f}")
+    if path.name == workspace.MODEL_FILE and workspace.is_stopped(path.parent):
+        found.append("stopped run")
+    text = f"model {workspace.model_name(path)}" + (f" ({', '.join(found)})" if found else "")
+    display.note(text if seed is None else f"seed {seed}, {text}")
