@@ -1,6 +1,6 @@
-"""How well a model predicts a text.
+"""Evaluate models on text: metrics, evaluation methods, surprisal, baselines.
 
-Metrics, evaluation with carried state, in windows and dynamic, surprisal, baselines. Imports data,
-model, tokenizers and what is below them; metrics and surprisal run without torch. Read
+The methods are one pass with carried state, independent windows, and dynamic evaluation. Imports
+data, model, tokenizers and the packages below them; metrics and surprisal run without torch. Read
 `metrics.py` first, then `evaluate.py`.
 """

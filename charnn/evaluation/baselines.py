@@ -1,4 +1,4 @@
-"""Baselines without a network: unigram, Kneser-Ney n-grams, xz.
+"""Compute baselines without a network: unigram, Kneser-Ney n-grams, xz.
 
 Shapes: N tokens of training text, M of held-out text, V vocab_size.
 """
@@ -21,32 +21,33 @@ MAX_XZ_BYTES = 4_000_000  # of training text
 
 
 def unigram_nats(train: Ids, held_out: Ids, vocab_size: int) -> Doubles:
-    """Return -ln p of each held-out token, (M,), by its frequency in training."""
+    """Return -ln p of each held-out token in nats, (M,), by its frequency in training."""
     nats: Doubles = -unigram(np.bincount(train, minlength=vocab_size))[held_out]
     return nats
 
 
 def unigram(counts: Integers) -> Doubles:
-    """Return the log probability of each symbol in nats, (V,), with add-one smoothing."""
+    """Return ln p of each symbol, (V,), with add-one smoothing of its count."""
     log_probabilities: Doubles = np.log((counts + 1) / (counts + 1).sum())
     return log_probabilities
 
 
 def kneser_ney_nats(train: Ids, held_out: Ids, vocab_size: int, order: int) -> Doubles:
-    """Return -ln p of each held-out token, (M,), by an interpolated Kneser-Ney model of this order.
+    """Return -ln p of each held-out token in nats, (M,), by an interpolated Kneser-Ney model.
 
     Kneser and Ney, "Improved backing-off for m-gram language modeling", 1995; one discount per
     order, n1 / (n1 + 2 n2), estimated as in Chen and Goodman, "An empirical study of smoothing
-    techniques for language modeling", 1999. The held-out text follows the training text, whose end
-    is its first context.
+    techniques for language modeling", 1999. The end of the training text is the first context of
+    the held-out text.
     """
     text = np.concatenate([train, held_out]).astype(np.int64)
     in_training = np.arange(len(text)) < len(train)
     ngrams, contexts = _ngrams(text, vocab_size, order)
     probabilities = np.full(len(held_out), 1 / vocab_size)
     for n in range(1, order + 1):
-        # The highest order counts occurrences; a lower one continuation counts, which are the
-        # numbers of different tokens before an n-gram: the different (n + 1)-grams that end in it.
+        # The highest order uses counts of occurrences. Lower orders use continuation counts: the
+        # number of different tokens before an n-gram, which is the number of different
+        # (n + 1)-grams that end with it.
         counted = in_training if n == order else _first_occurrences(ngrams[n + 1], in_training)
         probabilities = _interpolated(ngrams[n], contexts[n], counted, in_training, probabilities)
     nats: Doubles = -np.log(probabilities)
@@ -56,9 +57,9 @@ def kneser_ney_nats(train: Ids, held_out: Ids, vocab_size: int, order: int) -> D
 def _ngrams(
     text: Integers, vocab_size: int, order: int
 ) -> tuple[dict[int, Integers], dict[int, Integers]]:
-    """Return for each n and place an id of the n-gram that ends there, and one of its context.
+    """Return the id of the n-gram that ends at each position, and the id of its context, by n.
 
-    Equal n-grams have equal ids. A token of its own precedes the beginning of the text.
+    Equal n-grams have equal ids. Before the text there is a special start token.
     """
     ngrams: dict[int, Integers] = {1: text}
     contexts: dict[int, Integers] = {1: np.zeros(len(text), np.int64)}
@@ -68,13 +69,13 @@ def _ngrams(
     return ngrams, contexts
 
 
-def _first_occurrences(ngrams: Integers, among: Bools) -> Bools:
-    """Mark the first place of each different n-gram among the places marked."""
-    places = np.flatnonzero(among)
-    _, first = np.unique(ngrams[places], return_index=True)
-    marks = np.zeros(len(ngrams), np.bool_)
-    marks[places[first]] = True
-    return marks
+def _first_occurrences(ngrams: Integers, mask: Bools) -> Bools:
+    """Return a mask of the first occurrence of each different n-gram within `mask`."""
+    positions = np.flatnonzero(mask)
+    _, first = np.unique(ngrams[positions], return_index=True)
+    is_first = np.zeros(len(ngrams), np.bool_)
+    is_first[positions[first]] = True
+    return is_first
 
 
 def _interpolated(
@@ -86,8 +87,8 @@ def _interpolated(
 ) -> Doubles:
     """Return p of each held-out token, (M,), from the counts of one order and p of the lower order.
 
-    With c the count of an n-gram, C that of its context, t the different tokens that follow the
-    context, and D the discount:
+    With the count c of an n-gram, the count C of its context, the number t of different tokens
+    that follow the context, and the discount D:
 
         p = max(c - D, 0) / C + D t / C · p_lower, or p_lower where C is 0
     """
@@ -109,7 +110,7 @@ def _interpolated(
 
 
 def xz_bits(train: bytes, held_out: bytes) -> float:
-    """Return the bits that `held_out` adds to the xz archive of `train`."""
+    """Return the number of bits that `held_out` adds to the compressed size of `train`."""
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 
     def size(data: bytes) -> int:
@@ -123,8 +124,8 @@ def xz_bits(train: bytes, held_out: bytes) -> float:
 def evaluate_baselines(train: Ids, held_out: Ids, tokenizer: Tokenizer) -> dict[str, float]:
     """Return bits per character of the held-out text by baseline: unigram, 5-gram, xz.
 
-    They learn from the last MAX_TRAIN_TOKENS tokens of the training text and predict the first
-    MAX_SCORED_TOKENS of the held-out text. Tokens outside the vocabulary are not scored.
+    The baselines are fit to the last MAX_TRAIN_TOKENS tokens of the training text and predict the
+    first MAX_SCORED_TOKENS of the held-out text. Out-of-vocabulary tokens are not scored.
     """
     train, held_out = train[-MAX_TRAIN_TOKENS:], held_out[:MAX_SCORED_TOKENS]
     lengths, pieces = TokenLengths.of(tokenizer), tokenizer.pieces

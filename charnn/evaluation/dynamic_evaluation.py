@@ -1,7 +1,7 @@
 """Dynamic evaluation: update the weights on each segment after scoring it.
 
-Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018, the RMS
-rule with decay to the trained weights. Each segment is scored before the weights learn from it.
+Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018: the RMS
+rule with decay to the trained weights. Each segment is scored before the weights are updated.
 
 Shapes: B rows, T time, V vocab_size, N tokens of a text.
 """
@@ -36,9 +36,9 @@ DECAYS = (3e-4, 1e-3, 3e-3)
 class Rates:
     """Learning rate, decay and segment length of dynamic evaluation.
 
-    `lr` is the step in units of a gradient of typical size; `decay` is the fraction of the way
-    back to the trained weights at each step, for a weight of average gradient; `segment` is in
-    tokens. The defaults were measured in benchmarks/README.md, recipe.py.
+    `lr` multiplies the gradient divided by its root mean square. `decay` is the fraction of the
+    distance to the trained weights that each step removes, for a weight with an average gradient.
+    `segment` is in tokens. The defaults were measured in benchmarks/README.md, recipe.py.
     """
 
     lr: float = 6e-5
@@ -49,7 +49,7 @@ class Rates:
 def gradient_sizes(
     model: LanguageModel, train: Ids, unk_id: int | None, segment: int
 ) -> dict[str, Tensor]:
-    """Return the root mean square of each weight's gradient over batches of the training text."""
+    """Return the root mean square of the gradient of each weight over batches of training text."""
     model = _trainable_copy(model)
     rows = max(1, min(STATISTICS_BATCH, (len(train) - 1) // segment))
     sampler = SequentialSampler(train, rows, segment)
@@ -75,9 +75,9 @@ def evaluate_dynamic(
     sizes: dict[str, Tensor],
     rates: Rates,
 ) -> Score:
-    """Score all N tokens in one carried pass whose weights follow the text.
+    """Return the score of all N tokens, in one pass with carried state and updated weights.
 
-    `model` itself is not changed.
+    The updated weights are a copy; `model` is not changed.
     """
     reader = LearningReader(model, sizes, rates)
     ids = np.asarray(tokens, np.int64)
@@ -88,7 +88,7 @@ def evaluate_dynamic(
 def learning_reader(model_file: ModelFile, train: Ids) -> "LearningReader":
     """Return a reader with the weights of a model file and the default rates.
 
-    `train` is the text that the model was trained on.
+    `train` is the text that the model was trained on, as ids, (N,).
     """
     model, rates = with_weights(model_file), Rates()
     sizes = gradient_sizes(model, train, model_file.tokenizer.unk_id, rates.segment)
@@ -96,9 +96,9 @@ def learning_reader(model_file: ModelFile, train: Ids) -> "LearningReader":
 
 
 class LearningReader:
-    """Reads a text with carried state and learns from each segment after scoring it.
+    """A reader with carried state that updates its weights on each segment after scoring it.
 
-    The weights are a copy; `restart` does not reset them, so they keep learning from text to text.
+    The weights are a copy. `restart` does not reset them, so they adapt to all texts read so far.
     """
 
     def __init__(self, model: LanguageModel, sizes: dict[str, Tensor], rates: Rates) -> None:
@@ -111,20 +111,20 @@ class LearningReader:
         self.state = self.model.initial_state(1)
 
     def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
-        """Read (T,) ids and return ln p of each one's target as the next token, (T,).
+        """Read (T,) ids and return ln p of the target after each, (T,).
 
-        A negative target is neither learnt nor scored: its result is NaN.
+        A negative target is neither scored nor learned from: its result is NaN.
         """
         result = np.empty(len(ids))
         for start in range(0, len(ids), self.segment):
             part = slice(start, start + self.segment)
-            answers = _tensor(self.model, targets[None, part])
+            segment_targets = _tensor(self.model, targets[None, part])
             inputs = _tensor(self.model, ids[None, part])
             logits, self.state = self.model(inputs, detach(self.state))
             log_probs = logits.detach().double().log_softmax(-1)
-            chosen = log_probs.gather(-1, answers.clamp(min=0)[..., None])
+            chosen = log_probs.gather(-1, segment_targets.clamp(min=0)[..., None])
             result[part] = chosen[0, :, 0].cpu().numpy()
-            self.update(logits, answers)
+            self.update(logits, segment_targets)
         return np.where(targets < 0, np.nan, result)
 
 
@@ -137,7 +137,7 @@ def _updater(
     average = sum(float(size.sum()) for size in sizes.values()) / sum(
         size.numel() for size in sizes.values()
     )
-    average = max(average, EPSILON)  # with a vocabulary of one symbol all gradients are zero
+    average = max(average, EPSILON)  # all gradients are zero if the vocabulary is one symbol
     steps = [rates.lr / (size + EPSILON) for size in sizes.values()]
     decays = [(rates.decay * size / average).clamp(max=1.0) for size in sizes.values()]
 
@@ -154,15 +154,15 @@ def _updater(
 
 
 def tune(evaluate: Callable[[Rates], Score]) -> Rates:
-    """Return the rates with the lowest loss in a small grid."""
+    """Return the rates with the lowest loss by grid search over LRS and DECAYS."""
     grid = [Rates(lr, decay) for lr, decay in itertools.product(LRS, DECAYS)]
     return min(grid, key=lambda rates: evaluate(rates).loss)
 
 
 def _trainable_copy(model: LanguageModel) -> LanguageModel:
-    """Return a copy in training mode, which cuDNN needs to compute gradients.
+    """Return a copy in training mode, which cuDNN requires to compute gradients.
 
-    A model that was read from a file has no dropout, so the mode changes no result.
+    Models read from files have no dropout, so the mode does not affect results.
     """
     return copy.deepcopy(model).train()
 

@@ -1,7 +1,7 @@
 """Evaluate a model on a text: one pass with carried state, or independent windows.
 
-The carried pass reads a text from its first token to its last with one hidden state. It may be
-computed in parallel streams: each is warmed up on the tokens before it, which are not scored.
+The carried pass reads a text from the first token to the last and carries the hidden state. It can
+be split into parallel streams, each of which is warmed up on the tokens before its part.
 
 Shapes: B streams, T time, V vocab_size, N tokens of a text.
 """
@@ -18,8 +18,9 @@ from charnn.arrays import Bools, Ids, Integers
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.language_model import LanguageModel
 
-# Tokens read before each stream's part, not scored. With 1,024 of them streams come within 0.002
-# nats of the exact pass even where cells forget slowly (tests/evaluation/test_evaluate.py).
+# Tokens before its part that a stream reads without scoring them. With 1,024 of them the loss is
+# within 0.002 nats of the exact pass even if cells forget slowly
+# (tests/evaluation/test_evaluate.py).
 WARM_UP = 1024
 TOKENS_PER_STREAM = 4 * WARM_UP  # so that at most a fifth of what a stream reads is warm-up
 MAX_STREAMS = 64  # parallel streams; 64 rows use a CPU well (benchmarks/README.md, sampling.py)
@@ -40,7 +41,7 @@ def evaluate_carried(
     warm_up: int = WARM_UP,
     targets: Ids | None = None,
 ) -> Score:
-    """Return the sum of `carried_scores`."""
+    """Return the score of all N tokens with carried state: the sum of `carried_scores`."""
     scores = carried_scores(model, tokens, lengths, start_token, streams, warm_up, targets=targets)
     return sum(scores, Score())
 
@@ -55,15 +56,14 @@ def carried_scores(
     fraction: float = 1.0,
     targets: Ids | None = None,
 ) -> Iterator[Score]:
-    """Score all N tokens with carried state, the first predicted from `start_token`.
+    """Yield the score of each chunk of N tokens with carried state, beginning at `start_token`.
 
-    Yields the score of each chunk that has been read; their sum is the score of the text. Between
-    two chunks the model is in its own mode and autograd in the caller's, so that the caller may
-    save or stop there.
+    The sum of the scores is the score of the text. Between two chunks the mode of the model and
+    the autograd mode are those of the caller, so that the caller may save or stop there.
 
-    One stream is the exact pass. More streams are faster; they lack the context before their
-    warm-up. With a `fraction` below 1 each stream reads only that fraction of its part, from the
-    start of it: a sample of the whole text. With `targets` (N,) those are predicted instead of the
+    One stream is the exact pass. More streams are faster, but lack the context before their
+    warm-up. With a `fraction` below 1 each stream reads only that fraction of its part, from the start
+    of it: a sample of the whole text. With `targets` (N,) those are predicted instead of the
     tokens; a negative one is not scored.
     """
     inputs = np.concatenate([[start_token], tokens])[:-1].astype(np.int64)
@@ -79,10 +79,10 @@ def evaluate_windows(
     window: int,
     targets: Ids | None = None,
 ) -> Score:
-    """Return the score in independent windows of T tokens, each from a state of zero.
+    """Return the score in independent windows of T tokens, each from the zero state.
 
-    Token 0 is context only; every other token is scored once (nanoGPT's protocol). `targets` as
-    in `carried_scores`.
+    Token 0 is context only; every other token is scored once, as in nanoGPT. For `targets` see
+    `carried_scores`.
     """
     inputs = np.asarray(tokens[:-1], np.int64)
     answers = np.asarray(tokens if targets is None else targets, np.int64)[1:]
@@ -96,7 +96,7 @@ def evaluate_windows(
 
 
 class Spans(NamedTuple):
-    """What B streams read: from `begins`, scored from `scored_from`, up to `ends`, (B,) each."""
+    """The parts of the text that B streams read: `begins` to `ends`, scored from `scored_from`."""
 
     begins: Integers
     scored_from: Integers
@@ -108,7 +108,7 @@ class Spans(NamedTuple):
 
 
 def _parts(length: int, streams: int, warm_up: int, fraction: float) -> Spans:
-    """Divide a text evenly among the streams, and let each begin up to `warm_up` tokens earlier."""
+    """Divide a text evenly among the streams, each starting up to `warm_up` tokens earlier."""
     cuts = np.linspace(0, length, streams + 1).astype(np.int64)
     starts, sizes = cuts[:-1], np.ceil(np.diff(cuts) * fraction).astype(np.int64)
     spans = Spans(np.maximum(starts - warm_up, 0), starts, starts + sizes)
@@ -118,10 +118,10 @@ def _parts(length: int, streams: int, warm_up: int, fraction: float) -> Spans:
 def _scores(
     model: LanguageModel, inputs: Integers, targets: Integers, spans: Spans, lengths: TokenLengths
 ) -> Iterator[Score]:
-    """Run the streams in parallel, a chunk of time at once, and yield the score of each chunk."""
+    """Run the streams in parallel and yield the score of each chunk of time."""
     state = model.initial_state(len(spans.begins))
     for chunk_inputs, chunk_targets in _chunks(inputs, targets, spans):
-        with _evaluating(model):  # not around the yield, where the caller's code runs
+        with _evaluating(model):  # not around the yield, during which the caller runs
             logits, state = model(torch.from_numpy(chunk_inputs).to(model.device), state)
             score = score_of(logits, chunk_targets, lengths)
         yield score
@@ -130,21 +130,21 @@ def _scores(
 def _chunks(
     inputs: Integers, targets: Integers, spans: Spans
 ) -> Iterator[tuple[Integers, Integers]]:
-    """Yield inputs and targets (B, CHUNK) in the order of time; -1 where a target is not scored.
+    """Yield inputs and targets, (B, CHUNK), in order of time; the target -1 is not scored.
 
-    A stream shorter than the longest is padded at its end, where nothing that is scored follows.
+    Streams shorter than the longest are padded at the end, after all of their scored tokens.
     """
     begins, scored_from, ends = (part[:, None] for part in spans)
     longest = (ends - begins).max(initial=0)
     for offset in range(0, int(longest), CHUNK):
-        places = begins + np.arange(offset, min(offset + CHUNK, longest))
-        scored = (places >= scored_from) & (places < ends)
-        places = np.minimum(places, len(targets) - 1)
-        yield inputs[places], np.where(scored, targets[places], -1)
+        positions = begins + np.arange(offset, min(offset + CHUNK, longest))
+        scored = (positions >= scored_from) & (positions < ends)
+        positions = np.minimum(positions, len(targets) - 1)
+        yield inputs[positions], np.where(scored, targets[positions], -1)
 
 
 def score_of(logits: torch.Tensor, targets: Integers, lengths: TokenLengths) -> Score:
-    """Return the score of targets (B, T) under logits (B, T, V); negative ones are not scored."""
+    """Return the score of targets (B, T) given logits (B, T, V); skip negative targets."""
     scored = targets >= 0
     if not scored.any():
         return Score()
@@ -159,7 +159,7 @@ def score_of(logits: torch.Tensor, targets: Integers, lengths: TokenLengths) -> 
 
 @contextlib.contextmanager
 def _evaluating(model: LanguageModel) -> Iterator[None]:
-    """Disable dropout and autograd inside the block; restore the model's mode after it."""
+    """Disable dropout and autograd inside the block, and then restore the mode of the model."""
     training = model.training
     model.eval()
     try:

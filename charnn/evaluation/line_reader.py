@@ -1,17 +1,17 @@
-"""Read lines from a stream of bytes, very long lines in pieces."""
+"""Read lines from a stream of bytes; divide very long lines into pieces."""
 
 import os
 import select
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-LONG_LINE = 1 << 16  # bytes; a longer line is yielded in pieces of exactly this length
-ENOUGH = 1 << 20  # bytes of lines that are yielded together
-BLOCK = 1 << 16  # bytes read at once
+LONG_LINE = 1 << 16  # bytes; longer lines are divided into pieces of exactly this length
+ENOUGH = 1 << 20  # bytes of lines that are yielded at once
+BLOCK = 1 << 16  # bytes per read
 
 
 class Part(NamedTuple):
-    """A line without its line end, or a piece of a long one."""
+    """A line without its newline, or a piece of a long line."""
 
     data: bytes
     begins: bool = True
@@ -24,14 +24,14 @@ class Part(NamedTuple):
 
 
 def lines(chunks: Iterable[bytes], has_more: Callable[[], bool]) -> Iterator[list[Part]]:
-    """Yield the lines of a stream, in order: all that have arrived, up to about ENOUGH bytes.
+    """Yield the lines of a stream in batches: all that have arrived, up to about ENOUGH bytes.
 
-    `has_more` tells whether the next chunk can be read without waiting. How a long line is cut
-    depends on the line alone. The last line does not need a newline.
+    `has_more` returns whether the next chunk can be read without waiting. How a long line is
+    divided depends only on the line. The last line does not need a newline.
     """
     ready: list[Part] = []
     size = 0
-    waiting, begins = b"", True  # of the line that is not complete
+    waiting, begins = b"", True  # bytes of the incomplete line, whether they begin it
     for chunk in chunks:
         *complete, waiting = (waiting + chunk).split(b"\n")
         for line in complete:
@@ -51,7 +51,7 @@ def lines(chunks: Iterable[bytes], has_more: Callable[[], bool]) -> Iterator[lis
 
 
 def cut_line(line: bytes, *, begins: bool = True) -> list[Part]:
-    """Cut a line, or the rest of one, after each LONG_LINE bytes."""
+    """Divide a line, or the rest of one, into pieces of LONG_LINE bytes."""
     starts = range(0, max(1, len(line)), LONG_LINE)
     return [
         Part(
@@ -64,7 +64,7 @@ def cut_line(line: bytes, *, begins: bool = True) -> list[Part]:
 
 
 def whole_text(chunks: Iterable[bytes]) -> Iterator[list[Part]]:
-    """Yield the stream in pieces of a single line, which includes the newlines."""
+    """Yield the whole stream as the pieces of one line that includes the newlines."""
     waiting, begins = b"", True
     for chunk in chunks:
         waiting += chunk
@@ -79,7 +79,7 @@ def chunks_of(descriptor: int) -> Iterator[bytes]:
     while True:
         try:
             chunk = os.read(descriptor, BLOCK)
-        except BlockingIOError:  # another process made it non-blocking
+        except BlockingIOError:  # another process set it to non-blocking
             select.select([descriptor], [], [])
             continue
         if not chunk:
@@ -88,7 +88,7 @@ def chunks_of(descriptor: int) -> Iterator[bytes]:
 
 
 def is_ready(descriptor: int) -> bool:
-    """Return whether something can be read without waiting; False where the system cannot tell."""
+    """Return whether bytes can be read without waiting; False if the system cannot tell."""
     try:
         return bool(select.select([descriptor], [], [], 0)[0])
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Loss, perplexity, bits per character and per byte, from sums of nats.
+"""Compute loss, perplexity, bits per character and per byte from sums of nats.
 
-The only place with these formulas.
+All other modules use these formulas.
 """
 
 import math
@@ -16,11 +16,11 @@ NATS_PER_BIT = math.log(2)
 
 @dataclass(frozen=True)
 class Score:
-    """How well a text was predicted, as sums, so that the scores of its parts can be added.
+    """The score of a text, as sums, so that the scores of its parts can be added.
 
-    `nats` is the sum of -ln p over the scored tokens and `squares` the sum of its squares;
-    `tokens`, `chars` and `bytes` count what was scored; `unknown` counts tokens outside the
-    vocabulary, which are left out of all the others.
+    `nats` is the sum of -ln p over the scored tokens, and `squares` the sum of its squares.
+    `tokens`, `chars` and `bytes` count the scored text. `unknown` counts out-of-vocabulary tokens,
+    which are not included in the other sums.
     """
 
     nats: float = 0.0
@@ -42,13 +42,13 @@ class Score:
 
     @property
     def loss(self) -> float:
-        """Mean nats per token; NaN where nothing was scored."""
+        """Mean nats per token; NaN if nothing was scored."""
         return self.nats / self.tokens if self.tokens else math.nan
 
     @property
     def loss_stderr(self) -> float:
-        """Standard error of `loss`, in nats, as if the tokens were independent."""
-        if self.tokens < 2:  # noqa: PLR2004 - a variance needs two
+        """Standard error of `loss` in nats, under the assumption of independent tokens."""
+        if self.tokens < 2:  # noqa: PLR2004 - a variance needs two values
             return math.nan
         variance = max(self.squares / self.tokens - self.loss**2, 0.0)
         return math.sqrt(variance / (self.tokens - 1))
@@ -69,7 +69,7 @@ class Score:
         return bits(self.nats, self.bytes)
 
     def as_dict(self) -> dict[str, float | int]:
-        """Return the figures under the names that they have in all JSON of charnn."""
+        """Return the metrics under the names that they have in all JSON output."""
         return {
             "tokens": self.tokens,
             "unknown": self.unknown,
@@ -83,7 +83,7 @@ class Score:
 
 @dataclass(frozen=True)
 class TokenLengths:
-    """Characters and bytes of each token by id, (V,); `unk_id` is counted, but not scored."""
+    """The numbers of characters and bytes of each token by id, (V,), and the id of `<unk>`."""
 
     chars: Integers
     bytes: Integers
@@ -91,13 +91,13 @@ class TokenLengths:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "TokenLengths":
-        """Return the lengths of a tokenizer's tokens."""
+        """Return the lengths of the tokens of a tokenizer."""
         return cls(tokenizer.char_lengths, tokenizer.byte_lengths, tokenizer.unk_id)
 
     def score(self, nats: Doubles, targets: Ids) -> Score:
-        """Return the sums over N targets, (N,), and -ln p of each, (N,).
+        """Return the score of targets, (N,), from -ln p of each, (N,).
 
-        A negative target is left out; `<unk>` is left out too, but counted as `unknown`.
+        Negative targets are ignored; `<unk>` is not scored either, but counted as `unknown`.
         """
         scored = mask_unknown(targets, self.unk_id) >= 0
         ids, nats = targets[scored], nats[scored]
@@ -112,9 +112,9 @@ class TokenLengths:
 
 
 def mask_unknown(targets: Ids, unk_id: int | None) -> Integers:
-    """Return targets with `<unk>` replaced by -1: a negative target is not scored.
+    """Return targets with `<unk>` replaced by -1; negative targets are not scored.
 
-    The probability of `<unk>` says nothing about the symbol that it stands for.
+    The probability of `<unk>` is not the probability of the symbol that it replaces.
     """
     masked = targets.astype(np.int64)
     if unk_id is not None:
@@ -123,7 +123,7 @@ def mask_unknown(targets: Ids, unk_id: int | None) -> Integers:
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss) for a loss in nats per token; inf where it overflows."""
+    """Return exp(loss) for a loss in nats per token; inf if it overflows."""
     try:
         return math.exp(loss)
     except OverflowError:
@@ -131,5 +131,5 @@ def perplexity(loss: float) -> float:
 
 
 def bits(nats: float, units: float) -> float:
-    """Bits per unit (character, byte); NaN where there are no units."""
+    """Convert nats to bits per unit (character or byte); NaN if there are no units."""
     return nats / NATS_PER_BIT / units if units else math.nan

@@ -1,7 +1,7 @@
 """Score text by surprisal: many lines in parallel, or one long text in parts.
 
-What is computed for a line depends on the line alone, to the last bit: lines go through matrix
-products of a fixed width, whose columns are independent, however many lines there are.
+The result for a line depends only on the line, to the last bit: lines are processed in matrix
+products of a fixed width with independent columns, whatever the number of lines.
 
 Shapes: T tokens of a text, B = WIDTH lines in parallel.
 """
@@ -19,15 +19,15 @@ from charnn.model.backend import ModelBackend
 from charnn.tokenizers.incremental import IncrementalEncoder
 from charnn.tokenizers.tokenizer import Tokenizer
 
-# Lines in one product. More columns save little, a line that comes alone would wait longer, and
-# from 24 on OpenBLAS rounds some columns differently (benchmarks/README.md, sampling.py).
+# Lines per product. More columns save little time, make single lines slower, and from 24 on
+# OpenBLAS rounds some columns differently (benchmarks/README.md, sampling.py).
 WIDTH = 16
 
 
 class Scored(NamedTuple):
-    """Tokens of a text, (T,), and -ln p of each, (T,); NaN for one outside the vocabulary.
+    """The tokens of a part, (T,), and -ln p of each, (T,); NaN for out-of-vocabulary tokens.
 
-    `text` is the text of the tokens, for a part of a long line.
+    `text` is the text of the tokens if the part is a piece of a long line.
     """
 
     part: Part
@@ -37,20 +37,20 @@ class Scored(NamedTuple):
 
 
 class Reader(Protocol):
-    """A model that reads one text, its hidden state carried from call to call."""
+    """A model that reads one text and carries its hidden state from call to call."""
 
     def restart(self) -> None:
         """Reset the hidden state."""
 
     def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
-        """Read (T,) ids and return ln p of each one's target as the next token, (T,).
+        """Read (T,) ids and return ln p of the target after each, (T,).
 
         A negative target is not scored: its result is NaN.
         """
 
 
 class ModelReader:
-    """Reads with the weights of the model."""
+    """A reader with fixed weights."""
 
     def __init__(self, model: ModelBackend) -> None:
         self.model = model
@@ -61,26 +61,26 @@ class ModelReader:
         self.streams = self.model.streams(self.model.initial_state())
 
     def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
-        """Read (T,) ids and return ln p of each one's target as the next token, (T,)."""
+        """Read (T,) ids and return ln p of the target after each, (T,)."""
         log_probs: Doubles = self.streams.log_probs(ids[None], targets[None])[0]
         return log_probs
 
 
 class Passage:
-    """A text that comes in parts, scored in one pass; the first token follows the start token."""
+    """A text in parts that is scored in one pass; the first token follows the start token."""
 
     def __init__(self, reader: Reader, tokenizer: Tokenizer, start_token: int) -> None:
         self.reader, self.tokenizer, self.start_token = reader, tokenizer, start_token
         self.restart()
 
     def restart(self) -> None:
-        """Begin a new text."""
+        """Reset the hidden state and start a new text."""
         self.reader.restart()
         self.last = self.start_token  # not read yet: it is the first input of the next part
         self.encoder = IncrementalEncoder(self.tokenizer)
 
     def feed(self, part: Part) -> Scored:
-        """Score the next part of the text, up to where its tokens are certain, or to its end."""
+        """Score the next part, except text at its end whose tokens depend on the following part."""
         ids, text = self.encoder.encode(part.data, final=part.ends)
         inputs = np.concatenate([[self.last], ids]).astype(np.int64)
         self.last = int(inputs[-1])
@@ -89,11 +89,11 @@ class Passage:
 
 
 class Scorer:
-    """Scores lines, each independently, or each from the state at the end of the previous line.
+    """A scorer of lines, independently or with the hidden state carried from line to line.
 
-    `carry` keeps the state and feeds the newline between two lines, without scoring it. `reader`
-    replaces the model, for instance by one that learns; its lines are read one after the other.
-    Without either, lines are scored in parallel on up to `threads` threads.
+    With `carry` the newline between two lines is fed, but not scored. `reader` replaces the model,
+    for instance by one with dynamic evaluation. With either of them, lines are scored in sequence;
+    otherwise in parallel on up to `threads` threads.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Scorer:
         self.threads = ThreadPoolExecutor(threads)
 
     def score(self, parts: Sequence[Part]) -> Iterator[Scored]:
-        """Score each part, in order; a line in pieces continues from call to call."""
+        """Yield the score of each part in order; a line in pieces may span several calls."""
         lines = [i for i, part in enumerate(parts) if self.in_parallel and part.is_line]
         texts = [self.tokenizer.encode(parts[i].data).ids for i in lines]
         scored = {
@@ -124,11 +124,11 @@ class Scorer:
             yield scored[i] if i in scored else self._read(part)
 
     def total(self, scored: Scored) -> Score:
-        """Return the sums over what has been scored."""
+        """Return the score of a part."""
         return self.lengths.score(scored.nats, scored.ids)
 
     def spelled(self, scored: Scored) -> list[bytes]:
-        """Return the text of each token, of unknown characters too."""
+        """Return the text of each token as UTF-8, including out-of-vocabulary characters."""
         if self.tokenizer.tokens_are_chars:
             part = scored.part
             text = part.data.decode("utf-8", "replace") if part.is_line else scored.text
@@ -145,7 +145,7 @@ class Scorer:
         return scored
 
     def _score_lines(self, texts: Sequence[Ids]) -> list[Doubles]:
-        """Return the nats of each token of each text; texts of similar length share a product."""
+        """Return the nats of the tokens of each text; texts of similar length share a product."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         groups = [order[start : start + WIDTH] for start in range(0, len(order), WIDTH)]
         scored = self.threads.map(self._score_group, [[texts[i] for i in g] for g in groups])
@@ -157,7 +157,7 @@ class Scorer:
         return [results[index] for index in range(len(texts))]
 
     def _score_group(self, texts: Sequence[Ids]) -> list[Doubles]:
-        """Return the nats of up to WIDTH texts; columns without a text read start tokens."""
+        """Return the nats of up to WIDTH texts; unused columns are padded with start tokens."""
         tokens = np.full((WIDTH, max(map(len, texts)) + 1), self.start_token, np.int64)
         for row, text in enumerate(texts):
             tokens[row, 1 : len(text) + 1] = text

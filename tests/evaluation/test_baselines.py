@@ -1,4 +1,4 @@
-"""Baselines against worked examples, brute force, and sources of known entropy."""
+"""Baselines compared with worked examples, brute force, and sources of known entropy."""
 
 import math
 from collections import Counter
@@ -19,7 +19,7 @@ from charnn.tokenizers.char import CharTokenizer
 
 
 def brute_force(train, held_out, vocab_size, order):
-    """Interpolated Kneser-Ney straight from its definition, with dictionaries."""
+    """Compute interpolated Kneser-Ney from its definition, with dictionaries."""
     start = [None] * order
     text = start + list(train) + list(held_out)
     n = len(start) + len(train)
@@ -56,8 +56,8 @@ def brute_force(train, held_out, vocab_size, order):
     st.lists(st.integers(0, 3), min_size=1, max_size=10),
     st.integers(1, 4),
 )
-def test_kneser_ney_is_its_definition(train, held_out, order) -> None:
-    """Every probability equals that of a slow version with dictionaries."""
+def test_kneser_ney_agrees_with_its_definition(train, held_out, order) -> None:
+    """Every probability equals that of a slow implementation with dictionaries."""
     actual = kneser_ney_nats(np.array(train), np.array(held_out), 4, order)
 
     np.testing.assert_allclose(actual, brute_force(train, held_out, 4, order), rtol=1e-9)
@@ -66,30 +66,30 @@ def test_kneser_ney_is_its_definition(train, held_out, order) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 4))
 def test_kneser_ney_probabilities_sum_to_one(train, order) -> None:
-    """Over all possible next tokens."""
+    """The sum is over all possible next tokens."""
     nats = [kneser_ney_nats(np.array(train), np.array([w]), 4, order)[0] for w in range(4)]
 
     assert math.isclose(sum(math.exp(-n) for n in nats), 1)
 
 
-def test_a_tiny_worked_example() -> None:
-    """After "a b a b a" a bigram model expects b after a: (2 - D)/2 and the rest from below."""
+def test_kneser_ney_worked_example() -> None:
+    """After "a b a b a", p(b | a) is (2 - D) / 2 plus the weight of the unigram model."""
     nats = kneser_ney_nats(np.array([0, 1, 0, 1, 0]), np.array([1]), 2, 2)
-    # Bigrams: (start a) once, (a b) twice, (b a) twice, so D = 1 / (1 + 2·2) = 0.2. Continuations:
-    # b after a alone, a after start and b: of three unigram counts b has one, once = 1, twice = 1,
-    # D' = 1/3: p'(b) = (1 - 1/3)/3 + (1/3 · 2/3) / 2.
+    # Bigrams: (start a) once, (a b) twice, (b a) twice, so D = 1 / (1 + 2·2) = 0.2. Continuation
+    # counts: b occurs only after a, so 1; a occurs after start and b, so 2. D' = 1 / (1 + 2) = 1/3
+    # and p'(b) = (1 - 1/3)/3 + (1/3 · 2/3) / 2.
     lower = (1 - 1 / 3) / 3 + (1 / 3) * 2 / 3 / 2
 
     assert math.isclose(math.exp(-nats[0]), (2 - 0.2) / 2 + 0.2 * 1 / 2 * lower)
 
 
-def test_a_symbol_is_as_likely_as_it_was_frequent_plus_one() -> None:
-    """So that none is impossible."""
+def test_unigram_has_add_one_smoothing() -> None:
+    """A symbol that did not occur has a positive probability."""
     np.testing.assert_allclose(np.exp(unigram(np.array([4, 2, 1, 0]))), np.array([5, 3, 2, 1]) / 11)
 
 
-def test_unigrams_cost_the_entropy_of_the_source() -> None:
-    """For independent symbols that is all there is to learn."""
+def test_ngram_loss_is_the_entropy_of_independent_symbols() -> None:
+    """Unigram and 3-gram models reach the entropy of such a source within 2 %."""
     random = np.random.default_rng(1)
     text = random.choice(3, size=50_000, p=[0.7, 0.2, 0.1])
     entropy = -(0.7 * math.log(0.7) + 0.2 * math.log(0.2) + 0.1 * math.log(0.1))
@@ -100,16 +100,16 @@ def test_unigrams_cost_the_entropy_of_the_source() -> None:
     )
 
 
-def test_xz_pays_nothing_for_what_it_has_seen_and_eight_bits_for_noise() -> None:
-    """A repetition is nearly free; random bytes cost what they are."""
+def test_xz_needs_few_bits_for_repetition_and_eight_per_random_byte() -> None:
+    """Repeated text needs under 0.8 bits per byte, and random text about 8."""
     noise = np.random.default_rng(1).bytes(20_000)
 
     assert xz_bits(noise, noise[:5000]) < 0.1 * 8 * 5000
     assert xz_bits(noise[:15_000], noise[15_000:]) == pytest.approx(8 * 5000, rel=0.02)
 
 
-def test_baselines_take_no_longer_for_a_longer_text(monkeypatch) -> None:
-    """They learn from the end of one text and predict the beginning of the other."""
+def test_baselines_use_a_limited_part_of_long_texts(monkeypatch) -> None:
+    """They use the end of the training text and the start of the held-out text."""
     monkeypatch.setattr("charnn.evaluation.baselines.MAX_TRAIN_TOKENS", 1000)
     monkeypatch.setattr("charnn.evaluation.baselines.MAX_SCORED_TOKENS", 200)
     text = np.random.default_rng(1).integers(4, size=5000)
@@ -120,8 +120,8 @@ def test_baselines_take_no_longer_for_a_longer_text(monkeypatch) -> None:
     )
 
 
-def test_baselines_do_not_score_unknown_characters() -> None:
-    """They are characters of neither text; without any other there is no figure."""
+def test_baselines_do_not_score_out_of_vocabulary_characters() -> None:
+    """The result does not change with them, and is NaN if there are no others."""
     tokenizer = CharTokenizer.build("abab")
     train, unknown = tokenizer.encode("ab" * 500).ids, tokenizer.encode("x" * 50).ids
     known = evaluate_baselines(train, tokenizer.encode("ab" * 50).ids, tokenizer)

@@ -1,4 +1,4 @@
-"""Dynamic evaluation: scored before learnt from, and the model itself untouched."""
+"""Dynamic evaluation: segments are scored before the update, and the model is not modified."""
 
 import numpy as np
 import pytest
@@ -27,30 +27,32 @@ def sized(make_model, ids):
     return model, gradient_sizes(model, ids, None, segment=16)
 
 
-def test_without_a_rate_it_is_the_carried_pass(sized, ids) -> None:
-    """Weights that do not move give the ordinary score, token for token."""
+def test_zero_rates_equal_the_carried_pass(sized, ids) -> None:
+    """Without updates, the score is that of the fixed model."""
     model, sizes = sized
-    still = evaluate_dynamic(model, ids, LENGTHS, 3, sizes, Rates(lr=0.0, decay=0.0, segment=16))
-    plain = evaluate_carried(model, ids, LENGTHS, 3)
+    dynamic = evaluate_dynamic(model, ids, LENGTHS, 3, sizes, Rates(lr=0.0, decay=0.0, segment=16))
+    carried = evaluate_carried(model, ids, LENGTHS, 3)
 
-    assert still.nats == pytest.approx(plain.nats, rel=1e-5)
-    assert (still.tokens, still.chars) == (plain.tokens, plain.chars)
+    assert dynamic.nats == pytest.approx(carried.nats, rel=1e-5)
+    assert (dynamic.tokens, dynamic.chars) == (carried.tokens, carried.chars)
 
 
-def test_a_text_that_repeats_itself_gets_easier_and_the_model_stays_as_it_was(sized) -> None:
-    """An untrained network adapts to two alternating tokens."""
+def test_dynamic_evaluation_adapts_to_repetition_and_keeps_the_model(sized) -> None:
+    """The loss of two alternating tokens decreases by more than 20 %."""
     model, sizes = sized
     before = [tensor.clone() for tensor in model.named_tensors().values()]
     text = np.tile([1, 7], 500)
-    moving = evaluate_dynamic(model, text, LENGTHS, 0, sizes, Rates(lr=1e-3, decay=0.0, segment=16))
+    dynamic = evaluate_dynamic(
+        model, text, LENGTHS, 0, sizes, Rates(lr=1e-3, decay=0.0, segment=16)
+    )
 
-    assert moving.loss < 0.8 * evaluate_carried(model, text, LENGTHS, 0).loss
+    assert dynamic.loss < 0.8 * evaluate_carried(model, text, LENGTHS, 0).loss
     after = model.named_tensors().values()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_the_first_segment_is_scored_before_anything_is_learnt(sized, ids) -> None:
-    """Nothing is known in advance: on one segment the rates make no difference."""
+def test_segment_is_scored_before_the_weights_are_updated(sized, ids) -> None:
+    """The score of a single segment does not depend on the rates."""
     model, sizes = sized
     one = [
         evaluate_dynamic(
@@ -62,15 +64,15 @@ def test_the_first_segment_is_scored_before_anything_is_learnt(sized, ids) -> No
     assert one[0] == one[1]
 
 
-def test_tuning_takes_the_lowest_loss_of_the_grid() -> None:
-    """Whatever is evaluated."""
+def test_tune_returns_the_rates_with_the_lowest_loss() -> None:
+    """The function to minimize is arbitrary."""
     found = tune(lambda rates: Score(nats=abs(rates.lr - 1e-4) + rates.decay, tokens=1))
 
     assert (found.lr, found.decay) == (1e-4, 3e-4)
 
 
-def test_a_vocabulary_of_one_symbol_costs_nothing_and_breaks_nothing(make_model) -> None:
-    """All gradients are zero there, and so is their average."""
+def test_vocabulary_of_one_symbol_has_zero_loss(make_model) -> None:
+    """All gradients are zero, and so is their average."""
     model = make_model(vocab_size=1)
     text = np.zeros(200, np.int64)
     lengths = TokenLengths(np.ones(1, np.int64), np.ones(1, np.int64), None)
@@ -80,8 +82,8 @@ def test_a_vocabulary_of_one_symbol_costs_nothing_and_breaks_nothing(make_model)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_it_learns_on_a_gpu_as_on_the_cpu(make_model, ids) -> None:
-    """Where cuDNN computes gradients in training mode alone."""
+def test_gpu_and_cpu_give_the_same_loss(make_model, ids) -> None:
+    """cuDNN computes gradients only in training mode."""
     losses = []
     for device in ("cpu", "cuda"):
         model = make_model().eval().to(device)
@@ -91,8 +93,8 @@ def test_it_learns_on_a_gpu_as_on_the_cpu(make_model, ids) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
-def test_a_learning_reader_has_the_default_rates() -> None:
-    """Its nats are those of dynamic evaluation with the weights of the file."""
+def test_learning_reader_uses_the_default_rates() -> None:
+    """Its nats equal those of dynamic evaluation with the weights of the file."""
     tokenizer = CharTokenizer.build("abcdefgh .")
     config = tiny_config("lstm", 1, vocab_size=tokenizer.vocab_size)
     model_file = ModelFile(config, tokenizer, 3, random_tensors(config))

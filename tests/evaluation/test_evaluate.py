@@ -1,4 +1,4 @@
-"""Evaluation: carried and windowed passes against a plain loop, and a source of known entropy."""
+"""Evaluation with carried state and in windows, compared with a plain loop."""
 
 import math
 
@@ -27,7 +27,7 @@ LENGTHS = TokenLengths(np.arange(11) % 3 + 1, np.arange(11) % 2 + 1, None)
 
 
 def slow_to_forget(model):
-    """The model with units that keep their state for hundreds of tokens, which shows."""
+    """Return the model with gates set so that units keep their state for hundreds of tokens."""
     with torch.no_grad():
         for layer in model.recurrent_layers():
             layer.gate_biases()["f"].fill_(5.0)
@@ -37,7 +37,7 @@ def slow_to_forget(model):
 
 
 def plain_nats(model, inputs, targets):
-    """-ln p of each target, one carried pass over the inputs, in one piece."""
+    """Return -ln p of each target in one carried pass over the inputs, without chunks."""
     with torch.no_grad():
         model.eval()
         logits, _ = model(torch.tensor(inputs)[None], model.initial_state(1))
@@ -45,8 +45,8 @@ def plain_nats(model, inputs, targets):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_a_carried_pass_scores_every_token_as_a_plain_loop_does(make_model, ids, cell) -> None:
-    """N tokens, the first from the start token, with characters and bytes counted by token."""
+def test_carried_pass_agrees_with_a_plain_loop(make_model, ids, cell) -> None:
+    """All N tokens are scored, the first after the start token, with their characters and bytes."""
     model = make_model(cell)
     score = evaluate_carried(model, ids, LENGTHS, start_token=3)
 
@@ -59,8 +59,8 @@ def test_a_carried_pass_scores_every_token_as_a_plain_loop_does(make_model, ids,
     assert score.bytes == LENGTHS.bytes[ids].sum()
 
 
-def test_parallel_streams_agree_with_the_literal_pass(make_model) -> None:
-    """Streams warmed up on 1,024 tokens come within 0.002 nats, and count each token once."""
+def test_parallel_streams_agree_with_the_exact_pass(make_model) -> None:
+    """With a warm-up of 1,024 tokens the loss is within 0.002 nats; each token counts once."""
     ids = np.random.default_rng(1).integers(11, size=9001)
     model = slow_to_forget(make_model("lstm"))
     one = evaluate_carried(model, ids, LENGTHS, 0, streams=1)
@@ -70,12 +70,12 @@ def test_parallel_streams_agree_with_the_literal_pass(make_model) -> None:
     assert many.tokens == one.tokens == cold.tokens == 9001
     assert many.chars == one.chars
     assert abs(many.loss - one.loss) < 0.002
-    assert abs(cold.loss - one.loss) > 0.002  # it is the warming up that does it
+    assert abs(cold.loss - one.loss) > 0.002  # without a warm-up it is not
 
 
-def test_a_share_is_a_sample_from_all_over_the_text(make_model) -> None:
-    """A quarter of the tokens, from every part; the loss is near that of the whole."""
-    ids = np.repeat(np.arange(8), 1000)  # every part costs something else
+def test_fraction_is_a_sample_of_the_whole_text(make_model) -> None:
+    """A quarter of the tokens of every part has a loss near that of the whole text."""
+    ids = np.repeat(np.arange(8), 1000)  # every part has a different loss
     model = make_model("lstm")
     whole = evaluate_carried(model, ids, LENGTHS, 0, streams=8)
     scores = carried_scores(model, ids, LENGTHS, 0, streams=8, warm_up=64, fraction=0.25)
@@ -85,8 +85,8 @@ def test_a_share_is_a_sample_from_all_over_the_text(make_model) -> None:
     assert abs(part.loss - whole.loss) < 0.05
 
 
-def test_windows_start_cold_and_score_all_but_the_first_token(make_model, ids) -> None:
-    """Each window of 7 is a text of its own; the last, shorter one counts too."""
+def test_windows_are_independent_and_score_all_but_the_first_token(make_model, ids) -> None:
+    """Each window of 7 starts from the zero state; the last, shorter one is scored too."""
     model = make_model()
     score = evaluate_windows(model, ids, LENGTHS, 7)
 
@@ -99,23 +99,23 @@ def test_windows_start_cold_and_score_all_but_the_first_token(make_model, ids) -
     assert math.isclose(score.nats, expected, rel_tol=1e-5)
 
 
-def test_targets_beside_the_tokens_are_scored_in_their_place(make_model, ids) -> None:
-    """Carried and in windows; a negative one does not count."""
+def test_other_targets_can_be_scored(make_model, ids) -> None:
+    """This holds for both methods; negative targets are not scored."""
     model, tokens = make_model(), ids.astype(int).tolist()
-    beside = np.roll(ids, 3).astype(int)
-    carried = plain_nats(model, [3, *tokens[:-1]], beside)
-    windows = plain_nats(model, tokens[:-1], beside[1:])
-    marked = np.where(np.arange(len(ids)) == 0, -1, beside)
+    targets = np.roll(ids, 3).astype(int)
+    carried = plain_nats(model, [3, *tokens[:-1]], targets)
+    windows = plain_nats(model, tokens[:-1], targets[1:])
+    masked = np.where(np.arange(len(ids)) == 0, -1, targets)
 
-    score = evaluate_carried(model, ids, LENGTHS, 3, targets=marked)
+    score = evaluate_carried(model, ids, LENGTHS, 3, targets=masked)
     assert score.tokens == len(ids) - 1
     assert math.isclose(score.nats, carried[1:].sum(), rel_tol=1e-5)
-    score = evaluate_windows(model, ids, LENGTHS, len(ids), targets=marked)
+    score = evaluate_windows(model, ids, LENGTHS, len(ids), targets=masked)
     assert math.isclose(score.nats, windows.sum(), rel_tol=1e-5)
 
 
-def test_unknown_tokens_are_fed_and_counted_but_not_scored(make_model, ids) -> None:
-    """Id 4 as <unk>: left out of loss, characters and bytes, counted in `unknown`."""
+def test_unk_is_fed_and_counted_but_not_scored(make_model, ids) -> None:
+    """<unk> is not included in loss, characters and bytes, and is counted in `unknown`."""
     model = make_model()
     lengths = TokenLengths(LENGTHS.chars, LENGTHS.bytes, unk_id=4)
     score = evaluate_carried(model, ids, lengths, 0)
@@ -128,8 +128,8 @@ def test_unknown_tokens_are_fed_and_counted_but_not_scored(make_model, ids) -> N
     assert score.chars == lengths.chars[tokens[tokens != 4]].sum()
 
 
-def test_evaluation_leaves_mode_weights_and_random_numbers_alone(make_model, ids) -> None:
-    """Training goes on as if no evaluation had been."""
+def test_evaluation_does_not_change_mode_weights_or_random_state(make_model, ids) -> None:
+    """Training continues as without the evaluation."""
     model = make_model(between=0.5).train()
     weights = [t.clone() for t in model.named_tensors().values()]
     random = torch.get_rng_state()
@@ -142,8 +142,8 @@ def test_evaluation_leaves_mode_weights_and_random_numbers_alone(make_model, ids
     )
 
 
-def test_a_carried_pass_yields_the_score_of_each_chunk(make_model, ids) -> None:
-    """Their sum is the score of the text."""
+def test_carried_pass_yields_the_score_of_each_chunk(make_model, ids) -> None:
+    """The sum of the scores is the score of the text."""
     model = make_model()
     scores = list(carried_scores(model, ids, LENGTHS, 0))
 
@@ -151,8 +151,8 @@ def test_a_carried_pass_yields_the_score_of_each_chunk(make_model, ids) -> None:
     assert sum(scores, Score()) == evaluate_carried(model, ids, LENGTHS, 0)
 
 
-def test_between_two_chunks_the_model_can_be_trained(make_model, ids) -> None:
-    """Neither evaluation mode nor inference mode reaches the caller, during or after a pass."""
+def test_model_can_be_trained_between_two_chunks(make_model, ids) -> None:
+    """The caller sees neither evaluation mode nor inference mode, during or after a pass."""
     model = make_model(between=0.5).train()
     scores = carried_scores(model, ids, LENGTHS, 0)
     for _ in range(2):
@@ -167,23 +167,23 @@ def test_between_two_chunks_the_model_can_be_trained(make_model, ids) -> None:
     assert model.training
 
 
-def test_an_empty_text_has_no_loss(make_model) -> None:
-    """Nothing to score is not an error."""
+def test_loss_of_an_empty_text_is_nan(make_model) -> None:
+    """It is not an error."""
     score = evaluate_carried(make_model(), np.array([], np.uint8), LENGTHS, 0)
 
     assert score.tokens == 0
     assert math.isnan(score.loss)
 
 
-def test_streams_grow_with_the_text_up_to_a_limit() -> None:
-    """A short text is read in one stream; no text in more than 64."""
+def test_default_streams_increase_with_the_text_up_to_a_limit() -> None:
+    """A short text is read in one stream, and no text in more than 64."""
     assert default_streams(100) == 1
     assert default_streams(111_540) > 8
     assert default_streams(10**9) == 64
 
 
-def test_validation_in_bfloat16_is_within_three_thousandths_of_a_nat() -> None:
-    """Of a network that has learnt something: what a run validates in is not what it gains."""
+def test_bfloat16_loss_is_within_0_003_nats_of_float32() -> None:
+    """The network is trained, so that its loss is well below that of a uniform model."""
     text = np.frombuffer(("the lamp on the stair will not stay lit, " * 60).encode(), np.uint8)
     symbols, tokens = np.unique(text, return_inverse=True)
     torch.manual_seed(1)

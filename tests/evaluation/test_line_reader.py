@@ -1,4 +1,4 @@
-"""Lines from a stream: whatever the chunks, the same lines; long ones in pieces; nothing waits."""
+"""Lines of a stream: independent of chunks, long lines in pieces, no unnecessary waiting."""
 
 import itertools
 
@@ -13,7 +13,7 @@ CHUNKS = st.lists(st.binary(max_size=12) | st.just(b"\n") | st.just(b"a\nb"), ma
 
 
 def joined(parts):
-    """Lines with their pieces put together, after checking how the pieces are marked."""
+    """Join the pieces of each line, and check their `begins` and `ends`."""
     lines = []
     for part in parts:
         assert part.begins == (not lines or lines[-1][1])
@@ -25,8 +25,8 @@ def joined(parts):
 
 
 @given(CHUNKS, st.booleans(), st.integers(1, 9))
-def test_chunks_make_no_difference(chunks, has_more, longest) -> None:
-    """Lines and their pieces depend on the bytes alone."""
+def test_lines_do_not_depend_on_chunks(chunks, has_more, longest) -> None:
+    """Lines and their pieces depend only on the bytes of the stream."""
     text = b"".join(chunks)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_reader, "LONG_LINE", longest)
@@ -41,8 +41,8 @@ def test_chunks_make_no_difference(chunks, has_more, longest) -> None:
 
 
 @given(CHUNKS, st.integers(1, 9))
-def test_a_whole_is_one_line_of_everything(chunks, longest) -> None:
-    """Line ends are text like any other."""
+def test_whole_text_is_one_line(chunks, longest) -> None:
+    """Newlines are part of the text."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_reader, "LONG_LINE", longest)
         read = list(itertools.chain(*line_reader.whole_text(iter(chunks))))
@@ -51,8 +51,8 @@ def test_a_whole_is_one_line_of_everything(chunks, longest) -> None:
     assert all(len(part.data) <= longest for part in read)
 
 
-def test_a_line_is_handed_on_before_the_next_is_waited_for() -> None:
-    """With nothing more to be had at once, what is complete comes out."""
+def test_complete_lines_are_yielded_before_waiting() -> None:
+    """If reading more would block, the complete lines are yielded first."""
     arriving = iter([b"one\ntw", b"o\n", b"three"])
     batches = line_reader.lines(arriving, lambda: False)
 
@@ -61,8 +61,8 @@ def test_a_line_is_handed_on_before_the_next_is_waited_for() -> None:
     assert next(batches) == [Part(b"three")]
 
 
-def test_what_is_there_comes_at_once_up_to_a_limit() -> None:
-    """Many lines go together, but no more than bound the memory."""
+def test_available_lines_are_yielded_in_batches_of_limited_size() -> None:
+    """The size of a batch bounds the memory."""
     chunk = b"line\n" * 1000
     batches = list(line_reader.lines(itertools.repeat(chunk, 1000), lambda: True))
 
@@ -71,8 +71,8 @@ def test_what_is_there_comes_at_once_up_to_a_limit() -> None:
     assert len(batches) == 5
 
 
-def test_an_endless_line_is_never_held_as_a_whole() -> None:
-    """Its pieces come as they are complete."""
+def test_endless_line_is_yielded_in_pieces() -> None:
+    """A piece is yielded as soon as it is complete."""
     batches = line_reader.lines(itertools.repeat(b"x" * 1000), lambda: False)
 
     assert next(batches) == [Part(b"x" * LONG_LINE, ends=False)]

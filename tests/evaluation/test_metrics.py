@@ -1,4 +1,4 @@
-"""Score: sums that add up, and the formulas against worked numbers."""
+"""Scores: addition, and the formulas of the metrics with worked numbers."""
 
 import math
 
@@ -11,8 +11,8 @@ from charnn.evaluation.metrics import Score, TokenLengths, bits, mask_unknown, p
 COUNTS = st.integers(1, 10**6)
 
 
-def test_a_fair_coin_costs_one_bit() -> None:
-    """Predicting a fair coin costs ln 2 nats, perplexity 2, one bit a character."""
+def test_metrics_of_a_fair_coin() -> None:
+    """The loss is ln 2 nats, the perplexity 2, and one bit per character."""
     score = Score(
         nats=10 * math.log(2), squares=10 * math.log(2) ** 2, tokens=10, chars=10, bytes=20
     )
@@ -24,23 +24,23 @@ def test_a_fair_coin_costs_one_bit() -> None:
     assert score.loss_stderr < 1e-9
 
 
-def test_the_standard_error_is_that_of_the_mean() -> None:
-    """For nats 1 and 3 the standard error of the mean is their sample deviation over root two."""
+def test_loss_stderr_is_the_standard_error_of_the_mean() -> None:
+    """For nats 1 and 3 it is their sample standard deviation divided by √2."""
     score = Score(nats=4, squares=10, tokens=2, chars=2, bytes=2)
 
     assert math.isclose(score.loss_stderr, math.sqrt(2) / math.sqrt(2))
 
 
 @given(st.floats(0, 1e6), COUNTS, COUNTS, st.floats(0, 1e6), COUNTS, COUNTS)
-def test_two_parts_add_up_to_the_whole(n1, t1, c1, n2, t2, c2) -> None:
-    """The loss of a sum is the token-weighted mean of the losses."""
+def test_sum_of_scores_is_the_weighted_mean(n1, t1, c1, n2, t2, c2) -> None:
+    """The loss of a sum is the mean of the losses weighted by tokens."""
     a, b = Score(n1, n1, t1, c1, c1), Score(n2, n2, t2, c2, c2)
 
     assert math.isclose((a + b).loss, (a.loss * t1 + b.loss * t2) / (t1 + t2), abs_tol=1e-9)
 
 
-def test_a_negative_target_is_not_scored_and_an_unknown_one_is_counted() -> None:
-    """Id 2 is <unk>; what stands in `nats` for either is not read."""
+def test_negative_targets_are_ignored_and_unk_is_counted() -> None:
+    """The nats of neither are used; id 2 is <unk>."""
     lengths = TokenLengths(np.array([1, 2, 1]), np.array([1, 4, 3]), unk_id=2)
     nats = np.array([0.5, 1.5, math.nan, math.nan, 7.0])
     score = lengths.score(nats, np.array([0, 1, -1, 2, -100]))
@@ -48,8 +48,8 @@ def test_a_negative_target_is_not_scored_and_an_unknown_one_is_counted() -> None
     assert score == Score(nats=2.0, squares=2.5, tokens=2, chars=3, bytes=5, unknown=1)
 
 
-def test_unknown_targets_become_negative() -> None:
-    """In ids of any width; without <unk> nothing changes."""
+def test_mask_unknown_replaces_unk_by_a_negative_target() -> None:
+    """It accepts any integer dtype; without <unk> the targets are unchanged."""
     ids = np.array([3, 0, 3, 1], np.uint8)
 
     assert mask_unknown(ids, 3).tolist() == [-1, 0, -1, 1]
@@ -57,12 +57,12 @@ def test_unknown_targets_become_negative() -> None:
 
 
 def test_perplexity_overflows_to_infinity() -> None:
-    """exp(loss) beyond a float is inf, not an error."""
+    """exp(loss) above the largest float is inf, not an error."""
     assert perplexity(1e4) == math.inf
 
 
-def test_nothing_scored_is_nan_not_an_error() -> None:
-    """Without tokens there is no loss, and no division by zero."""
+def test_metrics_of_no_tokens_are_nan() -> None:
+    """There is no division by zero."""
     assert math.isnan(Score().loss)
     assert math.isnan(Score().loss_stderr)
     assert math.isnan(bits(1.0, 0))

@@ -1,4 +1,4 @@
-"""The longest common piece of two texts: against looking for every piece, and how long it takes."""
+"""The longest common substring of two texts, compared with brute force, and its running time."""
 
 import time
 
@@ -14,14 +14,14 @@ FEW = st.text(alphabet="ab", max_size=80) | st.text(alphabet="abcé\n河😀", m
 
 
 def longest_by_search(text, corpus):
-    """The longest overlap, found by trying all pieces."""
+    """Return the length of the longest common substring, by trying all substrings."""
     pieces = (text[i:j] for i in range(len(text)) for j in range(i, len(text) + 1))
     return max((len(piece) for piece in pieces if piece in corpus), default=0)
 
 
 @given(FEW, st.lists(FEW, max_size=4))
-def test_longest_is_what_trying_all_pieces_finds(corpus, texts) -> None:
-    """For texts of few symbols, which repeat themselves and each other a lot."""
+def test_longest_agrees_with_brute_force(corpus, texts) -> None:
+    """The texts have few symbols, so that they contain many repetitions."""
     index = TextIndex(corpus)
 
     assert [index.longest(text) for text in texts] == [
@@ -30,8 +30,8 @@ def test_longest_is_what_trying_all_pieces_finds(corpus, texts) -> None:
 
 
 @given(FEW, st.text(max_size=10), st.data())
-def test_a_copied_piece_is_found_wherever_it_stands(corpus, around, data) -> None:
-    """Pieces of the corpus between other characters count in full."""
+def test_copied_substring_is_found_at_any_position(corpus, around, data) -> None:
+    """The result is at least as long as a substring of the corpus inside other text."""
     start = data.draw(st.integers(0, len(corpus)))
     piece = corpus[start : data.draw(st.integers(start, len(corpus)))]
 
@@ -40,8 +40,8 @@ def test_a_copied_piece_is_found_wherever_it_stands(corpus, around, data) -> Non
 
 
 @given(FEW)
-def test_suffixes_are_in_order(text) -> None:
-    """The order is that of the suffixes as strings."""
+def test_suffixes_are_sorted(text) -> None:
+    """The order equals that of Python's string comparison."""
     codes = code_points(text)
     symbols = np.unique(codes)
     order = suffix_order(numbered(codes, symbols), len(symbols))
@@ -49,8 +49,8 @@ def test_suffixes_are_in_order(text) -> None:
     assert order.tolist() == sorted(range(len(text)), key=lambda start: text[start:])
 
 
-def test_what_is_not_known_is_equal_to_nothing() -> None:
-    """U+FFFD, on whichever side, breaks an overlap."""
+def test_replacement_character_never_matches() -> None:
+    """U+FFFD in either text ends a common substring."""
     index = TextIndex("the \ufffd lamp")
 
     assert index.longest("the \ufffd lamp") == len(" lamp")
@@ -63,8 +63,8 @@ def test_what_is_not_known_is_equal_to_nothing() -> None:
     ["a" * 60_000, "abcdefghij" * 6_000, "a" * 30_000 + "b" * 30_000],
     ids=["one", "ten", "two"],
 )
-def test_repetitions_cost_no_more_than_their_length(corpus) -> None:
-    """What a search that compares from the start at every place would need minutes for."""
+def test_running_time_on_repetitive_text_is_bounded(corpus) -> None:
+    """A search that compares each suffix from its start would take minutes."""
     begin = time.perf_counter()
     index = TextIndex(corpus)
 

@@ -1,4 +1,4 @@
-"""Scores of lines: as the network says, whatever stands beside them, long ones part by part."""
+"""Surprisal of lines: independent of other lines, carried, and of long lines in pieces."""
 
 import math
 
@@ -24,7 +24,7 @@ TOKENIZERS = {
     "word": WordTokenizer.build(TEXT),
     "bpe": BpeTokenizer.build(TEXT, VocabularyOptions(vocab_size=280)),
 }
-STEPPERS = {
+MODELS = {
     kind: tiny_model("lstm", 2, vocab_size=tokenizer.vocab_size, hidden_size=16)
     for kind, tokenizer in TOKENIZERS.items()
 }
@@ -34,12 +34,12 @@ LINES = st.lists(st.text(alphabet="the quick 狐é,X", max_size=30).map(str.enco
 
 
 def scorer(kind="char", **options):
-    return Scorer(STEPPERS[kind], TOKENIZERS[kind], START, **options)
+    return Scorer(MODELS[kind], TOKENIZERS[kind], START, **options)
 
 
 def nats_one_by_one(kind, ids, before=()):
-    """-ln p of each id, a step at a time, from a fresh state; NaN for <unk>."""
-    streams = STEPPERS[kind].streams(STEPPERS[kind].initial_state())
+    """Return -ln p of each id, one step at a time from the initial state; NaN for <unk>."""
+    streams = MODELS[kind].streams(MODELS[kind].initial_state())
     logits = streams.step(np.array([START]))
     for index in before:
         logits = streams.step(np.array([index]))
@@ -52,8 +52,8 @@ def nats_one_by_one(kind, ids, before=()):
 
 
 @KINDS
-def test_a_line_has_the_nats_of_its_tokens(kind) -> None:
-    """Each predicted from the start token and those before it in the line."""
+def test_nats_of_a_line_agree_with_single_steps(kind) -> None:
+    """Each token is predicted from the start token and the tokens before it in the line."""
     lines = [b"the fox", b"", "狐狸 Xé".encode(), b"dog"]
     results = list(scorer(kind).score([Part(line) for line in lines]))
 
@@ -64,8 +64,8 @@ def test_a_line_has_the_nats_of_its_tokens(kind) -> None:
 
 
 @given(LINES, st.randoms(use_true_random=False))
-def test_no_bit_depends_on_the_lines_around_it(lines, random) -> None:
-    """Alone, among others, in another order, on several threads: the same numbers exactly."""
+def test_nats_of_a_line_are_bit_identical_among_other_lines(lines, random) -> None:
+    """They do not depend on the number and order of lines, nor on the number of threads."""
     alone = {line: next(scorer().score([Part(line)])).nats.tobytes() for line in lines}
     random.shuffle(lines)
     together = scorer(threads=3).score([Part(line) for line in lines * 3])
@@ -75,8 +75,8 @@ def test_no_bit_depends_on_the_lines_around_it(lines, random) -> None:
 
 @pytest.mark.parametrize("hidden_size", [33, 128, 512])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_columns_of_a_product_do_not_know_each_other(cell, hidden_size) -> None:
-    """At sizes where libraries change how they multiply, too."""
+def test_columns_of_a_matrix_product_are_independent(cell, hidden_size) -> None:
+    """The sizes include those at which BLAS libraries change their algorithm."""
     tokenizer = TOKENIZERS["char"]
     network = tiny_model(cell, 2, vocab_size=tokenizer.vocab_size, hidden_size=hidden_size)
     lines = [Part(line.encode()) for line in ("the fox", "quick", "dog, or: brown", "é") * 9]
@@ -88,8 +88,8 @@ def test_columns_of_a_product_do_not_know_each_other(cell, hidden_size) -> None:
 
 @KINDS
 @given(lines=LINES)
-def test_carried_lines_are_the_whole_text(kind, lines) -> None:
-    """Line ends are read between them, and not scored."""
+def test_carried_lines_equal_the_whole_text(kind, lines) -> None:
+    """The newlines between them are fed, but not scored."""
     tokenizer = TOKENIZERS[kind]
     results = list(scorer(kind, carry=True).score([Part(line) for line in lines]))
     before = []
@@ -102,13 +102,13 @@ def test_carried_lines_are_the_whole_text(kind, lines) -> None:
 
 @KINDS
 @given(size=st.integers(1, 40))
-def test_a_long_line_in_pieces_is_the_line(kind, size) -> None:
-    """No character is lost, whatever the pieces; of tokens that may be cut, the nats are right."""
+def test_long_line_in_pieces_equals_the_line(kind, size) -> None:
+    """No character is lost, and the nats of all tokens agree with single steps."""
     line = TEXT.replace("\n", " ").encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("charnn.evaluation.line_reader.LONG_LINE", size)
         parts = cut_line(line)
-        passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
+        passage = Passage(ModelReader(MODELS[kind]), TOKENIZERS[kind], START)
         results = [passage.feed(part) for part in parts]
 
     ids = np.concatenate([result.ids for result in results]).tolist()
@@ -121,19 +121,19 @@ def test_a_long_line_in_pieces_is_the_line(kind, size) -> None:
 
 
 @pytest.mark.parametrize("kind", ["word", "bpe"])
-def test_pieces_cut_words_where_there_is_a_space(kind) -> None:
-    """With a space in every piece the tokens are those of the whole line."""
+def test_pieces_are_divided_at_spaces(kind) -> None:
+    """If every piece contains a space, the tokens are those of the whole line."""
     line = TEXT.replace("\n", " ").encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("charnn.evaluation.line_reader.LONG_LINE", 25)
-        passage = Passage(ModelReader(STEPPERS[kind]), TOKENIZERS[kind], START)
+        passage = Passage(ModelReader(MODELS[kind]), TOKENIZERS[kind], START)
         ids = np.concatenate([passage.feed(part).ids for part in cut_line(line)]).tolist()
 
     assert ids == TOKENIZERS[kind].encode(line).ids.tolist()
 
 
-def test_sums_leave_out_what_is_unknown() -> None:
-    """<unk> is counted, and in no loss."""
+def test_total_excludes_unk() -> None:
+    """<unk> is counted, but not included in the loss."""
     scored = next(scorer().score([Part(b"thXe")]))
     total = scorer().total(scored)
 
