@@ -121,7 +121,8 @@ def shortened(statement: str) -> str:
     if "--resume" in statement or "--config" in statement:
         return statement
     budget = "" if "--steps" in statement else " --steps 3"
-    return statement.replace("charnn train", f"charnn train -q --preset tiny{budget}")
+    options = f"-q --preset tiny --precision float32 --threads 1{budget}"
+    return statement.replace("charnn train", f"charnn train {options}")
 
 
 def run_shell(folder: Path, text: str) -> None:
