@@ -62,8 +62,8 @@ def carried_scores(
     the autograd mode are those of the caller, so that the caller may save or stop there.
 
     One stream is the exact pass. More streams are faster, but lack the context before their
-    warm-up. With a `fraction` below 1 each stream reads only that fraction of its part, from the start
-    of it: a sample of the whole text. With `targets` (N,) those are predicted instead of the
+    warm-up. With a `fraction` below 1 each stream reads only that fraction of its part, from the
+    start of it: a sample of the whole text. With `targets` (N,) those are predicted instead of the
     tokens; a negative one is not scored.
     """
     inputs = np.concatenate([[start_token], tokens])[:-1].astype(np.int64)
