@@ -24,7 +24,7 @@ def rows(done):
 
 def test_a_row_a_line_in_order(trained) -> None:
     """Bits per character with four decimals, a tab, the line."""
-    done = trained.run("score", input=LAMP)
+    done = trained.run("score", "-q", input=LAMP)
 
     assert [text for _, text in rows(done)] == LINES
     assert all(len(bits.partition(".")[2]) == 4 for bits, _ in rows(done))
@@ -48,7 +48,8 @@ def test_no_printed_digit_depends_on_what_is_scored_together(trained) -> None:
     together = trained.run("score", "--json", "--threads", "3", input="\n".join(lines)).stdout
     for index in (0, 7, 199):
         alone = trained.run("score", "--json", "--threads", "1", input=lines[index]).stdout
-        assert alone == together.splitlines(keepends=True)[index]
+        row = together.splitlines(keepends=True)[index]
+        assert alone == row.replace(f'"line": {index + 1},', '"line": 1,')
 
 
 def test_json_has_the_keys_of_the_contract(trained) -> None:
@@ -57,7 +58,7 @@ def test_json_has_the_keys_of_the_contract(trained) -> None:
     objects = [json.loads(line) for line in done.stdout.splitlines()]
 
     assert [set(row) for row in objects] == [
-        {"loss", "perplexity", "bits_per_char", "tokens", "unknown", "text"}
+        {"line", "file", "loss", "perplexity", "bits_per_char", "tokens", "unknown", "text"}
     ] * 3
     assert [(row["tokens"], row["unknown"]) for row in objects] == [(8, 0), (0, 2), (0, 0)]
     assert objects[1]["loss"] is None
@@ -151,7 +152,7 @@ def test_novel_drops_what_is_copied(trained) -> None:
 
     assert kept.stdout == plain.stdout
     assert none.stdout == ""
-    assert none.stderr.startswith("4 of 4 samples dropped")
+    assert "0 of 4 samples after 400 attempts" in none.stderr
 
 
 def test_adapting_learns_from_what_it_has_read(trained) -> None:
@@ -345,3 +346,46 @@ def test_it_needs_no_terminal_to_be_interrupted(trained) -> None:
     os.close(writer)
     assert waiting.returncode == 130
     assert b"Traceback" not in errors
+
+
+def test_rows_name_line_and_file(trained) -> None:
+    """Lines are counted in each file; standard input is `-`."""
+    trained.write("two.txt", "The lamp\nThe sea\n")
+    done = trained.run("score", "lamp-lstm-001", "two.txt", "two.txt", "--json", "-q")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    piped = trained.run("score", "--json", "-q", input="x\n")
+
+    assert [(row["line"], row["file"]) for row in rows] == [(1, "two.txt"), (2, "two.txt")] * 2
+    assert json.loads(piped.stdout)["file"] == "-"
+
+
+def test_a_line_of_unknown_characters_is_infinitely_surprising(trained) -> None:
+    """It sorts first with `sort -rg`; an empty line has no number."""
+    done = trained.run("score", "-q", input="The lamp\n€€€\n\n")
+
+    assert [row.split("\t")[0] for row in done.stdout.splitlines()][1:] == ["inf", "-"]
+
+
+def test_bits_in_total(trained) -> None:
+    """The first column is bits per character times characters."""
+    text = "The lamp\nThe sea, said the keeper\n"
+    ratio = [float(row.split()[0]) for row in trained.run("score", input=text).stdout.splitlines()]
+    total = trained.run("score", "--bits", "total", input=text).stdout.splitlines()
+
+    for row, line, bits in zip(total, text.splitlines(), ratio, strict=True):
+        assert float(row.split()[0]) == pytest.approx(bits * len(line), abs=0.01)
+
+
+def test_short_lines_are_left_out(trained) -> None:
+    """--min-chars counts characters, known and unknown; line numbers stay those of the text."""
+    done = trained.run("score", "--min-chars", "3", "--json", "-q", input="ab\n€€c\nThe\n")
+
+    assert [json.loads(row)["line"] for row in done.stdout.splitlines()] == [2, 3]
+
+
+def test_safe_escapes_control_characters_in_a_pipe(trained) -> None:
+    """--raw is the default there."""
+    line = "The \x1b[31mlamp\n"
+
+    assert "\x1b" in trained.run("score", input=line).stdout
+    assert "\\x1b[31m" in trained.run("score", "--safe", input=line).stdout
