@@ -138,14 +138,14 @@ def next_run_name(folder: Path, dataset: str, cell: str) -> str:
     return f"{dataset}-{cell}-{max(taken, default=0) + 1:03d}"
 
 
-def _newest(folder: Path, file: str, what: str, remedy: str) -> Path:
+def _newest(folder: Path, file: str, kind: str, command: str) -> Path:
     found = [path for path in folder.glob(f"*/{file}") if not path.parent.name.startswith(".")]
     if not found:
-        raise StorageError(f"no {what} in {folder}{os.sep}", remedy)
+        raise StorageError(f"no {kind} in {folder}{os.sep}", command)
     return max(found, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
 
 
-def _missing(what: str, argument: str, folder: Path, file: str) -> StorageError:
+def _missing(kind: str, argument: str, folder: Path, file: str) -> StorageError:
     names = [path.parent.name for path in folder.glob(f"*/{file}")]
     similar = difflib.get_close_matches(argument, names, n=1)
     if similar:
@@ -153,5 +153,5 @@ def _missing(what: str, argument: str, folder: Path, file: str) -> StorageError:
     elif names:
         hint = f"available: {', '.join(sorted(names)[:10])}"
     else:
-        hint = "charnn prepare" if what == "dataset" else "charnn train"
-    return StorageError(f"no {what} {argument!r}: not found in {folder} and not a path", hint)
+        hint = "charnn prepare" if kind == "dataset" else "charnn train"
+    return StorageError(f"no {kind} {argument!r}: not found in {folder} and not a path", hint)
