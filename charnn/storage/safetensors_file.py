@@ -98,13 +98,14 @@ def unpack(path: Path, kind: str, version: int, writer: str) -> Packed:
     """
     data = atomic.read_bytes(path)
     _refuse_pickle(data, path)
+    hint = f"pass a file written by {writer}"
     length = int.from_bytes(data[:LENGTH_PREFIX], "little")
     if len(data) < LENGTH_PREFIX or length > min(len(data) - LENGTH_PREFIX, MAX_HEADER):
-        raise damaged(path, "not a safetensors file, or truncated")
+        raise DataError(f"{path} is not a safetensors file, or is truncated", hint)
     entries = jsonio.parse_json_object(data[LENGTH_PREFIX : LENGTH_PREFIX + length], str(path))
     strings = entries.pop("__metadata__", None)
     if not isinstance(strings, dict) or strings.get(FORMAT) != kind:
-        raise DataError(f"{path} was not written by {writer}", f"pass a file written by {writer}")
+        raise DataError(f"{path} was not written by {writer}", hint)
     if strings.get(FORMAT_VERSION) != str(version):
         raise DataError(
             f"{path} has format version {strings.get(FORMAT_VERSION)!r}; "
