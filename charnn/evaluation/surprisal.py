@@ -1,7 +1,7 @@
 """Score text by surprisal: many lines in parallel, or one long text in parts.
 
 The result for a line depends only on the line, to the last bit: lines are processed in matrix
-products of a fixed width with independent columns, whatever the number of lines.
+products of a fixed width, whose columns are independent.
 
 Shapes: T tokens of a text, B = WIDTH lines in parallel.
 """
