@@ -10,7 +10,7 @@ NUMPY_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
-    "VECLIB_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
 )
 # Most threads of a matrix product of NumPy by default. An LSTM layer of 512 units has 8 MiB of
 # weights; the parts of 8 threads, 1 MiB each, fit into the L2 cache of a core. With smaller parts
