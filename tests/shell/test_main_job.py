@@ -239,5 +239,5 @@ def test_weights_of_another_vocabulary_are_mapped_by_symbol(trained) -> None:
     )
     first = json.loads(trained.run("eval", "other", "--json").stdout)
 
-    assert "symbols known there" in done.stderr
+    assert "symbols are in its vocabulary" in done.stderr
     assert first["loss"] < 3.2
