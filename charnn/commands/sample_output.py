@@ -1,4 +1,4 @@
-"""Write samples to stdout as text or JSON; drop those that copy the corpus."""
+"""Write samples to stdout as text or JSON; omit samples that copy the corpus."""
 
 import contextlib
 import time
@@ -11,17 +11,18 @@ from charnn.errors import CharnnError
 from charnn.escape import visible
 from charnn.generation.generate import Piece, Sample
 
-FLUSH_SECONDS = 0.2  # between two flushes into a file or a pipe
+FLUSH_SECONDS = 0.2  # interval between two flushes if stdout is a file or a pipe
 
 SampleEvent = Piece | Sample
 
 
 @dataclass(frozen=True)
 class Style:
-    """How samples are written: `prompt` before each, `separator` between them.
+    """The output format of samples: `prompt` precedes each, `separator` is between them.
 
-    `raw` True passes all bytes on, False makes control characters visible, None does so on a
-    terminal only. With `null` the separator ends each sample, and no newline is added.
+    If `raw` is True, bytes are written unchanged; if False, control characters are escaped; if
+    None, they are escaped only on a terminal. If `null` is set, the separator follows each sample,
+    and no newline is added.
     """
 
     prompt: str = ""
@@ -32,7 +33,7 @@ class Style:
 
 
 class TextWriter:
-    """Writes the text of samples to stdout, piece by piece."""
+    """A writer of the text of samples to stdout, piece by piece."""
 
     def __init__(self, style: Style) -> None:
         self._style = style
@@ -42,11 +43,11 @@ class TextWriter:
         self._output = Output(unbuffered=style.unbuffered)
         self._is_safe = self._output.is_terminal if style.raw is None else not style.raw
         self._index: int | None = None  # of the current sample
-        self._last = b""  # that was written
+        self._last = b""  # the bytes written last
         self._flushed = time.monotonic()
 
     def begin_sample(self, index: int) -> None:
-        """Write what comes before a sample, unless it is the current one."""
+        """Write separator and prompt, unless the sample is the current one."""
         if index != self._index:
             if self._index is not None and not self._style.null:
                 self._put(self._separator)
@@ -54,23 +55,23 @@ class TextWriter:
             self._index = index
 
     def put_piece(self, data: bytes) -> None:
-        """Write bytes of the current sample; unless raw, U+FFFD for those that are not UTF-8."""
+        """Write bytes of the current sample. Unless raw, replace invalid UTF-8 by U+FFFD."""
         self._put(data if self._style.raw else replace_invalid(data))
 
     def end_sample(self) -> None:
-        """Write what comes after a sample."""
+        """Write the end of a sample."""
         if self._style.null:
             self._put(self._separator)
 
     def flush(self) -> None:
-        """Pass on what was written: at once to a terminal, else every FLUSH_SECONDS."""
+        """Flush stdout: immediately on a terminal, else every FLUSH_SECONDS."""
         now = time.monotonic()
         if self._output.is_terminal or now - self._flushed > FLUSH_SECONDS:
             self._output.flush()
             self._flushed = now
 
     def close(self) -> None:
-        """End the text with a newline where one is missing, and pass on everything."""
+        """Add a newline at the end if it is missing, and flush stdout."""
         is_complete = self._last.endswith(b"\n") or self._style.null or self._style.raw
         if self._index is not None and not is_complete:
             self._put(b"\n")
@@ -84,7 +85,7 @@ class TextWriter:
 
 
 def write_text(events: Iterable[SampleEvent], style: Style) -> None:
-    """Write samples as text. What was drawn is written also if drawing the rest fails."""
+    """Write samples as text. If generation fails, write the text generated so far."""
     writer = TextWriter(style)
     try:
         for event in events:
@@ -94,20 +95,20 @@ def write_text(events: Iterable[SampleEvent], style: Style) -> None:
             else:
                 writer.end_sample()
             writer.flush()
-    except CharnnError:  # not signals: the reader may have stopped reading
-        with contextlib.suppress(CharnnError):  # the first error is the one to report
+    except CharnnError:  # not for signals: writing could block if stdout is not read
+        with contextlib.suppress(CharnnError):  # report the first error
             writer.close()
         raise
     writer.close()
 
 
 def replace_invalid(data: bytes) -> bytes:
-    """Return UTF-8 with U+FFFD for bytes that are not."""
+    """Return the data with U+FFFD for invalid UTF-8."""
     return data if data.isascii() else data.decode("utf-8", "replace").encode()
 
 
 def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_object: bool) -> None:
-    """Write one JSON object per sample as soon as it ends, or one object for all."""
+    """Write a JSON object per sample when it ends, or one object for all samples."""
     done: list[dict[str, Any]] = []
     for data, end in complete_samples(events):
         row = {
@@ -127,7 +128,7 @@ def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_obj
 
 
 def complete_samples(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sample]]:
-    """Yield the bytes and the end of each sample."""
+    """Yield the bytes and the final event of each sample."""
     data = bytearray()
     for event in events:
         if isinstance(event, Piece):
@@ -138,7 +139,7 @@ def complete_samples(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sam
 
 
 class Novel:
-    """Drops samples with a copied substring of `limit` or more characters, and counts them.
+    """A filter that drops samples with a copied substring of at least `limit` characters.
 
     `longest` returns the length of the longest copied substring of a text.
     """
@@ -147,7 +148,7 @@ class Novel:
         self.longest, self.limit, self.dropped = longest, limit, 0
 
     def among(self, events: Iterable[SampleEvent]) -> Iterator[SampleEvent]:
-        """Yield the events of samples that are kept, each sample as one piece."""
+        """Yield the events of the samples that are kept, each as one piece."""
         for data, end in complete_samples(events):
             if self.longest(data.decode("utf-8", "replace")) >= self.limit:
                 self.dropped += 1
