@@ -2,5 +2,4 @@
 
 Imports tokenizers, storage and the packages below them. Does not know models, and never imports
 torch. Read `prepare.py` first for the path to disk, `samplers.py` for the path to batches.
-
 """
