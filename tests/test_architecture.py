@@ -91,7 +91,7 @@ TESTED_ELSEWHERE = {
     "tokenizers/utf8": "tests/tokenizers/test_tokenizer.py",
     "training/events": "values only",
 }
-CROSS_MODULE_TESTS = {"architecture", "golden"}  # in addition to tests/shell and tests/reliability
+CROSS_MODULE_TESTS = {"architecture", "golden"}  # in addition to tests/{shell,reliability,docs}
 
 HEAVY = {"torch", "numpy", "tokenizers", "matplotlib", "yaml"}  # slow to import
 LONGEST_FUNCTION = 60
@@ -281,7 +281,8 @@ def test_tests_mirror_modules() -> None:
         path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_")).with_suffix("")
         for path in (ROOT / "tests").rglob("test_*.py")
     }
-    tested = {path.as_posix() for path in tests if path.parts[0] not in ("shell", "reliability")}
+    across = ("shell", "reliability", "docs")
+    tested = {path.as_posix() for path in tests if path.parts[0] not in across}
     modules = {name for name in NAMES if not name.endswith(("__init__", "__main__"))}
 
     assert tested - modules == CROSS_MODULE_TESTS

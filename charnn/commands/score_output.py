@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from charnn.config import STDIN
 from charnn.escape import visible
 from charnn.evaluation.metrics import NATS_PER_BIT, Score
 from charnn.evaluation.suffix_array import TextIndex
@@ -45,7 +46,7 @@ class Row:
     """A scored line.
 
     `tokens` is empty unless tokens are shown; `overlap` is in characters. `cut` is set if `text` is
-    truncated, `tokens_cut` if `tokens` is.
+    truncated, `tokens_cut` if `tokens` is. `line` is its number in `file`, from 1.
     """
 
     text: bytes
@@ -54,22 +55,34 @@ class Row:
     overlap: int | None
     cut: bool
     tokens_cut: bool
+    line: int = 1
+    file: str = STDIN
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The output format of rows. `safe` escapes control characters."""
+    """The output format of rows.
+
+    `safe` escapes control characters; `total` ranks lines by total bits instead of bits per
+    character. Lines with fewer than `min_chars` characters are omitted.
+    """
 
     json: bool = False
     per_token: bool = False
     color: bool = False
     safe: bool = False
+    total: bool = False
+    min_chars: int = 0
+
+    def is_shown(self, row: Row) -> bool:
+        """Return whether a row is long enough to be written."""
+        return row.score.chars + row.score.unknown >= self.min_chars
 
     def rendered(self, row: Row) -> bytes:
         """Return the output of a row, including the newline."""
         if self.json:
             return f"{jsonio.to_json(as_dict(row, per_token=self.per_token))}\n".encode()
-        columns = [number(row.score.bits_per_char)]
+        columns = [number(ranking(row.score, total=self.total))]
         columns += [] if row.overlap is None else [str(row.overlap)]
         return b"\t".join([*(column.encode() for column in columns), self._text(row)]) + b"\n"
 
@@ -87,10 +100,22 @@ class Layout:
         return self.per_token or self.color
 
 
+def ranking(score: Score, *, total: bool) -> float:
+    """Return the bits of a line, in total or per character; NaN for an empty line.
+
+    Return infinity if all characters are out-of-vocabulary.
+    """
+    if score.unknown and not score.chars:
+        return math.inf
+    return score.nats / NATS_PER_BIT if total and score.chars else score.bits_per_char
+
+
 def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
     """Return a row as a JSON object."""
     score = row.score
     values: dict[str, object] = {
+        "line": row.line,
+        "file": row.file,
         "loss": score.loss,
         "perplexity": score.perplexity,
         "bits_per_char": score.bits_per_char,
@@ -122,8 +147,8 @@ def shown(token: bytes) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with four decimals, or "-" if it is not finite."""
-    return f"{value:.4f}" if math.isfinite(value) else NOTHING
+    """Return a number with four decimals, "inf", or "-" for NaN."""
+    return NOTHING if math.isnan(value) else f"{value:.4f}"
 
 
 def painted(tokens: Iterable[Token]) -> str:

@@ -40,7 +40,7 @@ JSON_KEYS = (
 class TrainCommand(typer.core.TyperCommand):
     """The command `charnn train`, whose option --resume has an optional value."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's context
         """Parse the command line; insert an empty value after a --resume without one."""
         values = []
         for argument, after in itertools.zip_longest(args, args[1:], fillvalue="-"):
