@@ -77,6 +77,8 @@ TESTED_ELSEWHERE = {
     "arrays": "types only",
     "cli": "tests/shell: all commands as processes",
     "commands/corpora": "tests/shell/test_main_job.py",
+    "commands/listing": "tests/shell/test_models.py",
+    "commands/model_arguments": "tests/shell/test_models.py",
     "commands/plot": "tests/shell/test_plot.py",
     "commands/train": "tests/shell/test_main_job.py",
     "commands/train_settings": "tests/reliability/test_b_configuration.py",
@@ -88,7 +90,6 @@ TESTED_ELSEWHERE = {
     "tokenizers/char": "tests/tokenizers/test_tokenizer.py",
     "tokenizers/registry": "a table only",
     "tokenizers/symbol_vocabulary": "tests/tokenizers/test_tokenizer.py",
-    "tokenizers/utf8": "tests/tokenizers/test_tokenizer.py",
     "training/events": "values only",
 }
 CROSS_MODULE_TESTS = {"architecture", "golden"}  # in addition to tests/{shell,reliability,docs}
