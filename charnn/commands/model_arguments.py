@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from charnn.config import STDIN
 from charnn.errors import CharnnError, StorageError, UsageError
 from charnn.storage import workspace
-from charnn.storage.safetensors_file import is_safetensors
 
 if TYPE_CHECKING:
     from charnn.display.messages import Display
@@ -52,6 +51,8 @@ def _find(name: str, runs_dir: Path) -> Path | CharnnError:
         path = workspace.find_model(name, runs_dir)
     except (StorageError, UsageError) as error:
         return error
+    from charnn.storage.safetensors_file import is_safetensors
+
     if is_safetensors(path):
         return path
     return UsageError(f"{name} is not a charnn model", "name a run or a model file")

@@ -1,4 +1,4 @@
-"""The settings asked of `charnn train`: flags over a file, or over those of a run to resume."""
+"""Settings of `charnn train`: flags take precedence over a file or the run to resume."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from charnn.data.dataset import Dataset
     from charnn.model.model_file import ModelFile
 
-# Settings that depend on the machine.
-MACHINE = ("threads", "device", "precision")
+MACHINE = ("threads", "device", "precision")  # settings that depend on the machine
 
 
 def asked(given: options.Given, config: Path | None) -> dict[str, Any]:
-    """Return the settings given on the command line, over those of a file."""
+    """Return the settings of the command line merged with those of a file."""
     if config is None:
         return given
     from charnn.storage.settings_file import read_settings
@@ -29,9 +28,9 @@ def asked(given: options.Given, config: Path | None) -> dict[str, Any]:
 def of_new_run(
     given: Mapping[str, Any], data_dir: Path, model: "ModelFile | None"
 ) -> "tuple[Dataset, TrainConfig]":
-    """Return the dataset and the settings asked for, with the network of `model` if any.
+    """Return the dataset and the given settings, with the network of `model` if any.
 
-    Raise UsageError for wrong settings, and what opening a dataset raises.
+    Raise UsageError for invalid settings, DataError or StorageError if the dataset cannot be read.
     """
     from charnn.data.dataset import open_dataset
 
@@ -41,18 +40,18 @@ def of_new_run(
     settings = validate(TrainConfig, {**network, **given})
     folder = workspace.find_dataset(settings.data, data_dir)
     dataset = open_dataset(folder)
-    is_there = (data_dir / dataset.name).resolve() == folder.resolve()
-    # --resume looks for the dataset again; elsewhere it has no other name than its path.
-    data = dataset.name if is_there else settings.data or folder.name
+    has_name = (data_dir / dataset.name).resolve() == folder.resolve()
+    # --resume opens the dataset again, by name or, if it is not in data_dir, by path.
+    data = dataset.name if has_name else settings.data or folder.name
     return dataset, settings.model_copy(update={"data": data})
 
 
 def of_resumed_run(
     folder: Path, given: dict[str, Any], data_dir: Path
 ) -> "tuple[Dataset, TrainConfig, str]":
-    """Return the dataset and the settings of a run to resume, and a note about what changed.
+    """Return the dataset and the settings of a run to resume, and a note with the changes.
 
-    Raise UsageError for a change of a setting that a resumed run keeps.
+    Raise UsageError if a setting changes that must not change when a run is resumed.
     """
     from charnn.data.dataset import open_dataset
     from charnn.storage.settings_file import read_settings
@@ -60,22 +59,22 @@ def of_resumed_run(
     recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
     settings = validate(TrainConfig, options.merged(recorded, given))
     changes = {
-        name: f"{name} {recorded.get(name)} → {value}"
+        name: f"{name} {'unset' if before is None else before} → {value}"
         for name, value in settings.model_dump(mode="json").items()
-        if name in given and value != recorded.get(name)
+        if name in given and value != (before := recorded.get(name))
     }
     kept = {*NetworkConfig.model_fields, "preset", *FIXED_SETTINGS}
     if refused := [change for name, change in changes.items() if name in kept]:
         raise UsageError(
-            f"a resumed run keeps its settings, but: {', '.join(refused)}",
-            "leave these out, or start a new run with --init-from",
+            f"these settings cannot change when a run is resumed: {', '.join(refused)}",
+            "leave them out, or start a new run with --init-from",
         )
-    note = f"changed on resuming: {', '.join(changes.values())}" if changes else ""
+    note = f"changed settings: {', '.join(changes.values())}" if changes else ""
     return open_dataset(workspace.find_dataset(settings.data, data_dir)), settings, note
 
 
 def refuse_with_resume(name: str | None, init_from: str | None) -> None:
-    """Raise UsageError for an option that starts a new run."""
+    """Raise UsageError if an option is given that starts a new run."""
     if name is not None or init_from is not None:
         other = "--name" if name is not None else "--init-from"
         raise UsageError(
@@ -84,7 +83,7 @@ def refuse_with_resume(name: str | None, init_from: str | None) -> None:
 
 
 def print_settings(settings: TrainConfig, given: Mapping[str, Any]) -> None:
-    """Print settings as YAML, which `charnn train --config` reads on any machine."""
+    """Print settings as YAML for `charnn train --config`, on any machine."""
     from charnn.display.stdout import Output
     from charnn.storage.settings_file import dump_settings
 

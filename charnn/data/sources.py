@@ -20,19 +20,19 @@ from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress, Split
 from charnn.errors import DataError, StorageError
 from charnn.storage import atomic
 
-MAX_UNPACKED = 1 << 30  # bytes that a gzip file may grow to
-UNPACKED = 1 << 20  # bytes of a gzip file that are unpacked at once
-SNIFFED = 8192  # bytes by which a file in a folder is judged to be text
+MAX_UNPACKED = 1 << 30  # bytes of an unpacked gzip file
+UNPACKED = 1 << 20  # bytes unpacked per read
+SNIFFED = 8192  # bytes read to decide whether a file in a folder is text
 GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Bytes of text (unpacked) and where they came from.
+    """The bytes of a text, unpacked, and their origin.
 
-    `name` is what is shown and recorded: a base name, a path inside a given folder, the name of a
-    corpus, or "-" for standard input and other streams. It is never an absolute path.
+    `name` is for messages and the manifest: a base name, a path relative to a given folder, the
+    name of a corpus, or "-" for standard input and other streams. It is never an absolute path.
     """
 
     name: str
@@ -43,9 +43,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that was read, in sorted order, and what the user should know about it.
+    """The sources that were read, sorted, and notes for the user.
 
-    `records` says that all of it are corpora of which each line is a text of its own.
+    `records` is set if all sources are named corpora with one record per line.
     """
 
     sources: tuple[Source, ...]
@@ -53,11 +53,11 @@ class Reading:
     records: bool = False
 
     def of(self, split: str) -> tuple[Source, ...]:
-        """Return the sources of a split; all are train, except in a corpus with other splits."""
+        """Return the sources of a split. Only named corpora have splits other than "train"."""
         return tuple(source for source in self.sources if source.split == split)
 
     def with_split(self, split: Split, sources: Sequence[Source]) -> Self:
-        """Return this reading with other sources for a split; a corpus may have had its own."""
+        """Return a copy with the sources of a split replaced."""
         others = (source for source in self.sources if source.split != split)
         own = (replace(source, split=split) for source in sources)
         return replace(self, sources=(*others, *own))
@@ -65,7 +65,7 @@ class Reading:
 
 @dataclass(frozen=True, order=True)
 class _Place:
-    key: str  # the path as given, "-", or the corpus; places are read in this order
+    key: str  # the path as given, "-", or the name of a corpus; the sort key
     name: str
     kind: Literal["file", "stdin", "corpus"]
 
@@ -75,7 +75,7 @@ class _Place:
 
 
 def reads_terminal(arguments: Sequence[str], stdin: BinaryIO | None = None) -> bool:
-    """Whether reading would wait for someone to type, so that the caller can say so first."""
+    """Return whether reading the arguments waits for input typed at a terminal."""
     stream = stdin or _standard_input()
     return STDIN in arguments and stream is not None and stream.isatty()
 
@@ -87,13 +87,13 @@ def read_sources(
     stdin: BinaryIO | None = None,
     progress: Progress | None = None,
 ) -> Reading:
-    """Everything that the arguments name, each thing once, sorted by its path as given.
+    """Read all sources that the arguments name, without duplicates, sorted by path.
 
-    An argument is a path, a glob of files, the name of a corpus, or "-"; a path wins over a corpus
-    of the same name. Without arguments: the default corpus. A folder stands for every file in it,
-    however deep, that has no NUL byte in its first 8 KB; names that begin with a dot and links to
-    folders are left out. What begins as gzip does, or is called .gz, is unpacked.
-    Raises StorageError for what is missing or unreadable, DataError for what is damaged.
+    An argument is a path, a glob of files, the name of a corpus, or "-"; a path takes precedence
+    over a corpus of the same name. Without arguments, the default corpus is read. A folder is read
+    recursively: every file without a NUL byte in its first 8 KB, except names that begin with a
+    dot and links to folders. Files with the gzip signature or the suffix .gz are unpacked. Raise
+    StorageError if a source is missing or unreadable, DataError if it is damaged.
     """
     catalogue = catalogue or Catalogue()
     notes: list[str] = []
@@ -101,7 +101,7 @@ def read_sources(
     for argument in arguments:
         with atomic.storage_errors("read", Path(argument)):
             places += _find(argument, catalogue, notes)
-    once = {place.identity: place for place in sorted(places, reverse=True)}  # the first name stays
+    once = {place.identity: place for place in sorted(places, reverse=True)}  # keeps the first name
     sources = [
         source
         for place in sorted(once.values())
@@ -127,14 +127,14 @@ def _find(argument: str, catalogue: Catalogue, notes: list[str]) -> list[_Place]
 
 def _exists(argument: str) -> bool:
     try:
-        os.lstat(argument)  # a dangling link exists; reading it will say what is wrong
+        os.lstat(argument)  # a dangling link exists here; reading it gives the error message
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 
 
 def is_stream(argument: str) -> bool:
-    """Whether this is a device, or a pipe without a name of its own, as `<(command)` makes one."""
+    """Return whether this is a device, or an unnamed pipe such as that of `<(command)`."""
     try:
         mode = Path(argument).stat().st_mode
     except (OSError, ValueError):
@@ -150,8 +150,8 @@ def _missing(argument: str, catalogue: Catalogue) -> StorageError:
         neighbours = os.listdir(path.parent)  # noqa: PTH208 - names, not paths
     near = [str(path.with_name(name)) for name in _near(path.name, neighbours)]
     near += _near(argument, catalogue.cards)
-    hint = f"did you mean {' or '.join(near)}?" if near else "charnn corpora lists the named ones"
-    return StorageError(f"there is no file, folder or corpus called {argument}", hint)
+    hint = f"did you mean {' or '.join(near)}?" if near else "list the corpora with charnn corpora"
+    return StorageError(f"no file, folder or corpus {argument!r}", hint)
 
 
 def _near(name: str, candidates: Iterable[str]) -> list[str]:
@@ -164,16 +164,18 @@ def _find_path(argument: str, notes: list[str]) -> list[_Place]:
     if not path.is_dir():
         return [_Place(str(path), STDIN if is_stream(argument) else path.name, "file")]
     found: list[Path] = []
-    passed_over: list[str] = []
+    skipped: list[str] = []
     for file in _walk(path):
         if _looks_like_text(file):
             found.append(file)
         else:
-            passed_over.append(file.name)
-    if passed_over:
-        notes.append(f"{argument}: passed over as not text: {_some(sorted(passed_over))}")
+            skipped.append(file.name)
+    if skipped:
+        notes.append(f"{argument}: skipped binary files: {_some(sorted(skipped))}")
     if not found:
-        raise DataError(f"{argument} holds no text files", "hidden and binary files do not count")
+        raise DataError(
+            f"{argument} contains no text files", "hidden files and binary files are skipped"
+        )
     return [_Place(str(file), file.relative_to(path).as_posix(), "file") for file in found]
 
 
@@ -183,13 +185,13 @@ def _some(names: list[str]) -> str:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder; hidden ones, pipes and sockets are left out."""
+    """Yield the files below a folder, except hidden files, pipes and sockets."""
     for entry in folder.iterdir():
         if entry.name.startswith("."):
             continue
-        if entry.is_dir() and not entry.is_symlink():  # links could lead round in circles
+        if entry.is_dir() and not entry.is_symlink():  # links to folders can form a cycle
             yield from _walk(entry)
-        elif entry.is_file() or not entry.exists():  # a dangling link is an error, not nothing
+        elif entry.is_file() or not entry.exists():  # reading a dangling link raises the error
             yield entry
 
 
@@ -200,7 +202,7 @@ def _looks_like_text(path: Path) -> bool:
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, SNIFFED)
         except zlib.error:
-            return True  # so that it is read, and the damage reported
+            return True  # reading it reports the damage
     return head.startswith(UTF16_MARKS) or b"\0" not in head
 
 
@@ -213,14 +215,14 @@ def _read(
             Source(place.name, text, atomic.sha256(text), split) for split, text in texts.items()
         ]
     data = read_stdin(stdin) if place.kind == "stdin" else atomic.read_bytes(Path(place.key))
-    name = os.fsencode(place.name).decode("utf-8", "replace")  # file names are bytes, ours text
+    name = os.fsencode(place.name).decode("utf-8", "replace")  # file names may be invalid UTF-8
     if data.startswith(GZIP_MAGIC) or name.endswith(".gz"):
         data = _gunzip(data, name)
     return [Source(name, data, atomic.sha256(data))]
 
 
 def read_stdin(stdin: BinaryIO | None = None) -> bytes:
-    """All of standard input. Raises StorageError where it is closed or cannot be read."""
+    """Return all of standard input. Raise StorageError if it is closed or cannot be read."""
     stream = stdin or _standard_input()
     if stream is None:
         raise StorageError("standard input is closed", "give a file, or pipe text into charnn")
@@ -229,7 +231,7 @@ def read_stdin(stdin: BinaryIO | None = None) -> bytes:
 
 
 def _standard_input() -> BinaryIO | None:
-    return sys.stdin.buffer if sys.stdin else None  # it may be closed: charnn prepare - <&-
+    return sys.stdin.buffer if sys.stdin else None  # closed in `charnn prepare - <&-`
 
 
 def _gunzip(packed: bytes, name: str) -> bytes:
@@ -241,10 +243,10 @@ def _gunzip(packed: bytes, name: str) -> bytes:
                 if unpacked.tell() > MAX_UNPACKED:
                     raise DataError(
                         f"{name} unpacks to more than {MAX_UNPACKED:,} bytes",
-                        "if that is right, unpack it first: gzip -dk",
+                        "if the file is intended, unpack it first: gzip -dk",
                     )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         cut = isinstance(error, EOFError)
-        reason = "it is cut short" if cut else str(error)
-        raise DataError(f"{name} is not a sound gzip file: {reason}", "fetch it again") from None
+        reason = "file is truncated" if cut else str(error)
+        raise DataError(f"{name} is not a valid gzip file: {reason}", "copy it again") from None
     return unpacked.getvalue()
