@@ -50,15 +50,16 @@ def plot(
     found = [workspace.find_run(name, runs_dir) for name in runs or (None,)]
     curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
     display = Display(quiet=quiet)
-    if y is None and (y := default_y(curves)) != "loss":
+    shown = y or default_y(curves)
+    if shown != (y or "loss"):
         display.note("the runs have different tokenizers: plotting bits per character (--y)")
     if output is not None:
         from charnn.display.figure import draw_learning_curves
 
-        draw_learning_curves(curves, x, output, y)
+        draw_learning_curves(curves, x, output, shown)
         display.note(f"wrote {output}")
     else:
-        _draw(curves, x, y)
+        _draw(curves, x, shown)
     return 0
 
 

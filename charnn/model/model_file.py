@@ -113,6 +113,16 @@ def read_summary(path: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, Any
     return _config(header, path), metrics, training
 
 
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read the tokenizer of a model file or a tokenizer.json. Raise DataError or StorageError."""
+    if path.suffix == ".safetensors":
+        return read_model(path).tokenizer
+    try:
+        return load_tokenizer(atomic.read_bytes(path).decode("utf-8", "replace"))
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from None
+
+
 def _config(header: dict[str, str], path: Path) -> ModelConfig:
     values = jsonio.parse_json_object(header.get("config", ""), f"{path}: config")
     try:

@@ -147,7 +147,7 @@ def test_a_newline_stands_between_sources(parts: list[bytes], joined: bytes) -> 
 @pytest.mark.parametrize("data", [b"", b" \n\t\r\n", "\u3000\u2029".encode(), b"\xef\xbb\xbf"])
 def test_nothing_to_learn_from_is_refused(data: bytes) -> None:
     """An empty text or one of white space is an error, not an empty dataset."""
-    with pytest.raises(DataError, match=r"^notes.txt: (empty|nothing but white space)"):
+    with pytest.raises(DataError, match=r"^notes.txt: (empty|contains only white space)"):
         decode([source(data)])
 
 

@@ -5,10 +5,9 @@ import os
 
 import pytest
 
-from charnn.commands.prepare import _refuse_own_splits
 from charnn.config import PrepareConfig
 from charnn.data.dataset import open_dataset
-from charnn.data.prepare import dataset_name, prepare
+from charnn.data.prepare import dataset_name, prepare, refuse_own_splits
 from charnn.data.sources import Reading, Source, read_sources
 from charnn.errors import UsageError
 from charnn.storage.atomic import sha256
@@ -152,5 +151,5 @@ def test_a_dataset_is_named_after_its_source(source, name) -> None:
 def test_a_fraction_of_what_a_corpus_brings_is_refused() -> None:
     """Its split stays as it is, so the fraction would do nothing."""
     with pytest.raises(UsageError, match="a val split of its own"):
-        _refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN, "val": TRAIN}))
-    _refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN}))
+        refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN, "val": TRAIN}))
+    refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN}))
