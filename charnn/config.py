@@ -419,6 +419,13 @@ def validate(kind: type[S], values: Mapping[str, Any], source: str = "") -> S:
         raise _explained(kind, error, source) from None
 
 
+def merge(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given` over `settings`; a budget in `given` replaces any other in `settings`."""
+    if any(name in given for name in BUDGETS):
+        settings = {name: value for name, value in settings.items() if name not in BUDGETS}
+    return {**settings, **given}
+
+
 def flag(field: str) -> str:
     """Return the name of a field on the command line."""
     return "--" + field.replace("_", "-")
