@@ -1,7 +1,7 @@
 """`charnn sample`: text from a model."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +14,15 @@ from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
-    from charnn.commands.sample_output import Novel, SampleEvent
+    from charnn.arrays import Ids
+    from charnn.commands.sample_output import SampleEvent, Selection
     from charnn.display.messages import Display
     from charnn.generation.generate import Context
     from charnn.model.backend import ModelBackend
     from charnn.model.model_file import ModelFile
+    from charnn.tokenizers.tokenizer import Tokenizer
+
+MAX_ATTEMPTS = 100  # samples generated for each one that --novel, --new or --unique shall keep
 
 
 @options.command(SampleConfig)
@@ -89,6 +93,10 @@ def sample(
         int | None,
         typer.Option(min=1, help="Drop samples that copy N characters in a row from the corpus."),
     ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Drop samples that are a line of the training text.")
+    ] = False,
+    unique: Annotated[bool, typer.Option("--unique", help="Drop repeated samples.")] = False,
     unbuffered: Annotated[
         bool, typer.Option("--unbuffered", help="Write each token immediately, even to a pipe.")
     ] = False,
@@ -102,7 +110,8 @@ def sample(
 ) -> int:
     """Generate text from a model."""
     config = validate(SampleConfig, given)
-    _check(config, samples, save_state, novel)
+    is_selective = bool(novel or new or unique)
+    _check(config, samples, save_state, is_selective=is_selective)
     from charnn.commands.threads import set_up_numpy
 
     set_up_numpy(threads)
@@ -116,7 +125,6 @@ def sample(
     path = workspace.find_model(model, runs_dir)
     loaded = read_model(path)
     tokenizer = loaded.tokenizer
-    constraint = constrain(tokenizer.pieces, tokenizer.unk_id, ban=ban, allow=allow, match=match)
     network = _network(loaded, device)
     chosen = None if state or seed is not None else int.from_bytes(os.urandom(4), "little")
     announce(path, loaded, display, chosen)
@@ -125,48 +133,62 @@ def sample(
     if text:
         ids = generate.encode_prompt(tokenizer, text, unk)
         context = generate.feed(network, context, ids)
+        text = _without_skipped(tokenizer, text, ids, unk, display)
+    shown = text if echo else ""
+    if allow is not None and loaded.records:
+        allow += "\n"  # ends a record
     request = generate.Request(
         config=config,
-        constraint=constraint,
+        constraint=constrain(
+            *(tokenizer.pieces, tokenizer.unk_id), ban=ban, allow=allow, match=match, prompt=shown
+        ),
         seed=context.seed,
-        samples=samples,
+        samples=samples * (MAX_ATTEMPTS if is_selective else 1),
         stop=loaded.stops(stop or ()),
         loss=json or jsonl,
     )
-    in_flight = generate.BATCH if device == "cpu" else generate.BATCH_ON_GPU
+    in_flight = min(samples, generate.BATCH if device == "cpu" else generate.BATCH_ON_GPU)
     events: Iterable[SampleEvent] = generate.generate(
         network, tokenizer, request, context, in_flight
     )
     if save_state:
         events = _saving(events, save_state, loaded.sha256)
-    novelty = _novelty_filter(loaded, novel, data_dir) if novel else None
-    events = novelty.among(events) if novelty else events
-    shown = text if echo else ""
+    selection = None
+    if is_selective:
+        selection = _selection(loaded, samples, data_dir, novel=novel, new=new, unique=unique)
+        events = selection.among(events, shown)
     if json or jsonl:
         sample_output.write_json(events, shown, request.seed, one_object=json and samples > 1)
     else:
         style = sample_output.Style(shown, "\0" if null else sep, raw, null, unbuffered)
         sample_output.write_text(events, style)
-    if novelty and novelty.dropped:
-        display.note(
-            f"{novelty.dropped} of {samples} samples dropped: not new for {novel} characters"
-        )
+    if selection and (summary := selection.summary()):
+        display.note(summary)
     return 0
 
 
-def _check(config: SampleConfig, samples: int, save_state: Path | None, novel: int | None) -> None:
+def _check(
+    config: SampleConfig, samples: int, save_state: Path | None, *, is_selective: bool
+) -> None:
     """Raise UsageError for options that exclude each other, before anything is loaded."""
-    endless = config.max_new_tokens < 0
-    if endless and samples > 1:
-        raise UsageError("-n -1 never ends, so there is no second sample", "leave out --samples")
-    if endless and novel:
-        raise UsageError("-n -1 never ends, so --novel cannot judge it", "give -n")
-    if save_state and samples > 1:
-        raise UsageError(f"--save-state of {samples} samples: which of them?", "one --samples")
+    unlimited = config.max_new_tokens < 0
+    if unlimited and samples > 1:
+        raise UsageError("--samples needs samples that end, but -n -1 has no limit", "give -n")
+    if unlimited and is_selective:
+        raise UsageError(
+            "--novel, --new and --unique need samples that end, but -n -1 has no limit", "give -n"
+        )
+    if save_state and (samples > 1 or is_selective):
+        raise UsageError(
+            "--save-state needs a single sample",
+            "leave out --samples, --novel, --new and --unique",
+        )
     if save_state and save_state.is_dir():
         raise StorageError(f"cannot write {save_state}: it is a folder", "name a file in it")
     if save_state and not save_state.parent.is_dir():
-        raise StorageError(f"cannot write {save_state}: there is no such folder", "make it first")
+        raise StorageError(
+            f"cannot write {save_state}: the folder does not exist", "create the folder first"
+        )
 
 
 def _network(model: "ModelFile", device: str) -> "ModelBackend":
@@ -214,13 +236,45 @@ def _saving(events: Iterable["SampleEvent"], path: Path, sha256: str) -> Iterato
         yield event
 
 
-def _novelty_filter(model: "ModelFile", novel: int, datasets: Path) -> "Novel":
-    from charnn.commands.sample_output import Novel
+def _selection(
+    model: "ModelFile",
+    wanted: int,
+    datasets: Path,
+    *,
+    novel: int | None,
+    new: bool,
+    unique: bool,
+) -> "Selection":
+    """Return the tests that --novel, --new and --unique ask for."""
+    from charnn.commands.sample_output import Selection, Unrepeated
     from charnn.data.dataset import find_dataset_of
-    from charnn.evaluation.suffix_array import TextIndex
 
-    text = find_dataset_of(model.fingerprint, datasets).text("train")
-    return Novel(TextIndex(text).longest, novel)
+    tests: dict[str, Callable[[str], bool]] = {}
+    text = find_dataset_of(model.fingerprint, datasets).text("train") if novel or new else ""
+    if novel:
+        from charnn.evaluation.suffix_array import TextIndex
+
+        longest = TextIndex(text).longest
+        tests[f"copied {novel} characters or more"] = lambda sample: longest(sample) < novel
+    if new:
+        lines = set(text.splitlines())
+        tests["lines of the training text"] = lambda sample: sample.strip("\n") not in lines
+    if unique:
+        tests["repeated"] = Unrepeated()
+    return Selection(tests, wanted)
+
+
+def _without_skipped(
+    tokenizer: "Tokenizer", text: str, ids: "Ids", unk: UnknownName, display: "Display"
+) -> str:
+    """Return the prompt as the model reads it: without the symbols that --unk skip leaves out."""
+    if unk != "skip":
+        return text
+    skipped = len(tokenizer.encode(text).ids) - len(ids)
+    if not skipped:
+        return text
+    display.note(f"{skipped:,} out-of-vocabulary symbols of the prompt skipped")
+    return tokenizer.decode(ids.tolist()).decode("utf-8", "replace")
 
 
 def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> str:

@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,21 +138,53 @@ def complete_samples(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sam
             data.clear()
 
 
-class Novel:
-    """Drops samples with a copied substring of `limit` or more characters, and counts them.
+class Selection:
+    """The first `wanted` samples that pass every test, and a count of the others by failed test.
 
-    `longest` returns the length of the longest copied substring of a text.
+    A test maps the text of a sample, prompt included, to whether it passes; its name says what is
+    dropped, for instance "repeated".
     """
 
-    def __init__(self, longest: Callable[[str], int], limit: int) -> None:
-        self.longest, self.limit, self.dropped = longest, limit, 0
+    def __init__(self, tests: Mapping[str, Callable[[str], bool]], wanted: int) -> None:
+        self.tests, self.wanted = tests, wanted
+        self.kept = 0
+        self.dropped = Counter[str]()
 
-    def among(self, events: Iterable[SampleEvent]) -> Iterator[SampleEvent]:
-        """Yield the events of samples that are kept, each sample as one piece."""
+    def among(self, events: Iterable[SampleEvent], prompt: str) -> Iterator[SampleEvent]:
+        """Yield the events of the samples that are kept, each sample as one piece."""
         for data, end in complete_samples(events):
-            if self.longest(data.decode("utf-8", "replace")) >= self.limit:
-                self.dropped += 1
+            text = prompt + data.decode("utf-8", "replace")
+            failed = next((name for name, test in self.tests.items() if not test(text)), None)
+            if failed is not None:
+                self.dropped[failed] += 1
                 continue
+            self.kept += 1
             if data:
                 yield Piece(end.index, data)
             yield end
+            if self.kept == self.wanted:
+                return
+
+    def summary(self) -> str:
+        """Return how many samples were dropped and why; empty if none was."""
+        if not self.dropped:
+            return ""
+        reasons = ", ".join(f"{count:,} {name}" for name, count in self.dropped.items())
+        text = f"{self.dropped.total():,} samples dropped: {reasons}"
+        if self.kept < self.wanted:
+            drawn = self.kept + self.dropped.total()
+            text = f"{self.kept} of {self.wanted} samples after {drawn:,} attempts; {text}"
+        return text
+
+
+class Unrepeated:
+    """A test that a text has not been tested before."""
+
+    def __init__(self) -> None:
+        self._seen = set[str]()
+
+    def __call__(self, text: str) -> bool:
+        """Return whether this is the first such text."""
+        is_new = text not in self._seen
+        self._seen.add(text)
+        return is_new

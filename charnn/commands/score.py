@@ -1,8 +1,10 @@
 """`charnn score`: the surprisal of each line of a text."""
 
 import contextlib
+import dataclasses
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -45,6 +47,22 @@ def score(
     color: Annotated[
         Color, typer.Option(help="Color the text by surprisal; auto = on a terminal only.")
     ] = "never",
+    bits: Annotated[
+        Literal["per_char", "total"],
+        typer.Option(help="Figure of the first column: bits per character, or in total."),
+    ] = "per_char",
+    min_chars: Annotated[
+        int, typer.Option(min=0, help="Leave out lines of fewer characters.", metavar="N")
+    ] = 0,
+    raw: Annotated[
+        bool | None,
+        typer.Option(
+            "--raw/--safe",
+            help=options.described(
+                "Write exact bytes, or escape control characters.", "safe on a terminal"
+            ),
+        ),
+    ] = None,
     overlap: Annotated[
         bool,
         typer.Option(
@@ -76,6 +94,7 @@ def score(
     set_up_numpy(1)
     from charnn.commands.score_output import Layout, LineAccumulator, token_rows, tokens_of
     from charnn.display.messages import Display
+    from charnn.display.progress import byte_progress
     from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Scorer
     from charnn.model.model_file import read_model
@@ -88,7 +107,8 @@ def score(
     output = Output()
     announce(path, loaded, display)
     has_color = output.has_color if color == "auto" else color == "always"
-    layout = Layout(json, per_token, has_color, output.is_terminal)
+    safe = output.is_terminal if raw is None else not raw
+    layout = Layout(json, per_token, has_color, safe, bits == "total", min_chars)
     reader: Reader | None = None
     if dataset and adapt:
         from charnn.evaluation.dynamic_evaluation import learning_reader
@@ -104,15 +124,19 @@ def score(
     )
     index = TextIndex(dataset.text("train")) if dataset and overlap else None
     line = LineAccumulator(scorer, index, with_tokens=layout.needs_tokens, whole=not lines)
-    number = 0  # of the line
-    for parts in _parts(names or [STDIN], display, lines=lines):
-        for scored in scorer.score(parts):
-            number += scored.part.begins
-            if per_token and not json:
-                output.write(token_rows(number, tokens_of(scorer, scored)))
-            elif row := line.add(scored):
-                output.write(layout.rendered(row))
-        output.flush()
+    # On a terminal, the live line would be among the results.
+    with byte_progress(Display(quiet=quiet or output.is_terminal), "scoring") as progress:
+        for name in names or [STDIN]:
+            number = 0  # of the line
+            for parts in _parts(name, display, progress, lines=lines):
+                for scored in scorer.score(parts):
+                    number += scored.part.begins
+                    if per_token and not json:
+                        output.write(token_rows(number, tokens_of(scorer, scored)))
+                    elif (row := line.add(scored)) and layout.is_shown(row):
+                        named = dataclasses.replace(row, line=number, file=name)
+                        output.write(layout.rendered(named))
+                output.flush()
     return 0
 
 
@@ -129,17 +153,31 @@ def _model_and_files(
     return models[0], names
 
 
-def _parts(names: list[str], display: "Display", *, lines: bool) -> Iterator[list["Part"]]:
-    """Yield the text of each file as it arrives, in lines or as a whole."""
+def _parts(
+    name: str, display: "Display", progress: Callable[[int, int], None], *, lines: bool
+) -> Iterator[list["Part"]]:
+    """Yield the text of a file as it arrives, in lines or as a whole; report the bytes read."""
     from charnn.evaluation import line_reader
 
-    for name in names:
-        with _opened(name, display) as descriptor:
-            chunks = line_reader.chunks_of(descriptor)
-            if lines:
-                yield from line_reader.lines(chunks, lambda: line_reader.is_ready(descriptor))
-            else:
-                yield from line_reader.whole_text(chunks)
+    with _opened(name, display) as descriptor:
+        size = os.fstat(descriptor).st_size  # 0 of a pipe
+        chunks = line_reader.chunks_of(descriptor)
+        if size:
+            chunks = _counted(chunks, size, progress)
+        if lines:
+            yield from line_reader.lines(chunks, lambda: line_reader.is_ready(descriptor))
+        else:
+            yield from line_reader.whole_text(chunks)
+
+
+def _counted(
+    chunks: Iterator[bytes], size: int, progress: Callable[[int, int], None]
+) -> Iterator[bytes]:
+    done = 0
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        progress(done, max(done, size))
 
 
 @contextlib.contextmanager

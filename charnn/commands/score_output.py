@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from charnn.config import STDIN
 from charnn.escape import visible
 from charnn.evaluation.metrics import NATS_PER_BIT, Score
 from charnn.evaluation.suffix_array import TextIndex
@@ -45,7 +46,8 @@ class Row:
     """A scored line.
 
     `tokens` is empty unless they are shown; `overlap` is in characters. `cut` marks a `text` that
-    is only the beginning of the line, `tokens_cut` the same for `tokens`.
+    is only the beginning of the line, `tokens_cut` the same for `tokens`. `line` is its number in
+    `file`, from 1.
     """
 
     text: bytes
@@ -54,22 +56,34 @@ class Row:
     overlap: int | None
     cut: bool
     tokens_cut: bool
+    line: int = 1
+    file: str = STDIN
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows are written. `safe` makes control characters visible."""
+    """How rows are written.
+
+    `safe` makes control characters visible; `total` ranks lines by their bits in total instead of
+    per character. Lines of less than `min_chars` characters are left out.
+    """
 
     json: bool = False
     per_token: bool = False
     color: bool = False
     safe: bool = False
+    total: bool = False
+    min_chars: int = 0
+
+    def is_shown(self, row: Row) -> bool:
+        """Return whether a row is long enough to be written."""
+        return row.score.chars + row.score.unknown >= self.min_chars
 
     def rendered(self, row: Row) -> bytes:
         """Return the output of a row, with its newline."""
         if self.json:
             return f"{jsonio.to_json(as_dict(row, per_token=self.per_token))}\n".encode()
-        columns = [number(row.score.bits_per_char)]
+        columns = [number(ranking(row.score, total=self.total))]
         columns += [] if row.overlap is None else [str(row.overlap)]
         return b"\t".join([*(column.encode() for column in columns), self._text(row)]) + b"\n"
 
@@ -87,10 +101,22 @@ class Layout:
         return self.per_token or self.color
 
 
+def ranking(score: Score, *, total: bool) -> float:
+    """Return the bits of a line, in total or per character; infinity if all of it is unknown.
+
+    NaN for an empty line.
+    """
+    if score.unknown and not score.chars:
+        return math.inf
+    return score.nats / NATS_PER_BIT if total and score.chars else score.bits_per_char
+
+
 def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
     """Return a row under its JSON keys."""
     score = row.score
     values: dict[str, object] = {
+        "line": row.line,
+        "file": row.file,
         "loss": score.loss,
         "perplexity": score.perplexity,
         "bits_per_char": score.bits_per_char,
@@ -122,8 +148,8 @@ def shown(token: bytes) -> str:
 
 
 def number(value: float) -> str:
-    """Return four decimals, or a dash where there is no number."""
-    return f"{value:.4f}" if math.isfinite(value) else NOTHING
+    """Return four decimals, `inf`, or a dash where there is no number."""
+    return NOTHING if math.isnan(value) else f"{value:.4f}"
 
 
 def painted(tokens: Iterable[Token]) -> str:

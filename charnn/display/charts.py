@@ -12,8 +12,8 @@ from charnn.display.learning_curves import Line
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_TICKS = 12  # x values on a logarithmic axis, up to which each of them gets a tick
-MAX_MARKERS = 40  # points of a line, up to which each of them gets a marker
+MAX_TICKS = 12  # at most this many x values on a logarithmic axis get one tick each
+MAX_MARKERS = 40  # lines with at most this many points have markers
 DASHES = ("-", "--", ":")  # line styles; the next one is used when all colors are taken
 
 

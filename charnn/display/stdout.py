@@ -20,7 +20,7 @@ class ReaderGoneError(CharnnError):
 
 
 class Output:
-    """Standard output as UTF-8 bytes, whatever the locale.
+    """Standard output as UTF-8 bytes, independent of the locale.
 
     Writes are buffered in blocks unless `unbuffered`. Raise ReaderGoneError if the reader has
     closed the pipe, StorageError if a write fails for another reason.

@@ -221,7 +221,7 @@ class Frame:
         ]
 
     def _ends(self, lines: Sequence[Line]) -> dict[int, int]:
-        """Return which row gets the letter of which curve: the row of its end, or the nearest."""
+        """Map rows to the curve whose letter they show: where it ends, or the nearest free row."""
         ends: dict[int, int] = {}
         for i, line in enumerate(lines):
             _, y = finite(line)[-1]

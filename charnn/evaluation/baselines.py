@@ -90,7 +90,7 @@ def _interpolated(
     With the count c of an n-gram, the count C of its context, the number t of different tokens
     that follow the context, and the discount D:
 
-        p = max(c - D, 0) / C + D t / C · p_lower, or p_lower where C is 0
+        p = max(c - D, 0) / C + D t / C · p_lower, or p_lower if C is 0
     """
     counts = np.bincount(ngrams[counted], minlength=int(ngrams.max()) + 1)
     context_counts = np.bincount(contexts[counted], minlength=int(contexts.max()) + 1)

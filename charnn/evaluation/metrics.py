@@ -1,6 +1,6 @@
 """Compute loss, perplexity, bits per character and per byte from sums of nats.
 
-All other modules use these formulas.
+These formulas are defined only here.
 """
 
 import math

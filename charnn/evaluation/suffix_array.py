@@ -2,9 +2,9 @@
 
 The index of a text, such as a corpus, is built once by sorting its suffixes with prefix doubling.
 The rank of each suffix of a query among them is computed from the last suffix to the first, each
-from the rank of the previous one (Ferragina and Manzini, "Opportunistic data structures with
-applications", 2000). Of two consecutive suffixes of the query, the second shares with its neighbor
-a prefix that is at most one character shorter than that of the first (Kasai et al., "Linear-time
+from the rank of the one after it (Ferragina and Manzini, "Opportunistic data structures with
+applications", 2000). The prefix that a query suffix shares with its neighbor is at most one
+character shorter than that of the query suffix before it (Kasai et al., "Linear-time
 longest-common-prefix computation in suffix arrays", 2001).
 """
 
@@ -39,8 +39,8 @@ class TextIndex:
         ranks[order] = np.arange(1, len(text) + 1)
         self.text = text
         self.suffixes = to_array(np.append(len(text), order))
-        self.ranks_behind = to_array(ranks[order + 1])  # of a suffix without its first symbol
-        # Range of the suffixes that begin with each symbol; `ranks_behind` increases within it.
+        self.tail_ranks = to_array(ranks[order + 1])  # of a suffix without its first symbol
+        # Range of the suffixes that begin with each symbol; `tail_ranks` increases within it.
         self.blocks = dict(zip(map(chr, symbols.tolist()), pairwise([0, *ends]), strict=True))
 
     def longest(self, text: str) -> int:
@@ -61,7 +61,7 @@ class TextIndex:
         ranks, rank = [], 0
         for symbol in reversed(text):
             start, end = self.blocks.get(symbol, NO_BLOCK)
-            rank = bisect_left(self.ranks_behind, rank, start, end) + 1 if end else 0
+            rank = bisect_left(self.tail_ranks, rank, start, end) + 1 if end else 0
             ranks.append(rank)
         ranks.reverse()
         return ranks

@@ -1,7 +1,7 @@
 """Score text by surprisal: many lines in parallel, or one long text in parts.
 
 The result for a line depends only on the line, to the last bit: lines are processed in matrix
-products of a fixed width with independent columns, whatever the number of lines.
+products of a fixed width, whose columns are independent.
 
 Shapes: T tokens of a text, B = WIDTH lines in parallel.
 """
@@ -22,6 +22,7 @@ from charnn.tokenizers.tokenizer import Tokenizer
 # Lines per product. More columns save little time, make single lines slower, and from 24 on
 # OpenBLAS rounds some columns differently (benchmarks/README.md, sampling.py).
 WIDTH = 16
+MAX_KNOWN = 2_000_000  # tokens of lines whose scores are kept for repetitions: about 50 MB
 
 
 class Scored(NamedTuple):
@@ -111,17 +112,29 @@ class Scorer:
         self.passage = Passage(reader or ModelReader(model), tokenizer, start_token)
         self.lengths = TokenLengths.of(tokenizer)
         self.threads = ThreadPoolExecutor(threads)
+        self._known: dict[bytes, tuple[Ids, Doubles]] = {}  # lines scored before
+        self._known_tokens = 0
 
     def score(self, parts: Sequence[Part]) -> Iterator[Scored]:
         """Yield the score of each part in order; a line in pieces may span several calls."""
-        lines = [i for i, part in enumerate(parts) if self.in_parallel and part.is_line]
-        texts = [self.tokenizer.encode(parts[i].data).ids for i in lines]
-        scored = {
-            i: Scored(parts[i], ids, nats)
-            for i, ids, nats in zip(lines, texts, self._score_lines(texts), strict=True)
-        }
-        for i, part in enumerate(parts):
-            yield scored[i] if i in scored else self._read(part)
+        if self.in_parallel:
+            self._score_new([part.data for part in parts if part.is_line])
+        for part in parts:
+            if self.in_parallel and part.is_line:
+                yield Scored(part, *self._known[part.data])
+            else:
+                yield self._read(part)
+
+    def _score_new(self, lines: Sequence[bytes]) -> None:
+        """Score the lines that were not scored before, each of them once."""
+        if self._known_tokens > MAX_KNOWN:
+            self._known.clear()
+            self._known_tokens = 0
+        new = [line for line in dict.fromkeys(lines) if line not in self._known]
+        texts = [self.tokenizer.encode(line).ids for line in new]
+        for line, ids, nats in zip(new, texts, self._score_lines(texts), strict=True):
+            self._known[line] = (ids, nats)
+            self._known_tokens += len(ids) + 1
 
     def total(self, scored: Scored) -> Score:
         """Return the score of a part."""

@@ -19,7 +19,7 @@ LAST = 0x10FFFF  # the highest code point
 
 @dataclass(frozen=True)
 class SamplingAutomaton:
-    """The tokens that can follow in each of S states; a sample starts in state 0.
+    """The tokens that can follow in each of S states; a sample begins in the state `start`.
 
     `next_state`, (S, V), is the state after each token, -1 for a token that the pattern does not
     allow. Of these, tokens marked in `barred`, (S, V), are never sampled; sampling one of the
@@ -30,6 +30,7 @@ class SamplingAutomaton:
     next_state: Transitions
     barred: Bools
     complete: Bools
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,12 @@ def constrain(
     ban: str = "",
     allow: str | None = None,
     match: str | None = None,
+    prompt: str = "",
 ) -> Constraint:
     """Exclude characters in `ban`, characters not in `allow`, and samples that fail `match`.
 
-    `pieces` are the bytes of each token. A sample ends where it matches and either no token can
+    `pieces` are the bytes of each token; `prompt` is the beginning of the text that `match`
+    concerns. A sample ends where it matches and either no token can
     follow or the sampled token would make it fail to match. Raise UsageError if no token or no
     matching text is left.
     """
@@ -69,15 +72,20 @@ def constrain(
         return Constraint(bias)
     allowed_texts = [text for text, keep in zip(texts, allowed_tokens, strict=True) if keep]
     pattern = ANY_TEXT if match is None else match
+    if None not in texts:  # otherwise a class with these characters would let tokens form them
+        allowed_texts.append(prompt)
     characters = alphabet(allowed_texts, banned, allowed)
-    automaton = compile_pattern(pattern, pieces, allowed_tokens, characters)
+    beginning = prompt.encode("utf-8", "surrogateescape") if match is not None else b""
+    automaton = compile_pattern(pattern, pieces, allowed_tokens, characters, beginning)
     barred: Bools = np.less(automaton.next_state, 0)
     complete: Bools = np.all(barred, axis=1)
-    if match is None and complete[0]:
+    if match is None and complete[automaton.start]:
         raise nothing_left()
     if match is not None:
         barred[automaton.accepting] = False
-    return Constraint(bias, SamplingAutomaton(automaton.next_state, barred, complete))
+    return Constraint(
+        bias, SamplingAutomaton(automaton.next_state, barred, complete, automaton.start)
+    )
 
 
 def decoded(piece: bytes) -> str | None:

@@ -188,7 +188,8 @@ class SampleStream:
     def __init__(self, request: Request, pieces: Sequence[bytes], index: int, drawn: int) -> None:
         self.index, self.pieces, self.limit = index, pieces, request.config.max_new_tokens
         self.random = RandomStream(request.seed, index, drawn)
-        self.automaton, self.state = request.constraint.automaton, 0
+        self.automaton = request.constraint.automaton
+        self.state = self.automaton.start if self.automaton else 0
         self.stops = StopMatcher(stop.encode("utf-8", "surrogateescape") for stop in request.stop)
         self.pending = bytearray()
         self.tokens, self.nats, self.with_loss = 0, 0.0, request.loss

@@ -64,7 +64,7 @@ def _named(state: State) -> Iterator[tuple[str, Floats]]:
 
 
 def _recent_count(packed: Packed) -> int:
-    """Return the number of recent ids by the header. Raise DataError if it is not valid."""
+    """Return the number of recent ids in the header. Raise DataError if it is not valid."""
     entry = packed.entries.get(RECENT_IDS)
     shape = entry.get("shape") if isinstance(entry, dict) else None
     count = shape[0] if isinstance(shape, list) and len(shape) == 1 else None

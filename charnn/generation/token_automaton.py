@@ -28,7 +28,7 @@ LAST_OF_LENGTH = (0x7F, 0x7FF, 0xFFFF)  # the last code points of one, two and t
 
 @dataclass(frozen=True)
 class Automaton:
-    """A deterministic automaton over tokens with S states; state 0 is the start.
+    """A deterministic automaton over tokens with S states, that begins in the state `start`.
 
     `next_state`, (S, V), is the state after each token, -1 for a token after which no text can
     match. `accepting`, (S,), marks the states in which the whole text so far matches.
@@ -36,28 +36,38 @@ class Automaton:
 
     next_state: Transitions
     accepting: Bools
+    start: int = 0
 
 
 def compile_pattern(
-    pattern: str, pieces: Sequence[bytes], allowed: Bools, alphabet: Sequence[str]
+    pattern: str,
+    pieces: Sequence[bytes],
+    allowed: Bools,
+    alphabet: Sequence[str],
+    prompt: bytes = b"",
 ) -> Automaton:
     """Return the automaton of a pattern over the tokens `pieces` that are `allowed`, (V,).
 
     Character classes are restricted to the alphabet, a list of strings of consecutive characters.
-    Raise UsageError if the expression is malformed, not regular or too large, or if no text of the
-    allowed tokens matches it.
+    The automaton begins after the prompt, which is the beginning of the text to match. Raise
+    UsageError if the expression is malformed, not regular or too large, or if no text of the
+    prompt and allowed tokens matches it.
     """
     byte_table, accepting = determinize(Nfa(parse(pattern, alphabet)))
+    start = 0
+    for byte in prompt:
+        start = int(byte_table[start, byte]) if start >= 0 else start
     table = token_table(byte_table, pieces)
     table[:, ~allowed] = -1
     alive = states_leading_to(accepting, table)
-    if not alive[0]:
+    if start < 0 or not alive[start]:
+        after = " after the prompt" if prompt else ""
         raise UsageError(
-            f"--match {pattern!r}: no text that can be generated matches it",
+            f"--match {pattern!r}: no text that can be generated{after} matches it",
             "every required character must be in the vocabulary and not be banned",
         )
     table[~alive[table]] = -1
-    return Automaton(table[:-1], accepting[:-1])
+    return Automaton(table[:-1], accepting[:-1], start)
 
 
 class Nfa:

@@ -98,18 +98,17 @@ def unpack(path: Path, kind: str, version: int, writer: str) -> Packed:
     """
     data = atomic.read_bytes(path)
     _refuse_pickle(data, path)
+    hint = f"pass a file written by {writer}"
     length = int.from_bytes(data[:LENGTH_PREFIX], "little")
     if not _has_header(data):
         what = kind.replace("-", " ")
-        raise DataError(
-            f"{path} is not a {what} (not a safetensors file)", f"pass a file written by {writer}"
-        )
+        raise DataError(f"{path} is not a {what} (not a safetensors file)", hint)
     if length > len(data) - LENGTH_PREFIX:
         raise damaged(path, "the header is truncated")
     entries = jsonio.parse_json_object(data[LENGTH_PREFIX : LENGTH_PREFIX + length], str(path))
     strings = entries.pop("__metadata__", None)
     if not isinstance(strings, dict) or strings.get(FORMAT) != kind:
-        raise DataError(f"{path} was not written by {writer}", f"pass a file written by {writer}")
+        raise DataError(f"{path} was not written by {writer}", hint)
     if strings.get(FORMAT_VERSION) != str(version):
         raise DataError(
             f"{path} has format version {strings.get(FORMAT_VERSION)!r}; "

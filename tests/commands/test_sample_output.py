@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from charnn.commands.sample_output import Novel, Style, complete_samples, write_json, write_text
+from charnn.commands.sample_output import (
+    Selection,
+    Style,
+    Unrepeated,
+    complete_samples,
+    write_json,
+    write_text,
+)
 from charnn.errors import StorageError
 from charnn.generation.generate import Piece, Sample
 
@@ -27,13 +34,27 @@ def test_whole_puts_pieces_together() -> None:
     ]
 
 
-def test_what_copies_too_much_is_dropped_and_counted() -> None:
-    """Exactly as many characters as the limit are too many; the others keep their index."""
-    novel = Novel(len, 3)
-    passed = list(complete_samples(novel.among(events("ab", "abc", "", "abcd", "x"))))
+def test_selection_drops_and_counts() -> None:
+    """Samples that fail a test are counted under its name; the others keep their index."""
+    selection = Selection({"long": lambda text: len(text) < 4, "repeated": Unrepeated()}, 10)
+    texts = ("ab", "abc", "", "ab", "abcd", "x")
+    kept = list(complete_samples(selection.among(events(*texts), prompt="-")))
 
-    assert [(data, end.index) for data, end in passed] == [(b"ab", 0), (b"", 2), (b"x", 4)]
-    assert novel.dropped == 2
+    assert [(data, end.index) for data, end in kept] == [(b"ab", 0), (b"", 2), (b"x", 5)]
+    assert selection.dropped == {"long": 2, "repeated": 1}
+    assert selection.summary() == (
+        "3 of 10 samples after 6 attempts; 3 samples dropped: 2 long, 1 repeated"
+    )
+
+
+def test_selection_ends_with_the_wanted_number() -> None:
+    """No more samples are generated."""
+    selection = Selection({"long": lambda text: len(text) < 2}, 2)
+    source = events("a", "bb", "c", "d")
+
+    assert [data for data, _ in complete_samples(selection.among(source, ""))] == [b"a", b"c"]
+    assert [data for data, _ in complete_samples(source)] == [b"d"]
+    assert selection.summary() == "1 samples dropped: 1 long"
 
 
 def test_what_was_drawn_is_put_out_where_the_end_fails(capfd) -> None:

@@ -77,12 +77,12 @@ def test_fraction_is_a_sample_of_the_whole_text(make_model) -> None:
     """A quarter of the tokens of every part has a loss near that of the whole text."""
     ids = np.repeat(np.arange(8), 1000)  # every part has a different loss
     model = make_model("lstm")
-    whole = evaluate_carried(model, ids, LENGTHS, 0, streams=8)
+    full = evaluate_carried(model, ids, LENGTHS, 0, streams=8)
     scores = carried_scores(model, ids, LENGTHS, 0, streams=8, warm_up=64, fraction=0.25)
     part = sum(scores, Score())
 
     assert part.tokens == 2000
-    assert abs(part.loss - whole.loss) < 0.05
+    assert abs(part.loss - full.loss) < 0.05
 
 
 def test_windows_are_independent_and_score_all_but_the_first_token(make_model, ids) -> None:

@@ -140,3 +140,18 @@ def test_total_excludes_unk() -> None:
     assert (total.tokens, total.unknown, total.chars) == (3, 1, 3)
     assert total.nats == pytest.approx(np.nansum(scored.nats))
     assert scorer().spelled(scored) == [b"t", b"h", b"X", b"e"]
+
+
+def test_identical_lines_are_scored_once(monkeypatch) -> None:
+    """Also if they come in different batches; the scores are those of each line alone."""
+    scored = []
+    lines_scorer = scorer()
+    score_lines = lines_scorer._score_lines
+    monkeypatch.setattr(lines_scorer, "_score_lines", lambda t: scored.extend(t) or score_lines(t))
+    lines = [Part(b"the fox"), Part(b"dog"), Part(b"the fox")]
+    first = [found.nats.tolist() for found in lines_scorer.score(lines)]
+    again = [found.nats.tolist() for found in lines_scorer.score(lines)]
+
+    assert len(scored) == 2
+    assert first[0] == first[2]
+    assert first == again

@@ -198,12 +198,12 @@ stops = st.lists(st.text("ab. \né", min_size=1, max_size=3), max_size=3).map(tu
 @given(stops, st.integers(0, 50))
 def test_text_ends_before_the_first_stop_string(stop, seed) -> None:
     """It is the text without stop strings, up to the stop string that ends first."""
-    (whole,), _ = sampled(seed=seed)
+    (full,), _ = sampled(seed=seed)
     (cut,), (end,) = sampled(seed=seed, stop=stop)
-    ends = [(whole.find(one) + len(one), -len(one)) for one in stop if one in whole]
-    at, length = min(ends, default=(len(whole), 0))
+    ends = [(full.find(one) + len(one), -len(one)) for one in stop if one in full]
+    at, length = min(ends, default=(len(full), 0))
 
-    assert cut == whole[: at + length]
+    assert cut == full[: at + length]
     assert end.finish == ("stop" if ends else "length")
     assert end.tokens == at
 
@@ -256,9 +256,9 @@ def test_filters_apply_to_allowed_tokens_only() -> None:
 def test_incomplete_match_finishes_with_length() -> None:
     """A match that is complete at the last token finishes with match."""
     _, (cut,) = sampled(rules={"match": "[a-e]{9}"}, max_new_tokens=8)
-    _, (whole,) = sampled(rules={"match": "[a-e]{8}"}, max_new_tokens=8)
+    _, (full,) = sampled(rules={"match": "[a-e]{8}"}, max_new_tokens=8)
 
-    assert (cut.finish, whole.finish) == ("length", "match")
+    assert (cut.finish, full.finish) == ("length", "match")
 
 
 def test_loss_does_not_depend_on_sampling_options() -> None:
@@ -343,11 +343,11 @@ def test_repetition_penalty_applies_to_the_last_64_tokens() -> None:
 def test_text_continues_from_a_context(first) -> None:
     """Two parts equal one text, including the window of the repetition penalty."""
     options = {"temperature": 0, "repetition_penalty": 1.5}
-    (whole,), _ = sampled(max_new_tokens=30, **options)
+    (full,), _ = sampled(max_new_tokens=30, **options)
     (start,), (end,) = sampled(max_new_tokens=first, **options)
     (rest,), _ = sampled(max_new_tokens=30 - first, context=end.context, **options)
 
-    assert start + rest == whole
+    assert start + rest == full
 
 
 def test_prompt_can_be_fed_in_parts() -> None:
@@ -363,13 +363,13 @@ def test_prompt_can_be_fed_in_parts() -> None:
 
 def test_context_after_a_match_excludes_the_token_that_ended_it() -> None:
     """The text can be continued as if it had not been constrained."""
-    (whole,), _ = sampled(temperature=0)
-    letters = re.match("[^.]+", whole).group()
+    (full,), _ = sampled(temperature=0)
+    letters = re.match("[^.]+", full).group()
     (matched,), (end,) = sampled(temperature=0, rules={"match": "[^.]+"}, max_new_tokens=100)
     (rest,), _ = sampled(temperature=0, context=end.context, max_new_tokens=40 - len(letters))
 
     assert matched == letters
-    assert matched + rest == whole
+    assert matched + rest == full
 
 
 def test_memory_of_endless_sampling_is_bounded() -> None:

@@ -23,10 +23,10 @@ def test_first_block_depends_on_seed_and_index_only() -> None:
 @pytest.mark.parametrize("drawn", [1, BLOCK - 1, BLOCK, BLOCK + 1])
 def test_seeking_continues_the_same_stream(drawn) -> None:
     """It works inside a block, at its border, and across it."""
-    whole = numbers(RandomStream(1, 0), BLOCK + 20)
+    full = numbers(RandomStream(1, 0), BLOCK + 20)
     later = RandomStream(1, 0, drawn)
 
-    assert numbers(later, BLOCK + 20 - drawn) == whole[drawn:]
+    assert numbers(later, BLOCK + 20 - drawn) == full[drawn:]
     assert later.drawn == BLOCK + 20
 
 

@@ -34,12 +34,12 @@ def test_continuing_from_a_state_gives_the_same_text(tmp_path, cut) -> None:
     """Random numbers and the window of the repetition penalty are continued too."""
     start = initial_context(STEPPER, 0)._replace(seed=7)
     settings = {"repetition_penalty": 1.3}
-    whole, _ = sample(start, 100, **settings)
+    full, _ = sample(start, 100, **settings)
     first, context = sample(start, cut, **settings)
     write_state(tmp_path / "s", context, SHA)
     rest, _ = sample(read_state(tmp_path / "s", STEPPER, SHA), 100 - cut, **settings)
 
-    assert first + rest == whole
+    assert first + rest == full
 
 
 def test_state_file_is_reproducible(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Whole commands as subprocesses, in a folder of their own."""
+"""Fixtures that run commands as subprocesses in a temporary folder."""
 
 import os
 import subprocess
@@ -15,21 +15,21 @@ LAMP = (
 
 
 class Shell:
-    """Runs charnn in one working folder."""
+    """Run charnn in one working folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def environment(self, **changes: str) -> dict[str, str]:
-        inherited = ("PATH", "HOME", "PYTHONPATH")
-        kept = {name: os.environ[name] for name in inherited if name in os.environ}
-        return {**kept, "CHARNN_CACHE_DIR": str(self.folder / "cache"), **changes}
+        names = ("PATH", "HOME", "PYTHONPATH")
+        inherited = {name: os.environ[name] for name in names if name in os.environ}
+        return {**inherited, "CHARNN_CACHE_DIR": str(self.folder / "cache"), **changes}
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-W", "error", "-m", "charnn", *arguments]
 
     def run(self, *arguments, code=0, text=True, env=None, **options):
-        """The finished process; its exit code must be `code`."""
+        """Return the finished process, whose exit code must be `code`."""
         done = subprocess.run(
             self.command(*map(str, arguments)),
             cwd=self.folder,
@@ -44,7 +44,7 @@ class Shell:
         return done
 
     def start(self, *arguments, **options):
-        """A process that goes on."""
+        """Start a process without waiting for its end."""
         return subprocess.Popen(
             self.command(*map(str, arguments)),
             cwd=self.folder,
@@ -54,7 +54,7 @@ class Shell:
         )
 
     def bash(self, command: str, **environment: str):
-        """The outcome of a line of bash with pipefail, in bytes; `charnn` is the program."""
+        """Run a command line in bash with pipefail; return the process, with output as bytes."""
         script = f'set -o pipefail\ncharnn() {{ {" ".join(self.command())} "$@"; }}\n{command}'
         return subprocess.run(
             ["bash", "-c", script],

@@ -1,17 +1,17 @@
-"""Hidden aliases: the names that options have in other tools."""
+"""Hidden aliases: names of options in other tools."""
 
 import json
 
 import yaml
 
 
-def test_aliases_of_other_tools_set_the_same_options(trained) -> None:
-    """They are not in the help."""
+def test_aliases_set_the_same_options_and_are_not_in_the_help(trained) -> None:
+    """Names from char-rnn, torch-rnn and llama.cpp are accepted."""
     aliases = {"--rnn-size": "24", "--layers": "2", "--seq-len": "16", "--clip": "0.5"}
     given = [word for pair in aliases.items() for word in pair]
     settings = yaml.safe_load(trained.run("train", "--print-config", "-q", *given).stdout)
     sample = ("sample", "--jsonl", "-q", "--seed", "1", "--temp", "0")
-    shown = "".join(trained.run(command, "--help").stdout for command in ("train", "sample"))
+    help_texts = "".join(trained.run(command, "--help").stdout for command in ("train", "sample"))
 
     names = ("hidden_size", "num_layers", "bptt", "grad_clip")
     assert [settings[name] for name in names] == [24, 2, 16, 0.5]
@@ -19,11 +19,13 @@ def test_aliases_of_other_tools_set_the_same_options(trained) -> None:
     assert short["tokens"] == 7
     penalized = trained.run(*sample, "--repeat-penalty", "1.5", "--length=7").stdout
     assert penalized == trained.run(*sample, "--repetition-penalty", "1.5", "-n", "7").stdout
-    assert not [alias for alias in (*aliases, "--length", "--repeat-penalty") if alias in shown]
+    assert not [
+        alias for alias in (*aliases, "--length", "--repeat-penalty") if alias in help_texts
+    ]
 
 
-def test_a_value_may_look_like_an_alias(trained) -> None:
-    """Only names of options are replaced."""
+def test_value_that_looks_like_an_alias_is_unchanged(trained) -> None:
+    """Only option names are replaced."""
     prompt = trained.run("sample", "-n0", "-q", "--unk", "skip", "--json", "-p", "--length").stdout
 
     assert json.loads(prompt)["text"] == "--length"

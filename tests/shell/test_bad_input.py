@@ -1,21 +1,20 @@
-"""Bad flags to whole processes: one message, a remedy, the right exit code."""
+"""Invalid options: one message, a hint, and the documented exit code."""
 
 import pytest
 
 
-def refused(shell, *arguments, code, said=(), **options) -> str:
-    """The message of a command that fails as it should: no output, no traceback."""
+def assert_refused(shell, *arguments, code, words=(), **options) -> None:
+    """Check that a command fails with a message, without output and without a traceback."""
     done = shell.run(*arguments, code=code, **options)
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert "charnn: error: " in done.stderr
-    for words in said:
-        assert words in done.stderr, done.stderr
-    return done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "word"),
     [
         (("sample", "--temp", "nan"), "temp"),
         (("sample", "--temp", "inf"), "temp"),
@@ -44,22 +43,22 @@ def refused(shell, *arguments, code, said=(), **options) -> str:
     ],
     ids=" ".join,
 )
-def test_a_bad_flag_is_refused_by_its_name(trained, arguments, said) -> None:
-    """Exit code 2 with the flag, or the nearest one."""
-    refused(trained, *arguments, code=2, said=(said,))
+def test_invalid_option_is_named_in_the_error(trained, arguments, word) -> None:
+    """The exit code is 2, and the message names the option or the most similar one."""
+    assert_refused(trained, *arguments, code=2, words=(word,))
 
 
 DEBUG = {
-    "in front": (("--debug", "sample", "nothing"), {}),
-    "behind": (("sample", "nothing", "--debug"), {}),
+    "before": (("--debug", "sample", "nothing"), {}),
+    "after": (("sample", "nothing", "--debug"), {}),
     "environment": (("sample", "nothing"), {"CHARNN_DEBUG": "1"}),
     "lab": (("lab", "gradients", "nothing", "--debug"), {}),
 }
 
 
 @pytest.mark.parametrize("place", DEBUG)
-def test_only_debug_shows_a_traceback(trained, place) -> None:
-    """In front of the message that is printed without it."""
+def test_debug_prints_a_traceback_before_the_message(trained, place) -> None:
+    """Without --debug or CHARNN_DEBUG, only the message is printed."""
     arguments, environment = DEBUG[place]
     debug = trained.run(*arguments, code=2, env=environment).stderr
     plain = trained.run(*(a for a in arguments if a != "--debug"), code=2).stderr

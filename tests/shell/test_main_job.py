@@ -1,4 +1,4 @@
-"""prepare, train, eval, sample, info and plot, end to end."""
+"""End-to-end tests of prepare, train, eval, sample, info and plot."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import yaml
 from tests.shell.conftest import LAMP
 
 
-def test_three_bare_commands_in_an_empty_folder(shell) -> None:
-    """Each works without arguments, keeps stdout for results, and names the next one."""
+def test_commands_without_arguments_in_an_empty_folder(shell) -> None:
+    """Each works, writes only results to stdout, and prints the next command."""
     prepared = shell.run("prepare")
     trained = shell.run("train", "--steps", "3", "--preset", "tiny")
     sampled = shell.run("sample", "--temp", "0.8", "-n", "50")
@@ -25,8 +25,8 @@ def test_three_bare_commands_in_an_empty_folder(shell) -> None:
     assert sampled.stderr.startswith("seed ")
 
 
-def test_train_json_is_one_object_with_the_promised_keys(trained) -> None:
-    """run, steps, epochs, tokens, seconds, …, and the validation as `eval --json` prints it."""
+def test_train_json_has_the_documented_keys(trained) -> None:
+    """It is one object, and the value of `val` has the keys of `eval --json`."""
     done = trained.run(
         "train", "--steps", "2", "--preset", "tiny", "--name", "json", "--json", "-q"
     )
@@ -44,8 +44,8 @@ def test_train_json_is_one_object_with_the_promised_keys(trained) -> None:
     assert (result["run"], result["steps"]) == ("json", 2)
 
 
-def test_a_run_folder_holds_what_the_contract_says(trained) -> None:
-    """config.yaml repeats the run; metrics.jsonl has both splits; the model stands alone."""
+def test_run_folder_has_the_documented_files(trained) -> None:
+    """They are configuration, metrics of both splits, model and checkpoints."""
     run = trained.folder / "runs" / "lamp-lstm-001"
     config = yaml.safe_load((run / "config.yaml").read_text())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -62,47 +62,47 @@ def test_a_run_folder_holds_what_the_contract_says(trained) -> None:
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000040"]
 
 
-def test_eval_agrees_with_itself_and_with_the_run(trained) -> None:
-    """One literal pass, parallel streams, and the split given as a file: the same loss."""
+def test_eval_agrees_between_streams_and_input_files(trained) -> None:
+    """The exact pass, parallel streams and the split as a file have the same loss."""
     val = (LAMP * 40)[int(len(LAMP * 40) * 0.9) :]
     trained.write("val.txt", val)
-    whole = json.loads(trained.run("eval", "lamp-lstm-001", "--json").stdout)
-    literal = json.loads(trained.run("eval", "lamp-lstm-001", "--streams", "1", "--json").stdout)
+    default = json.loads(trained.run("eval", "lamp-lstm-001", "--json").stdout)
+    exact = json.loads(trained.run("eval", "lamp-lstm-001", "--streams", "1", "--json").stdout)
     file = json.loads(trained.run("eval", "-m", "lamp-lstm-001", "val.txt", "--json").stdout)
 
-    assert whole["protocol"] == "carried"
-    assert whole["tokens"] == file["tokens"] == len(val)
-    assert whole["loss"] == pytest.approx(literal["loss"], abs=0.002)
-    assert file["loss"] == pytest.approx(whole["loss"], abs=1e-5)
-    assert whole["perplexity"] == pytest.approx(2.718281828 ** whole["loss"], rel=1e-6)
+    assert default["protocol"] == "carried"
+    assert default["tokens"] == file["tokens"] == len(val)
+    assert default["loss"] == pytest.approx(exact["loss"], abs=0.002)
+    assert file["loss"] == pytest.approx(default["loss"], abs=1e-5)
+    assert default["perplexity"] == pytest.approx(2.718281828 ** default["loss"], rel=1e-6)
 
 
-def test_eval_in_windows_names_its_protocol(trained) -> None:
-    """Cold windows score all tokens but the first, a little worse."""
-    cold = json.loads(trained.run("eval", "lamp-lstm-001", "--windows", "8", "--json").stdout)
+def test_eval_in_windows(trained) -> None:
+    """Windows score all tokens but the first and have a higher loss than the carried pass."""
+    windows = json.loads(trained.run("eval", "lamp-lstm-001", "--windows", "8", "--json").stdout)
     carried = json.loads(trained.run("eval", "lamp-lstm-001", "--json").stdout)
 
-    assert cold["protocol"] == "windows:8"
-    assert cold["tokens"] == carried["tokens"] - 1
-    assert cold["loss"] > carried["loss"]
+    assert windows["protocol"] == "windows:8"
+    assert windows["tokens"] == carried["tokens"] - 1
+    assert windows["loss"] > carried["loss"]
 
 
-def test_a_model_file_works_alone_and_elsewhere(trained, shell) -> None:
-    """Copied away, it samples the same and knows what it is."""
+def test_model_file_can_be_used_in_another_folder(trained, shell) -> None:
+    """A copy gives the same samples and contains no path of the original folder."""
     model = trained.folder / "runs" / "lamp-lstm-001" / "model.safetensors"
-    shell.write("mailed.safetensors", model.read_bytes())
-    here = shell.run("sample", "mailed.safetensors", "--seed", "5", "-n", "80", "-p", "The ")
-    there = trained.run("sample", "lamp-lstm-001", "--seed", "5", "-n", "80", "-p", "The ")
+    shell.write("copy.safetensors", model.read_bytes())
+    copy = shell.run("sample", "copy.safetensors", "--seed", "5", "-n", "80", "-p", "The ")
+    original = trained.run("sample", "lamp-lstm-001", "--seed", "5", "-n", "80", "-p", "The ")
 
-    assert here.stdout == there.stdout
-    assert here.stdout.startswith("The ")
-    assert here.stderr == ""
-    assert json.loads(shell.run("info", "mailed.safetensors", "--json").stdout)["kind"] == "model"
+    assert copy.stdout == original.stdout
+    assert copy.stdout.startswith("The ")
+    assert copy.stderr == ""
+    assert json.loads(shell.run("info", "copy.safetensors", "--json").stdout)["kind"] == "model"
     assert str(trained.folder).encode() not in model.read_bytes()
 
 
-def test_info_tells_what_a_dataset_and_a_run_are(trained) -> None:
-    """Sizes, vocabulary, settings, and parameters under the textbooks' names."""
+def test_info_describes_a_dataset_and_a_run(trained) -> None:
+    """It has sizes, vocabulary, settings, and parameters with their textbook names."""
     dataset = json.loads(trained.run("info", "lamp", "--json").stdout)
     run = json.loads(trained.run("info", "lamp-lstm-001", "--json").stdout)
     text = trained.run("info", "lamp-lstm-001").stdout
@@ -114,22 +114,22 @@ def test_info_tells_what_a_dataset_and_a_run_are(trained) -> None:
         assert name in text
 
 
-def test_plot_writes_pictures_and_draws_in_a_pipe(trained) -> None:
-    """PNG and SVG are what they say, and a terminal drawing has no control codes."""
+def test_plot_writes_png_svg_and_text(trained) -> None:
+    """The file formats follow the suffix, and text in a pipe has no control codes."""
     trained.run("plot", "lamp-lstm-001", "-o", "curve.png")
     trained.run("plot", "lamp-lstm-001", "--x", "tokens", "-o", "curve.svg")
-    drawn = trained.run("plot", "lamp-lstm-001").stdout
+    text = trained.run("plot", "lamp-lstm-001").stdout
     wrong = trained.run("plot", "lamp-lstm-001", "-o", "curve.xyz", code=2)
 
     assert (trained.folder / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert ElementTree.parse(trained.folder / "curve.svg").getroot().tag.endswith("svg")
-    assert "loss" in drawn
-    assert "\x1b" not in drawn
+    assert "loss" in text
+    assert "\x1b" not in text
     assert ".png" in wrong.stderr
 
 
-def test_corpora_lists_the_catalogue(shell) -> None:
-    """The embedded texts and the well-known ones, with sizes and licences."""
+def test_corpora_lists_the_named_corpora(shell) -> None:
+    """The list has the embedded and the downloadable corpora, with license and homepage."""
     listed = json.loads(shell.run("corpora", "--json").stdout)["corpora"]
     names = {row["name"] for row in listed}
 
@@ -141,13 +141,13 @@ def test_corpora_lists_the_catalogue(shell) -> None:
     assert "tinyshakespeare" in shell.run("corpora").stdout
 
 
-def test_ctrl_c_saves_and_the_printed_command_resumes_to_the_same_model(shell) -> None:
-    """Interrupted and resumed, the weights are those of the uninterrupted run."""
+def test_resume_after_ctrl_c_is_bit_identical(shell) -> None:
+    """The printed command resumes the run, and the weights equal those of a run without it."""
     shell.write("lamp.txt", LAMP * 40)
     shell.run("prepare", "lamp.txt")
     settings = ("--preset", "tiny", "--steps", "300", "--dropout", "0.2", "--threads", "1")
-    settings += ("--precision", "float32")  # else it is measured, which may go this way or that
-    process = shell.start("train", *settings, "--name", "broken", stderr=-1, text=True)
+    settings += ("--precision", "float32")  # auto measures, and may differ from run to run
+    process = shell.start("train", *settings, "--name", "interrupted", stderr=-1, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         if "val_loss" in line:
@@ -160,30 +160,31 @@ def test_ctrl_c_saves_and_the_printed_command_resumes_to_the_same_model(shell) -
     command = rest.strip().splitlines()[-1].removeprefix("resume with: charnn ").split()
 
     shell.run(*command)
-    shell.run("train", *settings, "--name", "whole")
-    broken, whole = (
-        json.loads(shell.run("info", name, "--json").stdout) for name in ("broken", "whole")
+    shell.run("train", *settings, "--name", "uninterrupted")
+    interrupted, uninterrupted = (
+        json.loads(shell.run("info", name, "--json").stdout)
+        for name in ("interrupted", "uninterrupted")
     )
-    assert broken["sha256"] == whole["sha256"]
+    assert interrupted["sha256"] == uninterrupted["sha256"]
     steps = [
         json.loads(line)["step"]
-        for line in (shell.folder / "runs/broken/metrics.jsonl").read_text().splitlines()
+        for line in (shell.folder / "runs/interrupted/metrics.jsonl").read_text().splitlines()
         if '"train"' in line
     ]
     assert steps == sorted(set(steps))
     assert steps[-1] == 300
 
 
-def test_a_second_run_gets_the_next_number_and_nothing_is_overwritten(trained) -> None:
-    """A taken name is refused with exit code 2."""
+def test_existing_run_is_not_overwritten(trained) -> None:
+    """Training with the name of an existing run is a usage error that suggests --force."""
     refused = trained.run("train", "--name", "lamp-lstm-001", "--steps", "1", code=2)
 
     assert "exists already" in refused.stderr
     assert "--force" in refused.stderr
 
 
-def test_two_at_once_in_one_folder_is_refused(trained) -> None:
-    """The second `train --resume` gets 75 with the PID of the first."""
+def test_resume_of_a_locked_run_is_an_error(trained) -> None:
+    """The exit code is 75, and the message has the PID of the process that holds the lock."""
     import fcntl
 
     with (trained.folder / "runs/lamp-lstm-001/.lock").open("w") as file:
@@ -196,8 +197,8 @@ def test_two_at_once_in_one_folder_is_refused(trained) -> None:
     assert str(os.getpid()) in refused.stderr
 
 
-def test_records_are_sampled_one_by_one(shell) -> None:
-    """From a list of names come N names, one a line."""
+def test_samples_of_a_model_of_records_are_one_per_line(shell) -> None:
+    """A model of a list of names generates as many names as requested."""
     shell.write("names.txt", "anna\nbert\ncarla\ndora\nemil\n" * 60)
     shell.run("prepare", "names.txt", "--lines")
     shell.run("train", "--preset", "tiny", "--steps", "30", "-q")
@@ -206,8 +207,8 @@ def test_records_are_sampled_one_by_one(shell) -> None:
     assert done.stdout.count("\n") == 7
 
 
-def test_print_config_is_a_config_that_can_be_fed_back(trained) -> None:
-    """What it prints, `--config` reads to the same settings; nothing is trained."""
+def test_print_config_is_valid_for_config(trained) -> None:
+    """`--config` reads its output to the same settings, and no run is created."""
     before = sorted(path.name for path in (trained.folder / "runs").iterdir())
     printed = trained.run("train", "--preset", "tiny", "--lr", "1e-3", "--print-config").stdout
     trained.write("again.yaml", printed)
@@ -218,8 +219,8 @@ def test_print_config_is_a_config_that_can_be_fed_back(trained) -> None:
     assert sorted(path.name for path in (trained.folder / "runs").iterdir()) == before
 
 
-def test_a_run_that_begins_with_weights_has_their_shape(trained) -> None:
-    """Without a flag; the preset would have chosen another."""
+def test_init_from_sets_the_shape_of_the_network(trained) -> None:
+    """Without options, the shape is that of the other model and not that of the preset."""
     shape = ("--cell", "gru", "--hidden-size", "20", "--embedding-dim", "12", "--num-layers", "2")
     trained.run("train", *shape, "--steps", "1", "--name", "first", "-q")
     given = ("--init-from", "first", "--steps", "1", "--print-config")
@@ -229,8 +230,8 @@ def test_a_run_that_begins_with_weights_has_their_shape(trained) -> None:
     assert (settings["hidden_size"], settings["embedding_dim"]) == (20, 12)
 
 
-def test_weights_of_another_vocabulary_are_mapped_by_symbol(trained) -> None:
-    """--init-from carries over the letters that both know, whatever their numbers."""
+def test_init_from_maps_the_vocabulary_by_symbol(trained) -> None:
+    """Weights of symbols in both vocabularies are copied, whatever their ids."""
     trained.write("other.txt", ("ZZZ " + LAMP) * 30)
     trained.run("prepare", "other.txt")
     done = trained.run(

@@ -1,4 +1,4 @@
-"""`charnn plot` in a terminal: its size, its colors, its characters."""
+"""`charnn plot` in a terminal: size, colors, characters."""
 
 import subprocess
 
@@ -9,7 +9,7 @@ from tests.terminal import CODES
 
 @pytest.fixture
 def plotted(trained, terminal):
-    """A function that plots in a terminal of 60 columns and 15 lines and returns the output."""
+    """Return a function that plots in a terminal of 60 × 15 characters and returns the output."""
 
     def plot(**environment):
         screen = terminal(60, 15)
@@ -27,8 +27,8 @@ def plotted(trained, terminal):
     return plot
 
 
-def test_a_plot_fills_the_terminal_in_color(plotted, trained) -> None:
-    """One line is left for the prompt; in a pipe there are 20 lines without a code."""
+def test_plot_fills_the_terminal_in_color(plotted, trained) -> None:
+    """One line is left for the prompt; a pipe gets 20 lines without control codes."""
     text = plotted()
     lines = CODES.sub("", text).splitlines()
     piped = trained.run("plot").stdout
@@ -42,14 +42,14 @@ def test_a_plot_fills_the_terminal_in_color(plotted, trained) -> None:
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
-def test_a_plot_without_colors(plotted, environment) -> None:
-    """NO_COLOR, or a terminal that has none."""
+def test_plot_without_colors(plotted, environment) -> None:
+    """NO_COLOR and TERM=dumb disable colors."""
     text = plotted(**environment)
 
     assert "\x1b" not in text
     assert not text.isascii()
 
 
-def test_a_plot_in_ascii(plotted) -> None:
-    """In a locale whose terminals show ASCII only."""
+def test_plot_is_ascii_in_an_ascii_locale(plotted) -> None:
+    """The C locale is one."""
     assert plotted(LC_ALL="C").isascii()

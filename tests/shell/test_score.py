@@ -1,4 +1,4 @@
-"""`charnn score` as a filter: rows, order, digits, colours, trickling input, long lines, memory."""
+"""`charnn score` as a filter: rows, order, JSON, colors, streaming, long lines, memory."""
 
 import json
 import os
@@ -22,17 +22,17 @@ def rows(done):
     return [line.split("\t", 1) for line in done.stdout.splitlines()]
 
 
-def test_a_row_a_line_in_order(trained) -> None:
-    """Bits per character with four decimals, a tab, the line."""
-    done = trained.run("score", input=LAMP)
+def test_one_row_per_line_in_order(trained) -> None:
+    """A row is bits per character with four decimals, a tab, and the line."""
+    done = trained.run("score", "-q", input=LAMP)
 
     assert [text for _, text in rows(done)] == LINES
     assert all(len(bits.partition(".")[2]) == 4 for bits, _ in rows(done))
     assert done.stderr == ""
 
 
-def test_files_stdin_and_last_lines_without_an_end_are_the_same(trained, tmp_path) -> None:
-    """`score MODEL FILE`, `score -m MODEL FILE`, `score < FILE`."""
+def test_files_and_stdin_give_the_same_rows(trained, tmp_path) -> None:
+    """The last line may lack a newline, and several files are scored in order."""
     path = tmp_path / "lines.txt"
     path.write_text(LAMP.rstrip("\n"))
     expected = trained.run("score", input=LAMP).stdout
@@ -42,41 +42,42 @@ def test_files_stdin_and_last_lines_without_an_end_are_the_same(trained, tmp_pat
     assert trained.run("score", "lamp-lstm-001", "-", input=LAMP.rstrip("\n")).stdout == expected
 
 
-def test_no_printed_digit_depends_on_what_is_scored_together(trained) -> None:
-    """A line alone, among 200 others, on one thread or three."""
+def test_row_does_not_depend_on_other_lines_or_threads(trained) -> None:
+    """A line alone and among 200 lines on three threads gives the same digits."""
     lines = [LINES[i % 3][: 5 + i % 50] for i in range(200)]
     together = trained.run("score", "--json", "--threads", "3", input="\n".join(lines)).stdout
     for index in (0, 7, 199):
         alone = trained.run("score", "--json", "--threads", "1", input=lines[index]).stdout
-        assert alone == together.splitlines(keepends=True)[index]
+        row = together.splitlines(keepends=True)[index]
+        assert alone == row.replace(f'"line": {index + 1},', '"line": 1,')
 
 
-def test_json_has_the_keys_of_the_contract(trained) -> None:
-    """Also for a line without a single known symbol, whose numbers are null."""
+def test_json_has_the_documented_keys(trained) -> None:
+    """The numbers of a line of out-of-vocabulary symbols are null."""
     done = trained.run("score", "--json", input="The lamp\n§§\n\n")
     objects = [json.loads(line) for line in done.stdout.splitlines()]
 
     assert [set(row) for row in objects] == [
-        {"loss", "perplexity", "bits_per_char", "tokens", "unknown", "text"}
+        {"line", "file", "loss", "perplexity", "bits_per_char", "tokens", "unknown", "text"}
     ] * 3
     assert [(row["tokens"], row["unknown"]) for row in objects] == [(8, 0), (0, 2), (0, 0)]
     assert objects[1]["loss"] is None
     assert [row["text"] for row in objects] == ["The lamp", "§§", ""]
 
 
-def test_whole_is_one_row_and_agrees_with_eval(trained, tmp_path) -> None:
-    """The same text by another way: torch, and one pass over a file."""
+def test_whole_text_is_one_row_and_agrees_with_eval(trained, tmp_path) -> None:
+    """`eval` computes the loss with torch in one pass."""
     path = tmp_path / "whole.txt"
     path.write_text(LAMP)
-    whole = trained.run("score", "--whole", "--json", input=LAMP).stdout
+    scored = trained.run("score", "--whole", "--json", input=LAMP).stdout
     evaluated = trained.run("eval", "lamp-lstm-001", path, "--json", "--streams", "1").stdout
 
-    assert json.loads(whole)["loss"] == pytest.approx(json.loads(evaluated)["loss"], abs=1e-4)
+    assert json.loads(scored)["loss"] == pytest.approx(json.loads(evaluated)["loss"], abs=1e-4)
     assert trained.run("score", "--whole", input=LAMP).stdout.count("\n") == 1
 
 
-def test_carry_reads_on_from_line_to_line(trained) -> None:
-    """The first line has nothing before it; the sum over lines knows more than resets do."""
+def test_state_carry_keeps_the_hidden_state_between_lines(trained) -> None:
+    """The first line has the same loss as with reset, and the second line another one."""
     reset, carry = (
         [
             json.loads(line)
@@ -89,8 +90,8 @@ def test_carry_reads_on_from_line_to_line(trained) -> None:
     assert carry[1]["loss"] != pytest.approx(reset[1]["loss"], abs=1e-4)
 
 
-def test_a_row_a_token(trained) -> None:
-    """Line, bits, token; they sum to the line's bits, and a control character stays one row."""
+def test_per_token_has_one_row_per_token(trained) -> None:
+    """A row is line number, bits and escaped token; the mean of the bits is that of the line."""
     done = trained.run("score", "--per-token", input="The\tlamp\nx\n")
     table = [line.split("\t") for line in done.stdout.splitlines()]
 
@@ -102,47 +103,47 @@ def test_a_row_a_token(trained) -> None:
     assert len(known) == line["tokens"]
 
 
-def test_colour_only_where_it_is_seen_or_asked_for(trained) -> None:
-    """--color auto is plain in a pipe, always is not; the text without its codes is the text."""
+def test_color_auto_always_never(trained) -> None:
+    """In a pipe only `always` adds color codes; without them the text is unchanged."""
     assert "\x1b" not in trained.run("score", "--color", "auto", input=LAMP).stdout
     assert "\x1b" not in trained.run("score", "--color", "never", input=LAMP).stdout
-    painted = trained.run("score", "--color=always", input=LAMP, env={"NO_COLOR": "1"}).stdout
+    colored = trained.run("score", "--color=always", input=LAMP, env={"NO_COLOR": "1"}).stdout
 
     for _, style in score_output.LEVELS:
-        painted = painted.replace(style, "") if style else painted
-    assert painted.replace(score_output.RESET, "") == trained.run("score", input=LAMP).stdout
+        colored = colored.replace(style, "") if style else colored
+    assert colored.replace(score_output.RESET, "") == trained.run("score", input=LAMP).stdout
 
 
 @pytest.mark.parametrize(("kind", "has_color"), [("xterm-256color", True), ("dumb", False)])
-def test_colour_is_for_terminals_that_have_it(trained, kind, has_color) -> None:
-    """A terminal with TERM=dumb gets the text alone."""
-    ours, theirs = pty.openpty()
+def test_color_auto_depends_on_term(trained, kind, has_color) -> None:
+    """A terminal with TERM=dumb gets no color codes."""
+    controller, terminal = pty.openpty()
     done = subprocess.run(
         trained.command("score", "--color", "auto"),
         cwd=trained.folder,
         env=trained.environment(TERM=kind),
         input=b"qqqqzzzz jjjj\n",
-        stdout=theirs,
+        stdout=terminal,
         check=False,
         timeout=60,
     )
-    shown = os.read(ours, 10_000)
-    os.close(ours)
-    os.close(theirs)
+    output = os.read(controller, 10_000)
+    os.close(controller)
+    os.close(terminal)
 
     assert done.returncode == 0
-    assert (b"\x1b" in shown) == has_color
+    assert (b"\x1b" in output) == has_color
 
 
-def test_overlap_is_the_longest_copy(trained) -> None:
-    """A line of the corpus is copied as a whole, another one up to where it differs."""
+def test_overlap_is_the_longest_common_substring(trained) -> None:
+    """For a line of the corpus it is the whole line; for another the part in the corpus."""
     done = trained.run("score", "--overlap", input=f"{LINES[0]}\nThe lamp on the #\n")
 
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == [str(len(LINES[0])), "16"]
 
 
-def test_novel_drops_what_is_copied(trained) -> None:
-    """And says how many samples that were."""
+def test_novel_drops_copied_samples(trained) -> None:
+    """The number of dropped samples is printed."""
     plain = trained.run("sample", "--samples", "4", "-n", "30", "--seed", "1", "--jsonl")
     kept = trained.run(
         "sample", "--samples", "4", "-n", "30", "--seed", "1", "--jsonl", "--novel", "31"
@@ -151,11 +152,11 @@ def test_novel_drops_what_is_copied(trained) -> None:
 
     assert kept.stdout == plain.stdout
     assert none.stdout == ""
-    assert none.stderr.startswith("4 of 4 samples dropped")
+    assert "0 of 4 samples after 400 attempts" in none.stderr
 
 
-def test_adapting_learns_from_what_it_has_read(trained) -> None:
-    """The same line again is less surprising; the model file stays as it was."""
+def test_adapt_lowers_the_surprisal_of_repeated_lines(trained) -> None:
+    """The model file does not change."""
     path = trained.folder / "runs" / "lamp-lstm-001" / "model.safetensors"
     before = path.read_bytes()
     line = "xylophone zebra quartz\n"
@@ -165,8 +166,8 @@ def test_adapting_learns_from_what_it_has_read(trained) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_line_comes_out_before_the_next_goes_in(trained) -> None:
-    """So that `tail -f log | charnn score | awk` shows what happens as it happens."""
+def test_row_is_written_before_the_next_line_is_read(trained) -> None:
+    """`tail -f log | charnn score | awk` shows each line at once."""
     process = subprocess.Popen(
         trained.command("score"),
         cwd=trained.folder,
@@ -185,8 +186,8 @@ def test_a_line_comes_out_before_the_next_goes_in(trained) -> None:
     assert process.wait(20) == 0
 
 
-def test_tail_score_awk(trained) -> None:
-    """The pipe of the manual, with a log that goes on being written."""
+def test_score_in_a_pipe_with_tail_and_awk(trained) -> None:
+    """The documented pipe works with a log that is being written."""
     log = trained.write("talk.log", "")
     charnn = " ".join(trained.command("score", "lamp-lstm-001"))
     pipe = subprocess.Popen(
@@ -210,8 +211,8 @@ def test_tail_score_awk(trained) -> None:
     pipe.wait(20)
 
 
-def test_a_long_line_is_one_row_with_all_of_its_text(trained) -> None:
-    """It is read in pieces, and passed on; what the model does not know in it too."""
+def test_long_line_is_one_complete_row(trained) -> None:
+    """A line of 100 kB is read in pieces and printed unchanged."""
     text = LINES[0] * 2000 + "§"
     row = json.loads(trained.run("score", "--json", input=text).stdout)
 
@@ -221,8 +222,8 @@ def test_a_long_line_is_one_row_with_all_of_its_text(trained) -> None:
     assert trained.run("score", input=text).stdout.partition("\t")[2] == text + "\n"
 
 
-def test_a_longer_line_is_cut_and_says_so(trained) -> None:
-    """After 1 MiB, between characters, and with a mark; all of it is scored."""
+def test_very_long_line_is_truncated_in_the_output(trained) -> None:
+    """The text ends after 1 MiB with an ellipsis, between characters; all of it is scored."""
     text = "é" * ((1 << 19) + 1) + "The"
     row = json.loads(trained.run("score", "--json", input="a" + text).stdout)
 
@@ -232,22 +233,22 @@ def test_a_longer_line_is_cut_and_says_so(trained) -> None:
     assert trained.run("score", input=text).stdout.endswith("\t" + "é" * (1 << 19) + "…\n")
 
 
-def test_tokens_of_a_long_line_are_kept_up_to_a_limit(trained) -> None:
-    """In colour and in JSON; a symbol that is not known is shown as it is."""
+def test_tokens_of_a_long_line_are_limited(trained) -> None:
+    """Colored text and JSON contain 65,536 tokens; out-of-vocabulary symbols are unchanged."""
     text = ("§" + LINES[0]) * 1000
-    painted = trained.run("score", "--color=always", input=text).stdout
+    colored = trained.run("score", "--color=always", input=text).stdout
     row = json.loads(trained.run("score", "--json", "--per-token", input=text).stdout)
     for _, style in (*score_output.LEVELS, (0, score_output.UNKNOWN), (0, score_output.RESET)):
-        painted = painted.replace(style, "") if style else painted
+        colored = colored.replace(style, "") if style else colored
 
-    assert painted.partition("\t")[2] == text[: 1 << 16] + "…\n"
+    assert colored.partition("\t")[2] == text[: 1 << 16] + "…\n"
     assert "".join(token["token"] for token in row["per_token"]) == text[: 1 << 16]
     assert row["text"] == text
     assert row["truncated"] is True
 
 
-def test_a_long_text_as_a_whole_is_shown_by_its_beginning(trained) -> None:
-    """Of any length: it is read in pieces."""
+def test_whole_text_is_shown_by_its_first_256_characters(trained) -> None:
+    """A text of any length is scored, because it is read in pieces."""
     text = LAMP * 1000
     row = json.loads(trained.run("score", "--json", "--whole", input=text).stdout)
 
@@ -256,8 +257,8 @@ def test_a_long_text_as_a_whole_is_shown_by_its_beginning(trained) -> None:
     assert row["truncated"] is True
 
 
-def test_bytes_that_are_no_text_pass_through(trained) -> None:
-    """In a pipe the line is exact, whatever the model makes of it."""
+def test_invalid_utf8_is_printed_unchanged(trained) -> None:
+    """In a pipe, the row contains the exact bytes of the line."""
     line = b"The \xff\xfe lamp\x1b[31m\r"
     done = trained.run("score", input=line + b"\n", text=False)
 
@@ -277,8 +278,8 @@ def test_bytes_that_are_no_text_pass_through(trained) -> None:
     ],
     ids=str,
 )
-def test_bad_input_has_its_code(trained, arguments, code, message) -> None:
-    """One message on stderr, nothing on stdout."""
+def test_bad_input_has_the_documented_exit_code(trained, arguments, code, message) -> None:
+    """There is one message on stderr and nothing on stdout."""
     done = trained.run("score", *arguments, code=code, input="x\n")
 
     assert message in done.stderr
@@ -286,8 +287,8 @@ def test_bad_input_has_its_code(trained, arguments, code, message) -> None:
     assert done.stdout == ""
 
 
-def test_streams_that_end_early(trained) -> None:
-    """The reader that goes away, the full disk, the closed stdin."""
+def test_closed_and_full_streams(trained) -> None:
+    """A broken pipe has exit code 141; a full disk, closed stdout and closed stdin have 74."""
     trained.write("many.txt", LAMP * 3000)
 
     assert trained.bash("charnn score -m lamp-lstm-001 many.txt | head -n 1").returncode == 141
@@ -299,8 +300,8 @@ def test_streams_that_end_early(trained) -> None:
 
 
 @pytest.mark.slow
-def test_a_gigabyte_takes_little_memory(trained) -> None:
-    """The first 20 seconds of it: half a line of any length, half short lines."""
+def test_memory_of_a_long_stream_is_bounded(trained) -> None:
+    """The stream is one very long line for 10 seconds, and then short lines for 10 seconds."""
     script = (
         "import sys, time\nend = time.time() + 20\n"
         "while time.time() < end:\n"
@@ -315,20 +316,20 @@ def test_a_gigabyte_takes_little_memory(trained) -> None:
         stdout=subprocess.DEVNULL,
     )
     feeder.stdout.close()
-    most = 0
+    peak = 0
     while process.poll() is None:
         status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         sizes = [line.split()[1] for line in status if line.startswith("VmHWM")]
-        most = max(most, *map(int, sizes or [0]))
+        peak = max(peak, *map(int, sizes or [0]))
         time.sleep(0.2)
     feeder.wait()
 
     assert process.returncode == 0
-    assert most < 300_000, f"{most} kB"
+    assert peak < 300_000, f"{peak} kB"
 
 
-def test_it_needs_no_terminal_to_be_interrupted(trained) -> None:
-    """SIGINT ends it with 130 and without a traceback."""
+def test_sigint_while_waiting_for_input(trained) -> None:
+    """The exit code is 130, and there is no traceback."""
     reader, writer = os.pipe()
     waiting = subprocess.Popen(
         trained.command("score"),
@@ -345,3 +346,46 @@ def test_it_needs_no_terminal_to_be_interrupted(trained) -> None:
     os.close(writer)
     assert waiting.returncode == 130
     assert b"Traceback" not in errors
+
+
+def test_rows_name_line_and_file(trained) -> None:
+    """Lines are counted in each file; standard input is `-`."""
+    trained.write("two.txt", "The lamp\nThe sea\n")
+    done = trained.run("score", "lamp-lstm-001", "two.txt", "two.txt", "--json", "-q")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    piped = trained.run("score", "--json", "-q", input="x\n")
+
+    assert [(row["line"], row["file"]) for row in rows] == [(1, "two.txt"), (2, "two.txt")] * 2
+    assert json.loads(piped.stdout)["file"] == "-"
+
+
+def test_a_line_of_unknown_characters_is_infinitely_surprising(trained) -> None:
+    """It sorts first with `sort -rg`; an empty line has no number."""
+    done = trained.run("score", "-q", input="The lamp\n€€€\n\n")
+
+    assert [row.split("\t")[0] for row in done.stdout.splitlines()][1:] == ["inf", "-"]
+
+
+def test_bits_in_total(trained) -> None:
+    """The first column is bits per character times characters."""
+    text = "The lamp\nThe sea, said the keeper\n"
+    ratio = [float(row.split()[0]) for row in trained.run("score", input=text).stdout.splitlines()]
+    total = trained.run("score", "--bits", "total", input=text).stdout.splitlines()
+
+    for row, line, bits in zip(total, text.splitlines(), ratio, strict=True):
+        assert float(row.split()[0]) == pytest.approx(bits * len(line), abs=0.01)
+
+
+def test_short_lines_are_left_out(trained) -> None:
+    """--min-chars counts characters, known and unknown; line numbers stay those of the text."""
+    done = trained.run("score", "--min-chars", "3", "--json", "-q", input="ab\n€€c\nThe\n")
+
+    assert [json.loads(row)["line"] for row in done.stdout.splitlines()] == [2, 3]
+
+
+def test_safe_escapes_control_characters_in_a_pipe(trained) -> None:
+    """--raw is the default there."""
+    line = "The \x1b[31mlamp\n"
+
+    assert "\x1b" in trained.run("score", input=line).stdout
+    assert "\\x1b[31m" in trained.run("score", "--safe", input=line).stdout

@@ -1,4 +1,4 @@
-"""What commands read and write as processes: JSON, stdin when it is asked for, the module."""
+"""Standard streams of commands: JSON, prompts from stdin, help, signals."""
 
 import json
 import os
@@ -7,8 +7,8 @@ import subprocess
 import time
 
 
-def test_json_has_the_keys_of_the_contract(trained) -> None:
-    """One object a line; --json prints exactly one."""
+def test_sample_json_has_the_documented_keys(trained) -> None:
+    """--jsonl prints one object per line, and --json one object."""
     lines = trained.run("sample", "--samples", "3", "-n", "30", "--jsonl", "--seed", "1").stdout
     rows = [json.loads(line) for line in lines.splitlines()]
 
@@ -19,74 +19,74 @@ def test_json_has_the_keys_of_the_contract(trained) -> None:
     assert one["text"] == rows[0]["text"]
 
 
-def test_a_loop_over_lines_keeps_its_stdin(trained) -> None:
-    """`while read` sees every line, for nothing reads stdin unasked."""
+def test_sample_does_not_read_stdin_by_default(trained) -> None:
+    """In a `while read` loop, the loop gets every line."""
     command = (
         "printf 'a\\nb\\nc\\n' | while read x; do charnn sample -n 1 --seed 1 -q; done | wc -l"
     )
     assert trained.bash(command).stdout.strip() == b"3"
 
 
-def test_a_prompt_from_stdin_is_read_when_asked_for(trained) -> None:
-    """--prompt-file - goes on from what the pipe brings."""
+def test_prompt_file_dash_reads_stdin(trained) -> None:
+    """The sample continues the text from the pipe."""
     done = trained.run("sample", "--prompt-file", "-", "-n", "5", "--seed", "1", input="The lamp")
 
     assert done.stdout.startswith("The lamp")
 
 
-def test_a_prompt_from_a_closed_stdin_is_refused(trained) -> None:
-    """With 74, not with a traceback."""
+def test_prompt_from_a_closed_stdin_is_an_error(trained) -> None:
+    """The exit code is 74, and the message names standard input."""
     done = trained.bash("charnn sample --prompt-file - -n 3 <&-")
 
     assert done.returncode == 74
     assert b"standard input is closed" in done.stderr
 
 
-def test_a_prompt_from_a_terminal_is_waited_for_with_a_hint(trained) -> None:
-    """How it ends is not known to everybody."""
-    ours, theirs = pty.openpty()
+def test_prompt_from_a_terminal_prints_a_hint(trained) -> None:
+    """The hint says that Ctrl-D ends the input."""
+    controller, terminal = pty.openpty()
     process = subprocess.Popen(
         trained.command("sample", "--prompt-file", "-", "-n", "3"),
         cwd=trained.folder,
         env=trained.environment(),
-        stdin=theirs,
+        stdin=terminal,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    os.write(ours, b"The lamp\n\x04")
-    _, said = process.communicate(timeout=60)
-    os.close(ours)
-    os.close(theirs)
+    os.write(controller, b"The lamp\n\x04")
+    _, errors = process.communicate(timeout=60)
+    os.close(controller)
+    os.close(terminal)
 
     assert process.returncode == 0
-    assert b"Ctrl-D" in said
+    assert b"Ctrl-D" in errors
 
 
-def test_debug_may_be_the_value_of_an_option(trained) -> None:
-    """After `--` it is an argument."""
+def test_debug_can_be_a_value_or_an_argument(trained) -> None:
+    """As the value of an option, or after `--`, it does not enable tracebacks."""
     prompt = trained.run("sample", "-n", "0", "-q", "--unk", "skip", "--json", "-p", "--debug")
-    behind = trained.run("sample", "--", "--debug", code=2).stderr
+    argument = trained.run("sample", "--", "--debug", code=2).stderr
 
     assert json.loads(prompt.stdout)["text"] == "--debug"
-    assert "'--debug'" in behind
-    assert "Traceback" not in behind
+    assert "'--debug'" in argument
+    assert "Traceback" not in argument
 
 
-def test_quiet_is_taken_everywhere(trained) -> None:
-    """So that a script can give it to each command."""
+def test_quiet_is_accepted_by_every_command(trained) -> None:
+    """Commands without hints accept it too, and print the same results."""
     for command in (("info", "lamp"), ("corpora",)):
         assert trained.run(*command, "-q").stdout == trained.run(*command).stdout
 
 
-def test_version_and_module_start(shell) -> None:
-    """`python -m charnn --version` says what it is."""
+def test_version_and_help_of_the_module(shell) -> None:
+    """`python -m charnn` accepts --version and --help."""
     assert shell.run("--version").stdout.startswith("charnn ")
     assert "Usage" in shell.run("--help").stdout
     assert os.linesep in shell.run("sample", "--help").stdout
 
 
-def test_shell_completion_can_be_had(trained) -> None:
-    """As `charnn --install-completion` puts it into a shell, and as the shell asks for it."""
+def test_shell_completion_script_is_generated(trained) -> None:
+    """The script is the one that `charnn --install-completion` installs."""
     environment = {**trained.environment(), "_CHARNN_COMPLETE": "source_bash"}
     script = subprocess.run(
         trained.command(), env=environment, capture_output=True, timeout=60, check=False
@@ -95,8 +95,8 @@ def test_shell_completion_can_be_had(trained) -> None:
     assert b"complete" in script.stdout
 
 
-def test_a_reader_that_is_stuck_does_not_keep_a_sample_from_ending(trained) -> None:
-    """The first SIGTERM ends it, though nobody takes what it would write."""
+def test_sigterm_ends_a_sample_whose_reader_is_blocked(trained) -> None:
+    """The first SIGTERM ends the process although its output is not read."""
     process = subprocess.Popen(
         trained.command("sample", "-n", "-1", "-q"),
         cwd=trained.folder,

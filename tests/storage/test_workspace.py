@@ -130,14 +130,14 @@ def test_tokenizer_is_found_by_name_or_path(tmp_path, monkeypatch) -> None:
     for argument, file in files.items():
         found = workspace.find_tokenizer(argument, tmp_path / "data", tmp_path / "runs")
         assert found.resolve() == file, argument
-    with pytest.raises(StorageError, match="no dataset, run or model 'nothing'"):
+    with pytest.raises(UsageError, match="no dataset, run or model 'nothing'"):
         workspace.find_tokenizer("nothing", tmp_path / "data", tmp_path / "runs")
 
 
-def test_unknown_name_is_a_storage_error(tmp_path) -> None:
+def test_unknown_name_is_a_usage_error(tmp_path) -> None:
     """The hint names the most similar run."""
     make(tmp_path / "runs/lamp/model.safetensors", 200)
-    with pytest.raises(StorageError, match="no dataset, run or model 'lam'") as caught:
+    with pytest.raises(UsageError, match="no dataset, run or model 'lam'") as caught:
         workspace.find_dataset_or_model("lam", tmp_path / "data", tmp_path / "runs")
     assert caught.value.hint == "did you mean lamp?"
 

@@ -1,0 +1,82 @@
+"""`charnn sample` at the shell: what is kept, what may be generated, what is printed."""
+
+import json
+import re
+
+import pytest
+
+from tests.shell.conftest import Shell
+
+NAMES = "anna\nbob\ncarla\ndora\nemma\nfinn\ngus\nhanna\n"
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory) -> Shell:
+    """A folder with a dataset of records and a model of them."""
+    shell = Shell(tmp_path_factory.mktemp("names"))
+    shell.write("names.txt", NAMES * 20)
+    shell.run("prepare", "names.txt", "--lines", "-q")
+    shell.run("train", "--preset", "tiny", "--steps", "40", "-q")
+    return shell
+
+
+def test_unique_new_samples_are_kept_until_there_are_enough(names) -> None:
+    """None is a line of the training text, none repeats; the note counts what was dropped."""
+    done = names.run("sample", "--samples", "8", "--unique", "--new", "--seed", "1")
+    kept = done.stdout.splitlines()
+
+    assert len(kept) == len(set(kept)) == 8
+    assert not set(kept) & set(NAMES.split())
+    assert re.search(r"samples dropped: .*[0-9]+ lines of the training text", done.stderr)
+
+
+def test_novel_counts_the_samples_that_are_kept(names) -> None:
+    """As many are printed as were asked for."""
+    done = names.run("sample", "--samples", "5", "--novel", "4", "--seed", "1")
+
+    assert len(done.stdout.splitlines()) == 5
+    assert "copied 4 characters or more" in done.stderr
+
+
+def test_the_number_of_attempts_is_limited(names) -> None:
+    """There are not thirty different samples of one token."""
+    done = names.run("sample", "--samples", "30", "--unique", "-n", "1", "--seed", "1")
+
+    assert len(done.stdout.splitlines()) < 30
+    assert "of 30 samples after 3,000 attempts" in done.stderr
+
+
+def test_allow_includes_the_end_of_a_record(names) -> None:
+    """Samples are names, not texts of the longest length."""
+    done = names.run("sample", "--samples", "3", "--allow", "abn", "--json", "--seed", "1")
+    samples = json.loads(done.stdout)["samples"]
+
+    assert {sample["finish"] for sample in samples} == {"stop"}
+    assert set("".join(sample["text"] for sample in samples)) <= set("abn\n")
+
+
+def test_match_concerns_prompt_and_continuation(trained) -> None:
+    """Without --echo, the continuation alone."""
+    options = ("-p", "The la", "--seed", "1", "-q")
+    echoed = trained.run("sample", *options, "--match", "The [a-z]{4} [a-z]+").stdout
+    hidden = trained.run("sample", *options, "--no-echo", "--match", "[a-z]{3}").stdout
+    impossible = trained.run("sample", *options, "--match", "A.*", code=2).stderr
+
+    assert re.fullmatch(r"The la[a-z]{2} [a-z]+\n", echoed)
+    assert re.fullmatch(r"[a-z]{3}\n", hidden)
+    assert "after the prompt" in impossible
+
+
+def test_skipped_symbols_are_counted_and_not_printed(trained) -> None:
+    """The prompt is printed as the model reads it."""
+    done = trained.run("sample", "-p", "ü€The", "--unk", "skip", "-n", "0", "--seed", "1")
+
+    assert done.stdout == "The\n"
+    assert "2 out-of-vocabulary symbols of the prompt skipped" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--unique", "--new", "--novel=5"])
+@pytest.mark.parametrize("other", [["-n", "-1"], ["--save-state", "x"]], ids=str)
+def test_selection_needs_samples_that_end(trained, option, other) -> None:
+    """Exit code 2, before anything is generated."""
+    assert trained.run("sample", option, *other, code=2).stdout == ""
