@@ -13,6 +13,7 @@ from typing import Any
 
 from charnn.arrays import Floats
 from charnn.config import ModelConfig, validate
+from charnn.display import humanize
 from charnn.errors import DataError, UsageError
 from charnn.model.spec import tensor_shapes
 from charnn.storage import atomic, jsonio, safetensors_file
@@ -50,6 +51,21 @@ class ModelFile:
     def parameters(self) -> int:
         """Number of weights; tied weights count once."""
         return sum(tensor.size for tensor in self.tensors.values())
+
+    def summary(self) -> list[str]:
+        """Return what the model is in a few words each: network, dataset, validation."""
+        config, tokenizer = self.config, self.tokenizer
+        parts = [
+            f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}",
+            f"{humanize.compact(self.parameters)} weights",
+            f"{tokenizer.vocab_size:,} {tokenizer.kind} tokens",
+        ]
+        if self.training.get("data"):
+            parts.append(f"trained on {self.training['data']}")
+        bits_per_char = (self.metrics.get("val") or {}).get("bits_per_char")
+        if isinstance(bits_per_char, float):
+            parts.append(f"{humanize.figure(bits_per_char)} bits/char")
+        return parts
 
     def stops(self, given: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the stop strings of a text: those given, and the newline that ends a record."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+from charnn.arguments import argument_names
 from charnn.config import TrainConfig
 from charnn.model.device import memory_explained
 from charnn.storage.lock import Lock
@@ -79,10 +80,10 @@ class Training:
         raise AssertionError("the last event is the result")
 
     def __iter__(self) -> Iterator[Event]:
-        """Train; yield the notes, then the events."""
+        """Train; yield the notes, then the events. Errors name arguments, not flags."""
         for note in self.notes:
             yield Noted(note)
-        with self:
+        with argument_names(), self:
             yield from self.events()
 
     def __enter__(self) -> "Training":
