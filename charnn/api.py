@@ -144,12 +144,12 @@ def prepare(
     from_, val, test = (None if path is None else str(path) for path in (tokenizer_from, val, test))
     data_folder, runs_folder = _folders(data_dir, runs_dir)
     check_options(settings, val, test, from_)
+    name = workspace.check_name(name or dataset_name(arguments))
     skip = [data_folder, runs_folder]
     reading = read_splits(arguments, settings, val=val, test=test, skip=skip)
     tokenizer = None
     if from_ is not None:
         tokenizer = read_tokenizer(workspace.find_tokenizer(from_, data_folder, runs_folder))
-    name = name or dataset_name(arguments)
     return prepare_dataset(reading, name, data_folder, settings, tokenizer=tokenizer, replace=force)
 
 

@@ -56,6 +56,7 @@ def prepare(
 
     check_options(given, val, test, tokenizer_from)
     arguments = sources or []
+    name = workspace.check_name(name or dataset_name(arguments))
     display = Display(quiet=quiet)
     options.hint_at_terminal(arguments, display)
     with byte_progress(display, "downloading") as progress:
@@ -66,7 +67,6 @@ def prepare(
     tokenizer = None
     if tokenizer_from is not None:
         tokenizer = read_tokenizer(workspace.find_tokenizer(tokenizer_from, data_dir, runs_dir))
-    name = name or dataset_name(arguments)
     prepared = prepare_dataset(reading, name, data_dir, given, tokenizer=tokenizer, replace=force)
     _report(prepared, display, json=json)
     display.hint(f"next: {options.next_command(context, 'charnn', 'train')}")

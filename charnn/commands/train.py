@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charnn.commands import options, train_settings
+from charnn.commands.help_text import Command
 from charnn.config import BUDGETS, TrainConfig
 from charnn.errors import UsageError
 from charnn.escape import visible
@@ -35,7 +36,7 @@ JSON_KEYS = (
 )
 
 
-class TrainCommand(typer.core.TyperCommand):
+class TrainCommand(Command):
     """`charnn train`, whose option --resume may be given without a value."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]

@@ -16,7 +16,7 @@ from charnn.data.splits import SPLITS, end_with_newline, split_records, split_te
 from charnn.errors import DataError, UsageError
 from charnn.storage.atomic import make_folder
 from charnn.storage.lock import Lock
-from charnn.storage.workspace import META_FILE, check_name, fit_name
+from charnn.storage.workspace import META_FILE, fit_name
 from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer import Text, Tokenizer, VocabularyOptions
 from charnn.tokenizers.utf8 import count_bytes, count_chars
@@ -114,7 +114,7 @@ def prepare_dataset(
     tokenizer: Tokenizer | None = None,
     replace: bool = False,
 ) -> Prepared:
-    """Prepare the dataset `name` in `data_dir`; hold its lock meanwhile.
+    """Prepare the dataset `name`, a checked name, in `data_dir`; hold its lock meanwhile.
 
     Corpora of records are treated as with `lines`. Raise BusyError if another process writes the
     dataset, or if it would be replaced while a training reads it, and what `prepare` raises.
@@ -123,7 +123,7 @@ def prepare_dataset(
     if reading.records and "lines" not in given:
         config = config.model_copy(update={"lines": True})
         notes.append("each line of it is a record, as with --lines; --no-lines joins them")
-    folder = data_dir / check_name(name)
+    folder = data_dir / name
     make_folder(data_dir)
     # A dataset that exists is not written without `replace`: others may read it meanwhile.
     with Lock(data_dir, name, shared=folder.exists() and not replace):
