@@ -13,7 +13,11 @@ from charnn.cli import main
             "--tokenizer is 'words': must be char, byte, word or bpe",
             "",
         ),
-        ("train --cell dense", "--cell is 'dense': must be lstm, gru or rnn", "charnn train --help"),
+        (
+            "train --cell dense",
+            "--cell is 'dense': must be lstm, gru or rnn",
+            "charnn train --help",
+        ),
         ("eval --windows 0", "--windows is 0: must be at least 1", "charnn eval --help"),
         ("eval --windows x", "--windows is 'x': must be a whole number", "charnn eval --help"),
         ("sample --temp abc", "--temperature is 'abc': must be a number", "charnn sample --help"),
