@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from charnn.config import STDIN
 from charnn.errors import CharnnError, StorageError, UsageError
 from charnn.storage import workspace
-from charnn.storage.safetensors_file import is_safetensors
 
 if TYPE_CHECKING:
     from charnn.display.messages import Display
@@ -48,6 +47,8 @@ def models_and_files(
 
 def _find(name: str, runs_dir: Path) -> Path | CharnnError:
     """Return the model file that a name stands for, or the error if it is no model."""
+    from charnn.storage.safetensors_file import is_safetensors
+
     try:
         path = workspace.find_model(name, runs_dir)
     except (StorageError, UsageError) as error:

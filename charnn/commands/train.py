@@ -5,7 +5,7 @@ import itertools
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,7 +39,7 @@ JSON_KEYS = (
 class TrainCommand(Command):
     """`charnn train`, whose option --resume may be given without a value."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line; insert an empty value after a --resume that has none."""
         values = []
         for argument, after in itertools.zip_longest(args, args[1:], fillvalue="-"):

@@ -7,6 +7,7 @@ import textwrap
 from typing import Any
 
 import charnn
+from charnn.api import DEFAULTS
 from charnn.training import events
 from docs.generate import markdown
 
@@ -86,7 +87,11 @@ def signature(function: ast.FunctionDef, prefix: str) -> str:
 def parameter(argument: ast.arg, default: ast.expr | None) -> str:
     """Return a parameter as source code."""
     text = f"{argument.arg}: {unparsed(argument.annotation)}"
-    return text if default is None else f"{text} = {unparsed(default)}"
+    if default is None:
+        return text
+    if isinstance(default, ast.Attribute) and unparsed(default.value) == "DEFAULTS":
+        return f"{text} = {getattr(DEFAULTS, default.attr)}"
+    return f"{text} = {unparsed(default)}"
 
 
 def unparsed(node: ast.expr | None) -> str:
