@@ -1,17 +1,32 @@
-"""The Python API: load a model, generate text from it, score text with it."""
+"""The Python API: prepare datasets, train, load a model, generate text from it, score text with it.
+
+Training needs torch, everything else NumPy only; both are imported when they are needed.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
+from charnn.arguments import PrepareSettings, TrainSettings, argument_names
 from charnn.config import ModelConfig, SampleConfig, validate
+from charnn.data.prepare import (
+    Prepared,
+    check_options,
+    dataset_name,
+    prepare_dataset,
+    read_splits,
+)
 from charnn.evaluation.line_reader import cut_line
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.evaluation.surprisal import ModelReader, Passage
 from charnn.generation.generate import generate_text
-from charnn.model.model_file import ModelFile, read_model
+from charnn.model.model_file import ModelFile, read_model, read_tokenizer
 from charnn.model.numpy_model import NumpyModel
-from charnn.storage.workspace import find_model, runs_dir
+from charnn.storage import workspace
 from charnn.tokenizers.utf8 import to_utf8
+
+if TYPE_CHECKING:
+    from charnn.training.training import Training
 
 DEFAULTS = SampleConfig()
 
@@ -24,20 +39,27 @@ class Model:
     >>> model.score("The lamp went out.").bits_per_char
     """
 
-    def __init__(self, loaded: ModelFile) -> None:
+    def __init__(self, loaded: ModelFile, name: str = "") -> None:
         self.file = loaded
+        self.name = name
         self._model = NumpyModel(loaded.config, loaded.tensors)
+
+    def __repr__(self) -> str:
+        summary = ", ".join(self.file.summary())
+        return f"Model({self.name!r}: {summary})"
 
     @property
     def config(self) -> ModelConfig:
         """The configuration of the network."""
         return self.file.config
 
+    @argument_names()
     def generate(
         self,
         prompt: str = "",
         *,
         temperature: float = DEFAULTS.temperature,
+        temp: float | None = None,
         max_new_tokens: int = DEFAULTS.max_new_tokens,
         top_k: int = DEFAULTS.top_k,
         top_p: float = DEFAULTS.top_p,
@@ -49,15 +71,15 @@ class Model:
     ) -> Iterator[str]:
         """Return an iterator over the pieces of new text, without the prompt, as it is generated.
 
-        The arguments mean the same as the options of `charnn sample`; -1 for `max_new_tokens` is
-        no limit. The same seed gives the same text. A model of records, one per line, stops before
-        the newline. Raise UsageError if an argument is out of range or the prompt contains
-        out-of-vocabulary symbols.
+        The arguments mean the same as the options of `charnn sample`; `temp` is a short name of
+        `temperature`, and -1 for `max_new_tokens` is no limit. The same seed gives the same text. A
+        model of records, one per line, stops before the newline. Raise UsageError if an argument is
+        out of range or the prompt contains out-of-vocabulary symbols.
         """
         config = validate(
             SampleConfig,
             {
-                "temperature": temperature,
+                "temperature": temperature if temp is None else temp,
                 "max_new_tokens": max_new_tokens,
                 "top_k": top_k,
                 "top_p": top_p,
@@ -73,7 +95,8 @@ class Model:
     def score(self, text: str) -> Score:
         """Return the score of all tokens of a text, in one pass with carried hidden state.
 
-        Out-of-vocabulary symbols are fed as `<unk>` and counted, but not scored.
+        As in `charnn score --whole`, out-of-vocabulary symbols are fed as `<unk>`, counted in
+        `unknown`, and left out of the loss.
         """
         tokenizer, start_token = self.file.tokenizer, self.file.start_token
         passage = Passage(ModelReader(self._model), tokenizer, start_token)
@@ -84,9 +107,98 @@ class Model:
         return score
 
 
+@argument_names()
 def load(path: str | Path | None = None) -> Model:
-    """Load the model of a run, given by name or folder, or a model file; by default the newest.
+    """Load the model of a run, given by name or folder, or a model file.
 
-    Raise StorageError if there is none, DataError if the file is damaged.
+    The name of a dataset stands for its newest run; the default is the newest finished run. Raise
+    UsageError for a name and StorageError for a path that does not exist, DataError if the file is
+    damaged.
     """
-    return Model(read_model(find_model(None if path is None else str(path), runs_dir())))
+    found = workspace.find_model(None if path is None else str(path), workspace.runs_dir())
+    return Model(read_model(found), workspace.model_name(found))
+
+
+@argument_names()
+def prepare(
+    sources: str | Path | Sequence[str | Path] = (),
+    *,
+    name: str | None = None,
+    val: str | Path | None = None,
+    test: str | Path | None = None,
+    tokenizer_from: str | Path | None = None,
+    force: bool = False,
+    data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
+    **settings: Unpack[PrepareSettings],
+) -> Prepared:
+    """Prepare a dataset from files, folders, globs or named corpora, as `charnn prepare` does.
+
+    >>> prepared = charnn.prepare("book.txt", name="book", val_frac=0.05)
+
+    Without sources it is the embedded corpus. `settings` are the [settings](settings.md) of
+    preparing by name. A dataset that exists is replaced only with `force`. Raise UsageError,
+    DataError or StorageError, and BusyError while a training reads the dataset to replace.
+    """
+    arguments = [str(source) for source in _listed(sources)]
+    from_, val, test = (None if path is None else str(path) for path in (tokenizer_from, val, test))
+    data_folder, runs_folder = _folders(data_dir, runs_dir)
+    check_options(settings, val, test, from_)
+    name = workspace.check_name(name or dataset_name(arguments))
+    skip = [data_folder, runs_folder]
+    reading = read_splits(arguments, settings, val=val, test=test, skip=skip)
+    tokenizer = None
+    if from_ is not None:
+        tokenizer = read_tokenizer(workspace.find_tokenizer(from_, data_folder, runs_folder))
+    return prepare_dataset(reading, name, data_folder, settings, tokenizer=tokenizer, replace=force)
+
+
+@argument_names()
+def train(
+    data: str | Path | Prepared | None = None,
+    *,
+    name: str | None = None,
+    resume: str | Path | bool = False,
+    init_from: str | Path | None = None,
+    force: bool = False,
+    baselines: bool = True,
+    data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
+    **settings: Unpack[TrainSettings],
+) -> "Training":
+    """Return a training of a dataset, by default the newest, that is ready to run.
+
+    >>> result = charnn.train("book", minutes=1).run()
+    >>> for event in charnn.train("book", steps=100):
+    >>>     print(event)
+
+    `settings` are the [settings](settings.md) of training by name. `resume` names a run to resume
+    from its last checkpoint, or is True for the newest stopped run. `init_from` names a model whose
+    weights a new run starts from. A run that exists is replaced only with `force`. With `baselines`
+    the result has the bits per character of models without a network. Raise UsageError for wrong
+    settings and for names that do not exist, DataError or StorageError.
+    """
+    from charnn.training.run_plan import plan_run
+    from charnn.training.training import Training
+
+    dataset = data.folder if isinstance(data, Prepared) else data
+    given = dict(settings) if dataset is None else {**settings, "data": str(dataset)}
+    data_folder, runs_folder = _folders(data_dir, runs_dir)
+    plan = plan_run(
+        given,
+        data_folder,
+        runs_folder,
+        name=name,
+        resume=None if resume is False else "" if resume is True else str(resume),
+        init_from=None if init_from is None else str(init_from),
+    )
+    return Training(plan, force=force, baselines=baselines)
+
+
+def _listed(sources: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return [sources] if isinstance(sources, str | Path) else sources
+
+
+def _folders(data_dir: str | Path | None, runs_dir: str | Path | None) -> tuple[Path, Path]:
+    """Return the folders of datasets and runs; by default those of the environment."""
+    return Path(data_dir or workspace.data_dir()), Path(runs_dir or workspace.runs_dir())

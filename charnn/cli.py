@@ -25,14 +25,17 @@ from charnn.commands import (
     score,
     train,
 )
+from charnn.commands.help_text import Command, Group
 from charnn.commands.signals import Terminated, unwinding
-from charnn.errors import CharnnError, StorageError, UsageError
+from charnn.commands.usage_errors import worded
+from charnn.errors import CharnnError, StorageError
 
 INTERRUPTED = 130
 READER_GONE = 141
 
 app = typer.Typer(
     name="charnn",
+    cls=Group,
     help="Train recurrent language models on text and sample from them.",
     epilog="Start with: charnn prepare, charnn train, charnn sample.",
     no_args_is_help=True,
@@ -50,8 +53,11 @@ app.command("score")(score.score)
 app.command("list")(listing.list_all)
 app.command("info")(info.info)
 app.command("plot")(plot.plot)
-app.add_typer(lab.lab, name="lab")
+app.add_typer(lab.lab, name="lab", cls=Group)
 app.command("corpora")(corpora.corpora)
+for registered in (*app.registered_commands, *lab.lab.registered_commands):
+    if registered.cls is typer.core.TyperCommand:
+        registered.cls = Command
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,7 +73,7 @@ def root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version", "-V", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
     debug: options.Debug = False,
@@ -77,7 +83,7 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code (errors.py has those of failures)."""
-    given = _command_line() if arguments is None else list(arguments)
+    given = _spelled(_command_line() if arguments is None else list(arguments))
     invocation = options.Invocation(debug=os.environ.get("CHARNN_DEBUG", "0") not in ("", "0"))
     try:
         with unwinding():
@@ -92,7 +98,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return READER_GONE
         return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:
-        return _fail(_for_the_user(error), debug=invocation.debug)
+        return _fail(_for_the_user(error, given), debug=invocation.debug)
+
+
+def _spelled(given: list[str]) -> list[str]:
+    """Return the arguments with --help for `help [COMMAND]` and --version for `version`."""
+    match given:
+        case ["help", *command]:
+            return [*command, "--help"]
+        case ["version"]:
+            return ["--version"]
+    return given
 
 
 def _command_line() -> list[str]:
@@ -100,14 +116,14 @@ def _command_line() -> list[str]:
     return [os.fsencode(argument).decode("utf-8", "surrogateescape") for argument in sys.argv[1:]]
 
 
-def _for_the_user(error: Exception) -> CharnnError:
+def _for_the_user(error: Exception, given: Sequence[str]) -> CharnnError:
     """Return any failure as an error that says what happened and what to do."""
     if isinstance(error, CharnnError):
         return error
     if isinstance(error, typer.TyperException):  # a mistake on the command line
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "charnn"
-        shown: CharnnError = UsageError(error.format_message(), f"{command} --help")
+        commands = [str(info.name) for info in app.registered_commands]
+        command = next((name for name in given if name in commands), "")
+        shown: CharnnError = worded(error, f"charnn {command}".rstrip(), commands)
     elif isinstance(error, MemoryError):
         shown = CharnnError("out of memory", "use a smaller model or a shorter text")
     elif isinstance(error, OSError):

@@ -4,6 +4,7 @@ A field is a YAML key, a key in the header of a model file, and a command-line o
 same name.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -419,6 +420,13 @@ def validate(kind: type[S], values: Mapping[str, Any], source: str = "") -> S:
         raise _explained(kind, error, source) from None
 
 
+def merge(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given` over `settings`; a budget in `given` replaces any other in `settings`."""
+    if any(name in given for name in BUDGETS):
+        settings = {name: value for name, value in settings.items() if name not in BUDGETS}
+    return {**settings, **given}
+
+
 def flag(field: str) -> str:
     """Return the name of a field on the command line."""
     return "--" + field.replace("_", "-")
@@ -428,31 +436,70 @@ def _explained(kind: type[Settings], error: ValidationError, source: str) -> Usa
     first = error.errors(include_url=False)[0]
     where = f"{source}: " if source else ""
     if not first["loc"]:
-        return UsageError(where + str(first["msg"]).removeprefix("Value error, "))
+        return UsageError(where + problem(first))
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return unknown_key(kind, name, source)
-    shown = name if source else flag(name)
-    value = repr(first["input"])
-    value = value[:LONGEST_SHOWN] + "…" * (len(value) > LONGEST_SHOWN)
-    message = f"{where}{shown} is {value}: {_lower(first['msg'])}"
-    return UsageError(message, _field_help(kind, name))
+    shown, value = name if source else flag(name), first["input"]
+    what = problem(first)
+    if first["type"] == "string_pattern_mismatch":  # the description lists what is valid
+        what = "must be " + str(kind.model_fields[name].description).partition(": ")[2].rstrip(".")
+    message = f"{where}{shown} is {shown_value(value)}: {what}"
+    choices = re.findall(r"'(.*?)'", str(first.get("ctx", {}).get("expected", "")))
+    return UsageError(message, did_you_mean(str(value), choices))
+
+
+# What is wrong with a value, by the type of the error of pydantic; {names} are in its context.
+PROBLEMS = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be greater than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "has too many digits",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "string_too_long": "must have at most {max_length} characters",
+    "literal_error": "must be {expected}",
+}
+
+
+def problem(error: Mapping[str, Any]) -> str:
+    """Return what is wrong with a value, from the details of an error of pydantic."""
+    known = PROBLEMS.get(error["type"])
+    if known is None:
+        return str(error["msg"]).removeprefix("Value error, ")
+    limits = {
+        name: f"{limit:,.12g}" if isinstance(limit, float) else limit
+        for name, limit in error.get("ctx", {}).items()
+    }
+    return known.format(**limits).replace("'", "")
+
+
+def shown_value(value: Any) -> str:
+    """Return a wrong value for a message, shortened; whole numbers have no decimals."""
+    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d+)?", value)
+    text = f"{value:.12g}" if isinstance(value, float) else value if is_number else repr(value)
+    return text[:LONGEST_SHOWN] + "…" * (len(text) > LONGEST_SHOWN)
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return a hint with the most similar of the known names; empty if none is similar."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def unknown_key(kind: type[Settings], name: str, source: str) -> UsageError:
     """Return the error for an unknown key of `kind`, which suggests the most similar key."""
-    import difflib
-
-    near = difflib.get_close_matches(name, list(kind.model_fields), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"keys are: {', '.join(kind.model_fields)}"
+    known = list(kind.model_fields)
+    hint = did_you_mean(name, known) or f"keys are: {', '.join(known)}"
     where = f"{source}: " if source else ""
     return UsageError(f"{where}unknown key {name!r}", hint)
-
-
-def _field_help(kind: type[Settings], name: str) -> str:
-    info = kind.model_fields.get(name)
-    return f"{name}: {info.description}" if info and info.description else ""
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]

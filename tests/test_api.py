@@ -82,9 +82,79 @@ def test_score_equals_evaluation_with_torch(path, text) -> None:
 
 
 def test_arguments_are_validated(path) -> None:
-    """A negative temperature is a usage error."""
-    with pytest.raises(UsageError, match="--temperature"):
-        charnn.load(path).generate(temperature=-1)
+    """A negative temperature is a usage error that names the argument."""
+    model = charnn.load(path)
+    for arguments in ({"temperature": -1}, {"temp": -1}):
+        with pytest.raises(UsageError, match=r"^temperature is -1"):
+            model.generate(**arguments)
+    with pytest.raises(UsageError, match=r"^stop must not be an empty string"):
+        model.generate(stop="")
+
+
+def test_temp_is_temperature(path) -> None:
+    """The short name of the command line works too."""
+    model = charnn.load(path)
+    one, two = (
+        "".join(model.generate(max_new_tokens=30, seed=3, **t))
+        for t in ({"temp": 0.2}, {"temperature": 0.2})
+    )
+    assert one == two != "".join(model.generate(max_new_tokens=30, seed=3))
+
+
+def test_objects_describe_themselves(path) -> None:
+    """A model its network, a score its metrics and counts."""
+    model = charnn.load(path)
+    described = repr(model.score("the lamp é"))
+
+    assert repr(model).startswith("Model('m': LSTM 2×16, ")
+    assert "weights" in repr(model)
+    assert described.startswith("Score(bits_per_char=")
+    assert described.endswith("tokens=9, chars=9, bytes=9, unknown=1)")
+
+
+def test_public_names() -> None:
+    """`dir` shows those and nothing else; each can be imported, and a wrong one is an error."""
+    assert dir(charnn) == sorted(charnn.__all__)
+    assert all(getattr(charnn, name) is not None for name in charnn.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = charnn.nonsense
+
+
+def test_prepare_train_generate(text, tmp_path, monkeypatch) -> None:
+    """As with the commands, in the folders that the environment names."""
+    monkeypatch.setenv("CHARNN_DATA_DIR", str(tmp_path / "d"))
+    monkeypatch.setenv("CHARNN_RUNS_DIR", str(tmp_path / "r"))
+    (tmp_path / "lamp.txt").write_text(text * 2)
+    prepared = charnn.prepare(tmp_path / "lamp.txt", val_frac=0.2)
+    assert (prepared.name, prepared.folder) == ("lamp", tmp_path / "d" / "lamp")
+    assert repr(prepared).startswith(f"Prepared('{tmp_path}/d/lamp', tokenizer='char', vocab_size=")
+
+    training = charnn.train(
+        prepared, preset="tiny", hidden_size=8, steps=20, threads=1, precision="float32"
+    )
+    assert repr(training) == f"Training('{tmp_path}/r/lamp-lstm-001', LSTM 1×8, dataset='lamp')"
+    result = training.run()
+    assert isinstance(result, charnn.Result)
+    assert (result.run, result.steps) == ("lamp-lstm-001", 20)
+
+    model = charnn.load(training.folder)
+    assert len("".join(model.generate("the ", max_new_tokens=20))) == 20
+    assert "trained on lamp" in repr(charnn.load("lamp"))
+    tuned = charnn.train("lamp", init_from="lamp-lstm-001", steps=10, precision="float32")
+    steps = [event.step for event in tuned if isinstance(event, charnn.Step)]
+    assert steps == list(range(1, 11))
+
+
+def test_wrong_settings_of_prepare_and_train_are_named(text, tmp_path) -> None:
+    """By argument; unknown ones with the nearest, and no file is written."""
+    (tmp_path / "lamp.txt").write_text(text)
+    with pytest.raises(UsageError, match="val and val_frac both say"):
+        charnn.prepare(tmp_path / "lamp.txt", val="x", val_frac=0.1, data_dir=tmp_path)
+    with pytest.raises(UsageError, match="'learning_rate'"):
+        charnn.train(data_dir=tmp_path, learning_rate=1)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="no dataset 'nothing'"):
+        charnn.train("nothing", data_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["lamp.txt"]
 
 
 def test_api_does_not_import_torch(path) -> None:

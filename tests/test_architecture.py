@@ -43,6 +43,7 @@ LAYERS = (
     ("data", "model"),
     ("tokenizers", "display"),
     ("storage",),
+    ("arguments",),
     ("config",),
     ("errors", "escape", "arrays"),
 )
@@ -68,6 +69,7 @@ TORCH_FREE = {
     "training/events",
     "training/metrics_log",
     "training/presets",
+    "training/run_plan",
     "training/counters",
     "training/time_budget",
 }

@@ -156,7 +156,8 @@ def _tokens_of_files(
     reading = read_sources(names)
     config = config.model_copy(update={"tokenizer": model.tokenizer.kind})
     text, report = read_text(reading.sources, config)
-    for note in (*reading.notes, *report.notes):
+    skipped = [reading.summary()] if reading.skipped() else []
+    for note in (*skipped, *reading.notes, *report.notes):
         display.note(note)
     return model.tokenizer.encode(text).ids
 

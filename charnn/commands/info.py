@@ -1,12 +1,16 @@
 """`charnn info`: what a dataset, a run or a model file is."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charnn.commands import options
+from charnn.escape import visible
 from charnn.storage import workspace
+
+if TYPE_CHECKING:
+    from charnn.tokenizers.tokenizer import Tokenizer
 
 SHOWN_SYMBOLS = 120  # of a vocabulary; the first ones
 
@@ -29,27 +33,32 @@ def info(
     from charnn.display.stdout import Output, print_json
 
     found = workspace.find_dataset_or_model(path, data_dir, runs_dir)
-    description = _describe_dataset(found) if found.is_dir() else _describe_model(found)
+    headline, description = _describe_dataset(found) if found.is_dir() else _describe_model(found)
     if json:
         print_json(description)
     else:
         output = Output()
+        output.line(visible(headline, one_line=True))
         output.write(_as_text(description))
         output.flush()
     return 0
 
 
-def _describe_dataset(folder: Path) -> dict[str, Any]:
+def _describe_dataset(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Return one line about a dataset, and everything about it."""
     from charnn.data.dataset import open_dataset
 
     dataset = open_dataset(folder)
-    return {
+    splits = ", ".join(f"{name} {len(ids):,}" for name, ids in dataset.splits.items())
+    headline = f"{dataset.tokenizer.vocab_size:,} {dataset.tokenizer.kind} tokens; {splits}"
+    return headline, {
         "kind": "dataset",
         "name": dataset.name,
+        "path": str(folder),
         "format": dataset.meta["format_version"],
         "tokenizer": dataset.tokenizer.kind,
         "vocab_size": dataset.tokenizer.vocab_size,
-        "vocabulary": _vocabulary(dataset.tokenizer.pieces),
+        "vocabulary": _vocabulary(dataset.tokenizer),
         "records": dataset.records,
         "splits": dataset.meta["splits"],
         "sources": dataset.meta["sources"],
@@ -58,19 +67,21 @@ def _describe_dataset(folder: Path) -> dict[str, Any]:
     }
 
 
-def _describe_model(path: Path) -> dict[str, Any]:
+def _describe_model(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return one line about a model, and everything about it."""
     from charnn.model.model_file import read_model
     from charnn.model.spec import textbook_names
 
     model = read_model(path)
-    return {
+    return ", ".join(model.summary()), {
         "kind": "model",
         "name": workspace.model_name(path),
+        "path": str(path),
         "format": model.format_version,
         "bytes": path.stat().st_size,
         "config": model.config.model_dump(mode="json"),
         "tokenizer": model.tokenizer.kind,
-        "vocabulary": _vocabulary(model.tokenizer.pieces),
+        "vocabulary": _vocabulary(model.tokenizer),
         "start_token": model.start_token,
         "records": model.records,
         "parameters": model.parameters,
@@ -90,8 +101,12 @@ def _describe_model(path: Path) -> dict[str, Any]:
     }
 
 
-def _vocabulary(pieces: list[bytes]) -> list[str]:
-    return [piece.decode("utf-8", "replace") for piece in pieces]
+def _vocabulary(tokenizer: "Tokenizer") -> list[str]:
+    """Return the text of each token; that of out-of-vocabulary symbols is `<unk>`."""
+    symbols = [piece.decode("utf-8", "replace") for piece in tokenizer.pieces]
+    if tokenizer.unk_id is not None:
+        symbols[tokenizer.unk_id] = "<unk>"
+    return symbols
 
 
 def _as_text(description: dict[str, Any]) -> str:

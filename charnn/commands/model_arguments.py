@@ -47,11 +47,12 @@ def models_and_files(
 
 def _find(name: str, runs_dir: Path) -> Path | CharnnError:
     """Return the model file that a name stands for, or the error if it is no model."""
+    from charnn.storage.safetensors_file import is_safetensors
+
     try:
         path = workspace.find_model(name, runs_dir)
     except (StorageError, UsageError) as error:
         return error
-    from charnn.storage.safetensors_file import is_safetensors
 
     if is_safetensors(path):
         return path

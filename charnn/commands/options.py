@@ -17,7 +17,6 @@ import typer
 from typer.models import OptionInfo
 
 from charnn.config import (
-    BUDGETS,
     PrepareConfig,
     SampleConfig,
     Settings,
@@ -259,10 +258,3 @@ def hint_at_terminal(names: Sequence[str], display: "Display") -> None:
 
     if reads_terminal(names):
         display.hint("reading from the terminal; end with Ctrl-D")
-
-
-def merged(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
-    """Return `flags` over `settings`; a budget in `flags` replaces any other in `settings`."""
-    if any(name in flags for name in BUDGETS):
-        settings = {name: value for name, value in settings.items() if name not in BUDGETS}
-    return {**settings, **flags}

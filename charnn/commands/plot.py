@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from charnn.commands import options
-from charnn.display.learning_curves import Curve, XName
+from charnn.display.learning_curves import Curve, XName, YName, default_y
 from charnn.storage import workspace
 
 PLAIN_HEIGHT = 20  # lines, where stdout is not a terminal
@@ -23,6 +23,15 @@ def plot(
         ),
     ] = None,
     x: Annotated[XName, typer.Option("--x", help="Horizontal axis.")] = "step",
+    y: Annotated[
+        YName | None,
+        typer.Option(
+            "--y",
+            help=options.described(
+                "Vertical axis.", "loss, or bits_per_char if the tokenizers differ"
+            ),
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -40,17 +49,21 @@ def plot(
 
     found = [workspace.find_run(name, runs_dir) for name in runs or (None,)]
     curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
+    display = Display(quiet=quiet)
+    shown = y or default_y(curves)
+    if shown != (y or "loss"):
+        display.note("the runs have different tokenizers: plotting bits per character (--y)")
     if output is not None:
         from charnn.display.figure import draw_learning_curves
 
-        draw_learning_curves(curves, x, output)
-        Display(quiet=quiet).note(f"wrote {output}")
+        draw_learning_curves(curves, x, output, shown)
+        display.note(f"wrote {output}")
     else:
-        _draw(curves, x)
+        _draw(curves, x, shown)
     return 0
 
 
-def _draw(curves: list[Curve], x: XName) -> None:
+def _draw(curves: list[Curve], x: XName, y: YName) -> None:
     """Plot curves on stdout; in a terminal at its size, with its colors and characters."""
     import shutil
 
@@ -61,7 +74,13 @@ def _draw(curves: list[Curve], x: XName) -> None:
     height = size.lines - 1 if output.is_terminal else PLAIN_HEIGHT  # 1: the prompt below
     output.line(
         terminal_curves(
-            curves, x, size.columns, height, color=output.has_color, unicode=output.has_unicode
+            curves,
+            x,
+            size.columns,
+            height,
+            y=y,
+            color=output.has_color,
+            unicode=output.has_unicode,
         )
     )
     output.flush()

@@ -5,23 +5,22 @@ import itertools
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charnn.commands import options, train_settings
+from charnn.commands.help_text import Command
 from charnn.config import BUDGETS, TrainConfig
 from charnn.errors import UsageError
 from charnn.escape import visible
-from charnn.storage import workspace
-from charnn.storage.workspace import find_stopped_run, next_run_name
 
 if TYPE_CHECKING:
     from charnn.commands.train_progress import TrainProgress
     from charnn.display.messages import Display
-    from charnn.model.model_file import ModelFile
     from charnn.training.events import Result
     from charnn.training.trainer import Trainer
+    from charnn.training.training import Training
 
 SAMPLE_LINES = 3  # of the sample printed at the end
 JSON_KEYS = (
@@ -37,11 +36,11 @@ JSON_KEYS = (
 )
 
 
-class TrainCommand(typer.core.TyperCommand):
-    """The command `charnn train`, whose option --resume has an optional value."""
+class TrainCommand(Command):
+    """`charnn train`, whose option --resume may be given without a value."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's context
-        """Parse the command line; insert an empty value after a --resume without one."""
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line; insert an empty value after a --resume that has none."""
         values = []
         for argument, after in itertools.zip_longest(args, args[1:], fillvalue="-"):
             values.append(argument)
@@ -97,61 +96,26 @@ def train(
     set_up_torch()
     display = Display(quiet=quiet)
     asked = train_settings.asked(given if data is None else {**given, "data": data}, config)
-    model = _read_model(init_from, runs_dir)
-    if resume is not None:
-        train_settings.refuse_with_resume(name, init_from)
-        folder = workspace.find_run(resume, runs_dir) if resume else find_stopped_run(runs_dir)
-        dataset, settings, changes = train_settings.of_resumed_run(folder, asked, data_dir)
-    else:
-        dataset, settings = train_settings.of_new_run(asked, data_dir, model)
-        changes, name = "", name or next_run_name(runs_dir, dataset.name, settings.cell)
-        folder = runs_dir / workspace.check_name(name)
-    display.note("loading PyTorch and benchmarking this machine …")
-    from charnn.training.resolve import resolve, resolve_machine
+    from charnn.training.run_plan import plan_run
 
-    if resume is not None:
-        resolved = resolve_machine(settings, len(dataset.split("train")))
-    else:
-        resolved = resolve(settings, dataset, init_from or "")
-    for note in filter(None, (changes, *resolved.notes)):
+    plan = plan_run(asked, data_dir, runs_dir, name=name, resume=resume, init_from=init_from)
+    display.note("loading PyTorch and measuring this machine …")
+    from charnn.training.training import Training
+
+    training = Training(plan, began, force=force, baselines=not quiet)
+    for note in training.notes:
         display.note(note)
     if print_config:
-        train_settings.print_settings(resolved.config, asked)
+        train_settings.print_settings(training.config, asked)
         return 0
     from charnn.commands.train_progress import TrainProgress
-    from charnn.model.device import memory_explained
-    from charnn.storage.lock import Lock
-    from charnn.training.optimizers import rate_names
-    from charnn.training.trainer import Trainer
 
-    with memory_explained(resolved.config.batch_size):
-        trainer = Trainer(
-            dataset,
-            resolved.config,
-            folder,
-            began,
-            planned_tokens=resolved.planned_tokens,
-            baselines=not quiet,
-        )
-    if resume is None:
-        trainer.folder.create(force=force)
-    with Lock(folder), memory_explained(resolved.config.batch_size):
-        if resume is not None:
-            trainer.resume(new_rates=rate_names(resolved.config) <= asked.keys())
-        elif model is not None and init_from is not None:
-            trainer.init_from(model, init_from)
-        trainer.record_config()
-        has_budget = not asked.keys().isdisjoint(BUDGETS) or resume is not None
+    with training:
+        has_budget = not asked.keys().isdisjoint(BUDGETS) or plan.is_resumed
         progress = TrainProgress(
-            display, dataset.chars_per_token("train"), hints_at_length=not has_budget
+            display, plan.dataset.chars_per_token("train"), hints_at_length=not has_budget
         )
-        return _run(trainer, progress, context, display, json=json)
-
-
-def _read_model(name: str | None, runs_dir: Path) -> "ModelFile | None":
-    from charnn.model.model_file import read_model
-
-    return None if name is None else read_model(workspace.find_model(name, runs_dir))
+        return _run(training, progress, context, display, json=json)
 
 
 def _refuse_ranks() -> None:
@@ -166,7 +130,7 @@ def _refuse_ranks() -> None:
 
 
 def _run(
-    trainer: "Trainer",
+    training: "Training",
     progress: "TrainProgress",
     context: typer.Context,
     display: "Display",
@@ -177,29 +141,29 @@ def _run(
     from charnn.commands.signals import StopRequestedError, listening
     from charnn.training.events import Result
 
-    run = trainer.folder.path
     result = None
-    with listening() as requests, progress:
-        try:
-            with contextlib.closing(trainer.events()) as events:
-                for event in events:
-                    if isinstance(event, Result):
-                        result = event
-                        break
-                    progress.show(event)
-                    if requests.save:
-                        requests.save = False
-                        progress.show(trainer.save())
-                    requests.check()
-        except StopRequestedError:
-            trainer.save()
+    with (
+        listening() as requests,
+        progress,
+        contextlib.suppress(StopRequestedError),
+        contextlib.closing(training.events()) as events,
+    ):
+        for event in events:
+            if isinstance(event, Result):
+                result = event
+                break
+            progress.show(event)
+            if requests.save:
+                requests.save = False
+                progress.show(training.save())
+            requests.check()
     if result is None:
         assert requests.stop
-        display.note(f"stopped at step {trainer.loop.counters.step:,}; the state is saved")
-        words = ("charnn", "train", "--resume", str(run))
+        display.note(f"stopped at step {training.trainer.loop.counters.step:,}; the state is saved")
+        words = ("charnn", "train", "--resume", str(training.folder))
         display.hint(f"resume with: {options.next_command(context, *words)}")
         return requests.stop
-    _report(result, trainer, display, json=json)
+    _report(result, training.trainer, display, json=json)
     words = ("charnn", "sample", "--temp", "0.8")
     display.hint(f"next: {options.next_command(context, *words)}")
     return 0

@@ -1,23 +1,28 @@
 """Prepare a dataset: sources, text, splits, tokenizer, token ids, files."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charnn.config import STDIN, PrepareConfig
+from charnn.config import STDIN, PrepareConfig, flag, validate
 from charnn.data.charset import UndecodableError, read_text
+from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress
 from charnn.data.dataset import Dataset, EncodedSplit, is_written, new_dataset, write_dataset
-from charnn.data.sources import Reading, Source, is_stream
+from charnn.data.sources import Reading, Source, is_stream, read_sources
 from charnn.data.splits import SPLITS, end_with_newline, split_records, split_text
 from charnn.errors import DataError, UsageError
+from charnn.storage.atomic import make_folder
+from charnn.storage.lock import Lock
 from charnn.storage.workspace import META_FILE, fit_name
 from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer import Text, Tokenizer, VocabularyOptions
 from charnn.tokenizers.utf8 import count_bytes, count_chars
 
 SHOWN_SYMBOLS = 5  # out-of-vocabulary symbols listed in a note
+VOCABULARY_SETTINGS = ("tokenizer", "vocab_size", "min_count", "word_pattern")
 SMALL = 2000  # tokens; with fewer, even the smallest preset has only a few steps per epoch
 
 
@@ -29,6 +34,101 @@ class Prepared:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     unchanged: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the dataset."""
+        return self.dataset.name
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the dataset."""
+        return self.dataset.folder
+
+    def __repr__(self) -> str:
+        tokenizer = self.dataset.tokenizer
+        sizes = ", ".join(f"{name}={len(ids)}" for name, ids in self.dataset.splits.items())
+        return (
+            f"Prepared({str(self.folder)!r}, tokenizer={tokenizer.kind!r}, "
+            f"vocab_size={tokenizer.vocab_size}, {sizes})"
+        )
+
+
+def check_options(
+    given: Mapping[str, Any], val: str | None, test: str | None, tokenizer_from: str | None
+) -> None:
+    """Raise UsageError for wrong settings and for options that exclude each other."""
+    validate(PrepareConfig, given)
+    for split, file in (("val", val), ("test", test)):
+        if file is not None and f"{split}_frac" in given:
+            raise UsageError(
+                f"--{split} and --{split}-frac both say what the {split} split is", "leave one out"
+            )
+    clash = [flag(name) for name in VOCABULARY_SETTINGS if name in given]
+    if tokenizer_from is not None and clash:
+        raise UsageError(
+            f"--tokenizer-from takes a vocabulary as it is, without {', '.join(clash)}",
+            "leave one of them out",
+        )
+
+
+def read_splits(
+    sources: Sequence[str],
+    given: Mapping[str, Any],
+    *,
+    val: str | None = None,
+    test: str | None = None,
+    skip: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Reading:
+    """Read the sources; the files `val` and `test` replace the splits that a corpus has.
+
+    The folders `skip` are left out. Raise UsageError if `given` has a fraction for a split that the
+    corpus has, and what `read_sources` raises.
+    """
+    catalogue = Catalogue()
+    reading = read_sources(sources, catalogue=catalogue, progress=progress, skip=skip)
+    if val is not None:
+        reading = reading.with_split("val", read_sources([val], catalogue=catalogue).sources)
+    if test is not None:
+        reading = reading.with_split("test", read_sources([test], catalogue=catalogue).sources)
+    refuse_own_splits(given, reading)
+    return reading
+
+
+def refuse_own_splits(given: Mapping[str, Any], reading: Reading) -> None:
+    """Raise UsageError for a fraction of a split that the corpus already has."""
+    for split in ("val", "test"):
+        if reading.of(split) and f"{split}_frac" in given:
+            raise UsageError(
+                f"the corpus has a {split} split of its own", f"leave out --{split}-frac"
+            )
+
+
+def prepare_dataset(
+    reading: Reading,
+    name: str,
+    data_dir: Path,
+    given: Mapping[str, Any],
+    *,
+    tokenizer: Tokenizer | None = None,
+    replace: bool = False,
+) -> Prepared:
+    """Prepare the dataset `name`, a checked name, in `data_dir`; hold its lock meanwhile.
+
+    Corpora of records are treated as with `lines`. Raise BusyError if another process writes the
+    dataset, or if it would be replaced while a training reads it, and what `prepare` raises.
+    """
+    config, notes = validate(PrepareConfig, given), []
+    if reading.records and "lines" not in given:
+        config = config.model_copy(update={"lines": True})
+        notes.append("each line of it is a record, as with --lines; --no-lines joins them")
+    folder = data_dir / name
+    make_folder(data_dir)
+    # A dataset that exists is not written without `replace`: others may read it meanwhile.
+    with Lock(data_dir, name, shared=folder.exists() and not replace):
+        prepared = prepare(reading, folder, config, tokenizer=tokenizer, replace=replace)
+    return dataclasses.replace(prepared, notes=(*notes, *prepared.notes))
 
 
 def prepare(
@@ -139,7 +239,7 @@ def _warnings(dataset: Dataset) -> list[str]:
     return warnings
 
 
-def dataset_name(arguments: Sequence[str], default: str) -> str:
+def dataset_name(arguments: Sequence[str], default: str = DEFAULT_CORPUS) -> str:
     """Derive a dataset name from the first source: tinyshakespeare.txt.gz → tinyshakespeare.
 
     An unnamed pipe such as `<(zcat text.gz)` is named like standard input. Raise UsageError if the

@@ -17,8 +17,10 @@ from typing import BinaryIO, Literal, Self
 
 from charnn.config import STDIN
 from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress, Split
+from charnn.display import humanize
 from charnn.errors import DataError, StorageError
 from charnn.storage import atomic
+from charnn.storage.workspace import is_dataset_or_run
 
 MAX_UNPACKED = 1 << 30  # bytes of an unpacked gzip file
 UNPACKED = 1 << 20  # bytes unpacked per read
@@ -46,11 +48,28 @@ class Reading:
     """The sources that were read, sorted, and notes for the user.
 
     `records` is set if all sources are named corpora with one record per line.
+    `binary` are the names of files that were skipped because they are not text, `own` is the number
+    of files that were skipped because charnn wrote them.
     """
 
     sources: tuple[Source, ...]
     notes: tuple[str, ...] = ()
     records: bool = False
+    binary: tuple[str, ...] = ()
+    own: int = 0
+
+    def summary(self) -> str:
+        """Return how many files and bytes were read, and how many files were skipped and why."""
+        size = humanize.size(sum(len(source.data) for source in self.sources))
+        return f"read {_files(len(self.sources))}, {size}{self.skipped()}"
+
+    def skipped(self) -> str:
+        """Return how many files were skipped and why; empty if none."""
+        reasons = [f"{self.own:,} written by charnn"] if self.own else []
+        if self.binary:
+            reasons.append(f"{len(self.binary):,} binary ({_some(self.binary)})")
+        total = self.own + len(self.binary)
+        return f"; skipped {_files(total)}: {', '.join(reasons)}" if reasons else ""
 
     def of(self, split: str) -> tuple[Source, ...]:
         """Return the sources of a split. Only named corpora have splits other than "train"."""
@@ -86,43 +105,96 @@ def read_sources(
     catalogue: Catalogue | None = None,
     stdin: BinaryIO | None = None,
     progress: Progress | None = None,
+    skip: Sequence[Path] = (),
 ) -> Reading:
     """Read all sources that the arguments name, without duplicates, sorted by path.
 
     An argument is a path, a glob of files, the name of a corpus, or "-"; a path takes precedence
     over a corpus of the same name. Without arguments, the default corpus is read. A folder is read
     recursively: every file without a NUL byte in its first 8 KB, except names that begin with a
-    dot and links to folders. Files with the gzip signature or the suffix .gz are unpacked. Raise
-    StorageError if a source is missing or unreadable, DataError if it is damaged.
+    dot, links to folders, datasets and runs of charnn, and the folders `skip`. Files with the gzip
+    signature or the suffix .gz are unpacked. Raise StorageError if a source is missing or
+    unreadable, DataError if it is damaged.
     """
     catalogue = catalogue or Catalogue()
-    notes: list[str] = []
+    search = _Search(catalogue, [folder.resolve() for folder in skip])
     places = [] if arguments else [_Place(DEFAULT_CORPUS, DEFAULT_CORPUS, "corpus")]
     for argument in arguments:
         with atomic.storage_errors("read", Path(argument)):
-            places += _find(argument, catalogue, notes)
-    once = {place.identity: place for place in sorted(places, reverse=True)}  # keeps the first name
+            places += search.find(argument)
+    if not places:
+        raise DataError(f"{', '.join(arguments)}: only files that charnn wrote", "name a text file")
+    once = {place.identity: place for place in sorted(places, reverse=True)}  # the first name stays
     sources = [
         source
         for place in sorted(once.values())
         for source in _read(place, catalogue, stdin, progress)
     ]
     records = all(p.kind == "corpus" and catalogue.cards[p.key].lines for p in once.values())
-    return Reading(tuple(sources), tuple(notes), records)
+    empty = [source.name for source in sources if not source.data]
+    notes = (f"empty: {_some(empty)}",) if empty and len(sources) > 1 else ()
+    return Reading(tuple(sources), notes, records, tuple(sorted(search.binary)), search.own)
 
 
-def _find(argument: str, catalogue: Catalogue, notes: list[str]) -> list[_Place]:
-    if argument == STDIN:
-        return [_Place(STDIN, STDIN, "stdin")]
-    if _exists(argument):
-        return _find_path(argument, notes)
-    matches = [Path(match) for match in glob.glob(argument, recursive=True)]  # noqa: PTH207 - absolute ones too
-    places = [_Place(str(path), path.name, "file") for path in matches if not path.is_dir()]
-    if places:
-        return places
-    if argument in catalogue.cards:
-        return [_Place(argument, argument, "corpus")]
-    raise _missing(argument, catalogue)
+class _Search:
+    """Finds the places that arguments name; counts the files that are skipped."""
+
+    def __init__(self, catalogue: Catalogue, skip: Sequence[Path]) -> None:
+        self.catalogue, self._skip = catalogue, skip
+        self.binary: list[str] = []
+        self.own = 0
+
+    def find(self, argument: str) -> list[_Place]:
+        """Return the places that one argument names. Raise DataError or StorageError if none."""
+        if argument == STDIN:
+            return [_Place(STDIN, STDIN, "stdin")]
+        if _exists(argument):
+            return self._find_path(argument)
+        matches = [Path(match) for match in glob.glob(argument, recursive=True)]  # noqa: PTH207 - absolute ones too
+        files = [path for path in matches if not path.is_dir()]
+        kept = [path for path in files if not any(map(is_dataset_or_run, path.parents))]
+        self.own += len(files) - len(kept)
+        if files:
+            return [_Place(str(path), path.name, "file") for path in kept]
+        if argument in self.catalogue.cards:
+            return [_Place(argument, argument, "corpus")]
+        raise _missing(argument, self.catalogue)
+
+    def _find_path(self, argument: str) -> list[_Place]:
+        path = Path(argument)
+        if not path.is_dir():
+            return [_Place(str(path), STDIN if is_stream(argument) else path.name, "file")]
+        own = self.own
+        found: list[Path] = []
+        for file in self._walk(path):
+            if _looks_like_text(file):
+                found.append(file)
+            else:
+                self.binary.append(file.name)
+        if not found and self.own == own:
+            raise DataError(
+                f"{argument} contains no text files", "hidden and binary files do not count"
+            )
+        return [_Place(str(file), file.relative_to(path).as_posix(), "file") for file in found]
+
+    def _walk(self, folder: Path) -> Iterator[Path]:
+        """Yield the files below a folder that are not hidden, not a pipe and not charnn's."""
+        if is_dataset_or_run(folder):
+            self._count_own(folder)
+            return
+        for entry in folder.iterdir():
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir() and not entry.is_symlink():  # links could lead round in circles
+                if entry.resolve() in self._skip:
+                    self._count_own(entry)
+                else:
+                    yield from self._walk(entry)
+            elif entry.is_file() or not entry.exists():  # a dangling link is an error, not nothing
+                yield entry
+
+    def _count_own(self, folder: Path) -> None:
+        self.own += sum(path.is_file() for path in folder.rglob("*"))
 
 
 def _exists(argument: str) -> bool:
@@ -159,40 +231,13 @@ def _near(name: str, candidates: Iterable[str]) -> list[str]:
     return [by_lower[near] for near in difflib.get_close_matches(name.lower(), by_lower, n=1)]
 
 
-def _find_path(argument: str, notes: list[str]) -> list[_Place]:
-    path = Path(argument)
-    if not path.is_dir():
-        return [_Place(str(path), STDIN if is_stream(argument) else path.name, "file")]
-    found: list[Path] = []
-    skipped: list[str] = []
-    for file in _walk(path):
-        if _looks_like_text(file):
-            found.append(file)
-        else:
-            skipped.append(file.name)
-    if skipped:
-        notes.append(f"{argument}: skipped binary files: {_some(sorted(skipped))}")
-    if not found:
-        raise DataError(
-            f"{argument} contains no text files", "hidden files and binary files are skipped"
-        )
-    return [_Place(str(file), file.relative_to(path).as_posix(), "file") for file in found]
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"
 
 
-def _some(names: list[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3:,} more" if names[3:] else ""
     return ", ".join(names[:3]) + more
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, except hidden files, pipes and sockets."""
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir() and not entry.is_symlink():  # links to folders can form a cycle
-            yield from _walk(entry)
-        elif entry.is_file() or not entry.exists():  # reading a dangling link raises the error
-            yield entry
 
 
 def _looks_like_text(path: Path) -> bool:

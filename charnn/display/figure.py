@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charnn.display import humanize
-from charnn.display.learning_curves import Curve, Line, XName, finite, x_limits, x_unit, y_limits
+from charnn.display.learning_curves import (
+    SAME_RATIO,
+    Y_LABELS,
+    Curve,
+    Line,
+    XName,
+    YName,
+    finite,
+    x_limits,
+    x_unit,
+    y_limits,
+)
 from charnn.errors import UsageError
 from charnn.escape import visible
 from charnn.storage import atomic
@@ -31,7 +42,6 @@ SIZE = (7.2, 4.3)  # inches
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#666666"
 MAX_PERPLEXITY_LOSS = 20.0  # nats; there is no perplexity axis for larger losses
-SAME_RATIO = 1.002  # two bits-per-nat factors count as equal up to this ratio
 
 _STYLE: "dict[RcKeyType, Any]" = {
     "axes.axisbelow": True,
@@ -76,10 +86,11 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def draw_learning_curves(runs: Sequence[Curve], x: XName, path: Path) -> None:
-    """Plot the training and validation loss of each run over steps, tokens or seconds.
+def draw_learning_curves(runs: Sequence[Curve], x: XName, path: Path, y: YName = "loss") -> None:
+    """Plot the training and validation curve of each run over steps, tokens or seconds.
 
-    Raise the errors of `picture`.
+    The legend has the closing score of each run, or its lowest validation without one. Raise the
+    errors of `picture`.
     """
     with picture(path) as figure:
         axes = figure.add_subplot()
@@ -87,24 +98,37 @@ def draw_learning_curves(runs: Sequence[Curve], x: XName, path: Path) -> None:
         unit, x_label = x_unit(x, last)
         lines: list[Line] = []
         for i, run in enumerate(runs):
-            lines += _draw_run(axes, run, x, unit, COLORS[i % len(COLORS)])
+            lines += _draw_run(axes, run, (x, y), unit, COLORS[i % len(COLORS)])
         low, high = y_limits(lines)
         axes.set(xlim=(0, 1.01 * last / unit), ylim=(low, high))
-        axes.set(xlabel=x_label, ylabel="loss (nats per token)")
-        axes.xaxis.set_major_formatter(lambda value, _: humanize.compact(value))
+        axes.set(xlabel=x_label, ylabel=Y_LABELS[y])
+        axes.xaxis.set_major_formatter(lambda value, _: humanize.exact(value))
         axes.set_title("dots: validation (lowest circled)   thin: training (smoothed)", **_SUBTITLE)
-        _add_second_scale(axes, runs, high)
-        axes.legend(title="lowest validation loss", alignment="left", loc="upper right")
+        if y == "loss":
+            _add_second_scale(axes, runs, high)
+        axes.legend(title=_legend_title(runs, y), alignment="left", loc="upper right")
 
 
-def _draw_run(axes: "Axes", run: Curve, x: XName, unit: float, color: str) -> list[Line]:
+def _legend_title(runs: Sequence[Curve], y: YName) -> str:
+    """Return what the numbers in the legend are."""
+    finals = [math.isfinite(run.final(y)) for run in runs]
+    kind = "final" if all(finals) and finals else "final or lowest" if any(finals) else "lowest"
+    return f"{kind} validation {Y_LABELS[y].partition(' (')[0]}"
+
+
+def _draw_run(
+    axes: "Axes", run: Curve, names: tuple[XName, YName], unit: float, color: str
+) -> list[Line]:
     """Draw both curves of a run and return the lines that must fit into the axes."""
     train, val = (
-        [(at / unit, loss) for at, loss in run.points(split, x)] for split in ("train", "val")
+        [(at / unit, value) for at, value in run.points(split, *names)]
+        for split in ("train", "val")
     )
     smooth = smoothed(train)
     best = min(finite(val), key=lambda point: point[1], default=(math.nan, math.nan))
-    label = f"{humanize.figure(best[1])}  {literal(run.name)}"
+    final = run.final(names[1])
+    shown = final if math.isfinite(final) else best[1]
+    label = f"{humanize.figure(shown)}  {literal(run.name)}"
     axes.plot(*columns(train), color=color, linewidth=0.8, alpha=0.18)
     axes.plot(*columns(smooth), color=color, linewidth=0.9)
     axes.plot(*columns(val), color=color, linewidth=1.8, marker="o", markersize=3.5, label=label)
@@ -157,17 +181,10 @@ def _times(factor: float) -> Callable[[Any], Any]:
 
 
 def _bits_per_nat(runs: Sequence[Curve]) -> float | None:
-    """Return the factor from nats per token to bits per char; None if rows differ in it."""
-    splits = [(run, split) for run in runs for split in ("train", "val")]
-    ratios = [
-        bits / loss
-        for run, split in splits
-        for (_, loss), (_, bits) in zip(
-            run.points(split, "step"), run.points(split, "step", "bits_per_char"), strict=True
-        )
-        if loss > 0 and math.isfinite(bits)
-    ]
-    return ratios[0] if ratios and max(ratios) <= SAME_RATIO * min(ratios) else None
+    """Return the factor from nats per token to bits per char; None if curves differ in it."""
+    factors = [run.bits_per_nat(split) for run in runs for split in ("train", "val")]
+    known = [factor for factor in factors if factor]
+    return known[0] if known and max(known) <= SAME_RATIO * min(known) else None
 
 
 def literal(text: str) -> str:

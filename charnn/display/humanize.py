@@ -20,6 +20,12 @@ def compact(number: float) -> str:
     return f"{value:.1f}".removesuffix(".0") + step if step else f"{value:.3g}"
 
 
+def exact(number: float) -> str:
+    """Format a tick of an axis with all its decimals: "1.25k" for 1250, "0.25"."""
+    value, step = _scaled(number)
+    return f"{value:.6g}{step}"
+
+
 def _scaled(number: float) -> tuple[float, str]:
     value = number
     for step in _STEPS[:-1]:

@@ -9,28 +9,65 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from charnn.display.humanize import HOUR, MINUTE
+from charnn.storage.workspace import FINAL
 
 XName = Literal["step", "tokens", "seconds"]
+YName = Literal["loss", "perplexity", "bits_per_char"]
+Y_LABELS: Mapping[YName, str] = {
+    "loss": "loss (nats per token)",
+    "perplexity": "perplexity",
+    "bits_per_char": "bits per character",
+}
 Point = tuple[float, float]
 Line = Sequence[Point]
 
 STEEP = 0.02  # first fraction of the x range, where a loss may be cut off
 LARGEST = 1e30  # value that is drawn
+SAME_RATIO = 1.002  # two bits-per-nat factors count as equal up to this ratio
 SMALLEST = 1e-30  # margin of a plot; a smaller range would give places that are not finite
 AIR = 0.05  # margin above and below the curves, as a fraction of the height
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve of a run: its name and the rows of its metrics.jsonl."""
+    """The learning curve of a run: its name and the rows of its metrics.jsonl.
+
+    The row with `final` is the closing score of the best model, not a point of the curve.
+    """
 
     name: str
     rows: Sequence[Mapping[str, Any]]
 
-    def points(self, split: str, x: XName, y: str = "loss") -> list[Point]:
+    def points(self, split: str, x: XName, y: YName = "loss") -> list[Point]:
         """Return (x, y) of the rows of a split, in order, without rows that lack x."""
-        points = [(_number(r, x), _number(r, y)) for r in self.rows if r.get("split") == split]
+        rows = [r for r in self.rows if r.get("split") == split and r.get(FINAL) is not True]
+        points = [(_number(row, x), _number(row, y)) for row in rows]
         return [point for point in points if math.isfinite(point[0])]
+
+    def final(self, y: YName = "loss") -> float:
+        """Return the closing validation score of the best model; NaN if there is none."""
+        rows = [r for r in self.rows if r.get(FINAL) is True and r.get("split") == "val"]
+        return _number(rows[-1], y) if rows else math.nan
+
+    def bits_per_nat(self, split: str) -> float | None:
+        """Return the factor from nats per token to bits per character; None if not known."""
+        losses, bits = self.points(split, "step"), self.points(split, "step", "bits_per_char")
+        ratios = [
+            b / loss
+            for (_, loss), (_, b) in zip(losses, bits, strict=True)
+            if loss > 0 and math.isfinite(b)
+        ]
+        return ratios[0] if ratios else None
+
+
+def default_y(runs: Sequence[Curve]) -> YName:
+    """Return what compares the runs: the loss, or bits per char if the tokenizers differ.
+
+    The training rows of a run share one factor; those of its validations may differ slightly.
+    """
+    factors = [run.bits_per_nat("train") or run.bits_per_nat("val") for run in runs]
+    known = [factor for factor in factors if factor]
+    return "bits_per_char" if known and max(known) > SAME_RATIO * min(known) else "loss"
 
 
 def _number(row: Mapping[str, Any], key: str) -> float:

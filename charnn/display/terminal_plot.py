@@ -9,10 +9,12 @@ from rich.cells import set_cell_size
 
 from charnn.display import humanize
 from charnn.display.learning_curves import (
+    Y_LABELS,
     Curve,
     Line,
     Point,
     XName,
+    YName,
     finite,
     mean,
     nice_ticks,
@@ -35,17 +37,18 @@ def terminal_curves(
     width: int = 80,
     height: int = 20,
     *,
+    y: YName = "loss",
     color: bool = False,
     unicode: bool = True,
 ) -> str:
     """Return learning curves as `height` lines of at most `width` columns, without a last newline.
 
-    For one run, plot its training and validation loss; for several, the validation loss of each,
-    or its training loss if there is no validation. The plot has at least MIN_WIDTH columns and
-    MIN_ROWS rows.
+    For one run, plot its training and validation curve; for several, the validation curve of each,
+    or its training curve if there is no validation. The legend has the closing score of a finished
+    run. The plot has at least MIN_WIDTH columns and MIN_ROWS rows.
     """
     width = max(width, MIN_WIDTH)
-    names, lines = _chosen(runs, x)
+    names, lines, finals = _chosen(runs, x, y)
     unit, x_label = x_unit(x, x_limits(lines)[1])
     lines = [[(a / unit, b) for a, b in line] for line in lines]
     rows = max(MIN_ROWS, height - 3 - len(lines))  # 3: title, x axis, tick labels
@@ -53,23 +56,24 @@ def terminal_curves(
     for i, line in enumerate(lines):
         frame.draw(line, i)
     parts = [
-        f"loss (nats per token) by {x_label}",
+        f"{Y_LABELS[y]} by {x_label}",
         *frame.body(lines),
         *frame.axis(),
-        *frame.legend(map(_summary, names, lines, itertools.repeat(x_label)), width),
+        *frame.legend(map(_summary, names, lines, finals, itertools.repeat(x_label)), width),
     ]
     return "\n".join(part.rstrip() for part in parts)
 
 
-def _chosen(runs: Sequence[Curve], x: XName) -> tuple[list[str], list[Line]]:
-    """Return the names and the points of the curves to draw."""
-    names, lines = list[str](), list[Line]()
+def _chosen(runs: Sequence[Curve], x: XName, y: YName) -> tuple[list[str], list[Line], list[float]]:
+    """Return the names, the points and the closing scores of the curves to draw."""
+    names, lines, finals = list[str](), list[Line](), list[float]()
     for run in runs:
-        splits = [split for split in ("train", "val") if finite(run.points(split, x))]
+        splits = [split for split in ("train", "val") if finite(run.points(split, x, y))]
         for split in splits if len(runs) == 1 else splits[-1:]:
             names.append(f"{visible(run.name, one_line=True)} {split}")
-            lines.append(run.points(split, x))
-    return names, lines
+            lines.append(run.points(split, x, y))
+            finals.append(run.final(y) if split == "val" else math.nan)
+    return names, lines, finals
 
 
 def _frame(lines: Sequence[Line], width: int, rows: int, *, color: bool, unicode: bool) -> "Frame":
@@ -89,17 +93,20 @@ def _frame(lines: Sequence[Line], width: int, rows: int, *, color: bool, unicode
 def _tick_labels(ticks: Sequence[float]) -> list[str]:
     """Return the tick labels, all with the number of decimals that the longest needs."""
     if any(abs(tick) >= 1000 for tick in ticks):  # noqa: PLR2004
-        return [humanize.compact(tick) for tick in ticks]
+        return [humanize.exact(tick) for tick in ticks]
     decimals = max((len(f"{tick:.6g}".partition(".")[2]) for tick in ticks), default=0)
     return [f"{tick:.{decimals}f}" for tick in ticks]
 
 
-def _summary(name: str, line: Line, x_label: str) -> str:
-    """Return the legend of a line: name, last value, lowest value and its position."""
+def _summary(name: str, line: Line, final: float, x_label: str) -> str:
+    """Return the legend of a line: name, last value, lowest value, its position, final score."""
     points = finite(line)
     x, lowest = min(points, key=lambda point: point[1])
     place = f"{humanize.compact(x)} {x_label}" if x_label != "step" else f"step {x:,.0f}"
-    return f"{name}  {humanize.figure(points[-1][1])}, lowest {humanize.figure(lowest)} at {place}"
+    summary = (
+        f"{name}  {humanize.figure(points[-1][1])}, lowest {humanize.figure(lowest)} at {place}"
+    )
+    return f"{summary}, final {humanize.figure(final)}" if math.isfinite(final) else summary
 
 
 class Canvas:

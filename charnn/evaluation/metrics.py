@@ -14,7 +14,7 @@ from charnn.tokenizers.tokenizer import Tokenizer
 NATS_PER_BIT = math.log(2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """The score of a text, as sums, so that the scores of its parts can be added.
 
@@ -38,6 +38,13 @@ class Score:
             self.chars + other.chars,
             self.bytes + other.bytes,
             self.unknown + other.unknown,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Score(bits_per_char={self.bits_per_char:.4f}, perplexity={self.perplexity:.4g}, "
+            f"loss={self.loss:.4f}, tokens={self.tokens}, chars={self.chars}, "
+            f"bytes={self.bytes}, unknown={self.unknown})"
         )
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 from charnn.arrays import Floats
 from charnn.config import ModelConfig, validate
+from charnn.display import humanize
 from charnn.errors import DataError, UsageError
 from charnn.model.spec import tensor_shapes
 from charnn.storage import atomic, jsonio, safetensors_file
@@ -50,6 +51,21 @@ class ModelFile:
     def parameters(self) -> int:
         """Return the number of weights; tied weights count once."""
         return sum(tensor.size for tensor in self.tensors.values())
+
+    def summary(self) -> list[str]:
+        """Return what the model is in a few words each: network, dataset, validation."""
+        config, tokenizer = self.config, self.tokenizer
+        parts = [
+            f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}",
+            f"{humanize.compact(self.parameters)} weights",
+            f"{tokenizer.vocab_size:,} {tokenizer.kind} tokens",
+        ]
+        if self.training.get("data"):
+            parts.append(f"trained on {self.training['data']}")
+        bits_per_char = (self.metrics.get("val") or {}).get("bits_per_char")
+        if isinstance(bits_per_char, float):
+            parts.append(f"{humanize.figure(bits_per_char)} bits/char")
+        return parts
 
     def stops(self, given: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the stop strings: those given, and a newline for a model of records."""
@@ -111,6 +127,16 @@ def read_summary(path: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, Any
     metrics = jsonio.parse_json_object(header.get("metrics", "{}"), f"{path}: metrics")
     training = jsonio.parse_json_object(header.get("training", "{}"), f"{path}: training")
     return _config(header, path), metrics, training
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read the tokenizer of a model file or a tokenizer.json. Raise DataError or StorageError."""
+    if path.suffix == ".safetensors":
+        return read_model(path).tokenizer
+    try:
+        return load_tokenizer(atomic.read_bytes(path).decode("utf-8", "replace"))
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", error.hint) from None
 
 
 def _config(header: dict[str, str], path: Path) -> ModelConfig:

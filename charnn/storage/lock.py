@@ -15,15 +15,20 @@ class Lock:
     """A lock on a folder, or on one `name` in it, held inside a `with` block.
 
     The lock is advisory (flock): it excludes other charnn processes, but not other programs. On a
-    network file system it works only if the file system supports flock.
+    network file system it works only if the file system supports flock. Several processes may hold
+    a `shared` lock, and none an exclusive one meanwhile. In a folder that is not writable, a shared
+    lock has no effect: nothing there can be replaced.
     """
 
-    def __init__(self, folder: Path, name: str = "") -> None:
+    def __init__(self, folder: Path, name: str = "", *, shared: bool = False) -> None:
         self._path = folder / (f"{LOCK_FILE}-{name}" if name else LOCK_FILE)
         self._target = folder / name
+        self._shared = shared
         self._file: IO[str] | None = None
 
     def __enter__(self) -> "Lock":
+        if self._shared and not os.access(self._path.parent, os.W_OK):
+            return self
         with storage_errors("lock", self._path):
             self._file = self._locked()
         self._file.truncate(0)
@@ -36,7 +41,7 @@ class Lock:
         while True:
             file = self._path.open("a+", encoding="utf-8")
             try:
-                _flock(file)
+                _flock(file, shared=self._shared)
             except BlockingIOError:
                 file.seek(0)
                 owner = file.read(200).strip() or "another process"
@@ -55,8 +60,18 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            self._path.unlink(missing_ok=True)
+            if self._is_last():
+                self._path.unlink(missing_ok=True)
             self._file.close()
+
+    def _is_last(self) -> bool:
+        """Return whether no other process shares the lock, so that its file can be removed."""
+        if self._shared and self._file:
+            try:
+                _flock(self._file)
+            except OSError:
+                return False
+        return True
 
 
 def is_locked(folder: Path) -> bool:
@@ -70,10 +85,10 @@ def is_locked(folder: Path) -> bool:
         return True
 
 
-def _flock(file: IO[str]) -> None:
+def _flock(file: IO[str], *, shared: bool = False) -> None:
     try:
         import fcntl
     except ImportError:  # Windows has no flock: the file only names the owner
         return
     with unless_unsupported():
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

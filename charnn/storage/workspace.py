@@ -15,12 +15,18 @@ TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
+MARKERS = (META_FILE, TOKENIZER_FILE, MODEL_FILE, CONFIG_FILE, METRICS_FILE)
 FINAL = "final"  # key of the last row of METRICS_FILE in a finished run: its closing score
 LONGEST_ROW = 4096  # bytes of a row of METRICS_FILE, more than any
 DATA_DIR = "data"
 RUNS_DIR = "runs"
 DATA_VARIABLE, RUNS_VARIABLE = "CHARNN_DATA_DIR", "CHARNN_RUNS_DIR"  # environment variables
 NOT_IN_NAMES = r"[\x00-\x1f\ud800-\udfff]"  # control characters, bytes that are not UTF-8
+
+
+def data_dir() -> Path:
+    """Return the folder of datasets for the Python API: CHARNN_DATA_DIR, by default data/."""
+    return Path(os.environ.get(DATA_VARIABLE) or DATA_DIR)
 
 
 def runs_dir() -> Path:
@@ -160,6 +166,13 @@ def find_tokenizer(argument: str, data_dir: Path, runs_dir: Path) -> Path:
     return (
         folder / TOKENIZER_FILE if folder else find_dataset_or_model(argument, data_dir, runs_dir)
     )
+
+
+def is_dataset_or_run(folder: Path) -> bool:
+    """Return whether a folder is a dataset or a run, as its files show."""
+    has = {name: (folder / name).is_file() for name in MARKERS}
+    is_run = has[CONFIG_FILE] and (has[METRICS_FILE] or has[MODEL_FILE])
+    return is_run or (has[META_FILE] and has[TOKENIZER_FILE])
 
 
 def _find(argument: str, folder: Path, is_wanted: Callable[[Path], bool]) -> Path | None:

@@ -2,15 +2,16 @@
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from charnn.config import TrainConfig
-from charnn.errors import UsageError
+from charnn.errors import StorageError, UsageError
 from charnn.evaluation.metrics import Score, bits, perplexity
 from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.storage import atomic
-from charnn.storage.lock import LOCK_FILE, Lock
+from charnn.storage.lock import LOCK_FILE, Lock, is_locked
 from charnn.storage.settings_file import dump_settings
 from charnn.storage.workspace import CONFIG_FILE, FINAL, METRICS_FILE, MODEL_FILE
 from charnn.training.checkpoint import CHECKPOINTS, save_checkpoint
@@ -38,7 +39,8 @@ class RunFolder:
     def create(self, *, force: bool) -> None:
         """Create the folder; replace an existing run only if `force` is set.
 
-        Raise UsageError if the folder exists, StorageError if it cannot be created.
+        Raise UsageError if the folder exists, BusyError if another process writes the run,
+        StorageError if it cannot be created.
         """
         if force and self.path.is_dir():
             with atomic.storage_errors("replace", self.path):
@@ -50,6 +52,9 @@ class RunFolder:
             except FileExistsError:
                 if not self.path.is_dir():
                     raise
+                if is_locked(self.path):
+                    with Lock(self.path):  # names the owner
+                        pass
                 raise UsageError(
                     f"{self.path} exists already",
                     "give another --name, --resume it, or replace it with --force",
@@ -62,11 +67,13 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig) -> None:
         """Write config.yaml. Raise StorageError if it cannot be written."""
-        atomic.write_file(self.path / CONFIG_FILE, dump_settings(config).encode())
+        with self._vanishing():
+            atomic.write_file(self.path / CONFIG_FILE, dump_settings(config).encode())
 
     def write_model(self, model: ModelFile) -> None:
         """Write model.safetensors. Raise StorageError if it cannot be written."""
-        write_model(self.model_path, model)
+        with self._vanishing():
+            write_model(self.model_path, model)
 
     def read_model(self) -> ModelFile:
         """Read model.safetensors. Raise StorageError or DataError if it cannot be read."""
@@ -74,7 +81,21 @@ class RunFolder:
 
     def save(self, snapshot: Snapshot) -> Saved:
         """Write a checkpoint. Raise StorageError, or DivergedError if a weight is not finite."""
-        return Saved(snapshot.step, save_checkpoint(snapshot, self.path))
+        with self._vanishing():
+            return Saved(snapshot.step, save_checkpoint(snapshot, self.path))
+
+    @contextlib.contextmanager
+    def _vanishing(self) -> Iterator[None]:
+        """Raise StorageError with its own message if the folder no longer exists."""
+        try:
+            yield
+        except (OSError, StorageError) as error:
+            if self.path.is_dir():
+                raise
+            raise StorageError(
+                f"the run folder {self.path} has vanished: it was removed or renamed",
+                "rename it back and use --resume, or start a new run",
+            ) from error
 
     def log(self, event: Step | Evaluation) -> Warned | None:
         """Append a validation or a logged step to metrics.jsonl.
@@ -85,7 +106,8 @@ class RunFolder:
         if row is None or self._log_failed:
             return None
         try:
-            append_row(self.path, row)
+            with self._vanishing():
+                append_row(self.path, row)
         except OSError as error:
             self._log_failed = True
             return Warned(f"cannot write {METRICS_FILE}: {error.strerror}; training continues")

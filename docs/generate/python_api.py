@@ -7,27 +7,34 @@ import textwrap
 from typing import Any
 
 import charnn
-from charnn.evaluation.metrics import Score
+from charnn.api import DEFAULTS
+from charnn.training import events
 from docs.generate import markdown
 
 LINE_LENGTH = 80  # of a signature on one line
 INTRODUCTION = """\
-`import charnn` loads nothing heavy. `charnn.load` needs NumPy, but not torch. The names on this
-page are the public API; import nothing else from charnn. Errors are exceptions of `charnn.errors`,
-one for each [exit code](exit-codes.md)."""
-RESULTS = "The methods above return objects of these classes."
+`import charnn` loads nothing heavy. Everything but training needs NumPy, and not torch. The names
+on this page are the public API; `dir(charnn)` lists them. Errors are exceptions of `charnn.errors`,
+one for each [exit code](exit-codes.md); each has a `message` and a `hint`."""
+EVENTS = """\
+What a training yields, in order. All are frozen dataclasses; the last one is the `Result`.
+`charnn.Event` is the union of their types."""
 
 
 def page() -> str:
-    """Return a page with a section for each public name, and one for each class of results."""
+    """Return a page with a section for each public name; the events come last."""
     public = [getattr(charnn, name) for name in charnn.__all__]
+    own = [thing for thing in public if inspect.isfunction(thing) or inspect.isclass(thing)]
+    are_events = {thing: thing.__module__ == events.__name__ for thing in own}
+    functions = [thing for thing in own if inspect.isfunction(thing)]
+    classes = [thing for thing in own if inspect.isclass(thing) and not are_events[thing]]
     return markdown.page(
         "Python API",
         INTRODUCTION,
-        *(section(thing, "charnn.") for thing in public if callable(thing)),
+        *(section(thing, "charnn.") for thing in (*functions, *classes)),
         "## charnn.\\_\\_version\\_\\_\n\nThe version of charnn, a string.",
-        f"## Results\n\n{RESULTS}",
-        section(Score, level=3),
+        f"## Events\n\n{EVENTS}",
+        *(section(thing, "charnn.", level=3) for thing in own if are_events[thing]),
     )
 
 
@@ -39,6 +46,10 @@ def section(thing: Any, prefix: str = "", level: int = 2) -> str:
         return f"{heading} {prefix}{node.name}\n\n{described(node, prefix)}"
     assert isinstance(node, ast.ClassDef)
     parts = [f"{heading} {prefix}{node.name}", docstring(node)]
+    fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+    if fields:
+        lines = "\n".join(ast.unparse(field) for field in fields)
+        parts.append(f"```python\n{lines}\n```".replace("'", '"'))
     members = [part for part in node.body if isinstance(part, ast.FunctionDef)]
     for member in members:
         if not member.name.startswith("_"):
@@ -63,6 +74,8 @@ def signature(function: ast.FunctionDef, prefix: str) -> str:
     if arguments.kwonlyargs:
         keyword = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
         parts += ["*", *(parameter(arg, default) for arg, default in keyword)]
+    if arguments.kwarg:
+        parts.append(f"**{parameter(arguments.kwarg, None)}")
     name, result = f"{prefix}{function.name}", unparsed(function.returns)
     line = f"{name}({', '.join(parts)}) -> {result}"
     if len(line) <= LINE_LENGTH:
@@ -74,7 +87,11 @@ def signature(function: ast.FunctionDef, prefix: str) -> str:
 def parameter(argument: ast.arg, default: ast.expr | None) -> str:
     """Return a parameter as source code."""
     text = f"{argument.arg}: {unparsed(argument.annotation)}"
-    return text if default is None else f"{text} = {unparsed(default)}"
+    if default is None:
+        return text
+    if isinstance(default, ast.Attribute) and unparsed(default.value) == "DEFAULTS":
+        return f"{text} = {getattr(DEFAULTS, default.attr)}"
+    return f"{text} = {unparsed(default)}"
 
 
 def unparsed(node: ast.expr | None) -> str:

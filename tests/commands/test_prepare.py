@@ -6,6 +6,7 @@ from charnn.cli import main
 from charnn.data.dataset import open_dataset
 from charnn.data.splits import split_text
 from charnn.model.model_file import ModelFile, write_model
+from charnn.storage.lock import Lock
 from tests.tiny import random_tensors, tiny_config, written_dataset
 
 
@@ -23,3 +24,31 @@ def test_tokenizer_from_accepts_names(source, text, tmp_path, monkeypatch) -> No
     assert main(["prepare", "new.txt", "--tokenizer-from", source, "-q"]) == 0
 
     assert open_dataset(tmp_path / "data" / "new").tokenizer.pieces == tokenizer.pieces
+
+
+def test_prepare_says_what_it_read_and_skipped(tmp_path, monkeypatch, capfd) -> None:
+    """The folders of datasets and runs are not part of `prepare .`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("lamp " * 500)
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / "config.yaml").write_text("lr: 1\n")
+    assert main(["prepare", ".", "--name", "one"]) == 0
+    assert "read 1 file, 2.5 kB; skipped 1 file: 1 written by charnn" in capfd.readouterr().err
+
+    assert main(["prepare", ".", "--name", "one"]) == 0
+
+    assert "skipped 5 files: 5 written by charnn" in capfd.readouterr().err
+    assert [s["name"] for s in open_dataset(tmp_path / "data" / "one").meta["sources"]] == ["a.txt"]
+
+
+def test_a_dataset_that_is_read_is_not_replaced(tmp_path, monkeypatch, capfd) -> None:
+    """75 with --force; the same dataset again is no change and succeeds."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("lamp " * 500)
+    prepare = ["prepare", "a.txt", "--name", "one", "-q"]
+    assert main(prepare) == 0
+    with Lock(tmp_path / "data", "one", shared=True):
+        assert main(prepare) == 0
+        assert main([*prepare, "--newlines", "lf", "--force"]) == 75
+    assert "is in use by process" in capfd.readouterr().err
+    assert main([*prepare, "--newlines", "lf", "--force"]) == 0

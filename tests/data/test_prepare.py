@@ -5,10 +5,9 @@ import os
 
 import pytest
 
-from charnn.commands.prepare import _refuse_own_splits
 from charnn.config import PrepareConfig
 from charnn.data.dataset import open_dataset
-from charnn.data.prepare import dataset_name, prepare
+from charnn.data.prepare import dataset_name, prepare, refuse_own_splits
 from charnn.data.sources import Reading, Source, read_sources
 from charnn.errors import UsageError
 from charnn.storage.atomic import sha256
@@ -152,5 +151,5 @@ def test_dataset_name_from_source(source, name) -> None:
 def test_fraction_of_a_given_split_is_refused() -> None:
     """--val-frac has no effect if the corpus has a validation split."""
     with pytest.raises(UsageError, match="a val split of its own"):
-        _refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN, "val": TRAIN}))
-    _refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN}))
+        refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN, "val": TRAIN}))
+    refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN}))

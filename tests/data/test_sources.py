@@ -7,7 +7,7 @@ import os
 import tarfile
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,8 +35,10 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     monkeypatch.chdir(work)
     catalogue = Catalogue(cards, tmp_path / "cache")
 
-    def read(*arguments: str, stdin: BinaryIO | None = None) -> sources.Reading:
-        return read_sources(arguments, catalogue=catalogue, stdin=stdin)
+    def read(
+        *arguments: str, stdin: BinaryIO | None = None, skip: Sequence[Path] = ()
+    ) -> sources.Reading:
+        return read_sources(arguments, catalogue=catalogue, stdin=stdin, skip=skip)
 
     return read
 
@@ -99,7 +101,7 @@ def test_folder_is_read_recursively(read: Read) -> None:
     Path("corpus/loop").symlink_to("..")
     reading = read("corpus")
     assert names(reading) == ["code/main.c", "readme", "utf16.txt"]
-    assert reading.notes == ("corpus: skipped binary files: picture.png",)
+    assert reading.skipped() == "; skipped 1 file: 1 binary (picture.png)"
 
 
 def test_note_on_binary_files_is_short(read: Read) -> None:
@@ -107,8 +109,42 @@ def test_note_on_binary_files_is_short(read: Read) -> None:
     write("mixed/a.txt")
     for number in range(9):
         write(f"mixed/{number}.bin", b"\0")
-    notes = read("mixed").notes
-    assert notes == ("mixed: skipped binary files: 0.bin, 1.bin, 2.bin and 6 more",)
+    assert read("mixed").summary() == (
+        "read 1 file, 4 B; skipped 9 files: 9 binary (0.bin, 1.bin, 2.bin and 6 more)"
+    )
+
+
+def test_what_charnn_wrote_is_skipped(read: Read) -> None:
+    """Datasets and runs by their files, wherever they are, and the folders of both."""
+    write("a.txt")
+    for name in ("meta.json", "tokenizer.json", "train.bin"):
+        write(f"demo/data/one/{name}")
+    for name in ("config.yaml", "metrics.jsonl", "checkpoints/step-00000001/header.json"):
+        write(f"demo/runs/one/{name}")
+    write("data/stray.json")
+    write("own/config.yaml")
+    reading = read(".", skip=[Path("data")])
+    assert names(reading) == ["a.txt", "own/config.yaml"]
+    assert reading.skipped() == "; skipped 7 files: 7 written by charnn"
+    assert names(read("**/*")) == ["a.txt", "stray.json", "config.yaml"]
+
+
+def test_a_folder_of_datasets_is_read_if_it_is_named(read: Read) -> None:
+    """Texts may be in data/; its datasets are skipped. A folder of datasets alone is bad data."""
+    for name in ("meta.json", "tokenizer.json"):
+        write(f"data/one/{name}")
+    with pytest.raises(DataError, match=r"^data: only files that charnn wrote"):
+        read("data", skip=[Path("data")])
+    write("data/book.txt")
+    reading = read("data", "data/book.txt", skip=[Path("data")])
+    assert (names(reading), reading.own) == (["book.txt"], 2)
+
+
+def test_an_empty_file_is_named(read: Read) -> None:
+    """It adds nothing to the text."""
+    write("a.txt")
+    write("b.txt", "")
+    assert read("a.txt", "b.txt").notes == ("empty: b.txt",)
 
 
 @pytest.mark.parametrize("name", ["empty", "binary"])

@@ -151,3 +151,25 @@ def test_importing_figure_does_not_import_matplotlib(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, re.sub(r"\s", "", done.stderr)) == (0, "", "")
+
+
+def test_the_legend_has_the_final_score(tmp_path, drawn):
+    """Or the lowest validation of a run without one; the title says which."""
+    final = {"split": "val", "step": 200, "loss": 1.2345, "bits_per_char": 1.7811, "final": True}
+    finished = Curve("done", [*_run().rows, final])
+    figure.draw_learning_curves([finished], "step", tmp_path / "a.png")
+    figure.draw_learning_curves([finished, _run()], "step", tmp_path / "b.png")
+    figure.draw_learning_curves([finished], "step", tmp_path / "c.png", "bits_per_char")
+    legends = [f.axes[0].get_legend() for f in drawn]
+    assert [legend.get_title().get_text() for legend in legends] == [
+        "final validation loss",
+        "final or lowest validation loss",
+        "final validation bits per character",
+    ]
+    assert [legend.get_texts()[0].get_text() for legend in legends] == [
+        "1.234  done",
+        "1.234  done",
+        "1.781  done",
+    ]
+    assert drawn[2].axes[0].get_ylabel() == "bits per character"
+    assert drawn[2].axes[0].child_axes == []

@@ -81,3 +81,12 @@ def test_every_number_is_formatted_in_few_characters(number):
 def test_rate_has_its_unit():
     """A rate is a compact number, a unit and `/s`."""
     assert humanize.rate(58_900, "tok") == "58.9k tok/s"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (0.25, "0.25"), (500, "500"), (1250, "1.25k"), (1_750_000, "1.75M"), (2000, "2k")],
+)
+def test_exact_keeps_all_decimals(number, text):
+    """Ticks at 1250 and 1750 are not rounded to one decimal."""
+    assert humanize.exact(number) == text

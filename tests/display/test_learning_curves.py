@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from charnn.display.learning_curves import (
     Curve,
+    default_y,
     finite,
     mean,
     nice_ticks,
@@ -80,3 +81,25 @@ def test_ticks_of_common_ranges():
     assert nice_ticks(0, 6400, 6) == [0, 2000, 4000, 6000]
     assert nice_ticks(1.4, 2.6, 4) == [1.5, 2.0, 2.5]
     assert nice_ticks(1, 1, 4) == []
+
+
+def test_the_final_row_is_a_score_and_not_a_point():
+    """It is the score of the best model, which may be of an earlier step."""
+    rows = [
+        {"split": "val", "step": 10, "loss": 2.0, "bits_per_char": 1.0},
+        {"split": "val", "step": 20, "loss": 2.5, "bits_per_char": 1.25},
+        {"split": "val", "step": 20, "loss": 2.1, "bits_per_char": 1.05, "final": True},
+    ]
+    curve = Curve("run", rows)
+    assert curve.points("val", "step") == [(10, 2.0), (20, 2.5)]
+    assert (curve.final(), curve.final("bits_per_char")) == (2.1, 1.05)
+    assert math.isnan(Curve("old", rows[:2]).final())
+
+
+def test_runs_of_different_tokenizers_compare_in_bits_per_char():
+    """Nats per token compare only if tokens are equally long."""
+    char = Curve("c", [{"split": "train", "step": 1, "loss": 2.0, "bits_per_char": 2.885}])
+    other = Curve("d", [{"split": "train", "step": 1, "loss": 1.0, "bits_per_char": 1.4425}])
+    words = Curve("w", [{"split": "train", "step": 1, "loss": 6.0, "bits_per_char": 1.6}])
+    assert default_y([char, other]) == default_y([words]) == default_y([]) == "loss"
+    assert default_y([char, words]) == "bits_per_char"

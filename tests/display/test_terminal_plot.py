@@ -123,3 +123,33 @@ def test_sparkline_maps_values_to_block_heights():
 def test_sparkline_has_the_requested_width(values, width):
     """The width does not depend on the number of values, finite or not."""
     assert len(sparkline(values, width)) == width
+
+
+def test_ticks_are_exact():
+    """A tick at 1750 is 1.75k, not 1.8k."""
+    picture = terminal_curves([_curve(steps=1900, loss=lambda step: 2.0)], width=110)
+    assert picture.split("\n")[-2].split() == [
+        "0",
+        "250",
+        "500",
+        "750",
+        "1k",
+        "1.25k",
+        "1.5k",
+        "1.75k",
+    ]
+
+
+def test_the_legend_ends_with_the_final_score():
+    """It is the number that `charnn info` and `charnn eval` show."""
+    final = {"split": "val", "step": 100, "loss": 1.25, "perplexity": 3.49, "final": True}
+    run = Curve("run", [*_curve().rows, final])
+    assert terminal_curves([run]).endswith("lowest 1.000 at step 100, final 1.250")
+
+
+def test_y_chooses_the_value():
+    """Perplexity and bits per character come from the log."""
+    rows = [{"split": "val", "step": i, "loss": 1.0, "perplexity": 2.7 + i} for i in range(5)]
+    picture = terminal_curves([Curve("run", rows)], y="perplexity")
+    assert picture.startswith("perplexity by step")
+    assert "lowest 2.700 at step 0" in picture

@@ -207,7 +207,7 @@ def test_a9_eval_lists_skipped_files(trained) -> None:
     trained.write("texts/b.bin", b"\0\1")
     done = trained.run("eval", "-m", "lamp-lstm-001", "texts")
 
-    assert "skipped binary files: b.bin" in done.stderr
+    assert "skipped 1 file: 1 binary (b.bin)" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

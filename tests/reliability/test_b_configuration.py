@@ -132,7 +132,7 @@ def test_b5_values_out_of_range_are_refused_with_field_and_range(refuses, key, v
 @pytest.mark.parametrize("key", ["lr", "hidden_size", "steps", "batch_size", "bptt", "num_layers"])
 def test_b5_zero_is_refused_for_sizes_and_steps(refuses, key) -> None:
     """For example, a run of no steps."""
-    refuses(f"{key}: 0\n", key, "greater than")
+    refuses(f"{key}: 0\n", key, "is 0: must be")
 
 
 @pytest.mark.parametrize(

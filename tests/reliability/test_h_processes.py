@@ -39,9 +39,11 @@ def test_h1_one_rank_of_several_exits_at_once(trained, monkeypatch, rank) -> Non
     assert sorted(trained.folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize("arguments", [("--resume", RUN), ("--name", RUN, "--force")], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [("--resume", RUN), ("--name", RUN), ("--name", RUN, "--force")], ids=str
+)
 def test_h3_a_second_train_of_a_run_is_75_with_the_process_id(trained, arguments) -> None:
-    """With --resume and with --force; nothing is changed."""
+    """With --resume, with its name and with --force; nothing is changed."""
     folder = trained.folder / "runs" / RUN
     before = sorted(folder.rglob("*"))
     with Lock(folder):
@@ -114,6 +116,15 @@ def test_h5_two_prepares_of_one_dataset(trained) -> None:
     trained.run("prepare", "lamp.txt", "--force", "-q")
 
     assert trained.datasets() == ["lamp", "other"]
+
+
+def test_h5_a_dataset_that_a_training_reads_is_not_replaced(trained) -> None:
+    """75 with the process id; other trainings read it too, and afterwards it is free."""
+    with Lock(trained.folder / "data", "lamp", shared=True):
+        again = ("prepare", "lamp.txt", "--newlines", "lf")
+        trained.refused(*again, "--force", code=75, said=(f"process {os.getpid()}", "lamp"))
+        trained.run("train", "lamp", "--steps", "1", "--hidden-size", "4", "-q")
+    trained.run(*again, "--force", "-q")
 
 
 def test_h5_a_lock_is_released_after_an_error(tmp_path) -> None:

@@ -1,5 +1,6 @@
 """`charnn plot` in a terminal: size, colors, characters."""
 
+import json
 import subprocess
 
 import pytest
@@ -53,3 +54,27 @@ def test_plot_without_colors(plotted, environment) -> None:
 def test_plot_is_ascii_in_an_ascii_locale(plotted) -> None:
     """The C locale is one."""
     assert plotted(LC_ALL="C").isascii()
+
+
+def test_plot_info_and_eval_agree_on_the_final_score(trained) -> None:
+    """The curve may be on a part of the split; the closing score is on all of it."""
+    loss = json.loads(trained.run("eval", "--json", "-q").stdout)["loss"]
+    metrics = json.loads(trained.run("info", "lamp-lstm-001", "--json").stdout)["metrics"]
+    legend = trained.run("plot").stdout.splitlines()[-1]
+
+    assert metrics["val"]["loss"] == pytest.approx(loss, abs=2e-4)
+    assert legend.endswith(f"final {metrics['val']['loss']:.3f}")
+
+
+def test_runs_of_different_tokenizers_are_plotted_in_bits_per_char(trained) -> None:
+    """A note says so; --y chooses."""
+    trained.run("prepare", "lamp.txt", "--tokenizer", "word", "--name", "words", "-q")
+    words = ("train", "words", "--name", "w", "--hidden-size", "8", "--steps", "10")
+    trained.run(*words, "-q")
+    runs = ("plot", "w", "lamp-lstm-001")
+    done = trained.run(*runs)
+
+    assert done.stdout.startswith("bits per character by step")
+    assert "different tokenizers" in done.stderr
+    assert trained.run(*runs, "--y", "loss").stdout.startswith("loss (nats per token) by step")
+    assert trained.run("plot", "w").stdout.startswith("loss")

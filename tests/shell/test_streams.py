@@ -114,3 +114,12 @@ def test_sigterm_ends_a_sample_whose_reader_is_blocked(trained) -> None:
         process.kill()
         process.stdout.close()
         process.wait()
+
+
+def test_help_into_head_is_quiet(shell) -> None:
+    """Its first line is the usage; 141 if the reader is gone before all is written."""
+    done = shell.bash("charnn --help | head -1")
+
+    assert done.stdout.decode().strip().startswith("Usage: charnn")
+    assert done.stderr == b""
+    assert done.returncode in (0, 141)

@@ -1,5 +1,6 @@
 """Folder locks between processes."""
 
+import os
 import subprocess
 import sys
 
@@ -28,3 +29,27 @@ def test_lock_names_its_owner_and_is_released_on_kill(tmp_path) -> None:
     with Lock(tmp_path):
         assert (tmp_path / ".lock").exists()
     assert not (tmp_path / ".lock").exists()
+
+
+def test_shared_locks_exclude_an_exclusive_one(tmp_path) -> None:
+    """The file of the lock stays until the last of them is released."""
+    with Lock(tmp_path, shared=True):
+        with Lock(tmp_path, shared=True):
+            pass
+        assert (tmp_path / ".lock").exists()
+        with pytest.raises(BusyError), Lock(tmp_path):
+            pass
+    assert not (tmp_path / ".lock").exists()
+    with Lock(tmp_path), pytest.raises(BusyError), Lock(tmp_path, shared=True):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_shared_lock_needs_no_writable_folder(tmp_path) -> None:
+    """Nothing can be replaced in a folder that is read-only."""
+    tmp_path.chmod(0o500)
+    try:
+        with Lock(tmp_path, shared=True):
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        tmp_path.chmod(0o700)

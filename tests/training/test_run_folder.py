@@ -44,8 +44,18 @@ def test_foreign_files_and_locked_runs_are_not_replaced(folder) -> None:
         folder.create(force=True)
     (folder.path / "thesis.txt").unlink()
 
-    with Lock(folder.path), pytest.raises(BusyError):
-        folder.create(force=True)
+    for force in (True, False):
+        with Lock(folder.path), pytest.raises(BusyError, match="in use"):
+            folder.create(force=force)
+
+
+def test_a_folder_that_vanished_is_an_error_of_its_own(folder) -> None:
+    """It was removed or renamed; the path is not misspelt."""
+    folder.path.rename(folder.path.with_name("elsewhere"))
+    for write in (lambda: folder.log(STEP), lambda: folder.write_config(TrainConfig())):
+        with pytest.raises(StorageError, match="has vanished") as caught:
+            write()
+        assert "--resume" in caught.value.hint
 
 
 def test_logged_steps_and_validations_become_rows(folder) -> None:

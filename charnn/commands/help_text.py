@@ -1,0 +1,53 @@
+"""Print help that begins with the usage line; Typer begins with an empty one."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO, cast
+
+import typer.core
+
+BLANK_START = re.compile(r"\A(?:(?:[^\S\n]|\x1b\[[\d;]*m)*\n)+")  # blank lines, styled or not
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose help begins with the usage line."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        with _without_blank_start():
+            super().format_help(ctx, formatter)
+
+
+class Group(typer.core.TyperGroup):
+    """A group of commands whose help begins with the usage line."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        with _without_blank_start():
+            super().format_help(ctx, formatter)
+
+
+class _Stream:
+    """A text stream that leaves out blank lines at the start."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._has_begun = stream, False
+
+    def write(self, text: str) -> int:
+        shown = text if self._has_begun else BLANK_START.sub("", text)
+        self._has_begun = self._has_begun or bool(shown)
+        self._stream.write(shown)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _without_blank_start() -> Iterator[None]:
+    """Leave out the blank lines at the start of what the block prints."""
+    with contextlib.redirect_stdout(cast("TextIO", _Stream(sys.stdout or io.StringIO()))):
+        yield

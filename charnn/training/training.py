@@ -1,0 +1,139 @@
+"""A training from its plan to its result: resolve settings, lock, build or resume, train, save."""
+
+import contextlib
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from charnn.arguments import argument_names
+from charnn.config import TrainConfig
+from charnn.model.device import memory_explained
+from charnn.storage.lock import Lock
+from charnn.training.events import Event, Noted, Result, Saved
+from charnn.training.optimizers import rate_names
+from charnn.training.resolve import resolve, resolve_machine
+from charnn.training.run_plan import RunPlan
+from charnn.training.trainer import Trainer
+
+
+class Training:
+    """A run that is ready to train. Iterate over its events, or call `run`.
+
+    >>> for event in charnn.train("lamplighter", minutes=1):
+    >>>     if isinstance(event, charnn.Evaluation):
+    >>>         print(event.step, event.score.bits_per_char)
+
+    The last event is the `Result`. Leaving the loop before it saves a checkpoint, from which
+    `charnn.train(resume=...)` continues. The run folder and the dataset are locked meanwhile.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        began: float | None = None,
+        *,
+        force: bool = False,
+        baselines: bool = True,
+    ) -> None:
+        """Resolve the settings; measure the machine as far as they ask for it."""
+        self._plan, self._force, self._baselines = plan, force, baselines
+        self._began = time.perf_counter() if began is None else began
+        tokens = len(plan.dataset.split("train"))
+        if plan.is_resumed:
+            self._resolved = resolve_machine(plan.settings, tokens)
+        else:
+            self._resolved = resolve(plan.settings, plan.dataset, plan.init_from)
+        self._trainer: Trainer | None = None
+        self._locks = contextlib.ExitStack()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run; `charnn.load` takes it once there is a model."""
+        return self._plan.folder
+
+    @property
+    def config(self) -> TrainConfig:
+        """The resolved settings."""
+        return self._resolved.config
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen, one line each."""
+        return tuple(filter(None, (self._plan.changes, *self._resolved.notes)))
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer inside the block of the training."""
+        assert self._trainer
+        return self._trainer
+
+    def __repr__(self) -> str:
+        config, dataset = self.config, self._plan.dataset.name
+        shape = f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}"
+        return f"Training({str(self.folder)!r}, {shape}, dataset={dataset!r})"
+
+    def run(self) -> Result:
+        """Train to the end and return the result."""
+        for event in self:
+            if isinstance(event, Result):
+                return event
+        raise AssertionError("the last event is the result")
+
+    def __iter__(self) -> Iterator[Event]:
+        """Train; yield the notes, then the events. Errors name arguments, not flags."""
+        for note in self.notes:
+            yield Noted(note)
+        with argument_names(), self:
+            yield from self.events()
+
+    def __enter__(self) -> "Training":
+        """Make or lock the run folder, lock the dataset, and build or restore the network.
+
+        Raise UsageError where the name is taken, BusyError where another process writes the run,
+        and StorageError or DataError.
+        """
+        plan = self._plan
+        with self._memory_errors(), self._locks:
+            self._trainer = trainer = Trainer(
+                plan.dataset,
+                self.config,
+                plan.folder,
+                self._began,
+                planned_tokens=self._resolved.planned_tokens,
+                baselines=self._baselines,
+            )
+            if not plan.is_resumed:
+                trainer.folder.create(force=self._force)
+            dataset = plan.dataset.folder.resolve()
+            self._locks.enter_context(Lock(dataset.parent, dataset.name, shared=True))
+            self._locks.enter_context(Lock(plan.folder))
+            if plan.is_resumed:
+                trainer.resume(new_rates=rate_names(self.config) <= plan.given.keys())
+            elif plan.model is not None:
+                trainer.init_from(plan.model, plan.init_from)
+            trainer.record_config()
+            self._locks = self._locks.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._locks.close()
+
+    def events(self) -> Generator[Event, None, None]:
+        """Train inside the block of the training; save a checkpoint if closed before the end."""
+        event: Event | None = None
+        with self._memory_errors():
+            try:
+                with contextlib.closing(self.trainer.events()) as events:
+                    for event in events:
+                        yield event
+            except GeneratorExit:
+                if not isinstance(event, Result):
+                    self.save()
+                raise
+
+    def save(self) -> Saved:
+        """Write a checkpoint; between two events only."""
+        return self.trainer.save()
+
+    def _memory_errors(self) -> contextlib.AbstractContextManager[None]:
+        return memory_explained(self.config.batch_size)
