@@ -1,4 +1,4 @@
-"""Norms of gradients at known gains, clipped steps, and verdicts from measurements."""
+"""Norms of gradients at known gains, clipped steps, and the results of measurements."""
 
 import dataclasses
 import itertools
@@ -26,14 +26,14 @@ TINY = Effort(hidden_size=48, rows=8, max_lag=32, steps=3)
 CELLS = ["rnn", "lstm", "gru"]
 
 
-def silent(line) -> None:
-    """Tells nobody."""
+def silent(text, fraction) -> None:
+    """Report no progress."""
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.1, 3), st.integers(1, 12), st.integers(1, 10), st.integers(0, 1000))
-def test_at_rest_a_gradient_is_multiplied_by_the_spectral_norm(gain, width, tokens, seed) -> None:
-    """With every token: below 1 it vanishes, above 1 it explodes."""
+def test_at_h_0_a_gradient_is_multiplied_by_the_spectral_norm(gain, width, tokens, seed) -> None:
+    """At every token: below 1 it vanishes, above 1 it explodes."""
     model = gradients.new_model("rnn", width, seed)
     gradient_flow.scale_recurrent(model, gain)
     gradient_flow.zero_inputs(model)
@@ -46,8 +46,8 @@ def test_at_rest_a_gradient_is_multiplied_by_the_spectral_norm(gain, width, toke
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.1, 0.95), st.integers(2, 12), st.integers(0, 1000))
-def test_below_a_spectral_norm_of_1_it_vanishes_whatever_is_read(gain, width, seed) -> None:
-    """No token further back is worth more than `gain` times the one after it, in no text."""
+def test_below_a_spectral_norm_of_1_gradients_vanish_for_any_text(gain, width, seed) -> None:
+    """The norm at lag k + 1 is at most `gain` times that at lag k."""
     model = gradients.new_model("rnn", width, seed)
     gradient_flow.scale_recurrent(model, gain)
     text = torch.randint(32, (1, 21))
@@ -58,8 +58,8 @@ def test_below_a_spectral_norm_of_1_it_vanishes_whatever_is_read(gain, width, se
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
-def test_norms_are_those_of_autograd_one_state_at_a_time(make_model, cell, layers) -> None:
-    """The state k tokens before is put in from outside, and the rest of the text run at once."""
+def test_norms_equal_those_of_autograd_for_one_state(make_model, cell, layers) -> None:
+    """With the state k tokens earlier as the input of one forward pass."""
     model = make_model(cell, layers).double()
     tokens = torch.randint(11, (3, 10), generator=torch.Generator().manual_seed(4))
     inputs, last = tokens[:, :-1], tokens[:, -1]
@@ -76,8 +76,8 @@ def test_norms_are_those_of_autograd_one_state_at_a_time(make_model, cell, layer
             assert found[name][k - 1] == pytest.approx(float(expected))
 
 
-def test_the_factor_is_that_of_the_second_half() -> None:
-    """The mean multiplier; none where a gradient is gone altogether."""
+def test_the_factor_is_the_mean_ratio_of_the_second_half() -> None:
+    """It is 0 if a gradient is 0."""
     assert gradient_flow.factor_per_token([9.0, 7.0, 8.0, 4.0, 2.0, 1.0]) == pytest.approx(0.5)
     assert gradient_flow.factor_per_token([4.0, 2.0]) == pytest.approx(0.5)
     assert gradient_flow.factor_per_token([1.0, 0.5, 0.0]) == 0
@@ -85,8 +85,8 @@ def test_the_factor_is_that_of_the_second_half() -> None:
 
 
 @pytest.mark.parametrize(("cell", "gains"), [("lstm", (0.0,)), ("gru", (0.5, 2.0))])
-def test_gates_held_open_hand_a_gradient_on(cell, gains) -> None:
-    """All of it: c of an LSTM, but for what passes through W_hh beside it, and h of a GRU."""
+def test_open_gates_keep_the_gradient_constant(cell, gains) -> None:
+    """The gradient of c in an LSTM, with W_hh = 0, and of h in a GRU."""
     for gain in gains:
         model = gradients.new_model(cell, 16, seed=1)
         gradient_flow.scale_recurrent(model, gain)
@@ -99,7 +99,7 @@ def test_gates_held_open_hand_a_gradient_on(cell, gains) -> None:
 
 
 def test_clipping_bounds_a_step() -> None:
-    """By lr · limit; without it a step is lr times a gradient that is large."""
+    """By lr · limit; without clipping a step is lr times the gradient."""
     book = embedded_book()
     clipped, free = (
         gradient_clipping.measure_steps(book, limit, 24, 3, seed=1) for limit in (1.0, 0.0)
@@ -113,12 +113,12 @@ def test_clipping_bounds_a_step() -> None:
 def measured(**changes):
     """Measurements that support the claim, except for `changes` of the factors of variants."""
     factors = {
-        "rnn at rest": GAINS,
-        "rnn": [0.9 * gain for gain in GAINS],
-        "lstm": [0.9, 0.9, 1.0, 1.0, 1.0],
-        "gru": [0.9, 0.9, 1.0, 1.0, 1.0],
-        "lstm, f open": [1.0] * 5,
-        "gru, z open": [1.0] * 5,
+        "RNN, h = 0": GAINS,
+        "RNN": [0.9 * gain for gain in GAINS],
+        "LSTM": [0.9, 0.9, 1.0, 1.0, 1.0],
+        "GRU": [0.9, 0.9, 1.0, 1.0, 1.0],
+        "LSTM, f open": [1.0] * 5,
+        "GRU, z open": [1.0] * 5,
         **changes,
     }
     return [
@@ -137,46 +137,59 @@ EXCHANGED = [1 / gain for gain in GAINS]
     ("errors", "changes", "clipped", "contradicted"),
     [
         ([RIGHT, WRONG], {}, [CLIPPED, FREE], []),
-        ([WRONG, WRONG], {}, [CLIPPED, FREE], ["gradients by hand"]),
-        ([RIGHT, RIGHT], {}, [CLIPPED, FREE], ["V and W in the place"]),
+        ([WRONG, WRONG], {}, [CLIPPED, FREE], ["Gradients by hand"]),
+        ([RIGHT, RIGHT], {}, [CLIPPED, FREE], ["Gradients by hand"]),
         (
             [RIGHT, WRONG],
-            {"rnn at rest": EXCHANGED, "rnn": [0.9 * by for by in EXCHANGED]},
+            {"RNN, h = 0": EXCHANGED, "RNN": [0.9 * factor for factor in EXCHANGED]},
             [CLIPPED, FREE],
-            ["at rest the gradient", "while it reads"],
+            ["With h = 0", "While an RNN reads"],
         ),
-        ([RIGHT, WRONG], {"rnn": [1.1 * g for g in GAINS]}, [CLIPPED, FREE], ["while it reads"]),
-        ([RIGHT, WRONG], {"gru": GAINS}, [CLIPPED, FREE], ["gates flatten this"]),
-        ([RIGHT, WRONG], {"gru, z open": [0.9] * 5}, [CLIPPED, FREE], ["held open they"]),
-        ([RIGHT, WRONG], {}, [ClippingResult(1.0, 300.0, 0.2), FREE], ["clipped at 1"]),
+        (
+            [RIGHT, WRONG],
+            {"RNN": [1.1 * gain for gain in GAINS]},
+            [CLIPPED, FREE],
+            ["While an RNN reads"],
+        ),
+        ([RIGHT, WRONG], {"GRU": GAINS}, [CLIPPED, FREE], ["Gates make"]),
+        ([RIGHT, WRONG], {"GRU, z open": [0.9] * 5}, [CLIPPED, FREE], ["Gates make"]),
+        ([RIGHT, WRONG], {}, [ClippingResult(1.0, 300.0, 0.2), FREE], ["Clipping at norm 1"]),
     ],
 )
-def test_the_verdict_follows_from_the_figures(errors, changes, clipped, contradicted) -> None:
-    """What does not fit makes the claim not hold, and the sentence says which parts."""
+def test_each_part_of_the_claim_depends_on_its_measurements(
+    errors, changes, clipped, contradicted
+) -> None:
+    """A wrong measurement contradicts the parts that use it."""
     finding = gradients.finding_of(errors, measured(**changes), clipped)
 
     assert finding.held is (not contradicted)
-    parts = [part for part in finding.verdict.lower().split("; ") if "not so here" in part]
+    assert len(finding.checks) == 5
+    parts = [check.text for check in finding.checks if not check.confirmed]
     assert len(parts) == len(contradicted)
-    for part, clause in zip(parts, contradicted, strict=True):
-        assert clause.lower() in part
+    for part, beginning in zip(parts, contradicted, strict=True):
+        assert part.startswith(beginning)
 
 
-def test_a_short_run_bears_the_claim_out(monkeypatch) -> None:
-    """Few texts and tokens are enough for all parts."""
+def test_a_short_run_confirms_the_claim(monkeypatch) -> None:
+    """Few texts and tokens are enough; the factors per token are in the first table."""
     monkeypatch.setattr(gradients, "QUICK", TINY)
-    finding = gradients.run(None, seed=1, quick=True, tell=silent)
+    reports: list[str] = []
+    finding = gradients.run(
+        None, seed=1, quick=True, tell=lambda text, fraction: reports.append(text)
+    )
 
     assert finding.held, finding.verdict
-    assert [row[0] for row in finding.tables[1].rows] == [f"{gain:g}" for gain in GAINS]
-    for found in finding.data["reaches"]:
-        if found["way"] == "rnn at rest":
+    assert [row[0] for row in finding.tables[0].rows] == [f"{gain:g}" for gain in GAINS]
+    assert finding.tables[-1].header[2] == "from autograd"
+    assert reports[-1] == "33 of 33: gradient descent without clipping"
+    for found in finding.data["norms"]:
+        if found["variant"] == "RNN, h = 0":
             assert found["factor"] == pytest.approx(found["gain"])
 
 
 @pytest.fixture
 def subject(tmp_path, text):
-    """A model of random weights and two layers, and its dataset, in tmp_path."""
+    """Write a model with random weights and two layers, and its dataset, in tmp_path."""
     parts = split_text(text, 0.2, 0)
     dataset = written_dataset(tmp_path / "data" / "lamp", parts)
     shape = tiny_config("lstm", 2, vocab_size=dataset.tokenizer.vocab_size)
@@ -188,33 +201,35 @@ def subject(tmp_path, text):
 
 
 def test_a_trained_model_is_examined_on_its_text(subject) -> None:
-    """Each part of its state, and the spectral norm of each gate, as NumPy has it."""
+    """Norms for each part of its state; spectral norms of each gate equal those of NumPy."""
     finding = trained_gradients.examine(subject, seed=1, tell=silent)
 
-    assert finding.data["agreements"][0]["autograd"] < 1e-9
+    assert finding.data["gradient_checks"][0]["autograd"] < 1e-9
     assert list(finding.data["norms"]) == ["h_0", "c_0", "h_1", "c_1"]
-    assert {len(some) for some in finding.data["norms"].values()} == {64}
+    assert {len(norms) for norms in finding.data["norms"].values()} == {64}
     forget = subject.model.tensors["layers.1.weight_hh"][7:14].astype(np.float64)
     norm = np.linalg.svd(forget, compute_uv=False).max()
     assert finding.data["spectral_norms"]["W_hf_1"] == pytest.approx(norm)
-    some = finding.data["norms"]["h_1"]
-    assert finding.held is (some[-1] < some[0])
+    norms = finding.data["norms"]["h_1"]
+    assert finding.held is (norms[-1] < norms[0])
+    assert "mine" in finding.experiment.question
 
 
-def test_a_short_text_is_gone_back_in_as_far_as_it_goes(subject) -> None:
-    """Half of it is read before; less than a few tokens is refused."""
+def test_the_largest_lag_is_half_of_a_short_text(subject) -> None:
+    """A text of less than 17 tokens is refused."""
     short = dataclasses.replace(subject, tokens=subject.tokens[:41])
     finding = trained_gradients.examine(short, seed=1, tell=silent)
-    assert {len(some) for some in finding.data["norms"].values()} == {20}
-    assert [row[0] for row in finding.tables[2].rows] == ["1", "2", "4", "8", "16", "× a token"]
-    with pytest.raises(DataError, match="too little text"):
+    assert {len(norms) for norms in finding.data["norms"].values()} == {20}
+    lags = [row[0] for row in finding.tables[0].rows]
+    assert lags == ["1", "2", "4", "8", "16", "× per token"]
+    with pytest.raises(DataError, match="the text of mine is too short: it needs 17 tokens"):
         trained_gradients.examine(
-            dataclasses.replace(subject, tokens=subject.tokens[:9]), seed=1, tell=silent
+            dataclasses.replace(subject, tokens=subject.tokens[:16]), seed=1, tell=silent
         )
 
 
 def test_the_command_finds_a_model_and_its_text(subject, tmp_path, monkeypatch, capfd) -> None:
-    """By the name of its run; where its dataset is gone, that is said."""
+    """By the name of its run; a missing dataset is an error."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["lab", "gradients", "mine", "--json", "-q", "-o", "g.svg"]) == 0
     printed = json.loads(capfd.readouterr().out)
