@@ -111,9 +111,9 @@ def as_text(finding: Finding, width: int | None = None) -> str:
     """Return what the experiment is about, its tables and its results; None wraps no table."""
     columns = min(width or LINE_WIDTH, LINE_WIDTH)
     about = finding.experiment
-    count, contradicted = len(finding.checks), sum(not c.confirmed for c in finding.checks)
-    outcome = f"contradicted in {contradicted} of" if contradicted else "confirmed in all"
-    result = f"The claim is {outcome} {count} parts:"
+    contradicted = sum(not check.confirmed for check in finding.checks)
+    outcome = f"contradicted in {contradicted} of {len(finding.checks)} parts"
+    result = f"The claim is {outcome if contradicted else 'confirmed in all parts'}:"
     parts = [
         "\n".join(
             [

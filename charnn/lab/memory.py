@@ -96,6 +96,7 @@ LEVELS = {
 }
 
 
+LEVEL_LABELS = ("H(Y), no lag", f"H(Y), lag {FIRST}", f"H(Y), lags {FIRST}, {SECOND}")
 EXPERIMENT = Experiment(
     name="memory",
     question=(
@@ -217,7 +218,7 @@ def finding_of(trials: Sequence[Trial], task: Task) -> Finding:
                 title="loss over the truncation length",
                 x_label="n, tokens per window",
                 y_label="cross-entropy of Y (nats)",
-                levels={f"H(Y), {lags}": level for lags, level in LEVELS.items()},
+                levels=dict(zip(LEVEL_LABELS, LEVELS.values(), strict=True)),
                 log_x=True,
             )
         ],

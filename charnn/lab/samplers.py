@@ -59,11 +59,13 @@ EXPERIMENT = Experiment(
         "continue the text is a mistake, in evaluation and in training."
     ),
     measured=(
-        "Losses in nats per character of an LSTM that was trained on windows of n characters in "
-        "three ways: in random order from a zero state; in order with carried state; in shuffled "
-        "order with carried state, which is the mistake.\n"
-        "The columns are three ways to evaluate it on the validation text: each window from a "
-        "zero state; with carried state; with the state carried over shuffled windows."
+        "Losses in nats per character of an LSTM. It is trained on windows of n characters in "
+        "three ways: in random order from a zero state (random, zero), in order with carried "
+        "state (sequential, carried), and in shuffled order with carried state (shuffled, "
+        "carried), which is the mistake.\n"
+        "It is evaluated on the validation text in three ways: each window from a zero state "
+        "(eval, zero), with carried state (eval, carried), and with the state carried over "
+        "shuffled windows (eval, shuffled)."
     ),
     advice=(
         "Use --sampler sequential (the default) for continuous text: charnn eval and charnn "
@@ -216,23 +218,24 @@ def _checks(trials: dict[tuple[str, int], Trial]) -> list[Check]:
     gains = [other - loss for loss, other in zip(*carried, strict=True)]
     return [
         Check(
-            "Evaluated from a zero state, training in random order is better: its loss is "
-            f"{at_both_ends(*zero)}.",
+            "Evaluated from a zero state, training in random order is better than in order: its "
+            f"loss is {at_both_ends(*zero)}.",
             all(loss < other for loss, other in zip(*zero, strict=True)),
         ),
         Check(
-            "Evaluated with carried state, training in order is better for short windows, and the "
-            f"difference falls as n grows: its loss is {at_both_ends(*carried)}.",
+            "Evaluated with carried state, training in order is better than in random order if "
+            "windows are short, and the difference falls as n grows: its loss is "
+            f"{at_both_ends(*carried)}.",
             gains[0] > 0 and gains[0] > max(gains[1:]),
         ),
         Check(
-            "A state carried over shuffled windows is worse in evaluation: the loss is "
-            f"{at_both_ends(*wrong_state)}.",
+            "In evaluation, a state carried over shuffled windows is worse than the true state: "
+            f"the loss is {at_both_ends(*wrong_state)}.",
             all(loss > other for loss, other in zip(*wrong_state, strict=True)),
         ),
         Check(
-            "Training in shuffled order with carried state is worse, too: evaluated with carried "
-            "state, the loss is "
+            "Training in shuffled order with carried state is worse than training in order: "
+            "evaluated with carried state, the loss is "
             f"{at_both_ends(*wrong_training)}.",
             all(loss > other for loss, other in zip(*wrong_training, strict=True)),
         ),

@@ -75,7 +75,7 @@ def test_text_begins_with_question_claim_and_what_is_measured() -> None:
         "1   2.0",
         "2   1.0",
         "",
-        "The claim is confirmed in all 2 parts:",
+        "The claim is confirmed in all parts:",
         "- Confirmed: The loss falls: 2.0 to 1.0.",
         "- Confirmed: It ends below 1.5: 1.0.",
         "",

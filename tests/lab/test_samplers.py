@@ -81,7 +81,7 @@ def measured(**changes) -> list[Trial]:
         ({}, []),
         ({"zero": 1.7}, ["Evaluated from a zero state"]),
         ({"carried": 1.65}, ["Evaluated with carried state"]),
-        ({"shuffled": 1.3}, ["A state carried over shuffled windows"]),
+        ({"shuffled": 1.3}, ["In evaluation, a state carried over shuffled windows"]),
         ({"carried": 1.7001}, ["Evaluated with carried state", "Training in shuffled order"]),
     ],
 )
