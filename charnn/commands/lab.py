@@ -61,6 +61,8 @@ def _conduct(
     check_suffix(picture)
     set_up_torch()
     set_up_numpy(how.threads)
+    import numpy  # noqa: F401 - before torch, which ignores an interrupt while it loads NumPy
+
     from charnn.model.device import configure  # loads torch
 
     configure(how.threads, deterministic=False)

@@ -9,6 +9,7 @@ from charnn.display.charts import Chart
 from charnn.display.messages import table
 
 LINE_WIDTH = 80  # of prose; a narrower terminal has shorter lines
+NO_BREAK = "\u00a0=\u00a0"  # " = " with no-break spaces
 PAGE = "docs/lab.md"  # describes each experiment in a section of its name
 Tell = Callable[[str, float], None]  # receives the current part and the fraction of work done
 
@@ -143,9 +144,13 @@ def _bullets(texts: Sequence[str], columns: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, columns: int, first: str = "", indent: str = "") -> Iterator[str]:
-    """Yield the lines of a text, which begin with `first` and then with `indent`."""
-    for line in text.splitlines():
-        yield from textwrap.wrap(
+    """Yield the lines of a text, which begin with `first` and then with `indent`.
+
+    Lines are not broken at " = ".
+    """
+    for line in text.replace(" = ", NO_BREAK).splitlines():
+        for wrapped in textwrap.wrap(
             line, columns, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
-        )
+        ):
+            yield wrapped.replace(NO_BREAK, " = ")
         first = indent

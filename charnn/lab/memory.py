@@ -42,7 +42,8 @@ BEST = "best possible, zero state"
 TEST_SYMBOLS = 200_000
 STREAMS, WARM_UP = 64, 64
 TEST_SEED = 1_000_003  # added to the seed for the flips of the test
-STEP_COST = 0.1  # estimated seconds of a trial, besides those that are proportional to 1/n
+WINDOW_COSTS: dict[SamplerName, float] = {"random": 2.5, "sequential": 1.0}  # relative, times 1/n
+TRIAL_COST = 0.2  # relative duration of the rest of a trial
 TOLERANCE = 0.01  # nats; ten times the standard error of a loss
 SYMBOL_LENGTHS = TokenLengths(np.ones(2, np.int64), np.ones(2, np.int64), None)
 
@@ -190,7 +191,14 @@ def run_trials(task: Task, seed: int, tell: Tell) -> list[Trial]:
         *((cell, WIDE, sampler) for sampler in STATES for cell in task.cells),
         ("rnn", NARROW, "sequential"),
     ]
-    progress = Progress(tell, [1 / n + STEP_COST for n in task.lengths for _ in networks])
+    progress = Progress(
+        tell,
+        [
+            WINDOW_COSTS[sampler] / n + TRIAL_COST
+            for n in task.lengths
+            for _, _, sampler in networks
+        ],
+    )
     trials = []
     for bptt in task.lengths:
         for cell, width, sampler in networks:

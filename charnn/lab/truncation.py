@@ -41,7 +41,13 @@ from charnn.training.loop import TrainLoop, train
 
 CELL_NAMES: tuple[CellName, ...] = ("rnn", "lstm", "gru")
 STATES = ("attached", "detached")
-PART_COSTS = (5, 1, 3, 4, 5)  # relative durations of the two series of batches and the three cells
+PART_COSTS = (
+    5,
+    0.2,
+    1,
+    1.5,
+    2,
+)  # relative durations of the two series of batches and the three cells
 TRAINING_FRACTION = 0.5  # of the duration of a cell; the rest measures gradients
 BATCH_SIZE, BPTT = 16, 20  # of the batches whose cost is measured
 MAX_SECONDS = 20.0  # for the batches in one graph
@@ -134,7 +140,10 @@ def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
     progress = Progress(tell, PART_COSTS)
     progress.start("batches with attached state")
     new = _new_loop(book, "rnn", 1, seed)
-    attached = list(batch_costs(new.model, new.sampler, effort.max_bytes, detached=False))
+    attached = []
+    for cost in batch_costs(new.model, new.sampler, effort.max_bytes, detached=False):
+        attached.append(cost)
+        progress.update(min(1.0, cost.bytes / effort.max_bytes) ** 2)  # each takes longer
     progress.start("batches with detached state")
     new = _new_loop(book, "rnn", 1, seed)
     costs = batch_costs(new.model, new.sampler, effort.max_bytes, detached=True)

@@ -109,6 +109,16 @@ def test_prose_is_wrapped_to_short_lines(width, columns) -> None:
     assert lines[2].startswith(" " * 10 + "word")
 
 
+def test_an_equation_is_not_broken_across_lines() -> None:
+    """ "n = 5" stays together at every width."""
+    about = dataclasses.replace(EXPERIMENT, question="Is n = 5 or n = 10 better?")
+    finding = dataclasses.replace(FINDING, experiment=about)
+    for width in range(20, 60):
+        assert not any(
+            line.endswith(("n", "=")) for line in as_text(finding, width).splitlines()[:4]
+        )
+
+
 def test_a_comparison_has_a_positive_number_and_a_direction() -> None:
     """Never a negative difference."""
     assert compared(1.5, 2.0) == "0.500 lower"
