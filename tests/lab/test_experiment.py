@@ -115,7 +115,7 @@ def test_the_command_as_json(quick_memory, capfd) -> None:
 def test_a_picture_of_another_kind_is_refused_before_anything_runs(quick_memory, capfd) -> None:
     """Nobody waits a minute to learn that the name was wrong."""
     assert cli.main(["lab", "memory", "-o", "picture.gif"]) == 2
-    assert "neither PNG nor SVG" in capfd.readouterr().err
+    assert "unknown picture format" in capfd.readouterr().err
     assert quick_memory == {}
 
 
