@@ -10,7 +10,7 @@ NUMPY_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
-    "VECLIB_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
 )
 # Default maximum of threads for matrix products in NumPy. An LSTM layer of 512 units has 8 MiB of
 # weights; with 8 threads, each part of 1 MiB fits into the L2 cache of a core. More threads only
