@@ -210,7 +210,7 @@ def test_e7_a_checkpoint_of_another_format_version_is_refused(new_trainer) -> No
     state = json.loads((folder / "state.json").read_text())
     rewrite(folder, {**state, "format_version": 1})
 
-    with pytest.raises(DataError, match="format 1; this charnn reads 2") as refusal:
+    with pytest.raises(DataError, match="format 1; this version of charnn reads 2") as refusal:
         new_trainer(create=False).resume()
     assert "--init-from" in refusal.value.hint
 
