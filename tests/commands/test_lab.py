@@ -115,7 +115,7 @@ def test_the_command_as_json(quick_memory, capfd) -> None:
 def test_an_unknown_picture_format_is_refused_before_the_run(quick_memory, capfd) -> None:
     """With exit code 2."""
     assert cli.main(["lab", "memory", "-o", "picture.gif"]) == 2
-    assert "neither PNG nor SVG" in capfd.readouterr().err
+    assert "unknown picture format" in capfd.readouterr().err
     assert quick_memory == {}
 
 
