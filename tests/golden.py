@@ -70,7 +70,9 @@ def train(name: str, folder: Path) -> dict[str, list[float]]:
     lines = (folder / "runs" / name.replace(" ", "-") / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     return {
-        split: [round(row["loss"], 6) for row in rows if row["split"] == split]
+        split: [
+            round(row["loss"], 6) for row in rows if row["split"] == split and not row.get("final")
+        ]
         for split in ("train", "val")
     }
 

@@ -103,15 +103,15 @@ class Trainer:
             )
         restore(self.loop, snapshot, self.dataset.fingerprint)
         counters = self.loop.counters
+        if new_rates:
+            counters.lr_scale = 1.0
+        self.loop.budget.plan_at_speed(counters.step, counters.seconds)
         if was_finished and self.loop.is_over:
             raise UsageError(
                 f"{self.folder.path} is finished at step {counters.step:,}: nothing is left to do",
                 "use a larger --steps, --epochs or --minutes, or --init-from for a new run",
             )
         truncate_log(self.folder.path, counters.step, counters.evaluated_at)
-        if new_rates:
-            counters.lr_scale = 1.0
-        self.loop.budget.plan_at_speed(counters.step, counters.seconds)
 
     def init_from(self, model: ModelFile, name: str) -> None:
         """Start with the weights of a model. Raise DataError if the shapes differ."""
