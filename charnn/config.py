@@ -1,7 +1,7 @@
-"""Every setting: flag, type, range, default and help text, in one place.
+"""All settings: flag, type, range, default and help text.
 
-A field is a YAML key, a key in the header of a model file, and a command-line option, all three
-with the same name.
+A field is a YAML key, a key in the header of a model file, and a command-line option, all with the
+same name.
 """
 
 import re
@@ -20,15 +20,15 @@ PresetName = Literal["auto", "tiny", "small", "medium", "large"]
 TokenizerName = Literal["char", "byte", "word", "bpe"]
 NewlinesName = Literal["keep", "lf"]
 ErrorsName = Literal["strict", "replace"]
-UnknownName = Literal["error", "skip", "replace"]  # for symbols outside the vocabulary
+UnknownName = Literal["error", "skip", "replace"]  # for out-of-vocabulary symbols
 
-STDIN = "-"  # in the place of a file name
+STDIN = "-"  # instead of a file name
 
 MAX_WIDTH = 65_536
 MAX_LAYERS = 64
 MAX_COUNT = 10**12
-LONGEST_PATTERN = 1000  # characters of a regular expression
-LONGEST_SHOWN = 80  # characters of a wrong value in a message
+LONGEST_PATTERN = 1000  # maximum characters of a regular expression
+LONGEST_SHOWN = 80  # maximum characters of an invalid value in a message
 
 # Panels of `--help`.
 PANEL_NETWORK = "Network"
@@ -54,10 +54,10 @@ def setting(
     shown_default: str = "",
     **constraints: Any,
 ) -> Any:
-    """Return a field of a configuration, with what its command-line option needs.
+    """Return a field of a configuration with the metadata of its command-line option.
 
-    `panel` is its heading in `--help`, `names` are further names of the option, `aliases` those
-    that `--help` does not show. `by_preset` marks a default that a preset may replace.
+    `panel` is its heading in `--help`, `names` are additional names of the option, `aliases` names
+    that `--help` does not show. `by_preset` marks a default that a preset can replace.
     `shown_default` describes a default of None. `constraints` are those of pydantic's `Field`.
     """
     option: dict[str, Any] = {
@@ -71,7 +71,7 @@ def setting(
 
 
 class Settings(BaseModel):
-    """Frozen, strict, and closed: an unknown key, a NaN or `true` for a number is an error."""
+    """Base class of settings. Unknown keys, NaN, and `true` for a number are errors."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -79,7 +79,7 @@ class Settings(BaseModel):
         strict=True,
         allow_inf_nan=False,
         protected_namespaces=(),
-        defer_build=True,  # --help validates nothing, so it need not wait for the validators
+        defer_build=True,  # --help does not need the validators, which are slow to build
     )
 
 
@@ -117,7 +117,7 @@ class NetworkConfig(Settings):
 
 
 class ModelConfig(NetworkConfig):
-    """The shape of a language model; stored in the header of its file."""
+    """The shape of a language model, stored in the header of its file."""
 
     vocab_size: int = Field(ge=1, le=2**31 - 1, description="Number of token types V.")
 
@@ -132,7 +132,7 @@ class ModelConfig(NetworkConfig):
 
 
 class TrainConfig(NetworkConfig):
-    """Everything that decides what a training run computes, as resolved and recorded."""
+    """All settings of a training run, as resolved and recorded."""
 
     data: str | None = Field(None, description="Name or folder of the dataset.")
     preset: PresetName = setting(
@@ -323,7 +323,7 @@ class TrainConfig(NetworkConfig):
     )
 
     def shape(self, vocab_size: int) -> ModelConfig:
-        """Return the shape of the network for a vocabulary of this size. Raises UsageError."""
+        """Return the shape of the network for this vocabulary size. Raise UsageError if invalid."""
         values = {name: getattr(self, name) for name in NetworkConfig.model_fields}
         return validate(ModelConfig, {**values, "vocab_size": vocab_size})
 
@@ -333,17 +333,17 @@ class TrainConfig(NetworkConfig):
         if len(given) > 1:
             raise ValueError(f"give one of epochs, steps and minutes, not {' and '.join(given)}")
         if self.deterministic and self.minutes is not None:
-            raise ValueError("deterministic goes with steps or epochs, not with minutes")
+            raise ValueError("deterministic needs steps or epochs, not minutes")
         return self
 
 
 BUDGETS = ("epochs", "steps", "minutes")
-# What a resumed run keeps, besides the shape of its network.
+# Settings that cannot change when a run is resumed, in addition to the shape of the network.
 FIXED_SETTINGS = ("batch_size", "bptt", "sampler", "random_bptt", "seed", "optimizer")
 
 
 class SampleConfig(Settings):
-    """How the next token is drawn, and when a sample ends."""
+    """Settings of sampling: filters of the next token, and the length."""
 
     temperature: float = setting(
         0.8,
@@ -376,7 +376,7 @@ class SampleConfig(Settings):
 
 
 class PrepareConfig(Settings):
-    """How text becomes a dataset; recorded in its meta.json."""
+    """Settings of a dataset, recorded in its meta.json."""
 
     tokenizer: TokenizerName = setting("char", "Unit of text.")
     vocab_size: int | None = setting(
@@ -403,16 +403,16 @@ class PrepareConfig(Settings):
     seed: int = setting(1, "Random seed of the record shuffle.", ge=0, lt=2**63)
 
     @model_validator(mode="after")
-    def _something_left_to_train_on(self) -> Self:
+    def _train_split_is_not_empty(self) -> Self:
         if self.val_frac + self.test_frac >= 1:
-            raise ValueError("val_frac and test_frac leave nothing to train on")
+            raise ValueError("val_frac + test_frac must be less than 1")
         return self
 
 
 def validate(kind: type[S], values: Mapping[str, Any], source: str = "") -> S:
-    """Return the settings of `kind` in `values`; errors name `source`, a file.
+    """Validate values as settings of `kind`. Errors name `source`, a file, if it is given.
 
-    Raises UsageError naming the field, what was given, and its range.
+    Raise UsageError with the field, the given value, and the valid range.
     """
     try:
         return kind.model_validate(dict(values))
@@ -498,7 +498,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def unknown_key(kind: type[Settings], name: str, source: str) -> UsageError:
-    """Return the error for a key that `kind` does not have, with the nearest key it has."""
+    """Return the error for an unknown key of `kind`, which suggests the most similar key."""
     known = list(kind.model_fields)
     hint = did_you_mean(name, known) or f"keys are: {', '.join(known)}"
     where = f"{source}: " if source else ""

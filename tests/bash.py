@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def install_charnn(folder: Path) -> None:
-    """Write an executable `bin/charnn` into a folder that runs this charnn."""
+    """Write an executable `bin/charnn` that runs this version of charnn."""
     program = folder / "bin" / "charnn"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W error -m charnn "$@"\n')
@@ -15,9 +15,9 @@ def install_charnn(folder: Path) -> None:
 
 
 def bash(folder: Path, commands: str) -> str:
-    """Run commands in a folder that has `bin/charnn`, and return stdout.
+    """Run commands in a folder that has `bin/charnn`; return stdout.
 
-    They must succeed; a closed pipe (141) is success.
+    The commands must succeed; a closed pipe (141) is success.
     """
     environment = {"PATH": f"{folder / 'bin'}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)}
     if "PYTHONPATH" in os.environ:

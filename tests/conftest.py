@@ -1,10 +1,10 @@
-"""What many tests need: a little text, and tiny networks with fixed weights."""
+"""Fixtures for all tests: a short text, and tiny networks with fixed weights."""
 
 import signal
 
 from charnn.commands.threads import set_up_torch
 
-set_up_torch()  # before torch is loaded: tests share the machine with others
+set_up_torch()  # must be called before torch is loaded
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -25,14 +25,14 @@ TEXT = (
 
 @pytest.fixture(autouse=True)
 def _denormals():
-    """Training flushes them to zero in the whole process; no other test may notice."""
+    """Restore denormal numbers, which training flushes to zero in the whole process."""
     yield
     torch.set_flush_denormal(False)
 
 
 @pytest.fixture(autouse=True)
-def _heard():
-    """No signal is ignored from outside, as SIGHUP is under nohup and SIGINT by `&` in a script."""
+def _default_signals():
+    """Set the default handlers; nohup ignores SIGHUP, and `&` in a script ignores SIGINT."""
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
@@ -42,19 +42,19 @@ def _heard():
 
 @pytest.fixture
 def text() -> str:
-    """About two kilobytes of repetitive English."""
+    """Return about two kilobytes of repetitive English."""
     return TEXT * 20
 
 
 @pytest.fixture
 def dataset(tmp_path, text):
-    """That text, prepared as characters in a folder called d."""
+    """Return that text, prepared with the char tokenizer in the folder "d"."""
     return written_dataset(tmp_path / "d", split_text(text, 0.1, 0))
 
 
 @pytest.fixture
 def make_model():
-    """A function that builds a small network with reproducible weights, biases included."""
+    """Return a function that builds a small network with reproducible weights and biases."""
 
     def build(
         cell="lstm", num_layers=1, *, tie=False, vocab_size=11, hidden_size=7, seed=1, **dropouts
@@ -80,14 +80,14 @@ def make_model():
 
 @pytest.fixture
 def ids():
-    """A thousand token ids below eleven, some more frequent than others."""
+    """Return a thousand token ids below eleven, some more frequent than others."""
     random = np.random.default_rng(7)
     return np.minimum(random.geometric(0.25, 1000) - 1, 10).astype(np.uint8)
 
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """A function that opens a terminal of some width."""
+    """Return a function that opens a terminal with a number of columns."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     return PseudoTerminal
@@ -95,7 +95,7 @@ def terminal(monkeypatch):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were saved, to look into."""
+    """Return a list of the figures that were saved."""
     figures = []
     save = Figure.savefig
 

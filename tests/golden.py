@@ -1,7 +1,7 @@
 """Produce the golden values; record them with `python -m tests.golden`.
 
-Record them again only in a commit that changes these results on purpose, such as a new default or a
-new order of random numbers, and say so in its message. A refactoring must not change them.
+Record them again only in a commit that changes these results intentionally, for example a default
+or the order of random numbers, and state it in the message. A refactoring must not change them.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def charnn(*arguments: str) -> None:
 
 
 def prepare(name: str, folder: Path) -> dict[str, str]:
-    """Prepare the text with a tokenizer; the SHA-256 of the files with its tokens."""
+    """Prepare the text with a tokenizer; return the SHA-256 of the files with its tokens."""
     source = folder / "lamp.txt"
     source.write_text(TEXT.read_text("utf-8")[:TEXT_LENGTH], "utf-8")
     charnn(*("prepare", str(source), "--name", name, "--data-dir", str(folder)), *TOKENIZERS[name])
@@ -62,7 +62,7 @@ def prepare(name: str, folder: Path) -> dict[str, str]:
 
 
 def train(name: str, folder: Path) -> dict[str, list[float]]:
-    """Train on the text in characters, prepared in `folder`; the losses of each split."""
+    """Train on the text with the char tokenizer; return the losses of each split."""
     charnn(
         *("train", str(folder / "char"), "--name", name.replace(" ", "-")),
         *("--runs-dir", str(folder / "runs"), *RUNS[name], *SIZE),
@@ -70,13 +70,15 @@ def train(name: str, folder: Path) -> dict[str, list[float]]:
     lines = (folder / "runs" / name.replace(" ", "-") / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     return {
-        split: [round(row["loss"], 6) for row in rows if row["split"] == split]
+        split: [
+            round(row["loss"], 6) for row in rows if row["split"] == split and not row.get("final")
+        ]
         for split in ("train", "val")
     }
 
 
 def sample(cell: str) -> dict[str, list[str]]:
-    """Sample with random weights through NumPy; a token is a character, so texts are ids."""
+    """Sample with random weights in NumPy. A token is a character, so the texts are ids."""
     from charnn.config import SampleConfig
     from charnn.generation.constraints import constrain
     from charnn.generation.generate import Piece, Request, generate, initial_context
@@ -98,7 +100,7 @@ def sample(cell: str) -> dict[str, list[str]]:
 
 
 def record() -> None:
-    """Write the golden values."""
+    """Write the golden values to golden.json."""
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)
         values = {

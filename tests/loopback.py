@@ -1,4 +1,4 @@
-"""A web server on this machine that answers as a test tells it to, well or badly."""
+"""A web server on localhost with responses defined by the test."""
 
 import contextlib
 import http.server
@@ -12,14 +12,14 @@ Answer = Callable[[Handler], None]
 
 @dataclass
 class Loopback:
-    """Answers by path, and the paths asked for so far."""
+    """The responses by path, and the paths requested so far."""
 
     address: str
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def serve(self, path: str, body: bytes, *, announced: int | None = None) -> str:
-        """Answer `path` with `body`, announcing its length or another; the URL back."""
+        """Respond to `path` with `body`, with its length or another one; return the URL."""
         length = len(body) if announced is None else announced
 
         def answer(handler: Handler) -> None:
@@ -31,7 +31,7 @@ class Loopback:
         return self.answer(path, answer)
 
     def redirect(self, path: str, target: str) -> str:
-        """Send whoever asks for `path` to `target`; the URL back."""
+        """Redirect `path` to `target`; return the URL."""
 
         def answer(handler: Handler) -> None:
             handler.send_response(302)
@@ -41,14 +41,14 @@ class Loopback:
         return self.answer(path, answer)
 
     def answer(self, path: str, answer: Answer) -> str:
-        """Answer `path` in a way of the test's own; the URL back."""
+        """Respond to `path` with a function; return the URL."""
         self.answers[path] = answer
         return self.address + path
 
 
 @contextlib.contextmanager
 def loopback() -> Iterator[Loopback]:
-    """A server that runs as long as the block."""
+    """Run a server in the block."""
 
     class Answering(Handler):
         def do_GET(self) -> None:
@@ -57,11 +57,11 @@ def loopback() -> Iterator[Loopback]:
             if answer is None:
                 self.send_error(404)
                 return
-            with contextlib.suppress(ConnectionError):  # the client may hang up on bad answers
+            with contextlib.suppress(ConnectionError):  # the client may close the connection
                 answer(self)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Do not log."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
     served = Loopback(f"http://127.0.0.1:{server.server_port}")

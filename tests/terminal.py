@@ -1,4 +1,4 @@
-"""A pseudo-terminal that records what is written to it, and a clock that tests set."""
+"""A pseudo-terminal that records its output, and a clock that tests set."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ CODES = re.compile(r"\x1b\[[\d;]*m")
 
 
 class Clock:
-    """A clock that stands still until a test changes `now`."""
+    """A clock that advances only when a test changes `now`."""
 
     def __init__(self):
         self.now = 0.0
@@ -21,7 +21,7 @@ class Clock:
 
 
 class PseudoTerminal:
-    """A terminal of the system, and everything that was written to it."""
+    """A pseudo-terminal, and everything that was written to it."""
 
     def __init__(self, columns, lines=24):
         self._ours, theirs = os.openpty()
@@ -43,7 +43,7 @@ class PseudoTerminal:
             pass
 
     def close(self):
-        """Close it and return the text that was written, with its original newlines."""
+        """Close it and return the output, with its original newlines."""
         self.stream.close()
         self._reader.join(5)
         os.close(self._ours)
@@ -51,5 +51,5 @@ class PseudoTerminal:
 
 
 def screens(text):
-    """The contents of a line over time."""
+    """Return the contents of a line over time."""
     return [part for part in re.split(r"[\r\n]", CODES.sub("", text).replace("\x1b[J", "")) if part]

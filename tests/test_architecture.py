@@ -30,8 +30,8 @@ from tests.tiny import random_tensors, tiny_config
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "charnn"
 
-# The packages and top-level modules, from top to bottom. A module imports from its own package and
-# from lower layers only, imports inside functions included; those on one line do not know each
+# The packages and top-level modules, from top to bottom. A module may import only from its own
+# package and from lower layers, also inside functions. Packages on one line do not import each
 # other.
 LAYERS = (
     ("__main__",),
@@ -49,7 +49,7 @@ LAYERS = (
 )
 LAYER = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}
 
-# Packages and modules whose import loads torch. All others start without it.
+# Packages and modules whose import loads torch. All others do not import it.
 TORCH_PACKAGES = {"training", "lab"}
 TORCH_MODULES = {
     "model/device",
@@ -60,7 +60,7 @@ TORCH_MODULES = {
     "evaluation/dynamic_evaluation",
     "evaluation/evaluate",
 }
-# Modules of those packages that start without torch, because commands without torch use them.
+# Modules of those packages that do not import torch, for commands that start without it.
 TORCH_FREE = {
     "lab/__init__",
     "lab/experiment",
@@ -74,7 +74,7 @@ TORCH_FREE = {
     "training/time_budget",
 }
 
-# Modules without a test file of their own: why, or which tests run them.
+# Modules without a test file, with the reason or the tests that cover them.
 TESTED_ELSEWHERE = {
     "arrays": "types only",
     "cli": "tests/shell: all commands as processes",
@@ -94,9 +94,9 @@ TESTED_ELSEWHERE = {
     "tokenizers/symbol_vocabulary": "tests/tokenizers/test_tokenizer.py",
     "training/events": "values only",
 }
-CROSS_MODULE_TESTS = {"architecture", "golden"}  # besides whole folders: shell, reliability
+CROSS_MODULE_TESTS = {"architecture", "golden"}  # in addition to tests/{shell,reliability,docs}
 
-HEAVY = {"torch", "numpy", "tokenizers", "matplotlib", "yaml"}  # takes time at every start
+HEAVY = {"torch", "numpy", "tokenizers", "matplotlib", "yaml"}  # slow to import
 LONGEST_FUNCTION = 60
 
 NAMES = sorted(p.relative_to(PACKAGE).with_suffix("").as_posix() for p in PACKAGE.rglob("*.py"))
@@ -104,18 +104,18 @@ MODULES = pytest.mark.parametrize("name", NAMES)
 
 
 def path_of(name: str) -> Path:
-    """The file of a module."""
+    """Return the file of a module."""
     return PACKAGE / f"{name}.py"
 
 
 @cache
 def tree(name: str) -> ast.Module:
-    """The syntax of a module."""
+    """Return the syntax tree of a module."""
     return ast.parse(path_of(name).read_text("utf-8"))
 
 
 def imported(nodes: list[ast.AST]) -> set[str]:
-    """What import statements name, with dots: `from a import b` names a.b."""
+    """Return the imported names, with dots: `from a import b` is a.b."""
     names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -127,12 +127,12 @@ def imported(nodes: list[ast.AST]) -> set[str]:
 
 
 def at_import(name: str) -> list[ast.AST]:
-    """The statements that run when a module is imported, as far as they may import."""
+    """Return the import statements at the top level of a module."""
     return [node for node in tree(name).body if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def modules_in(names: set[str]) -> set[str]:
-    """The modules of charnn among imported names; a name inside a module counts for it."""
+    """Return the modules of charnn among imported names; definitions count for their module."""
     modules = set()
     for name in names:
         if name.split(".")[0] == "charnn":
@@ -144,7 +144,7 @@ def modules_in(names: set[str]) -> set[str]:
 
 @cache
 def loads_torch(name: str) -> bool:
-    """Whether importing a module imports torch, itself or through another."""
+    """Return whether importing a module imports torch, directly or through another module."""
     names = imported(at_import(name))
     if any(other.split(".")[0] == "torch" for other in names):
         return True
@@ -152,30 +152,30 @@ def loads_torch(name: str) -> bool:
 
 
 def package_of(name: str) -> str:
-    """The package of a module, or the module itself where it is at the top level."""
+    """Return the package of a module, or the module itself if it is at the top level."""
     return name.partition("/")[0]
 
 
 def functions(name: str) -> list[ast.FunctionDef]:
-    """Every function and method of a module, inner ones too."""
+    """Return all functions and methods of a module, including inner functions."""
     return [node for node in ast.walk(tree(name)) if isinstance(node, ast.FunctionDef)]
 
 
 def test_every_package_has_a_layer() -> None:
-    """The layers list what there is, and nothing else."""
+    """LAYERS lists exactly the existing packages and modules."""
     assert {package_of(name) for name in NAMES} == set(LAYER)
 
 
 @MODULES
-def test_imports_go_to_lower_layers_only(name) -> None:
-    """Imports inside functions count; a package may import from itself."""
+def test_imports_are_from_lower_layers(name) -> None:
+    """Also inside functions; a package may import from itself."""
     own = package_of(name)
     imports = {package_of(module) for module in modules_in(imported(list(ast.walk(tree(name)))))}
 
     assert {other for other in imports - {own} if LAYER[other] >= LAYER[own]} == set()
 
 
-def test_there_is_no_import_cycle() -> None:
+def test_no_import_cycles() -> None:
     """Neither between packages nor inside one."""
     imports = {name: modules_in(imported(list(ast.walk(tree(name))))) - {name} for name in NAMES}
 
@@ -183,8 +183,8 @@ def test_there_is_no_import_cycle() -> None:
 
 
 @MODULES
-def test_no_module_imports_the_root_of_a_package(name) -> None:
-    """`__init__.py` re-exports nothing; an import says where a definition is."""
+def test_no_module_imports_a_package_root(name) -> None:
+    """`__init__.py` re-exports nothing, so an import names the module of the definition."""
     modules = modules_in(imported(list(ast.walk(tree(name)))))
 
     assert {module for module in modules if module.endswith("__init__")} == set()
@@ -205,7 +205,7 @@ def test_only_these_modules_load_torch() -> None:
 
 
 def modules_after(script: str, folder: Path) -> set[str]:
-    """The top-level modules that a new process has imported once it has run `script`."""
+    """Return the top-level modules that a new process has imported after running `script`."""
     tell = "import json, sys; sys.stderr.write('\\n' + json.dumps([*sys.modules]))"
     done = subprocess.run(
         [sys.executable, "-c", f"{script}\n{tell}"],
@@ -218,8 +218,8 @@ def modules_after(script: str, folder: Path) -> set[str]:
     return {name.split(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
 
 
-def test_the_command_line_starts_with_nothing_heavy(tmp_path) -> None:
-    """--help and a mistyped flag wait for none of these."""
+def test_command_line_starts_without_heavy_imports(tmp_path) -> None:
+    """For --help and for an unknown option."""
     loaded = modules_after("import charnn, charnn.cli", tmp_path)
 
     assert "typer" in loaded
@@ -228,7 +228,7 @@ def test_the_command_line_starts_with_nothing_heavy(tmp_path) -> None:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
-    """A folder with a text, and a run that has a model and metrics."""
+    """Return a folder with a text, and a run with a model and metrics."""
     folder = tmp_path_factory.mktemp("workplace")
     text = "the quick brown fox jumps over the lazy dog\n" * 40
     (folder / "fox.txt").write_text(text)
@@ -258,16 +258,16 @@ def workplace(tmp_path_factory) -> Path:
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_a_command_that_trains_nothing_loads_no_torch(arguments, workplace) -> None:
-    """It takes longer to load than the command to run."""
+def test_commands_without_training_do_not_import_torch(arguments, workplace) -> None:
+    """Importing torch takes longer than these commands."""
     run = f"from charnn.cli import main\nassert main({arguments!r}) == 0"
 
     assert "torch" not in modules_after(run, workplace)
 
 
 @MODULES
-def test_functions_fit_on_a_page_or_two(name) -> None:
-    """Of a command its body counts: the signature lists its options."""
+def test_functions_are_at_most_60_lines(name) -> None:
+    """For a command, only the body counts, because the signature lists its options."""
     long = [
         node.name
         for node in functions(name)
@@ -284,9 +284,8 @@ def test_tests_mirror_modules() -> None:
         path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_")).with_suffix("")
         for path in (ROOT / "tests").rglob("test_*.py")
     }
-    tested = {
-        path.as_posix() for path in tests if path.parts[0] not in ("shell", "reliability", "docs")
-    }
+    across = ("shell", "reliability", "docs")
+    tested = {path.as_posix() for path in tests if path.parts[0] not in across}
     modules = {name for name in NAMES if not name.endswith(("__init__", "__main__"))}
 
     assert tested - modules == CROSS_MODULE_TESTS
@@ -297,12 +296,12 @@ def test_tests_mirror_modules() -> None:
 
 @MODULES
 def test_every_module_has_a_docstring(name) -> None:
-    """It says in one sentence what the module does."""
+    """In its first line."""
     assert ast.get_docstring(tree(name))
 
 
 @MODULES
-def test_what_is_public_has_a_docstring(name) -> None:
+def test_public_definitions_have_docstrings(name) -> None:
     """Functions, classes and methods whose names do not begin with an underscore."""
     scopes: list[ast.AST] = [tree(name)]
     scopes += [n for n in tree(name).body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
@@ -329,20 +328,20 @@ def test_what_is_public_has_a_docstring(name) -> None:
     ],
     ids=["specs", "layers", "cells", "tokenizers", "samplers", "optimizers", "presets"],
 )
-def test_a_registry_has_the_names_of_the_configuration(registry, names) -> None:
-    """What can be asked for can be made, and the other way round."""
+def test_registry_matches_the_configuration(registry, names) -> None:
+    """A registry has exactly the names that a setting allows."""
     assert set(registry) == set(get_args(names))
 
 
-def test_layers_and_cells_follow_the_specification_of_their_name() -> None:
-    """In PyTorch, and in NumPy with the gates in an order of its own."""
+def test_layers_and_cells_match_their_specification() -> None:
+    """In PyTorch, and in NumPy, where the order of the gates may differ."""
     for name, specification in spec.CELL_SPECS.items():
         assert layers.LAYERS[name].spec is specification
         assert numpy_cells.CELLS[name].spec is specification
         assert sorted(numpy_cells.CELLS[name].order) == sorted(specification.gates)
 
 
-def test_every_filter_has_a_field() -> None:
+def test_every_filter_has_a_setting() -> None:
     """The settings of sampling are the filters and the length."""
     assert {*logit_filters.FILTERS, "max_new_tokens"} == set(SampleConfig.model_fields)
 
@@ -355,8 +354,8 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_is_explained(command) -> None:
-    """The command and its options have a help text, and docs/commands.md has a section."""
+def test_every_option_is_documented(command) -> None:
+    """Commands and options have a help text, and docs/commands.md has a section."""
     silent = [parameter.name for parameter in COMMANDS[command].params if not parameter.help]
 
     assert silent == []
@@ -365,8 +364,8 @@ def test_every_option_is_explained(command) -> None:
 
 
 @MODULES
-def test_nothing_is_hushed_up(name) -> None:
-    """An ignored type has its code and its reason, an exception its name, a word its stream."""
+def test_no_silent_errors(name) -> None:
+    """`type: ignore` has code and reason, `except` an exception type; `print` is not used."""
     source = path_of(name).read_text("utf-8")
     ignored = [line for line in source.splitlines() if "type: ignore" in line]
     handlers = [node for node in ast.walk(tree(name)) if isinstance(node, ast.ExceptHandler)]

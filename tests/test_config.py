@@ -1,4 +1,4 @@
-"""Settings: ranges, names of what is wrong, and one spelling from field to flag."""
+"""Settings: ranges, error messages, defaults."""
 
 import math
 
@@ -19,13 +19,13 @@ EVERY_KIND = [ModelConfig, TrainConfig, SampleConfig, PrepareConfig]
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_field_is_described(kind) -> None:
-    """The help text of a flag is the description of its field."""
+    """The description is the help text of the option."""
     assert all(field.description for field in kind.model_fields.values())
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_settings_are_closed_strict_and_frozen(kind) -> None:
-    """Nothing unknown gets in, and nothing changes afterwards."""
+    """Unknown keys and changes are errors."""
     assert kind.model_config["extra"] == "forbid"
     assert kind.model_config["strict"]
     assert kind.model_config["frozen"]
@@ -53,8 +53,8 @@ def test_settings_are_closed_strict_and_frozen(kind) -> None:
     ],
     ids=str,
 )
-def test_b5_a_bad_value_names_field_value_and_range(values, said) -> None:
-    """In plain words, not in those of a library."""
+def test_invalid_value_names_field_value_and_range(values, said) -> None:
+    """The message is plain English, not the text of a library."""
     with pytest.raises(UsageError) as caught:
         validate(TrainConfig, values)
 
@@ -71,8 +71,8 @@ def test_a_choice_that_is_nearly_right_is_suggested() -> None:
     assert other.value.hint == ""
 
 
-def test_b2_an_unknown_key_gets_a_suggestion() -> None:
-    """`dropuot` is close to `dropout`."""
+def test_unknown_key_suggests_a_similar_one() -> None:
+    """`dropuot` is similar to `dropout`."""
     with pytest.raises(UsageError) as caught:
         validate(TrainConfig, {"dropuot": 0.1}, "x.yaml")
 
@@ -81,20 +81,20 @@ def test_b2_an_unknown_key_gets_a_suggestion() -> None:
     assert caught.value.hint == "did you mean dropout?"
 
 
-def test_one_budget_at_most() -> None:
-    """Epochs, steps and minutes exclude each other."""
+def test_budgets_are_mutually_exclusive() -> None:
+    """Only one of epochs, steps and minutes may be given."""
     with pytest.raises(UsageError, match="epochs and steps"):
         validate(TrainConfig, {"epochs": 1.0, "steps": 2})
 
 
-def test_deterministic_needs_a_count_of_steps() -> None:
-    """A number of minutes is not the same twice."""
+def test_deterministic_excludes_minutes() -> None:
+    """A time budget is not reproducible."""
     with pytest.raises(UsageError, match="deterministic"):
         validate(TrainConfig, {"minutes": 1.0, "deterministic": True})
 
 
-def test_tied_weights_need_equal_widths() -> None:
-    """E and H are one matrix's width."""
+def test_tied_weights_need_equal_sizes() -> None:
+    """E and H must be equal."""
     with pytest.raises(UsageError, match="tie_weights"):
         validate(
             ModelConfig,
@@ -102,14 +102,14 @@ def test_tied_weights_need_equal_widths() -> None:
         )
 
 
-def test_a_split_must_leave_something_to_train_on() -> None:
-    """Validation and test may not take everything."""
-    with pytest.raises(UsageError, match="nothing to train on"):
+def test_train_split_must_not_be_empty() -> None:
+    """val_frac + test_frac must be less than 1."""
+    with pytest.raises(UsageError, match="must be less than 1"):
         validate(PrepareConfig, {"val_frac": 0.6, "test_frac": 0.4})
 
 
 def test_defaults_are_valid() -> None:
-    """The defaults of each kind pass their own ranges."""
+    """The defaults of each kind of settings are in their ranges."""
     for kind in (TrainConfig, SampleConfig, PrepareConfig):
         settings: Settings = kind()
         assert validate(kind, settings.model_dump()) == settings

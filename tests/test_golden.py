@@ -19,14 +19,14 @@ MUON_TOLERANCE = 2e-3
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder for the datasets and runs of all tests; holds the dataset in characters."""
+    """Return a folder for the datasets and runs of all tests, with the text as a char dataset."""
     folder = tmp_path_factory.mktemp("golden")
     golden.prepare("char", folder)
     return folder
 
 
-def test_the_golden_values_are_complete() -> None:
-    """A result that is added is recorded, one that is removed is deleted."""
+def test_golden_values_are_complete() -> None:
+    """golden.json has exactly the results that tests/golden.py produces."""
     assert {part: list(values) for part, values in EXPECTED.items()} == {
         "prepare": list(golden.TOKENIZERS),
         "train": list(golden.RUNS),
@@ -36,7 +36,7 @@ def test_the_golden_values_are_complete() -> None:
 
 @pytest.mark.parametrize("tokenizer", golden.TOKENIZERS)
 def test_prepared_files_are_unchanged(tokenizer, tmp_path) -> None:
-    """The token ids of each split and the tokenizer, byte for byte."""
+    """The token ids of each split and the tokenizer are byte-identical."""
     assert golden.prepare(tokenizer, tmp_path) == EXPECTED["prepare"][tokenizer]
 
 
@@ -53,5 +53,5 @@ def test_losses_are_unchanged(run, folder) -> None:
 
 @pytest.mark.parametrize("cell", golden.CELLS)
 def test_sampled_text_is_unchanged(cell) -> None:
-    """Every token that is drawn through NumPy, with and without filters."""
+    """Every token sampled in NumPy, with and without filters."""
     assert golden.sample(cell) == EXPECTED["sample"][cell]

@@ -13,7 +13,7 @@ from charnn.tokenizers.char import CharTokenizer
 
 
 def tiny_config(cell="lstm", num_layers=1, *, tie=False, vocab_size=11, hidden_size=7):
-    """The shape of a network small enough to compute anew in every test."""
+    """Return the shape of a network that is small enough for every test."""
     return ModelConfig(
         cell=cell,
         hidden_size=hidden_size,
@@ -25,7 +25,7 @@ def tiny_config(cell="lstm", num_layers=1, *, tie=False, vocab_size=11, hidden_s
 
 
 def random_tensors(config, seed=1, scale=0.7):
-    """Weights of every name and shape of the file format, far enough from zero to matter."""
+    """Return random weights with the names and shapes of the file format."""
     generator = np.random.default_rng(seed)
     return {
         name: (scale * generator.standard_normal(shape)).astype(np.float32)
@@ -34,20 +34,20 @@ def random_tensors(config, seed=1, scale=0.7):
 
 
 def tiny_model(*args, seed=1, **kwargs):
-    """Return a NumPy model of random weights."""
+    """Return a NumPy model with random weights."""
     config = tiny_config(*args, **kwargs)
     return NumpyModel(config, random_tensors(config, seed))
 
 
 def make_dataset(folder, splits, tokenizer=None, config=None) -> Dataset:
-    """A dataset of these texts, by characters unless another tokenizer is given; not written."""
+    """Return a dataset of these texts, not written; the default tokenizer is char."""
     tokenizer = tokenizer or CharTokenizer.build(splits["train"])
     encoded = {name: encode_split(text, tokenizer) for name, text in splits.items()}
     return new_dataset(folder, tokenizer, encoded, config or PrepareConfig())
 
 
 def written_dataset(*args, replace=False, **kwargs) -> Dataset:
-    """The dataset that `make_dataset` returns, written to its folder."""
+    """Return the dataset of `make_dataset`, written to its folder."""
     dataset = make_dataset(*args, **kwargs)
     write_dataset(dataset, replace=replace)
     return dataset
@@ -55,12 +55,12 @@ def written_dataset(*args, replace=False, **kwargs) -> Dataset:
 
 @dataclass
 class Vocabulary:
-    """Tokens by their bytes: what generation needs of a tokenizer."""
+    """Tokens by their bytes, for tests of generation without a tokenizer."""
 
     pieces: list[bytes]
     unk_id: int | None = None
 
     @property
     def vocab_size(self) -> int:
-        """How many tokens there are."""
+        """Return the number of tokens."""
         return len(self.pieces)

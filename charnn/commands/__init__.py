@@ -1,5 +1,5 @@
-"""One module per command: parse options, make one call, format the result.
+"""Parse options, make one call, format the result: one module per command.
 
-May import every package; heavy imports are inside functions, so that `--help` starts at once. Read
+May import every package. Heavy imports are inside functions, so that `--help` is fast. Read
 `options.py` first, then the command.
 """

@@ -46,7 +46,7 @@ class LabOptions:
 def _conduct(
     name: str, how: LabOptions, find_subject: Callable[[], tuple[object, ...]] = tuple
 ) -> int:
-    """Run an experiment on its subject, print its finding and draw its picture.
+    """Run an experiment on its subject, print its results and draw its charts.
 
     The thread counts are set before its module is imported: NumPy and torch read them once.
     An interrupted experiment writes no file.
@@ -61,6 +61,8 @@ def _conduct(
     check_suffix(picture)
     set_up_torch()
     set_up_numpy(how.threads)
+    import numpy  # noqa: F401 - before torch, which ignores an interrupt while it loads NumPy
+
     from charnn.model.device import configure  # loads torch
 
     configure(how.threads, deterministic=False)
@@ -73,6 +75,8 @@ def _conduct(
     picture.parent.mkdir(parents=True, exist_ok=True)
     draw_charts(finding.charts, picture)
     display.note(f"wrote {picture}")
+    if how.quick:
+        display.hint("small differences of a short run may be noise; run without --quick to check")
     return 0
 
 
@@ -87,6 +91,10 @@ def _print(name: str, finding: "Finding", picture: Path, how: LabOptions) -> Non
             "quick": how.quick,
             "held": finding.held,
             "verdict": finding.verdict,
+            "question": finding.experiment.question,
+            "claim": finding.experiment.claim,
+            "measured": finding.experiment.measured,
+            "findings": finding.findings,
             "picture": str(picture),
             **finding.data,
         }

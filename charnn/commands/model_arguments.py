@@ -53,6 +53,7 @@ def _find(name: str, runs_dir: Path) -> Path | CharnnError:
         path = workspace.find_model(name, runs_dir)
     except (StorageError, UsageError) as error:
         return error
+
     if is_safetensors(path):
         return path
     return UsageError(f"{name} is not a charnn model", "name a run or a model file")

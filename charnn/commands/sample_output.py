@@ -1,4 +1,4 @@
-"""Write samples to stdout as text or JSON; drop those that copy the corpus."""
+"""Write samples to stdout as text or JSON; omit samples that copy the corpus."""
 
 import contextlib
 import time
@@ -12,17 +12,18 @@ from charnn.errors import CharnnError
 from charnn.escape import visible
 from charnn.generation.generate import Piece, Sample
 
-FLUSH_SECONDS = 0.2  # between two flushes into a file or a pipe
+FLUSH_SECONDS = 0.2  # interval between two flushes if stdout is a file or a pipe
 
 SampleEvent = Piece | Sample
 
 
 @dataclass(frozen=True)
 class Style:
-    """How samples are written: `prompt` before each, `separator` between them.
+    """The output format of samples: `prompt` precedes each, `separator` is between them.
 
-    `raw` True passes all bytes on, False makes control characters visible, None does so on a
-    terminal only. With `null` the separator ends each sample, and no newline is added.
+    If `raw` is True, bytes are written unchanged; if False, control characters are escaped; if
+    None, they are escaped only on a terminal. If `null` is set, the separator follows each sample,
+    and no newline is added.
     """
 
     prompt: str = ""
@@ -33,7 +34,7 @@ class Style:
 
 
 class TextWriter:
-    """Writes the text of samples to stdout, piece by piece."""
+    """A writer of the text of samples to stdout, piece by piece."""
 
     def __init__(self, style: Style) -> None:
         self._style = style
@@ -43,11 +44,11 @@ class TextWriter:
         self._output = Output(unbuffered=style.unbuffered)
         self._is_safe = self._output.is_terminal if style.raw is None else not style.raw
         self._index: int | None = None  # of the current sample
-        self._last = b""  # that was written
+        self._last = b""  # the bytes written last
         self._flushed = time.monotonic()
 
     def begin_sample(self, index: int) -> None:
-        """Write what comes before a sample, unless it is the current one."""
+        """Write separator and prompt, unless the sample is the current one."""
         if index != self._index:
             if self._index is not None and not self._style.null:
                 self._put(self._separator)
@@ -55,23 +56,23 @@ class TextWriter:
             self._index = index
 
     def put_piece(self, data: bytes) -> None:
-        """Write bytes of the current sample; unless raw, U+FFFD for those that are not UTF-8."""
+        """Write bytes of the current sample. Unless raw, replace invalid UTF-8 by U+FFFD."""
         self._put(data if self._style.raw else replace_invalid(data))
 
     def end_sample(self) -> None:
-        """Write what comes after a sample."""
+        """Write the end of a sample."""
         if self._style.null:
             self._put(self._separator)
 
     def flush(self) -> None:
-        """Pass on what was written: at once to a terminal, else every FLUSH_SECONDS."""
+        """Flush stdout: immediately on a terminal, else every FLUSH_SECONDS."""
         now = time.monotonic()
         if self._output.is_terminal or now - self._flushed > FLUSH_SECONDS:
             self._output.flush()
             self._flushed = now
 
     def close(self) -> None:
-        """End the text with a newline where one is missing, and pass on everything."""
+        """Add a newline at the end if it is missing, and flush stdout."""
         is_complete = self._last.endswith(b"\n") or self._style.null or self._style.raw
         if self._index is not None and not is_complete:
             self._put(b"\n")
@@ -85,7 +86,7 @@ class TextWriter:
 
 
 def write_text(events: Iterable[SampleEvent], style: Style) -> None:
-    """Write samples as text. What was drawn is written also if drawing the rest fails."""
+    """Write samples as text. If generation fails, write the text generated so far."""
     writer = TextWriter(style)
     try:
         for event in events:
@@ -95,20 +96,20 @@ def write_text(events: Iterable[SampleEvent], style: Style) -> None:
             else:
                 writer.end_sample()
             writer.flush()
-    except CharnnError:  # not signals: the reader may have stopped reading
-        with contextlib.suppress(CharnnError):  # the first error is the one to report
+    except CharnnError:  # not for signals: writing could block if stdout is not read
+        with contextlib.suppress(CharnnError):  # report the first error
             writer.close()
         raise
     writer.close()
 
 
 def replace_invalid(data: bytes) -> bytes:
-    """Return UTF-8 with U+FFFD for bytes that are not."""
+    """Return the data with U+FFFD for invalid UTF-8."""
     return data if data.isascii() else data.decode("utf-8", "replace").encode()
 
 
 def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_object: bool) -> None:
-    """Write one JSON object per sample as soon as it ends, or one object for all."""
+    """Write a JSON object per sample when it ends, or one object for all samples."""
     done: list[dict[str, Any]] = []
     for data, end in complete_samples(events):
         row = {
@@ -128,7 +129,7 @@ def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_obj
 
 
 def complete_samples(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sample]]:
-    """Yield the bytes and the end of each sample."""
+    """Yield the bytes and the final event of each sample."""
     data = bytearray()
     for event in events:
         if isinstance(event, Piece):
@@ -139,10 +140,10 @@ def complete_samples(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sam
 
 
 class Selection:
-    """The first `wanted` samples that pass every test, and a count of the others by failed test.
+    """A filter that keeps the first `wanted` samples that pass all tests, and counts the others.
 
-    A test maps the text of a sample, prompt included, to whether it passes; its name says what is
-    dropped, for instance "repeated".
+    A test is a function from the text of a sample, including the prompt, to whether it passes. Its
+    name describes the samples that fail, for example "repeated".
     """
 
     def __init__(self, tests: Mapping[str, Callable[[str], bool]], wanted: int) -> None:
@@ -151,7 +152,7 @@ class Selection:
         self.dropped = Counter[str]()
 
     def among(self, events: Iterable[SampleEvent], prompt: str) -> Iterator[SampleEvent]:
-        """Yield the events of the samples that are kept, each sample as one piece."""
+        """Yield the events of the samples that are kept, each as one piece."""
         for data, end in complete_samples(events):
             text = prompt + data.decode("utf-8", "replace")
             failed = next((name for name, test in self.tests.items() if not test(text)), None)
@@ -166,7 +167,7 @@ class Selection:
                 return
 
     def summary(self) -> str:
-        """Return how many samples were dropped and why; empty if none was."""
+        """Return the number of dropped samples and the reasons; "" if none was dropped."""
         if not self.dropped:
             return ""
         reasons = ", ".join(f"{count:,} {name}" for name, count in self.dropped.items())
@@ -178,13 +179,13 @@ class Selection:
 
 
 class Unrepeated:
-    """A test that a text has not been tested before."""
+    """A test that each text passes only once."""
 
     def __init__(self) -> None:
         self._seen = set[str]()
 
     def __call__(self, text: str) -> bool:
-        """Return whether this is the first such text."""
+        """Return whether the text has not been tested before."""
         is_new = text not in self._seen
         self._seen.add(text)
         return is_new

@@ -14,13 +14,13 @@ from charnn.storage import jsonio
 from charnn.tokenizers.utf8 import CONTINUATION
 
 BEGINNING = 256  # characters shown of a long text that is scored as a whole
-LONGEST_TEXT = 1 << 20  # bytes shown of a line; all of it is scored
-MOST_TOKENS = 1 << 16  # tokens shown of a line
-MORE = "…"  # ends what was cut
-NOTHING = "-"  # a number that does not exist, as the surprisal of an empty line
+LONGEST_TEXT = 1 << 20  # maximum bytes shown of a line; all of it is scored
+MOST_TOKENS = 1 << 16  # maximum tokens shown of a line
+MORE = "…"  # marks truncated text
+NOTHING = "-"  # an undefined number, such as the surprisal of an empty line
 
-# (least bits, SGR codes for 256 colors: background and foreground), from blue over grey to yellow
-# as in cividis, which colour-blind readers see alike (Nuñez, Anderton and Renslow, 2018).
+# (minimum bits, SGR codes for 256 colors: background and foreground), from blue to grey to yellow
+# as in cividis, a colormap for color vision deficiency (Nuñez, Anderton and Renslow, 2018).
 LEVELS = (
     (0.0, ""),
     (1.0, "\x1b[48;5;17;38;5;255m"),
@@ -29,13 +29,13 @@ LEVELS = (
     (6.0, "\x1b[48;5;144;38;5;16m"),
     (8.0, "\x1b[48;5;227;38;5;16m"),
 )
-UNKNOWN = "\x1b[7m"  # reverse video: a token outside the vocabulary has no surprisal
+UNKNOWN = "\x1b[7m"  # reverse video for out-of-vocabulary tokens, which have no surprisal
 RESET = "\x1b[0m"
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token as text, and its surprisal in bits; NaN outside the vocabulary."""
+    """The text of a token and its surprisal in bits; NaN for out-of-vocabulary tokens."""
 
     text: bytes
     bits: float
@@ -45,9 +45,8 @@ class Token:
 class Row:
     """A scored line.
 
-    `tokens` is empty unless they are shown; `overlap` is in characters. `cut` marks a `text` that
-    is only the beginning of the line, `tokens_cut` the same for `tokens`. `line` is its number in
-    `file`, from 1.
+    `tokens` is empty unless tokens are shown; `overlap` is in characters. `cut` is set if `text` is
+    truncated, `tokens_cut` if `tokens` is. `line` is its number in `file`, from 1.
     """
 
     text: bytes
@@ -62,10 +61,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows are written.
+    """The output format of rows.
 
-    `safe` makes control characters visible; `total` ranks lines by their bits in total instead of
-    per character. Lines of less than `min_chars` characters are left out.
+    `safe` escapes control characters; `total` ranks lines by total bits instead of bits per
+    character. Lines with fewer than `min_chars` characters are omitted.
     """
 
     json: bool = False
@@ -80,7 +79,7 @@ class Layout:
         return row.score.chars + row.score.unknown >= self.min_chars
 
     def rendered(self, row: Row) -> bytes:
-        """Return the output of a row, with its newline."""
+        """Return the output of a row, including the newline."""
         if self.json:
             return f"{jsonio.to_json(as_dict(row, per_token=self.per_token))}\n".encode()
         columns = [number(ranking(row.score, total=self.total))]
@@ -91,20 +90,20 @@ class Layout:
         if self.color:
             return (painted(row.tokens) + MORE * row.tokens_cut).encode()
         text = row.text
-        if self.safe or b"\n" in text:  # one row is one line
+        if self.safe or b"\n" in text:  # a row is always one line
             text = visible(text.decode("utf-8", "replace"), one_line=True).encode()
         return text + MORE.encode() * row.cut
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether rows need their tokens."""
+        """Return whether the tokens of a row are needed."""
         return self.per_token or self.color
 
 
 def ranking(score: Score, *, total: bool) -> float:
-    """Return the bits of a line, in total or per character; infinity if all of it is unknown.
+    """Return the bits of a line, in total or per character; NaN for an empty line.
 
-    NaN for an empty line.
+    Return infinity if all characters are out-of-vocabulary.
     """
     if score.unknown and not score.chars:
         return math.inf
@@ -112,7 +111,7 @@ def ranking(score: Score, *, total: bool) -> float:
 
 
 def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
-    """Return a row under its JSON keys."""
+    """Return a row as a JSON object."""
     score = row.score
     values: dict[str, object] = {
         "line": row.line,
@@ -137,25 +136,25 @@ def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
 
 
 def token_rows(line: int, tokens: Iterable[Token]) -> bytes:
-    """Return one TSV row per token: number of the line, bits, token."""
+    """Return a TSV row per token: line number, bits, token."""
     rows = (f"{line}\t{number(token.bits)}\t{shown(token.text)}\n" for token in tokens)
     return "".join(rows).encode()
 
 
 def shown(token: bytes) -> str:
-    r"""Return a token as text on one line; bytes that are not UTF-8 as `\xe6`."""
+    r"""Return a token as text on one line, with invalid UTF-8 escaped as `\xe6`."""
     return visible(token.decode("utf-8", "backslashreplace"), one_line=True)
 
 
 def number(value: float) -> str:
-    """Return four decimals, `inf`, or a dash where there is no number."""
+    """Return a number with four decimals, "inf", or "-" for NaN."""
     return NOTHING if math.isnan(value) else f"{value:.4f}"
 
 
 def painted(tokens: Iterable[Token]) -> str:
-    """Return the text of tokens on one line, colored by surprisal, control characters visible.
+    """Return the text of tokens on one line, colored by surprisal, with control characters escaped.
 
-    A character that is spread over several tokens has the color of the last of them.
+    A character of several tokens has the color of the last one.
     """
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     painted, current = [], ""
@@ -173,7 +172,7 @@ def painted(tokens: Iterable[Token]) -> str:
 
 
 def style_of(bits: float) -> str:
-    """Return the SGR codes of the highest level that `bits` reaches."""
+    """Return the SGR codes of the highest level whose minimum is at most `bits`."""
     return [style for least, style in LEVELS if bits >= least or least == 0][-1]
 
 
@@ -183,7 +182,7 @@ def beginning(data: bytes) -> bytes:
 
 
 def shortened(data: bytes) -> bytes:
-    """Return the first LONGEST_TEXT bytes of a line, or a few less if they divide a character."""
+    """Return at most LONGEST_TEXT bytes of a line, without splitting a UTF-8 character."""
     if len(data) <= LONGEST_TEXT:
         return data
     for end in range(LONGEST_TEXT, LONGEST_TEXT - 4, -1):
@@ -193,17 +192,17 @@ def shortened(data: bytes) -> bytes:
 
 
 def tokens_of(scorer: Scorer, scored: Scored) -> list[Token]:
-    """Return the tokens of a scored part."""
+    """Return the tokens of a scored part, with their surprisal in bits."""
     bits = (scored.nats / NATS_PER_BIT).tolist()
     return list(map(Token, scorer.spelled(scored), bits))
 
 
 class LineAccumulator:
-    """Adds up the scored parts of a line until it ends. A long line has several parts.
+    """A sum of the scored parts of a line. A long line has several parts.
 
-    A line is kept up to LONGEST_TEXT and MOST_TOKENS, a `whole` text in several parts up to
-    BEGINNING. With `index`, `overlap` is the longest substring that occurs in the indexed text,
-    found up to two parts long.
+    Up to LONGEST_TEXT bytes and MOST_TOKENS tokens of a line are kept, of a `whole` text in several
+    parts only BEGINNING. With `index`, `overlap` is the length of the longest substring that occurs
+    in the indexed text, at most two parts.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Turn signals such as Ctrl-C into flags that training reads between two steps."""
+"""Signal handlers: set flags that training reads between steps, or raise an exception."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 class StopRequestedError(Exception):
-    """A stop was requested; raised where stopping is safe."""
+    """Raised between two steps after a stop signal."""
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP was received, as KeyboardInterrupt is for SIGINT.
+    """Raised for SIGTERM and SIGHUP, like KeyboardInterrupt for SIGINT.
 
     `exit_code` is the exit code of the command.
     """
@@ -29,9 +29,9 @@ class Terminated(BaseException):
 
 
 class Requests:
-    """Requests received as signals since the handlers were set.
+    """Requests received as signals.
 
-    `stop` is an exit code once a stop is requested, else None; `save` is True once a save is.
+    `stop` is the exit code of the first stop signal, or None; `save` is set by SIGUSR1.
     """
 
     def __init__(self) -> None:
@@ -39,13 +39,13 @@ class Requests:
         self.save = False
 
     def check(self) -> None:
-        """Raise StopRequestedError if a stop is requested."""
+        """Raise StopRequestedError if a stop was requested."""
         if self.stop is not None:
             raise StopRequestedError
 
     def _on_stop(self, number: int, _: FrameType | None) -> None:
         if self.stop is not None and number == signal.SIGINT:
-            os._exit(self.stop)  # the second time: at once
+            os._exit(self.stop)  # the second Ctrl-C ends the process immediately
         self.stop = STOPPING[signal.Signals(number).name]
 
     def _on_save(self, _: int, __: FrameType | None) -> None:
@@ -54,7 +54,7 @@ class Requests:
 
 @contextlib.contextmanager
 def listening() -> Iterator[Requests]:
-    """Set flags for signals inside the block, instead of ending the process."""
+    """Set flags for signals in the block, instead of ending the process."""
     requests = Requests()
     handlers: dict[str, Handler] = dict.fromkeys(STOPPING, requests._on_stop)
     with _handling({**handlers, SAVING: requests._on_save}):
@@ -63,7 +63,7 @@ def listening() -> Iterator[Requests]:
 
 @contextlib.contextmanager
 def unwinding() -> Iterator[None]:
-    """Raise Terminated for SIGTERM and SIGHUP inside the block, so that clean-up runs."""
+    """Raise Terminated for SIGTERM and SIGHUP in the block, so that cleanup code runs."""
 
     def unwind(number: int, _: FrameType | None) -> None:
         raise Terminated(STOPPING[signal.Signals(number).name])
@@ -74,13 +74,12 @@ def unwinding() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handling(handlers: Mapping[str, Handler]) -> Iterator[None]:
-    """Handle signals, by name, inside the block; ignored signals stay ignored."""
+    """Install handlers by signal name in the block. Ignored signals remain ignored."""
     previous: dict[int, Any] = {}
     for name, handler in handlers.items():
-        number = getattr(signal, name, None)  # Windows lacks some
-        in_main = (
-            threading.current_thread() is threading.main_thread()
-        )  # the only one that may set handlers
+        number = getattr(signal, name, None)  # None if Windows does not have it
+        # Only the main thread may set handlers.
+        in_main = threading.current_thread() is threading.main_thread()
         if in_main and number is not None and signal.getsignal(number) != signal.SIG_IGN:
             previous[number] = signal.signal(number, handler)
     try:

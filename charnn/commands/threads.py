@@ -2,33 +2,33 @@
 
 import os
 
-# Iterations that a waiting thread of torch spins before it sleeps. The default of the library,
-# milliseconds of spinning, is much slower if another process is busy (benchmarks/contention.py).
+# Iterations that a waiting thread of torch spins before it sleeps. The default of the library, a
+# few milliseconds, is much slower if other processes use the CPU (benchmarks/contention.py).
 SPINS = 1000
-# Thread counts of the libraries that NumPy can be built with.
+# Environment variables of the libraries that NumPy can be built with.
 NUMPY_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
-    "VECLIB_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
 )
-# Most threads of a matrix product of NumPy by default. An LSTM layer of 512 units has 8 MiB of
-# weights; the parts of 8 threads, 1 MiB each, fit into the L2 cache of a core. With smaller parts
-# the threads only wait for each other more often. Not measured on more than two cores.
+# Default maximum of threads for matrix products in NumPy. An LSTM layer of 512 units has 8 MiB of
+# weights; with 8 threads, each part of 1 MiB fits into the L2 cache of a core. More threads only
+# add synchronization. Not measured on more than two cores.
 MOST_THREADS = 8
 
 
 def set_up_torch() -> None:
-    """Limit how long the threads of torch spin, unless the user has set a policy."""
+    """Limit the spinning of waiting threads of torch, unless the user has set a policy."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
 def set_up_numpy(threads: int | None) -> None:
-    """Set the number of threads of NumPy's matrix products; by default one core stays free.
+    """Set the number of threads for matrix products in NumPy; by default, leave one core free.
 
-    The threads of the library spin while they wait: with a thread on every core, a second busy
-    process makes each product many times slower.
+    Waiting threads spin. With a thread on every core, another busy process makes each product many
+    times slower.
     """
     count = threads or max(1, min(core_count() - 1, MOST_THREADS))
     for name in NUMPY_VARIABLES:
@@ -38,6 +38,6 @@ def set_up_numpy(threads: int | None) -> None:
 
 def core_count() -> int:
     """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+    if hasattr(os, "sched_getaffinity"):  # not available on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

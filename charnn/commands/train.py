@@ -1,4 +1,4 @@
-"""`charnn train`: dataset → run."""
+"""`charnn train`: train a model on a dataset."""
 
 import contextlib
 import itertools
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from charnn.training.trainer import Trainer
     from charnn.training.training import Training
 
-SAMPLE_LINES = 3  # of text that the best model writes at the end
+SAMPLE_LINES = 3  # of the sample printed at the end
 JSON_KEYS = (
     "run",
     "steps",
@@ -119,12 +119,12 @@ def train(
 
 
 def _refuse_ranks() -> None:
-    """One of several processes that `torchrun` started would train as if it were alone."""
+    """Raise UsageError in a process of a distributed run, which charnn does not support."""
     ranks = os.environ.get("WORLD_SIZE", "1")
     if ranks != "1":
         rank = os.environ.get("RANK", "?")
         raise UsageError(
-            f"this is rank {rank} of {ranks}: charnn trains in one process",
+            f"this is rank {rank} of {ranks}, but charnn does not support distributed training",
             "start it without torchrun, or with --nproc-per-node 1",
         )
 
@@ -137,7 +137,7 @@ def _run(
     *,
     json: bool,
 ) -> int:
-    """Train until done or asked to stop; save, report, and name the next command."""
+    """Train until the end or a stop signal; save, print the result and the next command."""
     from charnn.commands.signals import StopRequestedError, listening
     from charnn.training.events import Result
 
@@ -170,9 +170,10 @@ def _run(
 
 
 def _report(result: "Result", trainer: "Trainer", display: "Display", *, json: bool) -> None:
-    """Print the result on stdout, and on stderr the table where stdout does not have it.
+    """Print the result table, on stderr if stdout is a terminal, else on stdout.
 
-    With --quiet, stdout has the path of the model; if it is not a terminal, the table.
+    With --json, print the result as JSON on stdout and the table on stderr. With --quiet, print
+    only the path of the model on stdout.
     """
     from charnn.display.stdout import Output
 
@@ -225,9 +226,9 @@ def _summary(result: "Result", trainer: "Trainer") -> str:
 
 
 def _compared_text(trainer: "Trainer") -> str:
-    """Return the name of the text that the baselines are about."""
+    """Return a description of the text that the baselines are evaluated on."""
     from charnn.evaluation.baselines import MAX_SCORED_TOKENS
 
     if len(trainer.dataset.split("val")) <= MAX_SCORED_TOKENS:
         return "the validation text"
-    return f"the validation text (all but the last: of its first {MAX_SCORED_TOKENS:,} tokens)"
+    return f"the validation text (baselines: its first {MAX_SCORED_TOKENS:,} tokens)"

@@ -1,4 +1,4 @@
-"""Show the events of a training run: a live line on a terminal, lines of key=value elsewhere."""
+"""Show the events of a training run: a live line on a terminal, key=value lines otherwise."""
 
 import time
 from types import TracebackType
@@ -25,10 +25,10 @@ from charnn.display.terminal_plot import sparkline
 from charnn.evaluation.metrics import bits, perplexity
 from charnn.training.events import Evaluation, Event, Noted, Sampled, Saved, Step, Warned
 
-HISTORY = 512  # means kept of the losses of a run, at most
-SMOOTHING = 0.98  # weight of the past in a smoothed loss
-ESTIMATE_SECONDS = 3.0  # of training, after which the time of a run is estimated
-LONG_RUN = 120.0  # seconds from which on a run without a budget is called long
+HISTORY = 512  # maximum number of means kept of the losses of a run
+SMOOTHING = 0.98  # decay of the moving average of the loss
+ESTIMATE_SECONDS = 3.0  # seconds of training before the time left is estimated
+LONG_RUN = 120.0  # seconds left of a run without a budget above which a hint is shown
 STYLES: Styles = {
     **BAR_STYLE,
     "loss": (BOLD,),
@@ -36,12 +36,12 @@ STYLES: Styles = {
     "lr": (DIM,),
     "epoch": (DIM,),
 }
-# The fields that are dropped first where a line would be too long.
+# Fields that are omitted if the line is too long, the first ones first.
 DROPPED = ("epoch", "lr", "perplexity", "bits", "bar", "best", "rate", "curve", "left", "loss")
 
 
 class Smoothed:
-    """Exponential moving average, unbiased from the first value on (Kingma and Ba, 2015)."""
+    """An exponential moving average with bias correction (Kingma and Ba, 2015)."""
 
     def __init__(self) -> None:
         self._sum = self._weights = 0.0
@@ -54,7 +54,7 @@ class Smoothed:
 
 
 class History:
-    """All values so far as a bounded number of means, each of equally many values."""
+    """A bounded number of means of all values so far, each of the same number of values."""
 
     def __init__(self) -> None:
         self.means: list[float] = []
@@ -73,11 +73,11 @@ class History:
 
 
 class TrainProgress:
-    """Shows the events of one run; a context manager that ends the live line.
+    """A display of the events of a run, and a context manager that ends the live line.
 
-    `chars_per_token` converts nats per token into bits per character. When the block is left, for
-    whatever reason, the last state stays as a line. With `hints_at_length`, a note estimates the
-    time of a long run once and names a shorter way.
+    `chars_per_token` converts nats per token to bits per character. On exit, also after an
+    exception, the last state remains visible. If `hints_at_length` is set, a note estimates the
+    time left of a long run once and suggests a shorter one.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class TrainProgress:
         self._display.settle()
 
     def show(self, event: Event) -> None:
-        """Show an event; of the steps, one every REFRESH_SECONDS or LOG_SECONDS."""
+        """Show an event. Steps are shown every REFRESH_SECONDS or LOG_SECONDS."""
         match event:
             case Step():
                 self._loss = self._smoothed.add(event.loss)
@@ -145,7 +145,7 @@ class TrainProgress:
         left = self.seconds_left
         if left is not None and left > LONG_RUN:
             self._display.note(
-                f"about {humanize.duration(left)} to go; for a shorter run: "
+                f"about {humanize.duration(left)} left; for a shorter run: "
                 f"charnn train --minutes {LONG_RUN / humanize.MINUTE:g}"
             )
 
@@ -189,7 +189,7 @@ class TrainProgress:
         return fields
 
     def log(self) -> str:
-        """Return the last step as key=value, under the names of metrics.jsonl."""
+        """Return the last step as key=value pairs, with the names of metrics.jsonl."""
         assert self._step
         step, left = self._step, self.seconds_left
         return pairs(
@@ -211,9 +211,9 @@ class TrainProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """The time left at the pace since the first step; None if it is not known.
+        """Return the time left at the speed since the first step; None if it is unknown.
 
-        What came before the first step, such as loading or another session, does not count.
+        The time before the first step, such as loading and earlier sessions, does not count.
         """
         first, last = self._first, self._step
         if not (first and last) or last.steps is None or last.step == first.step:
@@ -223,7 +223,7 @@ class TrainProgress:
 
 
 def evaluation_text(event: Evaluation) -> str:
-    """Return a validation as a line for a person."""
+    """Return a validation as a line of text."""
     score = event.score
     parts = [
         f"step {event.step:,}",
@@ -240,7 +240,7 @@ def _part_of_split(event: Evaluation) -> str:
 
 
 def evaluation_log(event: Evaluation) -> str:
-    """Return a validation as key=value."""
+    """Return a validation as key=value pairs."""
     score = event.score
     return pairs(
         step=event.step,
@@ -254,10 +254,10 @@ def evaluation_log(event: Evaluation) -> str:
 
 
 def pairs(**values: object) -> str:
-    """Return key=value pairs; None is left out."""
+    """Return key=value pairs; None is omitted."""
     return " ".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
 
 def quoted(text: str) -> str:
-    """Return a sample marked as a quotation."""
+    """Return a sample with a bar before each line."""
     return "\n".join("  │ " + line for line in text.splitlines())

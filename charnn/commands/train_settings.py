@@ -1,4 +1,4 @@
-"""The settings asked of `charnn train`: flags over a file; printed as YAML."""
+"""Settings of `charnn train`: flags take precedence over a file or the run to resume."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,11 @@ from typing import Any
 from charnn.commands import options
 from charnn.config import TrainConfig, merge
 
-# Settings that depend on the machine.
-MACHINE = ("threads", "device", "precision")
+MACHINE = ("threads", "device", "precision")  # settings that depend on the machine
 
 
 def asked(given: options.Given, config: Path | None) -> dict[str, Any]:
-    """Return the settings given on the command line, over those of a file."""
+    """Return the settings of the command line merged with those of a file."""
     if config is None:
         return given
     from charnn.storage.settings_file import read_settings
@@ -21,7 +20,7 @@ def asked(given: options.Given, config: Path | None) -> dict[str, Any]:
 
 
 def print_settings(settings: TrainConfig, given: Mapping[str, Any]) -> None:
-    """Print settings as YAML, which `charnn train --config` reads on any machine."""
+    """Print settings as YAML for `charnn train --config`, on any machine."""
     from charnn.display.stdout import Output
     from charnn.storage.settings_file import dump_settings
 

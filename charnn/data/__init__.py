@@ -1,5 +1,5 @@
-"""From sources to a dataset on disk, and from a dataset to batches.
+"""Read texts and prepare datasets on disk; read batches from a dataset.
 
-Imports tokenizers, storage and what is below them; does not know models, and never imports torch.
-Read `prepare.py` first for the way to disk, `samplers.py` for the way to batches.
+Imports tokenizers, storage and the packages below them. Does not know models, and never imports
+torch. Read `prepare.py` first for the path to disk, `samplers.py` for the path to batches.
 """

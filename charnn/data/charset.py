@@ -1,4 +1,4 @@
-"""Decode the bytes of sources to one text: encodings, byte order marks, line endings."""
+"""Decode the bytes of sources into one text: encodings, byte order marks, line endings."""
 
 import codecs
 from collections.abc import Sequence
@@ -19,35 +19,33 @@ class UndecodableError(DataError):
 
 @dataclass(frozen=True)
 class TextReport:
-    """Counts of what is unusual in a text, for notes to the user."""
+    """Counts of unusual features of a text, for notes to the user."""
 
-    byte_order_marks: tuple[str, ...] = ()  # names of the sources that had one; it is dropped
+    byte_order_marks: tuple[str, ...] = ()  # names of the sources that had one, which is removed
     crlf: int = 0  # line endings \r\n
     lone_cr: int = 0  # line endings \r
     newlines: NewlinesName = "keep"
-    replaced: int = 0  # places where U+FFFD replaces bytes that could not be decoded
+    replaced: int = 0  # occurrences of U+FFFD in place of undecodable bytes
     nul: int = 0  # NUL characters, which are kept
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The counts as sentences."""
-        done = (
-            "turned into LF" if self.newlines == "lf" else "kept; --newlines lf turns them into LF"
-        )
-        notes = [f"{name}: byte order mark dropped" for name in self.byte_order_marks]
+        """One sentence for each count that is not 0."""
+        done = "converted to LF" if self.newlines == "lf" else "kept; --newlines lf converts them"
+        notes = [f"{name}: byte order mark removed" for name in self.byte_order_marks]
         if self.crlf or self.lone_cr:
-            notes.append(f"line ends: {self.crlf:,} CRLF and {self.lone_cr:,} lone CR {done}")
+            notes.append(f"line endings: {self.crlf:,} CRLF and {self.lone_cr:,} lone CR {done}")
         if self.replaced:
-            notes.append(f"{self.replaced:,} undecodable places became U+FFFD")
+            notes.append(f"{self.replaced:,} undecodable byte sequences replaced by U+FFFD")
         if self.nul:
-            notes.append(f"{self.nul:,} NUL characters kept: is this a text?")
+            notes.append(f"{self.nul:,} NUL characters kept; is this a text file?")
         return tuple(notes)
 
 
 def read_text(sources: Sequence[Source], config: PrepareConfig) -> tuple[Text, TextReport]:
-    """Join the sources to the text that the tokenizer of `config` encodes: decoded, or bytes.
+    """Return the joined sources as the tokenizer of `config` reads them: decoded, or as bytes.
 
-    Raises DataError and UsageError as `decode` and `join_bytes` do.
+    Raise DataError and UsageError as `decode` and `join_bytes` do.
     """
     if TOKENIZERS[config.tokenizer].reads_bytes:
         return join_bytes(sources, newlines=config.newlines)
@@ -61,11 +59,11 @@ def decode(
     errors: ErrorsName = "strict",
     newlines: NewlinesName = "keep",
 ) -> tuple[str, TextReport]:
-    """Decode the sources and join them, with a newline between two where it is missing.
+    """Decode the sources and join them; add a newline after a source that does not end in one.
 
-    Byte order marks at the start of a source are dropped, and `newlines` "lf" replaces CRLF and
-    lone CR by LF. Raises DataError if bytes cannot be decoded or the text is blank, UsageError for
-    an unknown encoding.
+    A byte order mark at the start of a source is removed. `newlines` "lf" replaces CRLF and lone
+    CR by LF. Raise DataError if bytes cannot be decoded or the text is blank, UsageError if the
+    encoding is unknown.
     """
     _check_encoding(encoding)
     texts: list[str] = []
@@ -87,9 +85,9 @@ def decode(
 def join_bytes(
     sources: Sequence[Source], *, newlines: NewlinesName = "keep"
 ) -> tuple[bytes, TextReport]:
-    """Join the bytes of the sources, with a newline between two where it is missing.
+    """Join the bytes of the sources; add a newline after a source that does not end in one.
 
-    `newlines` "lf" replaces CRLF and lone CR by LF. Raises DataError if the text is blank.
+    `newlines` "lf" replaces CRLF and lone CR by LF. Raise DataError if the text is blank.
     """
     joined = _join([source.data for source in sources], b"\n", b"\r")
     data, crlf, lone_cr = _convert_newlines(joined, b"\n", b"\r", newlines)
@@ -103,13 +101,13 @@ def _join(texts: Sequence[AnyStr], lf: AnyStr, cr: AnyStr) -> AnyStr:
         if pieces and pieces[-1][-1:] not in (lf, cr):
             pieces.append(lf)
         pieces.append(text)
-    return pieces[0] if len(pieces) == 1 else lf[:0].join(pieces)  # do not copy 100 MB for nothing
+    return pieces[0] if len(pieces) == 1 else lf[:0].join(pieces)  # do not copy a single text
 
 
 def _convert_newlines(
     text: AnyStr, lf: AnyStr, cr: AnyStr, newlines: NewlinesName
 ) -> tuple[AnyStr, int, int]:
-    """Return the text, and the numbers of CRLF and of lone CR in it."""
+    """Return the text, and the numbers of CRLF and lone CR before conversion."""
     all_cr = text.count(cr)
     crlf = text.count(cr + lf) if all_cr else 0
     if all_cr and newlines == "lf":
@@ -121,7 +119,7 @@ def _refuse_blank(text: str | bytes, sources: Sequence[Source]) -> None:
     if text and not text.isspace():
         return
     names = ", ".join(_shown(source.name) for source in sources) or "the input"
-    raise DataError(f"{names}: {'contains only white space' if text else 'empty'}")
+    raise DataError(f"{names}: {'contains only white space' if text else 'empty'}", "give a text")
 
 
 def _shown(name: str) -> str:
@@ -130,26 +128,26 @@ def _shown(name: str) -> str:
 
 def _check_encoding(encoding: str) -> None:
     try:
-        b"\xff".decode(encoding, "replace")  # refuses hex and idna too, which are no encodings
+        b"\xff".decode(encoding, "replace")  # fails for codecs that are not text encodings: hex
     except (LookupError, ValueError):
         raise UsageError(
-            f"--encoding {encoding} is not known",
-            "for example utf-8, utf-16, latin-1, cp1252, gb18030, shift_jis",
+            f"--encoding {encoding} is not a known encoding",
+            "use for example utf-8, utf-16, latin-1, cp1252, gb18030 or shift_jis",
         ) from None
 
 
 def _decode(source: Source, encoding: str, errors: ErrorsName) -> tuple[str, int]:
-    """Return the text, and in how many places U+FFFD replaces bytes that could not be decoded."""
+    """Return the text and the number of undecodable byte sequences replaced by U+FFFD."""
     data = source.data
     if codecs.lookup(encoding).name == "utf-8" and data.startswith(UTF16_MARKS):
-        raise DataError(f"{_shown(source.name)} is UTF-16, not UTF-8", "--encoding utf-16")
+        raise DataError(f"{_shown(source.name)} is UTF-16, not UTF-8", "use --encoding utf-16")
     try:
         return data.decode(encoding), 0
     except UnicodeError as error:
         if errors == "strict":
             raise _undecodable(source, encoding, getattr(error, "start", 0)) from None
     text = data.decode(encoding, "replace")
-    genuine = data.decode(encoding, "ignore").count(REPLACEMENT)  # those the text itself contains
+    genuine = data.decode(encoding, "ignore").count(REPLACEMENT)  # U+FFFD in the text itself
     return text, text.count(REPLACEMENT) - genuine
 
 
@@ -158,5 +156,5 @@ def _undecodable(source: Source, encoding: str, offset: int) -> UndecodableError
     return UndecodableError(
         f"{_shown(source.name)}: byte 0x{source.data[offset]:02x} at offset {offset:,}, "
         f"line {line:,}, is not valid {encoding.upper()}",
-        "give its --encoding (latin-1, cp1252, gb18030, …), or --errors replace for U+FFFD",
+        "set --encoding (latin-1, cp1252, gb18030, …), or --errors replace to insert U+FFFD",
     )

@@ -1,7 +1,7 @@
-"""The corpora that have names: a card for each, and its text, embedded here or downloaded once.
+"""Named corpora: read their YAML cards; read or download their texts.
 
-A download is held to the size and the SHA-256 on its card before it is kept, and again each time
-it is read from the cache. Archives are read in memory and never unpacked to paths.
+The size and SHA-256 of a download are checked before it is cached, and each time it is read from
+the cache. Archives are read in memory and never unpacked to disk.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ CACHE_VARIABLE = "CHARNN_CACHE_DIR"
 MAX_MEMBER = 1 << 30  # bytes of one text inside an archive
 
 Split = Literal["train", "val", "test"]
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
+Progress = Callable[[int, int], None]  # bytes read, total bytes
 
-FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # no folders in it
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # without folders
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, AfterValidator(safe_url)]
 
@@ -41,12 +41,12 @@ class _Closed(BaseModel):
 
 
 class Download(_Closed):
-    """One remote file: a plain text, or a zip archive whose `members` are the texts.
+    """A remote file: a plain text, or a zip archive with a text per split in `members`.
 
-    A file whose SHA-256 nobody has written down is listed, but never downloaded.
+    A file without a SHA-256 is listed but never downloaded.
     """
 
-    urls: tuple[Url, ...] = Field(min_length=1)  # tried in this order
+    urls: tuple[Url, ...] = Field(min_length=1)  # mirrors, tried in this order
     bytes: int | None = Field(None, gt=0)
     sha256: Sha256 | None = None
     split: Split = "train"
@@ -55,15 +55,15 @@ class Download(_Closed):
     @model_validator(mode="after")
     def _hash_comes_with_size(self) -> Self:
         if (self.bytes is None) != (self.sha256 is None):
-            raise ValueError("bytes and sha256 are given together or not at all")
+            raise ValueError("give both bytes and sha256, or neither")
         return self
 
 
 class Card(_Closed):
-    """What is known of a corpus. `lines`: each line is a record; it is prepared by lines.
+    """The description of a corpus. If `lines` is set, each line is a record.
 
-    A corpus that is one text is split by the user's fractions, or where `val_bytes` and
-    `test_bytes` say, counted from its end.
+    A corpus of one text is split by the user's fractions; if `val_bytes` or `test_bytes` is set,
+    the validation and test splits are that many bytes at its end.
     """
 
     name: FileName
@@ -82,21 +82,21 @@ class Card(_Closed):
     def _has_one_origin(self) -> Self:
         splits = [split for item in self.downloads for split in item.members or (item.split,)]
         if (self.file is None) != ("train" in splits):
-            raise ValueError("a card has either a file or downloads that hold a train text")
+            raise ValueError("give either a file, or downloads with a train text")
         if len(splits) != len(set(splits)):
-            raise ValueError("two texts for one split")
+            raise ValueError("a split has two texts")
         return self
 
 
 def corpora_folder() -> Path:
-    """Where the cards are: inside the package in a wheel, beside it in a source checkout."""
+    """Return the folder of the cards: inside the package in a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "corpora"
     return inside if inside.is_dir() else package.parent / "corpora"
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $CHARNN_CACHE_DIR, else the user's cache folder."""
+    """Return the folder for downloads: $CHARNN_CACHE_DIR, else the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen)
@@ -107,19 +107,19 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The cards in a folder, and the texts they stand for."""
+    """The cards in a folder, and access to their texts."""
 
     folder: Path = field(default_factory=corpora_folder)
     cache: Path = field(default_factory=cache_folder)
 
     @functools.cached_property
     def cards(self) -> Mapping[str, Card]:
-        """Every card by its name, sorted. Raises StorageError or DataError naming the file."""
+        """All cards by name, sorted. Raise StorageError or DataError, which names the file."""
         cards = [_read_card(path) for path in sorted(self.folder.glob("*.yaml"))]
         return {card.name: card for card in cards}
 
     def size(self, name: str) -> int | None:
-        """Bytes of an embedded text, or of what is downloaded; None where the card is silent."""
+        """Return the bytes of the text or of its downloads; None if a size is unknown."""
         card = self.cards[name]
         if card.file is not None:
             with atomic.storage_errors("read", self.folder / card.file):
@@ -132,16 +132,16 @@ class Catalogue:
         return total
 
     def is_local(self, name: str) -> bool:
-        """Whether the text is here, so that `fetch` needs no network."""
+        """Return whether the text is on this machine, so that `fetch` needs no network."""
         card = self.cards[name]
         paths = [(self._cached(card, item), item.bytes) for item in card.downloads]
         return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
     def fetch(self, name: str, progress: Progress | None = None) -> dict[Split, bytes]:
-        """Return the texts of a corpus: "train", and "val" and "test" if its card has them.
+        """Return the texts of a corpus by split. "train" always exists, "val" and "test" may not.
 
-        `progress` is called only while something is downloaded.
-        Raises StorageError if a text cannot be had whole and unaltered.
+        `progress` is called only during a download. Raise StorageError if a text cannot be read or
+        downloaded, DataError if a card or an archive is invalid.
         """
         card = self.cards[name]
         if card.file is not None:
@@ -160,7 +160,7 @@ class Catalogue:
         return self.cache / card.name / PurePosixPath(urlsplit(item.urls[0]).path).name
 
     def _read(self, card: Card, item: Download, report: Callable[[int], None]) -> bytes:
-        """Return a download from the cache, or from the network if it is not there undamaged."""
+        """Return a file from the cache if its SHA-256 matches, else from the network."""
         path = self._cached(card, item)
         if item.sha256 is None or item.bytes is None:
             raise _unpinned(card, item, path.name)
@@ -170,7 +170,7 @@ class Catalogue:
         try:
             data = download(item.urls, item.bytes, item.sha256, report)
         except StorageError as error:
-            hint = f"{error.hint}, or fetch the file by other means as {path}"
+            hint = f"{error.hint}, or save the file as {path}"
             raise StorageError(f"{card.name}: {error.message}", hint) from None
         _save(path, data)
         return data
@@ -196,7 +196,7 @@ def _read_card(path: Path) -> Card:
     except (yaml.YAMLError, ValidationError) as error:
         raise DataError(f"{path} is not a corpus card: {error}") from None
     if card.name != path.stem:
-        raise DataError(f"{path} is called {card.name} inside", "give file and card one name")
+        raise DataError(f"{path} has the name {card.name!r}", f"set its name to {path.stem!r}")
     return card
 
 
@@ -207,21 +207,21 @@ def _texts(data: bytes, item: Download) -> dict[Split, bytes]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {split: _member(archive, name) for split, name in item.members.items()}
     except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
-        raise DataError(f"{item.urls[0]} is not the archive its card describes: {error}") from None
+        raise DataError(f"{item.urls[0]} is not the expected archive: {error}") from None
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     size = archive.getinfo(name).file_size
     if size > MAX_MEMBER:
-        raise DataError(f"{name} has {size:,} bytes unpacked, more than {MAX_MEMBER:,}")
+        raise DataError(f"{name} unpacks to {size:,} bytes, more than {MAX_MEMBER:,}")
     with archive.open(name) as file:
-        return file.read(size)  # never more than `size`, whatever the compressed data would give
+        return file.read(size)  # at most `size`, even if the compressed data is longer
 
 
 def _cut_tail(texts: Mapping[Split, bytes], card: Card) -> dict[Split, bytes]:
-    """Cut the last `val_bytes` + `test_bytes` of the text off as splits of their own.
+    """Split the last `val_bytes` + `test_bytes` bytes off the text.
 
-    A cut inside a UTF-8 character moves to its end, so that each part can be decoded.
+    A cut inside a UTF-8 character is moved to the end of the character.
     """
     text = texts["train"]
     test_start = _character_start(text, len(text) - card.test_bytes)
@@ -244,8 +244,8 @@ def _character_start(text: bytes, position: int) -> int:
 def _unpinned(card: Card, item: Download, file: str) -> StorageError:
     lines = " --lines" if card.lines else ""
     return StorageError(
-        f"{card.name} is not downloaded, because no SHA-256 is known to check it by",
-        f"fetch it, look at it, prepare it: curl -LO {item.urls[0]}; charnn prepare {file}{lines}",
+        f"cannot download {card.name}: its SHA-256 is unknown, so it cannot be checked",
+        f"download it yourself: curl -LO {item.urls[0]}; charnn prepare {file}{lines}",
     )
 
 
@@ -255,5 +255,5 @@ def _save(path: Path, data: bytes) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_file(path, data)
     except StorageError as error:
-        hint = f"set {CACHE_VARIABLE} to a folder that can be written and has room"
+        hint = f"set {CACHE_VARIABLE} to a writable folder with free space"
         raise StorageError(error.message, hint) from error

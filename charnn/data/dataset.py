@@ -19,15 +19,15 @@ from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
-FILES = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # names in a folder
-SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # the manifest on a source
-COUNTED = 1 << 20  # tokens counted at once; bincount converts them to 64 bits
-COUNTS = ("tokens", "chars", "bytes", "unknown")  # the manifest on a split
+FILES = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # of a dataset folder
+SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # manifest entry of a source
+COUNTED = 1 << 20  # tokens per bincount call, which converts them to 64 bits
+COUNTS = ("tokens", "chars", "bytes", "unknown")  # manifest entry of a split
 
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """Token ids of a split, the size of its text, and its symbols outside the vocabulary."""
+    """Token ids of a split, the size of its text, and its out-of-vocabulary symbols."""
 
     ids: Ids
     chars: int
@@ -37,7 +37,7 @@ class EncodedSplit:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Token ids of every split, the tokenizer, and the manifest that describes them."""
+    """The token ids of every split, the tokenizer, and the manifest."""
 
     folder: Path
     tokenizer: Tokenizer
@@ -46,26 +46,26 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
+        """Return the name of the folder."""
         return self.folder.resolve().name
 
     @property
     def start_token(self) -> int:
-        """Id that is read before the first token of a text."""
+        """Return the id that precedes the first token of a text."""
         return int(self.meta["start_token"])
 
     @property
     def records(self) -> bool:
-        """Whether each line is a text of its own."""
+        """Return whether each line is a separate text."""
         return bool(self.meta["policies"]["lines"])
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the tokenizer and of every split."""
+        """Return a hash of the tokenizer and of every split."""
         return fingerprint(self.meta)
 
     def split(self, name: str) -> Ids:
-        """Return the ids of a split. Raises DataError if the dataset does not have it."""
+        """Return the ids of a split, (N,). Raise DataError if the dataset does not have it."""
         if name not in self.splits:
             have = ", ".join(self.splits)
             raise DataError(
@@ -79,7 +79,7 @@ class Dataset:
         return self.tokenizer.decode(self.split(name).tolist()).decode("utf-8", "replace")
 
     def chars_per_token(self, name: str) -> float:
-        """Return the mean number of characters in a token of a split."""
+        """Return the mean number of characters per token of a split."""
         described = self.meta["splits"][name]
         return float(described["chars"] / max(1, described["tokens"]))
 
@@ -91,7 +91,7 @@ def new_dataset(
     config: PrepareConfig,
     sources: Sequence[Mapping[str, Any]] = (),
 ) -> Dataset:
-    """Return a dataset that is not written yet; the same arguments give the same manifest."""
+    """Return a dataset without writing it. The same arguments give the same manifest."""
     ids = {name: split.ids for name, split in splits.items()}
     meta = {
         "format_version": FORMAT_VERSION,
@@ -120,7 +120,7 @@ def _described(split: EncodedSplit) -> dict[str, Any]:
 
 
 def _start_token(train: Ids, tokenizer: Tokenizer) -> int:
-    """Return the newline's id if it is in the vocabulary, else the most frequent token's."""
+    """Return the id of the newline if it is in the vocabulary, else of the most frequent token."""
     newline = b"\n"
     if newline in tokenizer.pieces:
         return tokenizer.pieces.index(newline)
@@ -131,7 +131,7 @@ def _start_token(train: Ids, tokenizer: Tokenizer) -> int:
 
 
 def symbol_counts(ids: Ids, tokenizer: Tokenizer) -> Integers:
-    """Return the number of times that each token occurs, (V,); 0 for `<unk>`."""
+    """Return the number of occurrences of each token, (V,); 0 for `<unk>`."""
     counts = np.zeros(tokenizer.vocab_size, np.int64)
     for part in _in_parts(ids):
         counts += np.bincount(part, minlength=len(counts))
@@ -146,7 +146,7 @@ def _in_parts(array: Ids) -> Iterator[Ids]:
 
 
 def is_written(dataset: Dataset) -> bool:
-    """Return whether the folder of a dataset already holds exactly this, undamaged."""
+    """Return whether the folder of a dataset already holds the same files, undamaged."""
     path = dataset.folder / META_FILE
     if not path.is_file() or path.read_bytes() != _manifest(dataset):
         return False
@@ -158,16 +158,17 @@ def is_written(dataset: Dataset) -> bool:
 
 
 def write_dataset(dataset: Dataset, *, replace: bool = False) -> None:
-    """Write a dataset to its folder, which appears complete or not at all.
+    """Write a dataset to its folder, atomically.
 
-    Raises UsageError if a dataset is there and `replace` is not set, StorageError if it cannot be
-    written, or if the folder has files that are not of a dataset.
+    Raise UsageError if the folder holds a dataset and `replace` is not set, StorageError if it
+    cannot be written or holds files that do not belong to a dataset.
     """
     folder = dataset.folder
     _refuse_foreign(folder)
     if folder.exists() and not replace:
         raise UsageError(
-            f"{folder} exists already and would change", "give another --name, or --force"
+            f"{folder} exists already, with other content",
+            "give another --name, or replace it with --force",
         )
     atomic.make_folder(folder.parent)
     with atomic.new_folder(folder, replace=replace) as new:
@@ -182,7 +183,7 @@ def _manifest(dataset: Dataset) -> bytes:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise StorageError if there is something that is not a dataset, such as the texts."""
+    """Raise StorageError if `folder` holds files that do not belong to a dataset, or is a file."""
     hint = "give another --name"
     if folder.is_dir():
         atomic.refuse_foreign(folder, FILES, hint)
@@ -193,7 +194,7 @@ def _refuse_foreign(folder: Path) -> None:
 def open_dataset(folder: Path) -> Dataset:
     """Read the dataset in a folder into memory and check its files against the manifest.
 
-    Raises StorageError if it cannot be read, DataError if it is damaged.
+    Raise StorageError if it cannot be read, DataError if it is damaged.
     """
     meta = read_meta(folder)
     tokenizer_json = atomic.read_bytes(folder / TOKENIZER_FILE)
@@ -207,15 +208,15 @@ def open_dataset(folder: Path) -> Dataset:
         }
         start_token, lines = meta["start_token"], meta["policies"]["lines"]
     except (KeyError, TypeError, AttributeError) as error:
-        raise _damaged(folder / META_FILE, f"{error} is missing or of the wrong kind") from None
+        raise _damaged(folder / META_FILE, f"{error} is missing or has the wrong type") from None
     if not (isinstance(start_token, int) and 0 <= start_token < tokenizer.vocab_size):
-        raise _damaged(folder / META_FILE, "start_token is not a token")
+        raise _damaged(folder / META_FILE, "start_token is not a token id")
     if not isinstance(lines, bool):
-        raise _damaged(folder / META_FILE, "policies.lines is neither true nor false")
+        raise _damaged(folder / META_FILE, "policies.lines is not true or false")
     if "train" not in splits:
-        raise _damaged(folder / META_FILE, "there is no training split")
+        raise _damaged(folder / META_FILE, "it has no training split")
     if not _are_sources(meta.get("sources")):
-        raise _damaged(folder / META_FILE, "sources are missing or of the wrong kind")
+        raise _damaged(folder / META_FILE, "sources are missing or have the wrong type")
     return Dataset(folder, tokenizer, splits, meta)
 
 
@@ -227,34 +228,36 @@ def _are_sources(value: Any) -> bool:
 
 
 def find_dataset_of(wanted: str, data_dir: Path) -> Dataset:
-    """Open the dataset in `data_dir` with this fingerprint. Raises DataError if there is none."""
+    """Open the dataset in `data_dir` with this fingerprint. Raise DataError if there is none."""
     for path in sorted(data_dir.glob(f"*/{META_FILE}")):
         with contextlib.suppress(DataError, StorageError, KeyError, TypeError):
             if fingerprint(read_meta(path.parent)) == wanted:
                 return open_dataset(path.parent)
     raise DataError(
         f"the dataset that this model was trained on is not in {data_dir}",
-        "prepare it again, give --data-dir, or name a file",
+        "prepare it again, set --data-dir, or give a file",
     )
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a dataset folder. Raises StorageError or DataError."""
+    """Read the manifest of a dataset folder. Raise StorageError or DataError."""
     path = folder / META_FILE
     if not path.is_file():
-        raise StorageError(f"{folder} is not a dataset: it has no {META_FILE}", "charnn prepare")
+        raise StorageError(
+            f"{folder} is not a dataset: it has no {META_FILE}", "create it with charnn prepare"
+        )
     meta = jsonio.parse_json_object(atomic.read_bytes(path), str(path))
     if meta.get("format_version") != FORMAT_VERSION:
         raise DataError(
             f"{path} has format version {meta.get('format_version')!r}; "
-            f"this charnn reads {FORMAT_VERSION}",
-            "prepare the corpus again",
+            f"this version of charnn reads {FORMAT_VERSION}",
+            "prepare the dataset again with --force",
         )
     return meta
 
 
 def fingerprint(meta: Mapping[str, Any]) -> str:
-    """Return one hash of the hashes of the tokenizer and of every split in a manifest."""
+    """Return a hash of the hashes of the tokenizer and of every split in a manifest."""
     parts = [meta["tokenizer"]["sha256"]]
     parts += [
         f"{name}:{meta['splits'][name]['sha256']}" for name in SPLITS if name in meta["splits"]
@@ -265,22 +268,24 @@ def fingerprint(meta: Mapping[str, Any]) -> str:
 def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) -> Ids:
     for count in COUNTS:
         if type(described[count]) is not int or described[count] < 0:
-            raise _damaged(path.with_name(META_FILE), f"{count} of {path.stem} is no count")
+            raise _damaged(path.with_name(META_FILE), f"{count} of {path.stem} is not a count")
     data = atomic.read_bytes(path)
     expected = described["tokens"] * tokenizer.dtype.itemsize
     if len(data) != expected:
-        raise _damaged(path, f"it has {len(data):,} bytes, the manifest says {expected:,}")
+        raise _damaged(path, f"it has {len(data):,} bytes; expected {expected:,}")
     _check_hash(path, data, described["sha256"])
     ids: Ids = np.frombuffer(data, tokenizer.dtype)
     if len(ids) and int(ids.max()) >= tokenizer.vocab_size:
-        raise _damaged(path, f"id {int(ids.max())} is beyond the {tokenizer.vocab_size} tokens")
+        raise _damaged(
+            path, f"id {int(ids.max())} is not in the vocabulary of {tokenizer.vocab_size} tokens"
+        )
     return ids
 
 
 def _check_hash(path: Path, data: bytes, expected: str) -> None:
     if atomic.sha256(data) != expected:
-        raise _damaged(path, "it is not what was prepared (SHA-256 differs)")
+        raise _damaged(path, "its SHA-256 differs from the manifest")
 
 
 def _damaged(path: Path, why: str) -> DataError:
-    return DataError(f"{path} is damaged: {why}", "prepare the corpus again with --force")
+    return DataError(f"{path} is damaged: {why}", "prepare the dataset again with --force")

@@ -1,7 +1,4 @@
-"""One remote file, whole and unaltered, or an error that names the address and the reason.
-
-Nothing is written here: what comes back has already been held to its size and SHA-256.
-"""
+"""Download a file into memory and check its size and SHA-256."""
 
 import http.client
 import io
@@ -15,26 +12,26 @@ from charnn.errors import StorageError
 from charnn.storage import atomic
 
 TIMEOUT = 30.0  # seconds without a byte
-CHUNK = 1 << 16  # bytes read at once
+CHUNK = 1 << 16  # bytes per read
 
-# Some hosts refuse the name that urllib gives itself.
+# Some hosts reject the default user agent of urllib.
 _HEADERS = {"User-Agent": "charnn"}
 
 
 def safe_url(url: str) -> str:
-    """`url` if it is https, or http on this machine (for tests). Raises ValueError for others."""
+    """Return `url` if it is https, or http on localhost (for tests). Raise ValueError otherwise."""
     parts = urlsplit(url)
-    at_home = parts.hostname in ("127.0.0.1", "::1", "localhost")
-    if parts.scheme != "https" and not (parts.scheme == "http" and at_home):
-        raise ValueError(f"{url} is not an https address")
+    is_local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
+        raise ValueError(f"{url} is not an https URL")
     return url
 
 
 def download(urls: Sequence[str], size: int, sha256: str, report: Callable[[int], None]) -> bytes:
-    """Return the bytes of the first address that has `size` of them with this SHA-256.
+    """Return the bytes of the first URL whose content has this size in bytes and SHA-256.
 
-    `report` is called with the number of bytes so far. No more than `size` bytes are kept,
-    whatever a server sends. Raises StorageError naming each address and why it failed.
+    `report` is called with the number of bytes read so far. At most `size` bytes are kept. Raise
+    StorageError with the reason for each URL if all of them fail.
     """
     failures = []
     for url in urls:
@@ -42,7 +39,9 @@ def download(urls: Sequence[str], size: int, sha256: str, report: Callable[[int]
             return _download_from(url, size, sha256, report)
         except (OSError, http.client.HTTPException, ValueError) as error:
             failures.append(f"{url}: {_reason(error)}")
-    raise StorageError(f"cannot download {'; '.join(failures)}", "check the connection, try again")
+    raise StorageError(
+        f"cannot download {'; '.join(failures)}", "check the connection and try again"
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -57,12 +56,12 @@ def _download_from(url: str, size: int, sha256: str, report: Callable[[int], Non
     opener = urllib.request.build_opener(_SafeRedirects)
     with opener.open(request, timeout=TIMEOUT) as response:
         if response.length not in (None, size):
-            raise ValueError(f"it has {response.length:,} bytes, not {size:,}")
+            raise ValueError(f"file has {response.length:,} bytes, expected {size:,}")
         data = _read_at_most(response, size, report)
     if len(data) != size:
-        raise ValueError(f"it ended after {len(data):,} of {size:,} bytes")
+        raise ValueError(f"transfer ended after {len(data):,} of {size:,} bytes")
     if atomic.sha256(data) != sha256:
-        raise ValueError("it is not the file that was expected (SHA-256 differs)")
+        raise ValueError("SHA-256 differs from the expected one")
     return data
 
 
@@ -70,15 +69,15 @@ def _read_at_most(response: IO[bytes], size: int, report: Callable[[int], None])
     data = io.BytesIO()
     while chunk := response.read(CHUNK):
         if data.tell() + len(chunk) > size:
-            raise ValueError(f"it goes on after {size:,} bytes")
+            raise ValueError(f"file is longer than the expected {size:,} bytes")
         data.write(chunk)
         report(data.tell())
     return data.getvalue()
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to safe addresses only: never to plain http, ftp or a local file."""
+    """Handler that follows redirects to safe URLs only: not to http, ftp or local files."""
 
     def redirect_request(self, *request: Any) -> urllib.request.Request | None:
-        safe_url(request[-1])  # the last argument is the new address
+        safe_url(request[-1])  # the last argument is the new URL
         return super().redirect_request(*request)

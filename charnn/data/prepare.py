@@ -21,14 +21,14 @@ from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer import Text, Tokenizer, VocabularyOptions
 from charnn.tokenizers.utf8 import count_bytes, count_chars
 
-SHOWN_SYMBOLS = 5  # unknown symbols that a note lists
+SHOWN_SYMBOLS = 5  # out-of-vocabulary symbols listed in a note
 VOCABULARY_SETTINGS = ("tokenizer", "vocab_size", "min_count", "word_pattern")
-SMALL = 2000  # tokens; fewer give even the smallest settings a handful of steps per epoch
+SMALL = 2000  # tokens; with fewer, even the smallest preset has only a few steps per epoch
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared dataset, remarks for the user, and whether it was there already."""
+    """A dataset, messages for the user, and whether the folder already held it."""
 
     dataset: Dataset
     notes: tuple[str, ...]
@@ -142,9 +142,9 @@ def prepare(
     """Prepare the dataset `folder` from sources.
 
     A split without sources is cut from the text of "train" by its fraction; the fraction of a split
-    with sources is recorded as 0. Without a `tokenizer` its vocabulary is built from the train
-    split. A folder that holds another dataset is replaced only with `replace`.
-    Raises DataError, UsageError or StorageError; no partial dataset is left behind.
+    with sources is recorded as 0. Without `tokenizer`, one is built from the train split. A folder
+    with another dataset is replaced only if `replace` is set. Raise DataError, UsageError or
+    StorageError; a failure leaves no partial dataset.
     """
     sources = {split: some for split in SPLITS if (some := reading.of(split))}
     overridden: dict[str, Any] = {f"{split}_frac": 0.0 for split in sources if split != "train"}
@@ -153,7 +153,7 @@ def prepare(
     config = config.model_copy(update=overridden)
     splits, notes = _read_splits(sources, config)
     if "train" not in splits:
-        raise DataError("nothing is left to train on", "lower --val-frac")
+        raise DataError("the training split is empty", "lower --val-frac or --test-frac")
     if not tokenizer:
         options = VocabularyOptions(config.vocab_size, config.min_count, config.word_pattern)
         tokenizer = TOKENIZERS[config.tokenizer].build(splits["train"], options)
@@ -162,7 +162,7 @@ def prepare(
     dataset = new_dataset(folder, tokenizer, encoded, config, described)
     unchanged = is_written(dataset)
     if unchanged:
-        (folder / META_FILE).touch()  # the dataset prepared last is the default of `train`
+        (folder / META_FILE).touch()  # `train` uses the most recently prepared dataset by default
     else:
         write_dataset(dataset, replace=replace)
     notes += _unknown_notes(encoded)
@@ -179,14 +179,14 @@ def _read_splits(
         try:
             texts[split], report = read_text(some, config)
         except UndecodableError as error:
-            hint = f"{error.hint}, or --tokenizer byte for the bytes as they are"
+            hint = f"{error.hint}, or --tokenizer byte to use the raw bytes"
             raise UndecodableError(error.message, hint) from None
         notes += report.notes
     return _split(texts, config), notes
 
 
 def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
-    """Return the text of every split, cut from the train text where it has no sources."""
+    """Return the text of every split; those without sources are cut from the train text."""
     fractions = config.val_frac, config.test_frac
     given = {name: text for name, text in texts.items() if name != "train"}
     if config.lines:
@@ -199,7 +199,7 @@ def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
 
 
 def encode_split(text: Text, tokenizer: Tokenizer) -> EncodedSplit:
-    """Encode the text of a split, and count what is in it and what is not in the vocabulary."""
+    """Encode the text of a split; count its characters, bytes and out-of-vocabulary symbols."""
     encoded = tokenizer.encode(text)
     unknown = Counter({symbol: len(offsets) for symbol, offsets in encoded.unknown.items()})
     if isinstance(text, bytes):
@@ -208,7 +208,7 @@ def encode_split(text: Text, tokenizer: Tokenizer) -> EncodedSplit:
 
 
 def _described(source: Source) -> dict[str, Any]:
-    """Return what the manifest records of a source."""
+    """Return the manifest entry of a source."""
     return {
         "name": source.name,
         "split": source.split,
@@ -223,8 +223,8 @@ def _unknown_notes(splits: Mapping[str, EncodedSplit]) -> list[str]:
         if split.unknown:
             most = ", ".join(f"{s!r} ×{n}" for s, n in split.unknown.most_common(SHOWN_SYMBOLS))
             notes.append(
-                f"{name}: {split.unknown.total():,} tokens of {len(split.unknown):,} kinds are not "
-                f"in the vocabulary and count as <unk>: {most}"
+                f"{name}: {split.unknown.total():,} out-of-vocabulary tokens "
+                f"({len(split.unknown):,} distinct) encoded as <unk>: {most}"
             )
     return notes
 
@@ -232,18 +232,18 @@ def _unknown_notes(splits: Mapping[str, EncodedSplit]) -> list[str]:
 def _warnings(dataset: Dataset) -> list[str]:
     warnings = []
     if "val" not in dataset.splits:
-        warnings.append("no validation split: training cannot tell how good the model is")
+        warnings.append("no validation split: training will report no validation loss")
     tokens = len(dataset.split("train"))
     if tokens < SMALL:
-        warnings.append(f"only {tokens:,} tokens to train on; a model will learn little")
+        warnings.append(f"the training split has only {tokens:,} tokens; a model will learn little")
     return warnings
 
 
 def dataset_name(arguments: Sequence[str], default: str = DEFAULT_CORPUS) -> str:
-    """Return a name for a dataset from its first source: tinyshakespeare.txt.gz → tinyshakespeare.
+    """Derive a dataset name from the first source: tinyshakespeare.txt.gz → tinyshakespeare.
 
-    A pipe such as `<(zcat text.gz)` has no name of its own and counts as standard input.
-    Raises UsageError if the source gives no valid name.
+    An unnamed pipe such as `<(zcat text.gz)` is named like standard input. Raise UsageError if the
+    source gives no valid name.
     """
     if not arguments:
         return default
@@ -253,5 +253,5 @@ def dataset_name(arguments: Sequence[str], default: str = DEFAULT_CORPUS) -> str
         name = name.removesuffix(suffix)
     name = name.strip(".*?[]")
     if not name:
-        raise UsageError(f"no name for the dataset can be made of {first!r}", "give it a --name")
+        raise UsageError(f"cannot derive a dataset name from {first!r}", "give a --name")
     return fit_name(name)

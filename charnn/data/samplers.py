@@ -1,8 +1,8 @@
 """Cut a split into windows and batches of (inputs, targets), in sequence or at random.
 
 `SequentialSampler` reads parallel streams whose hidden state is carried from batch to batch;
-`RandomSampler` reads windows in random order, each from a state of zero. A position can be saved
-and restored.
+`RandomSampler` reads windows in random order, each with an initial state of zero. The position of
+a sampler can be saved and restored.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from charnn.config import TrainConfig
 from charnn.errors import DataError
 
 _PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
-# Random lengths of windows: the probability of a mean of T/2 instead of T, as in Merity and others
-# (2018), and the standard deviation in units of T. They use 5 of 70 tokens, 0.07; 0.1 is 0.8 of an
-# eighth of T, to which lengths are rounded here, so that half of the windows differ from T.
+# Random window lengths: the probability of a mean of T/2 instead of T, as in Merity et al. (2018),
+# and the standard deviation in units of T. They use 5 of 70 tokens, 0.07. Lengths are rounded to
+# T/8 here; with a deviation of 0.1, half of the windows differ from T.
 HALVED, SPREAD = 0.05, 0.1
 
 
 class Batch(NamedTuple):
     """The data of one step: `inputs` and `targets` (B, T), and which rows are `fresh` (B,).
 
-    `targets[b, t]` is the token to predict after `inputs[b, t]`: the one that follows it in the
-    text. A negative target is not scored; samplers pad with -1. A fresh row does not continue the
-    row of the previous batch, so its hidden state starts at zero.
+    `targets[b, t]` is the token that follows `inputs[b, t]` in the text. Negative targets are
+    excluded from the loss; samplers pad with -1. A fresh row does not continue the same row of the
+    previous batch, so its initial state is zero.
     """
 
     inputs: Integers
@@ -36,20 +36,20 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Position:
-    """The next batch of a sampler: its epoch, counted from 0, and its number in the epoch."""
+    """The next batch of a sampler: its epoch and its index in the epoch, both from 0."""
 
     epoch: int = 0
     batch: int = 0
 
 
 class Sampler(Protocol):
-    """An endless sequence of batches, epoch after epoch."""
+    """An infinite sequence of batches, one epoch after another."""
 
     position: Position
 
     @classmethod
     def from_config(cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None) -> Self:
-        """Return the sampler that the settings of a run describe."""
+        """Create the sampler from the settings of a run."""
         ...
 
     def batches_in(self, epoch: int) -> int:
@@ -62,17 +62,17 @@ class Sampler(Protocol):
 
 
 class SequentialSampler:
-    """Cuts a split into B streams of equal length and reads them in parallel, T tokens at a time.
+    """A sampler that cuts a split into B streams and reads them in parallel, T tokens at a time.
 
     In the first epoch row b reads stream b. In each later epoch every row reads the next stream:
     the row that has read stream b continues with stream b + 1, which follows it in the text, so
     its hidden state remains valid. Only the row that returns to the first stream is fresh.
-    Each later epoch begins with a window of random length, 1 … T, so that its batches are not those
-    of the epoch before (compare Press, "Partially shuffling the training data to improve language
-    models", 2019; benchmarks/README.md measures the gain). The last window of an epoch is shorter
-    if T does not divide the rest. Up to B tokens at the end of the split are left out.
-    `random_bptt` draws the lengths of windows at random around T. `targets`, (N,), replaces the
-    tokens as what is predicted: `targets[i]` from the tokens before i.
+    Each later epoch begins with a window of random length, 1 … T, so that its batches differ from
+    those of the epoch before (compare Press, "Partially shuffling the training data to improve
+    language models", 2019; benchmarks/README.md measures the gain). The last window of an epoch is
+    shorter if T does not divide the rest. Up to B tokens at the end of the split are not used.
+    `random_bptt` randomizes the window lengths around T. `targets`, (N,), replaces the tokens as
+    targets: `targets[i]` is predicted from the tokens before i.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class SequentialSampler:
 
     @classmethod
     def from_config(cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None) -> Self:
-        """Return the sampler that the settings of a run describe."""
+        """Create the sampler from the settings of a run."""
         return cls(
             tokens,
             config.batch_size,
@@ -110,7 +110,7 @@ class SequentialSampler:
         )
 
     def batches_in(self, epoch: int) -> int:
-        """Return the number of batches in an epoch, the shorter last one included."""
+        """Return the number of batches in an epoch, including a shorter last one."""
         return len(self._cuts_of(epoch)) - 1
 
     def next_batch(self) -> Batch:
@@ -127,7 +127,7 @@ class SequentialSampler:
         )
 
     def _cuts_of(self, epoch: int) -> Integers:
-        """Return where the windows of an epoch begin and end, from 0 to the length of a stream."""
+        """Return the boundaries of the windows of an epoch, from 0 to the length of a stream."""
         if epoch != self._cut_epoch:
             self._cut_epoch = epoch
             lengths = self._random_lengths if self._random_bptt else self._fixed_lengths
@@ -137,7 +137,7 @@ class SequentialSampler:
         return self._cuts
 
     def _fixed_lengths(self, epoch: int) -> Integers:
-        """Return windows of T tokens; after the first epoch the first one is shorter."""
+        """Return the lengths of the windows: T, and 1 … T for the first one of a later epoch."""
         lengths = np.full(self._full_windows() + 1, self._bptt)
         if epoch:
             random = np.random.default_rng((self._seed, epoch, _PHASE))
@@ -145,14 +145,14 @@ class SequentialSampler:
         return lengths
 
     def _full_windows(self) -> int:
-        """Return how many windows of T tokens cover a stream."""
+        """Return the number of windows of T tokens that cover a stream."""
         return -(-self._length // self._bptt)
 
     def _random_lengths(self, epoch: int) -> Integers:
-        """Return random lengths: one window in twenty around half of T, the others around T.
+        """Return random window lengths: 5 % of them around T/2, the others around T.
 
-        Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018. They
-        are rounded to eighths of T, because matrix kernels take time to prepare for a new shape.
+        Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018.
+        Lengths are rounded to multiples of T/8, because the first use of a shape is slow.
         """
         random = np.random.default_rng((self._seed, epoch, _LENGTHS))
         count = 2 * self._full_windows() + 2
@@ -162,13 +162,13 @@ class SequentialSampler:
 
 
 class RandomSampler:
-    """Reads windows of T tokens in random order, without replacement, about B at a time.
+    """A sampler that reads windows of T tokens in random order, at most B per batch.
 
-    The grid of windows has another random offset in each epoch, so that no token is always the
-    first of its window. The windows cut short by the two ends of the split are padded with
-    targets of -1, so every token but the first is a target exactly once an epoch. The windows
-    are divided among the batches as evenly as possible, so no batch is a small remainder. `targets`
-    as in `SequentialSampler`.
+    The grid of windows has a new random offset in each epoch, so that no token is always the first
+    of its window. Windows cut off by the ends of the split are padded with targets of -1, so each
+    token except the first is a target exactly once per epoch. The windows are divided among the
+    batches as evenly as possible, so no batch is a small remainder. `targets` as in
+    `SequentialSampler`.
     """
 
     def __init__(
@@ -187,12 +187,12 @@ class RandomSampler:
         self._bptt = bptt
         self._seed = seed
         self._batches_epoch = -1
-        self._batches: list[Integers] = []  # of that epoch: starts of the windows of each batch
+        self._batches: list[Integers] = []  # starts of the windows of each batch of that epoch
         self.position = Position()
 
     @classmethod
     def from_config(cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None) -> Self:
-        """Return the sampler that the settings of a run describe."""
+        """Create the sampler from the settings of a run."""
         return cls(tokens, config.batch_size, config.bptt, config.seed, targets=targets)
 
     def batches_in(self, epoch: int) -> int:
@@ -200,7 +200,7 @@ class RandomSampler:
         return -(-len(self._grid(epoch)) // self._batch_size)
 
     def next_batch(self) -> Batch:
-        """Return the next windows in the order of this epoch."""
+        """Return the next windows in the random order of this epoch."""
         epoch, batch = self.position.epoch, self.position.batch
         if epoch != self._batches_epoch:
             order = self._random(epoch, _ORDER).permutation(self._grid(epoch))
@@ -210,7 +210,7 @@ class RandomSampler:
         return self._read(self._batches[batch])
 
     def _grid(self, epoch: int) -> Integers:
-        """Return the starts of all windows of an epoch; the first can be before the text."""
+        """Return the starts of all windows of an epoch; the first may be negative."""
         phase = int(self._random(epoch, _PHASE).integers(self._bptt))
         return np.arange(-phase, len(self._tokens) - 1, self._bptt, dtype=np.int64)
 
@@ -221,11 +221,11 @@ class RandomSampler:
         last = len(self._tokens) - 1
         begins = np.maximum(starts, 0)[:, None]
         ends = np.minimum(starts + self._bptt, last)[:, None]
-        places = begins + np.arange(self._bptt)
-        inside = places < ends
-        places = np.where(inside, places, 0)
-        inputs = self._tokens[places].astype(np.int64)
-        targets = np.where(inside, self._targets[places + 1].astype(np.int64), -1)
+        positions = begins + np.arange(self._bptt)
+        inside = positions < ends
+        positions = np.where(inside, positions, 0)
+        inputs = self._tokens[positions].astype(np.int64)
+        targets = np.where(inside, self._targets[positions + 1].astype(np.int64), -1)
         return Batch(inputs, targets, np.ones(len(starts), np.bool_))
 
 
@@ -236,9 +236,9 @@ SAMPLERS: dict[str, type[Sampler]] = {
 
 
 def fitting_batch_size(tokens: int, batch_size: int, bptt: int) -> int:
-    """Return the largest batch size up to `batch_size` at which a row holds a whole window.
+    """Return the largest batch size up to `batch_size` whose rows hold at least one window.
 
-    Raises DataError if the split is shorter than one window.
+    Raise DataError if the split is shorter than one window.
     """
     rows = (tokens - 1) // bptt
     if rows < 1:
@@ -257,4 +257,4 @@ def _next_position(position: Position, batches: int) -> Position:
 
 def _require_tokens(have: int, need: int) -> None:
     if have < need:
-        raise DataError(f"the split has {have:,} tokens; this batch needs at least {need:,}")
+        raise DataError(f"the split has {have:,} tokens; a batch needs at least {need:,}")

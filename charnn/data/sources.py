@@ -22,19 +22,19 @@ from charnn.errors import DataError, StorageError
 from charnn.storage import atomic
 from charnn.storage.workspace import is_dataset_or_run
 
-MAX_UNPACKED = 1 << 30  # bytes that a gzip file may grow to
-UNPACKED = 1 << 20  # bytes of a gzip file that are unpacked at once
-SNIFFED = 8192  # bytes by which a file in a folder is judged to be text
+MAX_UNPACKED = 1 << 30  # bytes of an unpacked gzip file
+UNPACKED = 1 << 20  # bytes unpacked per read
+SNIFFED = 8192  # bytes read to decide whether a file in a folder is text
 GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Bytes of text (unpacked) and where they came from.
+    """The bytes of a text, unpacked, and their origin.
 
-    `name` is what is shown and recorded: a base name, a path inside a given folder, the name of a
-    corpus, or "-" for standard input and other streams. It is never an absolute path.
+    `name` is for messages and the manifest: a base name, a path relative to a given folder, the
+    name of a corpus, or "-" for standard input and other streams. It is never an absolute path.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that was read, in sorted order, and what the user should know about it.
+    """The sources that were read, sorted, and notes for the user.
 
-    `records` says that all of it are corpora of which each line is a text of its own. `binary` are
-    names of files that were skipped because they are not text, `own` is how many were skipped
-    because charnn wrote them.
+    `records` is set if all sources are named corpora with one record per line.
+    `binary` are the names of files that were skipped because they are not text, `own` is the number
+    of files that were skipped because charnn wrote them.
     """
 
     sources: tuple[Source, ...]
@@ -72,11 +72,11 @@ class Reading:
         return f"; skipped {_files(total)}: {', '.join(reasons)}" if reasons else ""
 
     def of(self, split: str) -> tuple[Source, ...]:
-        """Return the sources of a split; all are train, except in a corpus with other splits."""
+        """Return the sources of a split. Only named corpora have splits other than "train"."""
         return tuple(source for source in self.sources if source.split == split)
 
     def with_split(self, split: Split, sources: Sequence[Source]) -> Self:
-        """Return this reading with other sources for a split; a corpus may have had its own."""
+        """Return a copy with the sources of a split replaced."""
         others = (source for source in self.sources if source.split != split)
         own = (replace(source, split=split) for source in sources)
         return replace(self, sources=(*others, *own))
@@ -84,7 +84,7 @@ class Reading:
 
 @dataclass(frozen=True, order=True)
 class _Place:
-    key: str  # the path as given, "-", or the corpus; places are read in this order
+    key: str  # the path as given, "-", or the name of a corpus; the sort key
     name: str
     kind: Literal["file", "stdin", "corpus"]
 
@@ -94,7 +94,7 @@ class _Place:
 
 
 def reads_terminal(arguments: Sequence[str], stdin: BinaryIO | None = None) -> bool:
-    """Whether reading would wait for someone to type, so that the caller can say so first."""
+    """Return whether reading the arguments waits for input typed at a terminal."""
     stream = stdin or _standard_input()
     return STDIN in arguments and stream is not None and stream.isatty()
 
@@ -107,14 +107,14 @@ def read_sources(
     progress: Progress | None = None,
     skip: Sequence[Path] = (),
 ) -> Reading:
-    """Everything that the arguments name, each thing once, sorted by its path as given.
+    """Read all sources that the arguments name, without duplicates, sorted by path.
 
-    An argument is a path, a glob of files, the name of a corpus, or "-"; a path wins over a corpus
-    of the same name. Without arguments: the default corpus. A folder stands for every file in it,
-    however deep, that has no NUL byte in its first 8 KB; names that begin with a dot, links to
-    folders, datasets and runs of charnn and the folders `skip` are left out. What begins as gzip
-    does, or is called .gz, is unpacked.
-    Raises StorageError for what is missing or unreadable, DataError for what is damaged.
+    An argument is a path, a glob of files, the name of a corpus, or "-"; a path takes precedence
+    over a corpus of the same name. Without arguments, the default corpus is read. A folder is read
+    recursively: every file without a NUL byte in its first 8 KB, except names that begin with a
+    dot, links to folders, datasets and runs of charnn, and the folders `skip`. Files with the gzip
+    signature or the suffix .gz are unpacked. Raise StorageError if a source is missing or
+    unreadable, DataError if it is damaged.
     """
     catalogue = catalogue or Catalogue()
     search = _Search(catalogue, [folder.resolve() for folder in skip])
@@ -199,14 +199,14 @@ class _Search:
 
 def _exists(argument: str) -> bool:
     try:
-        os.lstat(argument)  # a dangling link exists; reading it will say what is wrong
+        os.lstat(argument)  # a dangling link exists here; reading it gives the error message
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 
 
 def is_stream(argument: str) -> bool:
-    """Whether this is a device, or a pipe without a name of its own, as `<(command)` makes one."""
+    """Return whether this is a device, or an unnamed pipe such as that of `<(command)`."""
     try:
         mode = Path(argument).stat().st_mode
     except (OSError, ValueError):
@@ -222,8 +222,8 @@ def _missing(argument: str, catalogue: Catalogue) -> StorageError:
         neighbours = os.listdir(path.parent)  # noqa: PTH208 - names, not paths
     near = [str(path.with_name(name)) for name in _near(path.name, neighbours)]
     near += _near(argument, catalogue.cards)
-    hint = f"did you mean {' or '.join(near)}?" if near else "charnn corpora lists the named ones"
-    return StorageError(f"there is no file, folder or corpus called {argument}", hint)
+    hint = f"did you mean {' or '.join(near)}?" if near else "list the corpora with charnn corpora"
+    return StorageError(f"no file, folder or corpus {argument!r}", hint)
 
 
 def _near(name: str, candidates: Iterable[str]) -> list[str]:
@@ -247,7 +247,7 @@ def _looks_like_text(path: Path) -> bool:
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, SNIFFED)
         except zlib.error:
-            return True  # so that it is read, and the damage reported
+            return True  # reading it reports the damage
     return head.startswith(UTF16_MARKS) or b"\0" not in head
 
 
@@ -260,14 +260,14 @@ def _read(
             Source(place.name, text, atomic.sha256(text), split) for split, text in texts.items()
         ]
     data = read_stdin(stdin) if place.kind == "stdin" else atomic.read_bytes(Path(place.key))
-    name = os.fsencode(place.name).decode("utf-8", "replace")  # file names are bytes, ours text
+    name = os.fsencode(place.name).decode("utf-8", "replace")  # file names may be invalid UTF-8
     if data.startswith(GZIP_MAGIC) or name.endswith(".gz"):
         data = _gunzip(data, name)
     return [Source(name, data, atomic.sha256(data))]
 
 
 def read_stdin(stdin: BinaryIO | None = None) -> bytes:
-    """All of standard input. Raises StorageError where it is closed or cannot be read."""
+    """Return all of standard input. Raise StorageError if it is closed or cannot be read."""
     stream = stdin or _standard_input()
     if stream is None:
         raise StorageError("standard input is closed", "give a file, or pipe text into charnn")
@@ -276,7 +276,7 @@ def read_stdin(stdin: BinaryIO | None = None) -> bytes:
 
 
 def _standard_input() -> BinaryIO | None:
-    return sys.stdin.buffer if sys.stdin else None  # it may be closed: charnn prepare - <&-
+    return sys.stdin.buffer if sys.stdin else None  # closed in `charnn prepare - <&-`
 
 
 def _gunzip(packed: bytes, name: str) -> bytes:
@@ -288,10 +288,10 @@ def _gunzip(packed: bytes, name: str) -> bytes:
                 if unpacked.tell() > MAX_UNPACKED:
                     raise DataError(
                         f"{name} unpacks to more than {MAX_UNPACKED:,} bytes",
-                        "if that is right, unpack it first: gzip -dk",
+                        "if the file is intended, unpack it first: gzip -dk",
                     )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         cut = isinstance(error, EOFError)
-        reason = "it is cut short" if cut else str(error)
-        raise DataError(f"{name} is not a sound gzip file: {reason}", "fetch it again") from None
+        reason = "file is truncated" if cut else str(error)
+        raise DataError(f"{name} is not a valid gzip file: {reason}", "copy it again") from None
     return unpacked.getvalue()

@@ -10,9 +10,9 @@ SPLITS = ("train", "val", "test")
 
 
 def split_text(text: Text, val_frac: float, test_frac: float) -> dict[str, Text]:
-    """Cut a text into contiguous train, val and test splits; empty ones are left out.
+    """Cut a text into contiguous train, val and test splits; empty splits are omitted.
 
-    At a `val_frac` of 0.1 the first `int(n * 0.9)` of n symbols are for training, as in nanoGPT.
+    With a `val_frac` of 0.1 the first `int(n * 0.9)` of n symbols are for training, as in nanoGPT.
     """
     train_end, val_end = _bounds(len(text), val_frac, test_frac)
     parts = {"train": text[:train_end], "val": text[train_end:val_end], "test": text[val_end:]}
@@ -20,12 +20,14 @@ def split_text(text: Text, val_frac: float, test_frac: float) -> dict[str, Text]
 
 
 def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> dict[str, Text]:
-    """Shuffle the lines of a text by the seed, and cut them into train, val and test splits.
+    """Shuffle the lines of a text with the seed and cut them into train, val and test splits.
 
-    Every record ends in a newline, the last one too.
+    Every record ends in a newline, including the last one.
     """
     newline: Any = "\n" if isinstance(text, str) else b"\n"
-    lines: list[Any] = text.removesuffix(newline).split(newline)  # not at other "line" characters
+    lines: list[Any] = text.removesuffix(newline).split(
+        newline
+    )  # splitlines() also splits at U+2028 etc.
     order = np.random.default_rng(seed).permutation(len(lines))
     train_end, val_end = _bounds(len(lines), val_frac, test_frac)
     chosen = {"train": order[:train_end], "val": order[train_end:val_end], "test": order[val_end:]}
@@ -37,13 +39,13 @@ def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> d
 
 
 def _bounds(count: int, val_frac: float, test_frac: float) -> tuple[int, int]:
-    """Return where the train split and the val split of `count` symbols or lines end."""
+    """Return the ends of the train and val splits of `count` symbols or lines."""
     val_end = int(count * (1 - test_frac)) if test_frac else count
     return int(count * (1 - val_frac - test_frac)), val_end
 
 
 def end_with_newline(text: Text) -> Text:
-    """Return the text with a newline at its end, which is added where it is missing."""
+    """Return the text with a final newline, which is added if it is missing."""
     if isinstance(text, bytes):
         return text if text.endswith(b"\n") else text + b"\n"
     return text if text.endswith("\n") else text + "\n"

@@ -58,22 +58,39 @@ def byte_progress(
 
 
 @contextlib.contextmanager
-def status_line(display: Display, clock: Clock = time.monotonic) -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows a line of text as the status of an operation of unknown length.
+def status_line(
+    display: Display, clock: Clock = time.monotonic
+) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function that takes (current work, fraction done) and shows both and the time left.
 
-    A terminal shows it as the live line, which is removed at the end. Elsewhere a line is printed
-    at most every LOG_SECONDS.
+    A terminal shows a live line, which is removed at the end; elsewhere a plain line is printed
+    every LOG_SECONDS.
     """
-    due = clock() + LOG_SECONDS
+    begin = clock()
+    due = begin if display.is_terminal else begin + LOG_SECONDS
+    shown = ""
 
-    def show(text: str) -> None:
-        nonlocal due
+    def show(text: str, fraction: float) -> None:
+        nonlocal due, shown
+        now = clock()
+        if now < due and (text == shown or not display.is_terminal):
+            return
         line = visible(text, one_line=True)
+        left = eta((now - begin) * (1 - fraction) / fraction if fraction else None)
         if display.is_terminal:
-            display.paint(lambda width: set_cell_size(line, min(width, cell_len(line))))
-        elif clock() >= due:
-            due = clock() + LOG_SECONDS
-            display.note(line)
+            shown, due = text, now + REFRESH_SECONDS
+            display.paint(lambda width: painted(line, fraction, left, width))
+        else:
+            due = now + LOG_SECONDS
+            display.note(SEPARATOR.join(filter(None, (line, left))))
+
+    def painted(line: str, fraction: float, left: str, width: int) -> str:
+        fields = {"text": line, "bar": " " * NARROW, "left": left}
+        fields, spare = fitted(fields, ("bar", "left"), width)
+        if "bar" in fields:
+            columns = min(NARROW + spare, WIDE)
+            fields["bar"] = bar(fraction, columns, unicode=display.has_unicode)
+        return joined(display, fields, BAR_STYLE)
 
     try:
         yield show

@@ -27,7 +27,7 @@ STATISTICS_BATCH, STATISTICS_BATCHES = 64, 64  # rows, batches of training text 
 # Tokens of the validation text that the rates are tuned on. In benchmarks/README.md, recipe.py,
 # 16,000 were enough to tell the rates of the grid apart.
 TUNED_ON = 20_000
-# The grid of `tune` lies around the rates measured in benchmarks/README.md, recipe.py.
+# The grid of `tune` is around the rates measured in benchmarks/README.md, recipe.py.
 LRS = (3e-5, 6e-5, 1e-4)
 DECAYS = (3e-4, 1e-3, 3e-3)
 

@@ -17,7 +17,7 @@ carried state.
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,15 +33,37 @@ from charnn.evaluation.baselines import MAX_TRAIN_TOKENS, kneser_ney_nats, unigr
 from charnn.evaluation.evaluate import default_streams, evaluate_carried
 from charnn.evaluation.metrics import TokenLengths
 from charnn.lab import hmm
-from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
+from charnn.lab.experiment import Check, Experiment, Finding, Progress, Table, Tell
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, read_model
 from charnn.model.spec import CELL_SPECS
 from charnn.storage.workspace import MODEL_FILE
 
+XZ_COST, N_GRAM_COST = 1e-6, 1e-5  # estimated seconds per training token
+HMM_COST, HMM_STATE_COST = 1e-6, 2.5e-10  # estimated seconds per token, and per pair of states
+RUN_COST = 1e-5  # estimated seconds per validation token
 MAX_SCORED = 300_000  # tokens of the val split; bounds the time
 MAX_ORDER = 12
 MAX_RUNS = 8  # the best ones
+EXPERIMENT = Experiment(
+    name="baselines",
+    question="How well do simple models and trained networks predict a text?",
+    claim=(
+        "A model that keeps more of the preceding text, and learns what to keep, needs fewer bits "
+        "per character. A hidden Markov model with fewer states than there are tokens is better "
+        "than a 2-gram, but not as good as longer n-grams. A trained network is best."
+    ),
+    measured=(
+        "Bits per character: the mean of -log2 P(x_t | x_1 … x_{t-1}) over the validation text, "
+        "the size to which the model could compress it. Lower is better.\n"
+        "Models: an n-gram predicts a token from the n - 1 tokens before it. HMM of S is a hidden "
+        "Markov model with S states. xz is a compressor. Networks are the runs on this dataset."
+    ),
+    advice=(
+        "If a run needs more bits per character than the best n-gram, train it longer, or with a "
+        "larger --hidden-size."
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -110,79 +132,97 @@ def run(dataset: Dataset, runs_dir: Path, *, seed: int, quick: bool, tell: Tell)
     )
     if not texts.scored_chars:
         raise DataError(f"the val split of {dataset.name} has no character in the vocabulary")
+    paths = sorted(runs_dir.glob(f"*/{MODEL_FILE}"))
+    progress = Progress(tell, _costs(texts, effort, len(paths)))
     results = [
-        *score_simple_models(texts, tell),
-        *score_n_grams(texts, tell),
-        *score_hmms(texts, effort, seed, tell),
-        *score_runs(texts, runs_of(dataset.fingerprint, runs_dir), tell),
+        *score_simple_models(texts, progress),
+        *score_n_grams(texts, progress),
+        *score_hmms(texts, effort, seed, progress),
+        *score_runs(texts, paths, dataset.fingerprint, progress),
     ]
     return finding_of(results, texts, dataset.name)
 
 
-def score_simple_models(texts: Texts, tell: Tell) -> list[BaselineResult]:
+def _costs(texts: Texts, effort: Effort, runs: int) -> list[float]:
+    """Return the relative durations of simple models, n-grams, each HMM and each run."""
+    block = hmm.BLOCK * hmm.SPAN
+    tokens = effort.blocks * block + len(texts.val)
+    return [
+        len(texts.train) * XZ_COST,
+        len(texts.train) * N_GRAM_COST,
+        *(tokens * (HMM_COST + states**2 * HMM_STATE_COST) for states in effort.states),
+        *[len(texts.val) * RUN_COST] * runs,
+    ]
+
+
+def score_simple_models(texts: Texts, progress: Progress) -> list[BaselineResult]:
     """Score models that keep nothing or everything."""
-    tell("uniform, unigram, xz")
+    progress.start("uniform, unigram, xz")
     train, val, size = texts.train, texts.val, texts.vocab_size
     data = [b"".join([texts.pieces[i] for i in tokens]) for tokens in (train, texts.known)]
     uniform = texts.bits_per_char(np.full(len(val), math.log(size)))
     unigram = texts.bits_per_char(unigram_nats(train, val, size))
     xz = xz_bits(*data) / texts.scored_chars
     return [
-        BaselineResult("uniform", "uniform", uniform, f"nothing; all {size:,} tokens are alike"),
-        BaselineResult("unigram", "unigram", unigram, "nothing; a token costs by its frequency"),
-        BaselineResult("xz", "xz", xz, "all of it; the bytes added to its archive"),
+        BaselineResult("uniform", "uniform", uniform, f"nothing ({size:,} tokens, equally likely)"),
+        BaselineResult("unigram", "unigram", unigram, "nothing (token frequencies)"),
+        BaselineResult("xz", "xz", xz, "everything"),
     ]
 
 
-def score_n_grams(texts: Texts, tell: Tell) -> Iterator[BaselineResult]:
+def score_n_grams(texts: Texts, progress: Progress) -> Iterator[BaselineResult]:
     """Score Kneser–Ney n-grams from n = 2 up to the first whose cost is higher than the last."""
+    progress.start("n-grams")
     least = math.inf
     for order in range(2, MAX_ORDER + 1):
-        tell(f"{order}-grams")
         nats = kneser_ney_nats(texts.train, texts.val, texts.vocab_size, order)
         cost = texts.bits_per_char(nats)
-        keeps = "the token before" if order == 2 else f"the {order - 1} tokens before"  # noqa: PLR2004 - a bigram
+        progress.update(order / MAX_ORDER)
+        keeps = "1 token" if order == 2 else f"{order - 1} tokens"  # noqa: PLR2004 - a bigram
         yield BaselineResult("n-gram", f"{order}-gram", cost, keeps, order)
         if cost > least:
             return
         least = cost
 
 
-def score_hmms(texts: Texts, effort: Effort, seed: int, tell: Tell) -> Iterator[BaselineResult]:
+def score_hmms(
+    texts: Texts, effort: Effort, seed: int, progress: Progress
+) -> Iterator[BaselineResult]:
     """Train and score hidden Markov models of several sizes."""
     for states in effort.states:
+        progress.start(f"hidden Markov model with {states} states")
         model = hmm.random_model(states, texts.vocab_size, seed)
         updates = itertools.islice(hmm.fit(model, texts.train, seed), effort.blocks)
         for block, updated in enumerate(updates, 1):
             model = updated
-            tell(f"hidden Markov model of {states} states: block {block} of {effort.blocks}")
+            progress.update(block / effort.blocks)
         cost = texts.bits_per_char(hmm.nats(model, texts.train, texts.val))
-        keeps = f"one of {states} learnt states, {math.log2(states):.0f} bits"
+        keeps = f"1 of {states} states ({math.log2(states):.0f} bits)"
         yield BaselineResult("hmm", f"HMM of {states}", cost, keeps, states)
 
 
-def runs_of(fingerprint: str, runs_dir: Path) -> Iterator[tuple[str, ModelFile]]:
-    """Yield the names and models of the runs on a dataset; damaged models are skipped."""
-    for path in sorted(runs_dir.glob(f"*/{MODEL_FILE}")):
+def score_runs(
+    texts: Texts, paths: Sequence[Path], fingerprint: str, progress: Progress
+) -> list[BaselineResult]:
+    """Score the models of a dataset among `paths`; return the best ones. Skips damaged files."""
+    results = []
+    for path in paths:
+        name, model = path.parent.name, None
+        progress.start(f"run {name}")
         with suppress(CharnnError):
             model = read_model(path)
-            if model.fingerprint == fingerprint:
-                yield path.parent.name, model
-
-
-def score_runs(
-    texts: Texts, models: Iterable[tuple[str, ModelFile]], tell: Tell
-) -> list[BaselineResult]:
-    """Score trained models; return the best ones."""
-    results = []
-    for name, model in models:
-        tell(f"run {name}")
-        shape, weights = model.config, humanize.compact(model.parameters)
-        parts = len(CELL_SPECS[shape.cell].state)
-        numbers = parts * shape.num_layers * shape.hidden_size
-        keeps = f"a vector of {numbers:,} ({shape.cell}, {weights} weights)"
-        results.append(BaselineResult("run", name, _score_run(texts, model), keeps))
+        if model and model.fingerprint == fingerprint:
+            cost = _score_run(texts, model)
+            results.append(BaselineResult("run", name, cost, _state_of(model)))
     return sorted(results, key=lambda result: result.bits_per_char)[:MAX_RUNS]
+
+
+def _state_of(model: ModelFile) -> str:
+    """Return what a network keeps of the text: "h and c, 2 × 128 units (LSTM, 1.4M weights)"."""
+    shape, weights = model.config, humanize.compact(model.parameters)
+    parts = " and ".join(CELL_SPECS[shape.cell].state)
+    layers = f"{shape.num_layers} × " if shape.num_layers > 1 else ""
+    return f"{parts}, {layers}{shape.hidden_size} units ({shape.cell.upper()}, {weights} weights)"
 
 
 def _score_run(texts: Texts, model: ModelFile) -> float:
@@ -193,33 +233,29 @@ def _score_run(texts: Texts, model: ModelFile) -> float:
 
 
 def finding_of(results: Sequence[BaselineResult], texts: Texts, name: str) -> Finding:
-    """Return table, charts and verdict of the costs."""
+    """Return table, charts and results of the costs."""
     ordered = sorted(results, key=lambda result: -result.bits_per_char)
-    checks = _checks(results, texts.vocab_size)
-    title = (
-        f"{len(texts.val):,} val tokens of {name} after {len(texts.train):,} of its training "
-        "split (bits a character)"
-    )
+    title = f"{name}: {len(texts.val):,} validation tokens, {len(texts.train):,} training tokens"
     rows = [[r.name, f"{r.bits_per_char:.3f}", r.keeps] for r in ordered]
-    header = ["model", "bits/char", "keeps of the text before"]
+    header = ["model", "bits/char", "keeps of the preceding text"]
     return Finding(
+        experiment=EXPERIMENT,
         tables=[Table(title, header, rows)],
-        verdict=verdict_of(checks),
-        held=all(check.held for check in checks),
+        checks=_checks(results, texts.vocab_size),
         charts=[
             Bars({r.name: r.bits_per_char for r in ordered}, name, "bits per character"),
             Lines(
                 {"n-grams": [(r.size, r.bits_per_char) for r in results if r.kind == "n-gram"]},
-                "n-grams, and the best of the others",
-                "order n",
+                "n-grams, and the best of the other models",
+                "n",
                 "bits per character",
                 levels={r.name: r.bits_per_char for r in _best(results, "hmm", "xz", "run")},
             ),
         ],
         data={
-            "learnt": len(texts.train),
-            "scored": len(texts.val),
-            "rungs": [asdict(result) for result in ordered],
+            "train_tokens": len(texts.train),
+            "val_tokens": len(texts.val),
+            "models": [asdict(result) for result in ordered],
         },
     )
 
@@ -240,32 +276,36 @@ def _checks(results: Sequence[BaselineResult], vocab_size: int) -> list[Check]:
     best_small = min(small, key=lambda result: result.bits_per_char, default=hidden)
     checks = [
         Check(
-            f"a character costs {uniform.bits_per_char:.3f} bits where nothing is known, "
-            f"{unigram.bits_per_char:.3f} by frequency, and less with each token of context down "
-            f"to {n_gram.bits_per_char:.3f} at n = {n_gram.size}",
+            f"Context helps: {uniform.bits_per_char:.3f} bits if all tokens are equally likely, "
+            f"{unigram.bits_per_char:.3f} from their frequencies, and less with each token of "
+            f"context, down to {n_gram.bits_per_char:.3f} with the {n_gram.name}.",
             all(after < before for before, after in itertools.pairwise(by_context)),
         ),
         Check(
-            f"a hidden Markov model falls from {by_states[0]:.3f} to {by_states[-1]:.3f} "
-            "with its states",
+            f"More states help a hidden Markov model: {by_states[0]:.3f} bits with the fewest, "
+            f"{by_states[-1]:.3f} with the most.",
             all(after < before for before, after in itertools.pairwise(by_states)),
         ),
         Check(
-            f"with {best_small.size} of them ({best_small.bits_per_char:.3f}) it passes the 2-gram "
-            f"({bigram:.3f}), whose states are the {vocab_size:,} tokens",
+            f"A hidden Markov model with only {best_small.size} states is better than the 2-gram, "
+            f"which has one for each of {vocab_size:,} tokens: {best_small.bits_per_char:.3f} "
+            f"bits, 2-gram {bigram:.3f}.",
             best_small.size < vocab_size and best_small.bits_per_char < bigram,
         ),
         Check(
-            f"it does not reach the {n_gram.name}, as one of {hidden.size} symbols is all it keeps",
+            f"A hidden Markov model is not as good as the {n_gram.name}, because it keeps only 1 "
+            f"of {hidden.size} states: {hidden.bits_per_char:.3f} bits, {n_gram.name} "
+            f"{n_gram.bits_per_char:.3f}.",
             hidden.bits_per_char > n_gram.bits_per_char,
         ),
     ]
     for best in _best(results, "run"):
-        saved = 1 - best.bits_per_char / n_gram.bits_per_char
+        ratio = best.bits_per_char / n_gram.bits_per_char
         checks.append(
             Check(
-                f"the network {best.name} pays least ({best.bits_per_char:.3f}, {saved:.0%} less "
-                f"than the {n_gram.name})",
+                f"The network {best.name} is best: {best.bits_per_char:.3f} bits, "
+                f"{abs(ratio - 1):.0%} {'less' if ratio < 1 else 'more'} than the {n_gram.name} "
+                f"({n_gram.bits_per_char:.3f}).",
                 best.bits_per_char < min(r.bits_per_char for r in results if r.kind != "run"),
             )
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charnn.lab import manual_bptt, worked_example
-from charnn.lab.experiment import Check, Table
+from charnn.lab.experiment import Table
 from charnn.model.language_model import LanguageModel
 
 EPSILON = 1e-5  # of the central differences; they are then exact to nine digits
@@ -112,16 +112,21 @@ def table_of(results: Sequence[GradientErrors]) -> Table:
     rows = [
         [r.name, f"{r.weights:,}", f"{r.autograd:.1e}", f"{r.differences:.1e}"] for r in results
     ]
-    header = ["gradients by hand of", "weights", "error to autograd", "to differences"]
-    return Table("largest error, relative to the largest gradient, in float64", header, rows)
+    header = ["network", "weights", "from autograd", "from finite differences"]
+    title = "Difference of gradients by hand, relative to the largest gradient (float64)"
+    return Table(title, header, rows)
 
 
-def check_of(results: Sequence[GradientErrors]) -> Check:
-    """Check that gradients by hand are correct."""
+def are_equal(results: Sequence[GradientErrors]) -> bool:
+    """Return whether all differences are as small as rounding makes them."""
+    return max(max(r.autograd, r.differences) for r in results) < LARGEST_ERROR
+
+
+def comparison(results: Sequence[GradientErrors]) -> str:
+    """Return a clause with the largest differences."""
     autograd = max(result.autograd for result in results)
     differences = max(result.differences for result in results)
-    return Check(
-        f"gradients by hand are autograd's (largest error {autograd:.0e}) and those of small "
-        f"differences ({differences:.0e})",
-        max(autograd, differences) < LARGEST_ERROR,
+    return (
+        f"Gradients by hand equal those of autograd (largest difference {autograd:.0e}) and "
+        f"finite differences ({differences:.0e})"
     )

@@ -71,17 +71,18 @@ def _weights(model: LanguageModel) -> Tensor:
 def table_of(results: Sequence[ClippingResult]) -> Table:
     """Return a table with a row for each limit."""
     rows = [
-        [f"{c.limit:g}" if c.limit else "never", f"{c.norm:.3g}", f"{c.step:.3g}"] for c in results
+        [f"{c.limit:g}" if c.limit else "off", f"{c.norm:.3g}", f"{c.step:.3g}"] for c in results
     ]
-    title = f"steps of gradient descent at lr = {LR}, RNN of gain {GAIN:g}"
-    return Table(title, ["clipped at", "largest gradient", "longest step"], rows)
+    title = f"Gradient descent with learning rate {LR}, RNN of gain {GAIN:g}"
+    return Table(title, ["clip at norm", "largest gradient norm", "largest step"], rows)
 
 
 def check_of(clipped: ClippingResult, free: ClippingResult) -> Check:
     """Check that clipping bounds the length of a step, and that steps are longer without it."""
     bound = LR * clipped.limit
     return Check(
-        f"clipped at {clipped.limit:g} no step is longer than {clipped.step:.3g}, though "
-        f"gradients are as large as {clipped.norm:.3g}; without it one is {free.step:.3g} long",
+        f"Clipping at norm {clipped.limit:g} limits a step to {bound:g} (learning rate × norm): "
+        f"the largest is {clipped.step:.3g}, with gradients up to {clipped.norm:.3g}. Without "
+        f"clipping it is {free.step:.3g}.",
         clipped.step <= bound * (1 + TOLERANCE) < min(LR * clipped.norm, free.step),
     )

@@ -1,22 +1,22 @@
 """Gradients through time: by hand, and how they vanish or explode.
 
-Two claims. First, backpropagation through time is the chain rule and no more: the gradients that
-`manual_bptt` and `worked_example` derive equal those of autograd and finite differences.
-
-Second, ∂E_t/∂h_{t−k} = ∂E_t/∂h_t · Π_{i=t−k+1}^{t} diag(1 − h_i ∘ h_i) W_hh is a product of k
-matrices. If the largest singular value of W_hh (its spectral norm, the gain) is below 1, the
-product vanishes at least as fast as its k-th power. To explode it must be above 1, which is not
-sufficient, because 1 − h² is below 1 wherever h is not 0 (Bengio, Simard and Frasconi, "Learning
-long-term dependencies with gradient descent is difficult", 1994; Pascanu, Mikolov and Bengio, "On
-the difficulty of training recurrent neural networks", 2013). Some texts exchange the two cases; the
-table decides.
+Two claims. First, ∂E_t/∂h_{t−k} = ∂E_t/∂h_t · Π_{i=t−k+1}^{t} diag(1 − h_i ∘ h_i) W_hh is a
+product of k matrices. If the largest singular value of W_hh (its spectral norm, the gain) is below
+1, the product vanishes at least as fast as its k-th power. To explode it must be above 1, which is
+not sufficient, because 1 − h² is below 1 wherever h is not 0 (Bengio, Simard and Frasconi,
+"Learning long-term dependencies with gradient descent is difficult", 1994; Pascanu, Mikolov and
+Bengio, "On the difficulty of training recurrent neural networks", 2013). Some texts exchange the
+two cases; the measured factors show which is right.
 
 Gates replace the product by a sum, c_t = f ∘ c_{t−1} + …, so that the gradient hardly depends on
 W_hh, and is passed on completely where gates are open (Hochreiter and Schmidhuber, 1997; Gers,
 Schmidhuber and Cummins, 2000). Clipping the norm of the gradient at c bounds a step of plain
 gradient descent by lr · c, however large the gradient is (Pascanu and others).
 
-With a model, the same measurements of its weights on its text.
+Second, backpropagation through time is the chain rule: the gradients that `manual_bptt` and
+`worked_example` derive equal those of autograd and finite differences.
+
+With a model, the experiment makes the same measurements of its weights on its text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,14 @@ from charnn.config import CellName, ModelConfig
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.lab import gradient_check, gradient_clipping, worked_example
-from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
-from charnn.lab.gradient_check import GradientErrors, check_model, check_worked_example
+from charnn.lab.experiment import Check, Experiment, Finding, Progress, Table, Tell
+from charnn.lab.gradient_check import (
+    GradientErrors,
+    are_equal,
+    check_model,
+    check_worked_example,
+    comparison,
+)
 from charnn.lab.gradient_clipping import ClippingResult
 from charnn.lab.gradient_flow import (
     NORM,
@@ -50,6 +56,29 @@ OPEN_GATE_BIAS = 5.0  # σ(5) = 0.993
 NEAR_ONE = 0.05  # largest distance from 1 of a factor that neither vanishes nor explodes
 CHECK_WIDTH, EXAMPLE_WIDTH = 12, 4  # of the networks and the worked example that are checked
 LARGE_ERROR = 0.01  # an error that is not due to rounding
+CHECK_COST, CLIPPING_COST = 5, 10  # durations, relative to measuring the norms of a network
+EXPERIMENT = Experiment(
+    name="gradients",
+    question="Why do gradients vanish or explode on their way back through time?",
+    claim=(
+        "Every step back multiplies the gradient of an RNN by its recurrent matrix. The gradient "
+        "vanishes if the gain (the largest singular value of that matrix) is below 1, and can "
+        "explode only if it is above 1. The gates of an LSTM or GRU keep the gradient nearly "
+        "constant. Clipping limits the step that an exploding gradient causes. Backpropagation "
+        "through time is the chain rule: gradients by hand equal those of autograd."
+    ),
+    measured=(
+        f"{NORM}: the gradient of the loss E at token t with respect to the hidden state h, k "
+        "tokens earlier. The first table shows the factor by which this norm changes per token: "
+        "below 1 it vanishes, above 1 it explodes.\n"
+        "h = 0: an RNN with zero inputs; f open, z open: the gate that keeps the state is open.\n"
+        "The last table compares gradients by hand with those of autograd and with finite "
+        "differences of the loss."
+    ),
+    advice=(
+        "Use --cell lstm or gru to learn dependencies over many tokens, and keep --grad-clip on."
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -71,17 +100,17 @@ class Variant:
 
     name: str
     cell: CellName
-    at_rest: bool = False  # zero inputs, so that a zero state does not change
+    zero_inputs: bool = False  # so that a zero state does not change
     gates_open: bool = False  # the gates that keep the state
 
 
 VARIANTS = (
-    Variant("rnn at rest", "rnn", at_rest=True),
-    Variant("rnn", "rnn"),
-    Variant("lstm", "lstm"),
-    Variant("gru", "gru"),
-    Variant("lstm, f open", "lstm", gates_open=True),
-    Variant("gru, z open", "gru", gates_open=True),
+    Variant("RNN, h = 0", "rnn", zero_inputs=True),
+    Variant("RNN", "rnn"),
+    Variant("LSTM", "lstm"),
+    Variant("GRU", "gru"),
+    Variant("LSTM, f open", "lstm", gates_open=True),
+    Variant("GRU, z open", "gru", gates_open=True),
 )
 
 
@@ -101,7 +130,7 @@ class GradientNorms:
     def as_dict(self) -> dict[str, Any]:
         """Return the measurements as --json prints them."""
         return {
-            "way": self.variant,
+            "variant": self.variant,
             "gain": self.gain,
             "norms": self.norms,
             "factor": self.factor,
@@ -109,26 +138,29 @@ class GradientNorms:
 
 
 def run(subject: Subject | None, *, seed: int, quick: bool, tell: Tell) -> Finding:
-    """Check gradients by hand, measure their norms over the lag at several gains, clip them.
+    """Measure the norms of gradients over the lag at several gains, clip them, check them by hand.
 
-    With a subject, check and measure the gradients of a trained model.
+    With a subject, measure and check the gradients of a trained model.
     """
     if subject is not None:
         return examine(subject, seed, tell)
     effort = QUICK if quick else FULL
-    tell("gradients by hand, by autograd and by differences")
+    progress = Progress(
+        tell, [CHECK_COST, *[1] * len(VARIANTS) * len(GAINS), CLIPPING_COST, CLIPPING_COST]
+    )
+    progress.start("gradients by hand, by autograd and by finite differences")
     errors = check_gradients(seed)
     norms = []
     for variant in VARIANTS:
         for gain in GAINS:
-            tell(f"{variant.name}: gradients back through {effort.max_lag} tokens at gain {gain}")
+            progress.start(f"gradients back through {effort.max_lag} tokens, {variant.name}")
             norms.append(measure_norms(variant, gain, effort, seed))
-    tell(f"{effort.steps} steps with clipping, {effort.steps} without")
-    book, width, count = embedded_book(), effort.hidden_size, effort.steps
-    clipped = [
-        gradient_clipping.measure_steps(book, limit, width, count, seed)
-        for limit in (gradient_clipping.LIMIT, 0)
-    ]
+    book, clipped = embedded_book(), []
+    for limit in (gradient_clipping.LIMIT, 0):
+        progress.start(f"gradient descent {'with' if limit else 'without'} clipping")
+        clipped.append(
+            gradient_clipping.measure_steps(book, limit, effort.hidden_size, effort.steps, seed)
+        )
     return finding_of(errors, norms, clipped)
 
 
@@ -140,12 +172,13 @@ def check_gradients(seed: int) -> list[GradientErrors]:
     errors = []
     for cell, layers in networks:
         model = new_model(cell, CHECK_WIDTH, seed, layers)
-        errors.append(check_model(f"{cell}, {layers} × {CHECK_WIDTH}", model, tokens, seed))
+        name = f"{cell.upper()}, {layers} × {CHECK_WIDTH} units"
+        errors.append(check_model(name, model, tokens, seed))
     case = worked_example.random_case(3, EXAMPLE_WIDTH, EXAMPLE_WIDTH, seed)
     return [
         *errors,
-        check_worked_example("four steps, sigmoid outputs", case, seed),
-        check_worked_example("the same, with V and W for Vᵀ and Wᵀ", case, seed, transposed=False),
+        check_worked_example("worked example, 4 steps", case, seed),
+        check_worked_example("the same without transposes", case, seed, transposed=False),
     ]
 
 
@@ -167,7 +200,7 @@ def measure_norms(variant: Variant, gain: float, effort: Effort, seed: int) -> G
     """Measure the gradients of a variant on random tokens."""
     model = new_model(variant.cell, effort.hidden_size, seed)
     scale_recurrent(model, gain)
-    if variant.at_rest:
+    if variant.zero_inputs:
         zero_inputs(model)
     if variant.gates_open:
         open_gates(model, OPEN_GATE_BIAS)
@@ -180,14 +213,30 @@ def finding_of(
     norms: Sequence[GradientNorms],
     clipped: Sequence[ClippingResult],
 ) -> Finding:
-    """Return tables, charts and verdict of the measurements."""
-    checks = [
-        gradient_check.check_of(errors[:-1]),
-        _check_of_transposes(errors[-1]),
-        *_checks_of_factors({(n.variant, n.gain): n.factor for n in norms}),
-        gradient_clipping.check_of(*clipped),
-    ]
-    drawn = [("rnn", gain) for gain in GAINS] + [("lstm", GAINS[0]), ("lstm", GAINS[-1])]
+    """Return tables, charts and results of the measurements."""
+    return Finding(
+        experiment=EXPERIMENT,
+        tables=[
+            _table_of_factors(norms),
+            gradient_clipping.table_of(clipped),
+            gradient_check.table_of(errors),
+        ],
+        checks=[
+            *_checks_of_factors({(n.variant, n.gain): n.factor for n in norms}),
+            gradient_clipping.check_of(*clipped),
+            _check_of_errors(errors),
+        ],
+        charts=_charts(norms),
+        data={
+            "gradient_checks": [asdict(error) for error in errors],
+            "norms": [n.as_dict() for n in norms],
+            "clipping": [asdict(result) for result in clipped],
+        },
+    )
+
+
+def _charts(norms: Sequence[GradientNorms]) -> list[Lines]:
+    drawn = [("RNN", gain) for gain in GAINS] + [("LSTM", GAINS[0]), ("LSTM", GAINS[-1])]
     norm_lines: dict[str, Line] = {
         f"{n.variant}, gain {n.gain:g}": list(enumerate(n.norms, 1))
         for n in norms
@@ -197,74 +246,65 @@ def finding_of(
         variant.name: [(n.gain, n.factor) for n in norms if n.variant == variant.name]
         for variant in VARIANTS
     }
-    return Finding(
-        tables=[
-            gradient_check.table_of(errors),
-            _table_of_factors(norms),
-            gradient_clipping.table_of(clipped),
-        ],
-        verdict=verdict_of(checks),
-        held=all(check.held for check in checks),
-        charts=[
-            Lines(norm_lines, "a gradient on its way back", "k, tokens back", NORM, log_y=True),
-            Lines(
-                factor_lines,
-                "what a token back multiplies it by",
-                "gain, the spectral norm of the recurrent matrices",
-                "factor for each token",
-                levels={"1": 1.0},
-            ),
-        ],
-        data={
-            "agreements": [asdict(error) for error in errors],
-            "reaches": [n.as_dict() for n in norms],
-            "clipping": [asdict(result) for result in clipped],
-        },
-    )
+    return [
+        Lines(norm_lines, "gradient norm over distance", "k, tokens back", NORM, log_y=True),
+        Lines(
+            factor_lines,
+            "change of the gradient norm per token",
+            "gain, the spectral norm of the recurrent matrices",
+            "factor per token",
+            levels={"1": 1.0},
+        ),
+    ]
 
 
 def _table_of_factors(norms: Sequence[GradientNorms]) -> Table:
     factors = {(n.variant, n.gain): n.factor for n in norms}
     rows = [[f"{gain:g}", *(f"{factors[v.name, gain]:.3f}" for v in VARIANTS)] for gain in GAINS]
     max_lag = len(norms[0].norms)
-    title = f"each token back multiplies {NORM} by (mean over k = {max_lag // 2} to {max_lag})"
+    title = f"Factor of {NORM} per token (mean over k = {max_lag // 2} to {max_lag})"
     return Table(title, ["gain", *(variant.name for variant in VARIANTS)], rows)
-
-
-def _check_of_transposes(errors: GradientErrors) -> Check:
-    return Check(
-        f"V and W in the place of Vᵀ and Wᵀ are wrong by {errors.autograd:.0%}",
-        min(errors.autograd, errors.differences) > LARGE_ERROR,
-    )
 
 
 def _checks_of_factors(factors: Mapping[tuple[str, float], float]) -> list[Check]:
     """Return the checks of the factors per token, by (name of a variant, gain)."""
     by_variant = {v.name: [factors[v.name, gain] for gain in GAINS] for v in VARIANTS}
     low, high = GAINS[0], GAINS[-1]
-    at_rest, reading = by_variant["rnn at rest"], by_variant["rnn"]
+    at_zero, reading = by_variant["RNN, h = 0"], by_variant["RNN"]
+    above = next(i for i, gain in enumerate(GAINS) if gain > 1)
     growth = {name: max(values) / min(values) for name, values in by_variant.items()}
     open_factors = [factor for v in VARIANTS if v.gates_open for factor in by_variant[v.name]]
     return [
         Check(
-            "at rest the gradient of an RNN vanishes below a spectral norm of 1 "
-            f"(× {at_rest[0]:.3f} a token at {low:g}) and explodes above it "
-            f"(× {at_rest[-1]:.3f} at {high:g}), not the other way round",
-            all((factor < 1) == (gain < 1) for gain, factor in zip(GAINS, at_rest, strict=True)),
+            "With h = 0, the gradient of an RNN vanishes at gains below 1 and explodes at gains "
+            f"above 1: × {at_zero[0]:.3f} per token at gain {low:g}, × {at_zero[-1]:.3f} at "
+            f"{high:g}.",
+            all((factor < 1) == (gain < 1) for gain, factor in zip(GAINS, at_zero, strict=True)),
         ),
         Check(
-            f"while it reads, every factor is smaller (× {reading[0]:.3f} at {low:g}, × "
-            f"{reading[-1]:.3f} at {high:g}), so that to explode it needs more than 1",
-            all(r < a for r, a in zip(reading, at_rest, strict=True)) and reading[-1] > 1,
+            "While an RNN reads tokens, h is not 0 and every factor is smaller than the gain: × "
+            f"{reading[0]:.3f} at gain {low:g}, × {reading[above]:.3f} at {GAINS[above]:g}, × "
+            f"{reading[-1]:.3f} at {high:g}. So a gain above 1 is necessary for exploding, but "
+            "not sufficient.",
+            all(r < a for r, a in zip(reading, at_zero, strict=True))
+            and reading[above] < 1 < reading[-1],
         ),
         Check(
-            f"gates flatten this: from gain {low:g} to {high:g} the factor grows "
-            f"{growth['rnn']:.1f} times in rnn, {growth['lstm']:.1f} in lstm, "
-            f"{growth['gru']:.1f} in gru",
-            max(growth["lstm"], growth["gru"]) < growth["rnn"],
-        ),
-        Check(
-            f"held open they hand it on (× {min(open_factors):.3f} to {max(open_factors):.3f})",
-            all(abs(factor - 1) < NEAR_ONE for factor in open_factors),
+            f"Gates make the factor nearly independent of the gain. From gain {low:g} to "
+            f"{high:g} it changes {growth['RNN']:.2f}-fold in an RNN, {growth['LSTM']:.2f}-fold "
+            f"in an LSTM, {growth['GRU']:.2f}-fold in a GRU. With open gates it is near 1 "
+            f"({min(open_factors):.3f} to {max(open_factors):.3f}).",
+            max(growth["LSTM"], growth["GRU"]) < growth["RNN"]
+            and all(abs(factor - 1) < NEAR_ONE for factor in open_factors),
         ),
     ]
+
+
+def _check_of_errors(errors: Sequence[GradientErrors]) -> Check:
+    """Check gradients by hand; the last ones are of the example without transposes."""
+    *correct, without = errors
+    return Check(
+        f"{comparison(correct)}. Without the transposes of V and W they are wrong by "
+        f"{without.autograd:.0%}.",
+        are_equal(correct) and min(without.autograd, without.differences) > LARGE_ERROR,
+    )

@@ -26,28 +26,31 @@ from charnn.config import CellName, SamplerName
 from charnn.display.charts import Lines
 from charnn.evaluation.evaluate import evaluate_carried, evaluate_windows
 from charnn.evaluation.metrics import TokenLengths
-from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
+from charnn.lab.experiment import Check, Experiment, Finding, Progress, Table, Tell
 from charnn.lab.small_models import new_small_loop
+from charnn.training.events import Step
 from charnn.training.loop import train
 
 BASE = 0.5  # P(Y_t = 1) where every X is 0
 FIRST, SECOND = 3, 8
 LAGS = {FIRST: 0.5, SECOND: -0.25}  # lag → coefficient of X at that lag
 SHORT = 5  # an n at which the gradient reaches the first lag but not the second
-STATES: dict[SamplerName, str] = {"random": "zeroed", "sequential": "carried"}
+STATES: dict[SamplerName, str] = {"random": "zero", "sequential": "carried"}  # of a new window
 WIDE, NARROW = 16, 4  # hidden sizes
 LR = 0.02  # peak learning rate of AdamW; the networks have at most 16 units
-BEST = "best from zero"  # name of the line of the best losses with zeroed states
+BEST = "best possible, zero state"
 TEST_SYMBOLS = 200_000  # scored; the standard error of a loss is then 0.001 nats
 STREAMS, WARM_UP = 64, 64  # parallel streams of the test, and tokens of warm-up: 8 times lag 8
 TEST_SEED = 1_000_003  # added to the seed for the flips of the test
+WINDOW_COSTS: dict[SamplerName, float] = {"random": 2.5, "sequential": 1.0}  # relative, times 1/n
+TRIAL_COST = 0.2  # relative duration of the rest of a trial
 TOLERANCE = 0.01  # nats; ten times the standard error of a loss
 SYMBOL_LENGTHS = TokenLengths(np.ones(2, np.int64), np.ones(2, np.int64), None)
 
 
 @dataclass(frozen=True)
 class Task:
-    """Size of the experiment: training flips, parallel streams, cells, and lengths n."""
+    """Size of the experiment: coin flips to train on, parallel streams, cells, and lengths n."""
 
     symbols: int
     batch_size: int
@@ -56,7 +59,7 @@ class Task:
 
 
 FULL = Task(1_000_000, 200, ("rnn", "lstm", "gru"))
-QUICK = Task(300_000, 100, ("rnn",))
+QUICK = Task(100_000, 50, ("rnn",), lengths=(3, 5, 10, 20))
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,9 @@ class Trial:
     loss: float
 
     @property
-    def column(self) -> str:
-        """The name of the line in the chart and of the column in the table."""
-        return f"{self.cell} {self.hidden_size} {self.state}"
+    def name(self) -> str:
+        """The name of the line in the chart and of the row in the table."""
+        return f"{self.cell.upper()} {self.hidden_size}, {self.state} state"
 
 
 def conditional_entropy(known: Collection[int]) -> float:
@@ -94,6 +97,33 @@ LEVELS = {
 }
 
 
+LEVEL_LABELS = ("H(Y), no lag", f"H(Y), lag {FIRST}", f"H(Y), lags {FIRST}, {SECOND}")
+EXPERIMENT = Experiment(
+    name="memory",
+    question=(
+        "Truncated BPTT stops gradients after n tokens. Does n limit how far back a network "
+        "learns to look?"
+    ),
+    claim=(
+        "Yes, if each window of n tokens starts from a zero state: a dependency k tokens back "
+        "needs n > k. If the state is carried from window to window, a large enough network "
+        "learns longer dependencies than its gradient reaches."
+    ),
+    measured=(
+        "A network reads coin flips X and predicts Y, which depends on two earlier flips:\n"
+        "P(Y_t = 1) = 0.5 + 0.5 X_{t−3} − 0.25 X_{t−8}.\n"
+        "Its loss shows which of the two it uses. The lowest possible loss is the conditional "
+        f"entropy H(Y): {LEVELS['neither']:.4f} nats if it uses neither, {LEVELS['first']:.4f} if "
+        f"it uses only X_{{t−3}}, {LEVELS['both']:.4f} if it uses both. RNN 16 is an RNN with 16 "
+        "hidden units."
+    ),
+    advice=(
+        "Train with carried state (--sampler sequential, the default). A dependency is learned "
+        "reliably only if --bptt is longer than its distance."
+    ),
+)
+
+
 def best_of_windows(bptt: int) -> float:
     """Return the best possible loss of windows of n flips, each from a zero state."""
     return mean(conditional_entropy(range(position + 1)) for position in range(bptt))
@@ -111,7 +141,13 @@ def flips(symbols: int, seed: int) -> tuple[Integers, Integers]:
 
 
 def run_trial(
-    cell: CellName, hidden_size: int, sampler: SamplerName, bptt: int, task: Task, seed: int
+    cell: CellName,
+    hidden_size: int,
+    sampler: SamplerName,
+    bptt: int,
+    task: Task,
+    seed: int,
+    progress: Progress,
 ) -> Trial:
     """Train one network for one epoch and evaluate it with the state as in training."""
     settings = {
@@ -130,8 +166,9 @@ def run_trial(
     }
     inputs, targets = flips(task.symbols, seed)
     loop = new_small_loop(settings, 2, inputs, targets=targets)
-    for _ in train(loop):
-        pass
+    for event in train(loop):
+        if isinstance(event, Step):
+            progress.update(event.epoch)
     inputs, targets = flips(TEST_SYMBOLS, seed + TEST_SEED)
     if sampler == "random":
         score = evaluate_windows(loop.model, inputs, SYMBOL_LENGTHS, bptt, targets)
@@ -154,38 +191,42 @@ def run_trials(task: Task, seed: int, tell: Tell) -> list[Trial]:
         *((cell, WIDE, sampler) for sampler in STATES for cell in task.cells),
         ("rnn", NARROW, "sequential"),
     ]
+    progress = Progress(
+        tell,
+        [
+            WINDOW_COSTS[sampler] / n + TRIAL_COST
+            for n in task.lengths
+            for _, _, sampler in networks
+        ],
+    )
     trials = []
     for bptt in task.lengths:
         for cell, width, sampler in networks:
-            tell(f"n = {bptt}: {cell} {width} wide, state {STATES[sampler]}")
-            trials.append(run_trial(cell, width, sampler, bptt, task, seed))
+            progress.start(f"{cell.upper()} {width}, {STATES[sampler]} state, n = {bptt}")
+            trials.append(run_trial(cell, width, sampler, bptt, task, seed, progress))
     return trials
 
 
 def finding_of(trials: Sequence[Trial], task: Task) -> Finding:
-    """Return table, chart and verdict of the losses."""
+    """Return table, chart and results of the losses."""
     lines = {
-        column: [(t.bptt, t.loss) for t in trials if t.column == column]
-        for column in dict.fromkeys(t.column for t in trials)
+        name: [(t.bptt, t.loss) for t in trials if t.name == name]
+        for name in dict.fromkeys(t.name for t in trials)
     }
     lines[BEST] = [(bptt, best_of_windows(bptt)) for bptt in task.lengths]
-    rows = [
-        [str(bptt), *(f"{line[i][1]:.4f}" for line in lines.values())]
-        for i, bptt in enumerate(task.lengths)
-    ]
-    title = f"cross-entropy of Y after one pass over {task.symbols:,} flips (nats)"
-    checks = _checks(trials)
+    rows = [[name, *(f"{loss:.4f}" for _, loss in line)] for name, line in lines.items()]
+    title = f"Loss after one epoch of {task.symbols:,} coin flips (nats)"
     return Finding(
-        tables=[Table(title, ["n", *lines], rows)],
-        verdict=verdict_of(checks),
-        held=all(check.held for check in checks),
+        experiment=EXPERIMENT,
+        tables=[Table(title, ["network", *(f"n = {n}" for n in task.lengths)], rows)],
+        checks=_checks(trials),
         charts=[
             Lines(
                 lines,
-                title="what is learnt of two lags",
-                x_label="n, tokens between two detaches",
+                title="loss over the truncation length",
+                x_label="n, tokens per window",
                 y_label="cross-entropy of Y (nats)",
-                levels=LEVELS,
+                levels=dict(zip(LEVEL_LABELS, LEVELS.values(), strict=True)),
                 log_x=True,
             )
         ],
@@ -196,9 +237,9 @@ def finding_of(trials: Sequence[Trial], task: Task) -> Finding:
 def _checks(trials: Sequence[Trial]) -> list[Check]:
     """Return the checks of the four parts of the claim."""
     neither, first, both = LEVELS.values()
-    zeroed = [t for t in trials if t.state == "zeroed"]
-    below_first = [t.loss for t in zeroed if t.bptt <= FIRST]
-    below_second = [t.loss for t in zeroed if FIRST < t.bptt <= SECOND]
+    zero = [t for t in trials if t.state == "zero"]
+    short = [t.loss for t in zero if t.bptt <= FIRST]
+    medium = [t.loss for t in zero if FIRST < t.bptt <= SECOND]
     wide, narrow = (
         next(
             t.loss
@@ -209,22 +250,25 @@ def _checks(trials: Sequence[Trial]) -> list[Check]:
     )
     return [
         Check(
-            f"from a state of zero n ≤ {FIRST} learns neither lag ({_range(below_first)} nats, "
-            f"the entropy being {neither:.4f})",
-            all(abs(loss - neither) < TOLERANCE for loss in below_first),
+            f"From a zero state, windows of n ≤ {FIRST} learn neither X_{{t−{FIRST}}} nor "
+            f"X_{{t−{SECOND}}}: loss {_range(short)}, H(Y) = {neither:.4f}.",
+            all(abs(loss - neither) < TOLERANCE for loss in short),
         ),
         Check(
-            f"n from {FIRST + 1} to {SECOND} lies between that and {first:.4f} "
-            f"({_range(below_second)})",
-            all(first + TOLERANCE < loss < neither - TOLERANCE for loss in below_second),
+            f"From a zero state, windows of n = {FIRST + 1} to {SECOND} learn X_{{t−{FIRST}}} at "
+            f"their later positions: loss {_range(medium)}, between {first:.4f} and "
+            f"{neither:.4f}.",
+            all(first + TOLERANCE < loss < neither - TOLERANCE for loss in medium),
         ),
         Check(
-            f"with carried state an RNN {WIDE} wide has learnt lag {SECOND} at n = {SHORT}, "
-            f"further than the gradient reaches ({wide:.4f}, nearer to {both:.4f})",
+            f"With carried state and n = {SHORT}, an RNN with {WIDE} units learns X_{{t−{SECOND}}} "
+            f"too, which its gradient does not reach: loss {wide:.4f}, closer to {both:.4f} than "
+            f"to {first:.4f}.",
             wide < (first + both) / 2,
         ),
         Check(
-            f"one {NARROW} wide has learnt the first lag alone ({narrow:.4f})",
+            f"With carried state and n = {SHORT}, an RNN with {NARROW} units is too small for "
+            f"that and learns only X_{{t−{FIRST}}}: loss {narrow:.4f}, near {first:.4f}.",
             abs(narrow - first) < TOLERANCE,
         ),
     ]

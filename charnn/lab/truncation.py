@@ -32,13 +32,23 @@ from charnn.display import humanize
 from charnn.display.charts import Lines
 from charnn.display.learning_curves import Line
 from charnn.lab.autograd_graph import GraphMemory, count_operations
-from charnn.lab.experiment import Check, Finding, Table, Tell, verdict_of
+from charnn.lab.experiment import Check, Experiment, Finding, Progress, Table, Tell
 from charnn.lab.small_models import Book, embedded_book, new_small_loop
 from charnn.model.language_model import LanguageModel, detach
 from charnn.model.loss import mean_nats
+from charnn.training.events import Step
 from charnn.training.loop import TrainLoop, train
 
 CELL_NAMES: tuple[CellName, ...] = ("rnn", "lstm", "gru")
+STATES = ("attached", "detached")
+PART_COSTS = (
+    5,
+    0.2,
+    1,
+    1.5,
+    2,
+)  # relative durations of the two series of batches and the three cells
+TRAINING_FRACTION = 0.5  # of the duration of a cell; the rest measures gradients
 BATCH_SIZE, BPTT = 16, 20  # of the batches whose cost is measured
 MAX_SECONDS = 20.0  # for the batches in one graph
 TABLE_ROWS = 6
@@ -47,6 +57,25 @@ LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MIN_COSINE = 0.99  # of a truncated gradient that counts as equal
 TOLERANCE = 0.01  # a cosine may fall by this as n grows and still count as growing
 MIN_SLOWDOWN = 2.0  # of batches in a growing graph, compared with detached ones
+EXPERIMENT = Experiment(
+    name="truncation",
+    question="Why is the hidden state detached between batches, and what does that lose?",
+    claim=(
+        "While the state stays attached, every batch extends one graph of operations, so that "
+        "memory and time grow with each batch. With detached state they are constant, but the "
+        "gradient is truncated after the n tokens of a batch. A larger n has a smaller error and "
+        "needs more memory."
+    ),
+    measured=(
+        "First table: operations in the graph, memory that it holds, and time of each batch.\n"
+        "Second table: the cosine of the angle between the truncated gradient of the recurrent "
+        "weights W_hh and the full gradient (1 = same direction), and the memory of the graph."
+    ),
+    advice=(
+        "charnn train always detaches. Choose --bptt so large that the cosine is near 1; a larger "
+        "one needs more memory and improves the gradient little."
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -108,17 +137,24 @@ def batch_costs(
 def run(*, seed: int, quick: bool, tell: Tell) -> Finding:
     """Measure batches with attached and with detached state, then truncated gradients."""
     effort, book = QUICK if quick else FULL, embedded_book()
-    tell("batches whose state stays attached, then detached")
+    progress = Progress(tell, PART_COSTS)
+    progress.start("batches with attached state")
     new = _new_loop(book, "rnn", 1, seed)
-    attached = list(batch_costs(new.model, new.sampler, effort.max_bytes, detached=False))
+    attached = []
+    for cost in batch_costs(new.model, new.sampler, effort.max_bytes, detached=False):
+        attached.append(cost)
+        progress.update(min(1.0, cost.bytes / effort.max_bytes) ** 2)  # each takes longer
+    progress.start("batches with detached state")
     new = _new_loop(book, "rnn", 1, seed)
     costs = batch_costs(new.model, new.sampler, effort.max_bytes, detached=True)
     detached = list(itertools.islice(costs, len(attached)))
     gradients: list[TruncatedGradient] = []
     for cell in CELL_NAMES:
+        progress.start(f"truncated gradients, {cell.upper()}")
         loop = _new_loop(book, cell, effort.steps, seed)
         for event in train(loop):
-            tell(f"{cell}: step {event.step} of {effort.steps}, then its gradients")
+            if isinstance(event, Step):
+                progress.update(TRAINING_FRACTION * event.step / effort.steps)
         gradients += truncated_gradients(loop.model, texts(book.val), LENGTHS)
     return finding_of(attached, detached, gradients, effort)
 
@@ -188,26 +224,26 @@ def finding_of(
     gradients: Sequence[TruncatedGradient],
     effort: Effort,
 ) -> Finding:
-    """Return tables, charts and verdict of the measurements."""
-    checks = [*_checks_of_costs(attached, detached), *_checks_of_gradients(gradients)]
+    """Return tables, charts and results of the measurements."""
     memory = {
         name: [(i, cost.bytes / 1e6) for i, cost in enumerate(costs, 1)]
         for name, costs in (("state attached", attached), ("state detached", detached))
     }
     lines: dict[str, Line] = {
-        cell: [(g.bptt, g.cosine) for g in gradients if g.cell == cell] for cell in CELL_NAMES
+        cell.upper(): [(g.bptt, g.cosine) for g in gradients if g.cell == cell]
+        for cell in CELL_NAMES
     }
     return Finding(
+        experiment=EXPERIMENT,
         tables=[_table_of_costs(attached, detached, effort), _table_of_gradients(gradients)],
-        verdict=verdict_of(checks),
-        held=all(check.held for check in checks),
+        checks=[*_checks_of_costs(attached, detached), *_checks_of_gradients(gradients)],
         charts=[
-            Lines(memory, "memory that the graph holds", "batch", "MB"),
+            Lines(memory, "memory of the graph", "batch", "MB"),
             Lines(
                 lines,
-                "gradient cut off after n tokens",
-                "n, tokens between two detaches",
-                "cosine with the whole gradient of W_hh",
+                "error of truncated gradients",
+                "n, tokens per batch",
+                "cosine with the full gradient of W_hh",
                 log_x=True,
             ),
         ],
@@ -231,13 +267,10 @@ def _table_of_costs(attached: Sequence[Cost], detached: Sequence[Cost], effort: 
         for i in shown
     ]
     names = ("operations", "memory", "time")
-    header = [
-        "batch",
-        *(f"{name}, {state}" for name in names for state in ("attached", "detached")),
-    ]
+    header = ["batch", *(f"{name} {state}" for name in names for state in STATES)]
     title = (
-        f"state attached or detached, RNN, {BATCH_SIZE} × {BPTT} tokens a batch, "
-        f"until one graph holds {humanize.size(effort.max_bytes)}"
+        f"RNN, {BATCH_SIZE} × {BPTT} tokens per batch, until the attached graph holds "
+        f"{humanize.size(effort.max_bytes)}"
     )
     return Table(title, header, rows)
 
@@ -252,8 +285,9 @@ def _table_of_gradients(gradients: Sequence[TruncatedGradient]) -> Table:
         ]
         for bptt in dict.fromkeys(g.bptt for g in gradients)
     ]
-    header = ["n", *CELL_NAMES, *(f"{cell} memory" for cell in CELL_NAMES)]
-    return Table(f"cosine with the gradient of W_hh over {SPAN} tokens in one piece", header, rows)
+    names = [cell.upper() for cell in CELL_NAMES]
+    title = f"Cosine with the full gradient over {SPAN} tokens"
+    return Table(title, ["n", *names, *(f"{name} memory" for name in names)], rows)
 
 
 def _checks_of_costs(attached: Sequence[Cost], detached: Sequence[Cost]) -> list[Check]:
@@ -261,16 +295,17 @@ def _checks_of_costs(attached: Sequence[Cost], detached: Sequence[Cost]) -> list
     slowdown = _slowdown(attached) / _slowdown(detached)
     return [
         Check(
-            f"attached for {len(attached)} batches the graph grows from {first.operations:,} to "
-            f"{last.operations:,} operations and from {humanize.size(first.bytes)} to "
-            f"{humanize.size(last.bytes)}, and a batch becomes {slowdown:.1f} times as slow",
+            f"With attached state the graph grows: in {len(attached)} batches from "
+            f"{first.operations:,} to {last.operations:,} operations and from "
+            f"{humanize.size(first.bytes)} to {humanize.size(last.bytes)}. The last batches take "
+            f"{slowdown:.1f} times as long as the first.",
             last.operations > len(attached) / 2 * first.operations
             and last.bytes > len(attached) / 2 * first.bytes
             and slowdown > MIN_SLOWDOWN,
         ),
         Check(
-            f"detached it stays at {detached[-1].operations:,} operations and "
-            f"{humanize.size(detached[-1].bytes)}",
+            f"With detached state it is constant: {detached[-1].operations:,} operations and "
+            f"{humanize.size(detached[-1].bytes)} in every batch.",
             len({(cost.operations, cost.bytes) for cost in detached}) == 1,
         ),
     ]
@@ -291,12 +326,13 @@ def _checks_of_gradients(gradients: Sequence[TruncatedGradient]) -> list[Check]:
         for cell, of_cell in by_cell.items()
     }
     memory_ratio = min(of_cell[-1].bytes / of_cell[0].bytes for of_cell in by_cell.values())
+    first, last = gradients[0].bptt, gradients[-1].bptt
     return [
         Check(
-            f"a gradient cut off after {gradients[0].bptt} token has a cosine of "
-            f"{min(shortest):.2f} to {max(shortest):.2f} with the whole one, and it grows with n "
-            f"to {MIN_COSINE} at "
-            + ", ".join(f"{bptt} ({cell})" for cell, bptt in sufficient.items()),
+            f"The error of truncated gradients falls as n grows: the cosine is {min(shortest):.2f} "
+            f"to {max(shortest):.2f} at n = {first}, and {MIN_COSINE} from n = "
+            + ", ".join(f"{bptt} ({cell.upper()})" for cell, bptt in sufficient.items())
+            + ".",
             max(shortest) < MIN_COSINE
             and all(
                 later.cosine > earlier.cosine - TOLERANCE
@@ -305,7 +341,8 @@ def _checks_of_gradients(gradients: Sequence[TruncatedGradient]) -> list[Check]:
             ),
         ),
         Check(
-            f"which costs memory: {memory_ratio:.0f} times as much at n = {gradients[-1].bptt}",
-            memory_ratio > gradients[-1].bptt / gradients[0].bptt / 4,
+            f"A larger n needs more memory: {memory_ratio:.0f} times as much at n = {last} as at "
+            f"n = {first}.",
+            memory_ratio > last / first / 4,
         ),
     ]

@@ -1,7 +1,6 @@
-"""The interface of a model that predicts tokens, whatever computes it.
+"""The interface of a model that predicts tokens, implemented in NumPy and in PyTorch.
 
-Implemented by `numpy_model` and `torch_backend`. A hidden state is a value: it goes in, and the
-state after some tokens comes out.
+See `numpy_model` and `torch_backend`. A hidden state is a plain value that can be copied and saved.
 
 Shapes: B streams, T time, V vocab_size, H hidden_size.
 """
@@ -15,31 +14,31 @@ State = tuple[Floats, ...]  # (B, H) each, layer by layer: h_0, c_0, h_1, c_1, â
 
 
 class Streams(Protocol):
-    """B texts that a model reads in parallel, with the hidden state of each.
+    """B texts that a model reads in parallel, each with its hidden state.
 
-    The next call may overwrite the logits that a method returned.
+    A method may overwrite the logits that an earlier call returned.
     """
 
     @property
     def state(self) -> State:
-        """A copy of the hidden state, (B, H) for each part."""
+        """Return a copy of the hidden state, (B, H) for each part."""
 
     def put(self, streams: slice, state: State) -> None:
-        """Set the hidden state of some streams; the others keep theirs."""
+        """Set the hidden state of the selected streams; the others are unchanged."""
 
     def step(self, ids: Ids) -> Floats:
-        """Read one token per stream, (B,), and return the logits of the next, (B, V)."""
+        """Read one token per stream, (B,), and return the logits of the next token, (B, V)."""
 
     def feed(self, ids: Ids) -> Floats:
-        """Read T tokens per stream, (B, T), and return the logits of the next, (B, V)."""
+        """Read T tokens per stream, (B, T), and return the logits of the next token, (B, V)."""
 
     def predict(self) -> Floats:
         """Return the logits of the next token, (B, V), from the current hidden state."""
 
     def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
-        """Read ids (B, T) and return ln p of each one's target as the next token, (B, T).
+        """Read ids (B, T) and return the log-probabilities of their targets in nats, (B, T).
 
-        A negative target is not scored: its result is NaN.
+        `targets[b, t]` is the token after `ids[b, t]`. The result is NaN for a negative target.
         """
 
 

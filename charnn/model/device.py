@@ -14,16 +14,16 @@ from charnn.errors import CharnnError, UsageError
 from charnn.model.layers import LSTM
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Benchmark of the machine; benchmarks/README.md, recipe.py, says how often it chose wrongly before.
-MIN_SPEEDUP = 1.2  # ratio of the speeds of bfloat16 and float32 from which bfloat16 is chosen
-BENCHMARK_ROUNDS = 12  # steps of each candidate, half a second in all; the fastest counts
-BENCHMARK_LENGTH = 16  # tokens of each row in a step
-BENCHMARK_FRACTION = 0.8  # of its speed that training reaches, with optimizer and output layer
+# Speed benchmark; benchmarks/README.md (recipe.py) has the error rates of earlier versions.
+MIN_SPEEDUP = 1.2  # minimum speed of bfloat16 relative to float32 for bfloat16 to be chosen
+BENCHMARK_ROUNDS = 12  # steps per candidate, half a second in total; the fastest counts
+BENCHMARK_LENGTH = 16  # tokens per row in a step
+BENCHMARK_FRACTION = 0.8  # training speed, with optimizer and output layer, per benchmark speed
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A device and the type in which it multiplies matrices; weights stay float32."""
+    """A device and the data type of matrix products; weights stay float32."""
 
     device: torch.device
     precision: str
@@ -36,9 +36,9 @@ class Arithmetic:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; auto prefers CUDA, then MPS, then the CPU.
+    """Return the device called `name`; "auto" prefers CUDA, then MPS, then the CPU.
 
-    Raises UsageError if this machine does not have it.
+    Raise UsageError if the machine does not have it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
@@ -46,7 +46,7 @@ def choose_device(name: str) -> torch.device:
     cuda_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     counts = {"cuda": cuda_devices, "mps": int(_has_mps()), "cpu": 1}
     if int(index or 0) >= counts.get(kind, 0):
-        raise UsageError(f"--device {name}: this machine has no such device", "use --device cpu")
+        raise UsageError(f"--device {name}: no such device on this machine", "use --device cpu")
     return torch.device(name)
 
 
@@ -55,18 +55,18 @@ def _has_mps() -> bool:
 
 
 def configure(threads: int | None, *, deterministic: bool) -> None:
-    """Set the process up once, before the first tensor: threads, denormals, determinism.
+    """Set the number of threads and determinism of torch. Call once, before the first tensor.
 
-    Denormals are flushed to zero: decaying hidden states otherwise reach them, and some CPUs
-    compute with them a hundred times slower.
+    Denormal numbers are flushed to zero: decaying hidden states reach them, and some CPUs compute
+    with them a hundred times slower.
     """
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    # Weights that were cast or dropped are copied together for cuDNN; that costs little.
+    # cuDNN copies weights that were cast or dropped into one buffer; that costs little.
     warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
     if deterministic:
-        # cuBLAS reads this when its first handle is made; harmless on a CPU.
+        # cuBLAS reads this variable when its first handle is created.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
@@ -74,11 +74,11 @@ def configure(threads: int | None, *, deterministic: bool) -> None:
 
 @contextlib.contextmanager
 def memory_explained(batch_size: int) -> Iterator[None]:
-    """Turn "out of memory" inside the block into an error that says what takes less."""
+    """Convert an out-of-memory error in the block to a CharnnError with a hint."""
     try:
         yield
     except RuntimeError as error:
-        on_cpu = "can't allocate memory" in str(error)  # torch has no class of its own for this
+        on_cpu = "can't allocate memory" in str(error)  # on a CPU it is a plain RuntimeError
         if not on_cpu and not isinstance(error, torch.OutOfMemoryError):
             raise
         raise CharnnError(
@@ -89,9 +89,9 @@ def memory_explained(batch_size: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run computes, and how many tokens a minute the benchmark network trains on there.
+    """Device and precision of a run, and the training speed measured by the benchmark.
 
-    The speed is None where nothing was measured.
+    `tokens_per_minute` is None if the speed was not measured.
     """
 
     arithmetic: Arithmetic
@@ -107,11 +107,11 @@ def measure_machine(
     timed: bool = True,
     speed: bool = False,
 ) -> Machine:
-    """Choose the precision for a network of this shape, and with `speed` measure its speed.
+    """Choose the precision for a network of this shape; measure its speed if `speed` is set.
 
-    "auto" takes bfloat16 where a benchmark finds it faster than float32 by MIN_SPEEDUP. Unless
-    `timed`, because runs must repeat, it is float32 on a CPU, and on a GPU bfloat16 where that is
-    multiplied in hardware. Raise UsageError where the device lacks the precision asked for.
+    "auto" chooses bfloat16 if a benchmark finds it faster than float32 by MIN_SPEEDUP. If `timed`
+    is not set, for reproducible runs, it chooses float32 on a CPU, and bfloat16 on a GPU that
+    supports it in hardware. Raise UsageError if the device does not support the precision.
     """
     candidates = _candidates(device, precision, hidden_size, batch_size, timed=timed)
     if len(candidates) == 1 and not speed:
@@ -127,7 +127,7 @@ def measure_machine(
 def _candidates(
     device: torch.device, precision: str, hidden_size: int, batch_size: int, *, timed: bool
 ) -> list[Arithmetic]:
-    """Return what the benchmark compares: float32 first, or only what was asked for."""
+    """Return the candidates of the benchmark, float32 first, or only the requested precision."""
     if precision == "auto":
         if device.type == "mps" or not _multiplies_bfloat16(device):
             return [Arithmetic(device, "float32")]
@@ -141,14 +141,14 @@ def _candidates(
         ]
     if precision != "float32" and not _can_train(device, precision, hidden_size, batch_size):
         raise UsageError(
-            f"--precision {precision}: a recurrent layer does not run in it on {device.type} here",
+            f"--precision {precision}: recurrent layers do not support it on this {device.type}",
             "use --precision float32",
         )
     return [Arithmetic(device, precision)]
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
-    """Return whether a GPU does so in hardware; for a CPU the benchmark decides."""
+    """Return whether a GPU supports bfloat16 in hardware; True on a CPU, where it is measured."""
     if device.type != "cuda":
         return True
     with torch.cuda.device(device):
@@ -157,7 +157,7 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
 
 def _can_train(device: torch.device, name: str, hidden_size: int, batch_size: int) -> bool:
     if name == "float16" and device.type == "cpu":
-        return False  # there is no gradient scaling on a CPU, and none gains by float16
+        return False  # no gradient scaling on a CPU, and float16 is not faster there
     try:
         _benchmark_step(_benchmark_layer(device, hidden_size), Arithmetic(device, name), batch_size)
     except RuntimeError:  # "could not create a primitive": a CPU without those kernels
@@ -166,22 +166,22 @@ def _can_train(device: torch.device, name: str, hidden_size: int, batch_size: in
 
 
 def _benchmark(candidates: Sequence[Arithmetic], hidden_size: int, batch_size: int) -> list[float]:
-    """Return the seconds of the quickest step of each candidate.
+    """Return the seconds of the fastest step of each candidate.
 
-    The candidates take turns, so that other work on the machine disturbs all of them.
+    The candidates alternate, so that other load on the machine affects all of them.
     """
     layers = [_benchmark_layer(candidate.device, hidden_size) for candidate in candidates]
-    quickest = [math.inf] * len(candidates)
+    fastest = [math.inf] * len(candidates)
     for _ in range(BENCHMARK_ROUNDS):
         for number, (candidate, layer) in enumerate(zip(candidates, layers, strict=True)):
             begin = time.perf_counter()
             _benchmark_step(layer, candidate, batch_size)
-            quickest[number] = min(quickest[number], time.perf_counter() - begin)
-    return quickest
+            fastest[number] = min(fastest[number], time.perf_counter() - begin)
+    return fastest
 
 
 def _benchmark_layer(device: torch.device, hidden_size: int) -> LSTM:
-    with torch.random.fork_rng(devices=[]):  # the run's random numbers must not change
+    with torch.random.fork_rng(devices=[]):  # keep the random numbers of the run
         return LSTM(hidden_size, hidden_size).to(device)
 
 

@@ -30,7 +30,7 @@ class Dropouts:
 
 
 class LanguageModel(nn.Module):
-    """Maps ids (B, T) and a state to logits (B, T, V) of the next token and a new state.
+    """A recurrent network from ids (B, T) and a state to logits (B, T, V) and a new state.
 
     The state is a flat tuple of (B, H) tensors, layer by layer: (h_0, c_0, h_1, c_1, …).
     """
@@ -56,7 +56,7 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def _reset_parameters(self) -> None:
-        if self.config.tie_weights:  # the matrix is also the output's: initialize at that scale
+        if self.config.tie_weights:  # also the output weights: initialize at their scale
             self.embedding.weight.normal_(0, 1 / math.sqrt(self.config.embedding_dim))
         else:
             self.embedding.weight.normal_(0, 1)
@@ -68,14 +68,14 @@ class LanguageModel(nn.Module):
     def init_output_bias(self, log_probabilities: Doubles) -> None:
         """Set the output bias to the unigram log-probabilities of the vocabulary, (V,).
 
-        Training then does not spend its first steps on learning them. Karpathy, "A recipe for
-        training neural networks", 2019; measured in benchmarks/README.md, starts.py.
+        Training then does not need its first steps to learn them. Karpathy, "A recipe for training
+        neural networks", 2019; measured in benchmarks/README.md, starts.py.
         """
         self.output.bias.copy_(torch.from_numpy(log_probabilities))
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights."""
+        """Return the device of the weights."""
         return self.embedding.weight.device
 
     def initial_state(self, batch_size: int) -> LayerState:
@@ -89,7 +89,7 @@ class LanguageModel(nn.Module):
         return self.output(outputs), state
 
     def hidden(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
-        """Return the top layer's outputs (B, T, H) with and without dropout, and the new state."""
+        """Return the outputs of the top layer (B, T, H) with and without dropout, and the state."""
         dropped = self.input_dropout(self._embed(inputs))
         outputs = dropped
         new_state: list[Tensor] = []
@@ -104,7 +104,7 @@ class LanguageModel(nn.Module):
     def _embed(self, inputs: Tensor) -> Tensor:
         """Return the embedded inputs (B, T, E), with embedding dropout during training.
 
-        A dropped symbol is dropped everywhere in the batch. Gal and Ghahramani, 2016; Merity,
+        A dropped token is dropped at every position in the batch. Gal and Ghahramani, 2016; Merity,
         Keskar and Socher, 2018.
         """
         weight = self.embedding.weight
@@ -123,7 +123,7 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy weights into the model by name. The names must be those of `named_tensors`."""
+        """Copy weights into the model by name. The names must equal those of `named_tensors`."""
         own = self.named_tensors()
         assert own.keys() == tensors.keys(), own.keys() ^ tensors.keys()
         for name, tensor in own.items():

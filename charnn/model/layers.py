@@ -1,7 +1,7 @@
 """Recurrent layers in PyTorch: (inputs, state) in, (outputs, state) out.
 
 The state is a tuple of (B, H) tensors, (h, c) for an LSTM and (h,) for the others; the caller
-keeps it, detaches it and saves it.
+stores it, detaches it and saves it.
 
 Shapes: B batch, T time, D width of the inputs, H hidden_size, G gates. In textbook notation a
 vanilla RNN is h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h). `weight_ih` is W_xh transposed, with one
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from charnn.model.spec import CELL_SPECS, CellSpec
 
-# Largest initial bias of a keeping gate. The gate is then 0.95 open, which keeps a state for about
+# Largest initial bias of a keeping gate: sigmoid(3) = 0.95 keeps a state for about
 # 1 / (1 - 0.95) = 20 tokens. Measured in benchmarks/README.md, starts.py.
 LONGEST_KEPT = 3.0
 
@@ -26,12 +26,12 @@ LayerState = tuple[Tensor, ...]
 
 
 class RecurrentLayer(nn.Module):
-    """One layer of recurrent units: (B, T, D), state → (B, T, H), state.
+    """A recurrent layer: (B, T, D), state → (B, T, H), state.
 
-    Wraps a fused layer of PyTorch. Fused layers have two biases of which only the sum matters (a
-    GRU loses only the bias inside the product with the reset gate); the second one is frozen at
-    zero. `weight_dropout` drops weights of the recurrent matrix during training, with one mask per
-    call (Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018).
+    Wraps a fused layer of PyTorch. Fused layers have two biases that are added, so the second one
+    is frozen at zero (in a GRU, the one that the reset gate multiplies). `weight_dropout` drops
+    weights of the recurrent matrix during training, with one mask per call (Merity, Keskar and
+    Socher, "Regularizing and optimizing LSTM language models", 2018).
     """
 
     spec: ClassVar[CellSpec]
@@ -48,17 +48,17 @@ class RecurrentLayer(nn.Module):
 
     @property
     def weight_ih(self) -> Tensor:
-        """Input weights, (G·H, D)."""
+        """Return the input weights, (G·H, D)."""
         return self.fused_layer.weight_ih_l0  # type: ignore[return-value]  # a Parameter
 
     @property
     def weight_hh(self) -> Tensor:
-        """Recurrent weights, (G·H, H)."""
+        """Return the recurrent weights, (G·H, H)."""
         return self.fused_layer.weight_hh_l0  # type: ignore[return-value]  # a Parameter
 
     @property
     def bias(self) -> Tensor:
-        """Biases, (G·H,)."""
+        """Return the biases, (G·H,)."""
         return self.fused_layer.bias_ih_l0  # type: ignore[return-value]  # a Parameter
 
     def gate_biases(self) -> dict[str, Tensor]:
@@ -111,7 +111,7 @@ class RecurrentLayer(nn.Module):
     def _run_with_copies(
         self, inputs: Tensor, before: LayerState, dtype: torch.dtype | None
     ) -> tuple[Tensor, ...]:
-        """Run the layer on copies of its weights: with dropout, and cast where `dtype` is given."""
+        """Run the layer on copies of its weights: with dropout, and cast to `dtype` if given."""
         dropped = F.dropout(self.weight_hh, self.weight_dropout, self.training)
         weights = [self.weight_ih, dropped, self.bias, self._second_bias]
         if dtype is None:
@@ -135,14 +135,14 @@ class RecurrentLayer(nn.Module):
 
 
 def _autocast_dtype_on_gpu(device: torch.device) -> torch.dtype | None:
-    """Return the autocast type on a GPU: autocast itself runs cuDNN's layers in float16 only."""
+    """Return the autocast type on a GPU: autocast itself runs cuDNN layers only in float16."""
     if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
         return None
     return torch.get_autocast_dtype("cuda")
 
 
 class RNN(RecurrentLayer):
-    """h_t = tanh(W_xh x_t + W_hh h_{t-1} + b_h). Elman, "Finding structure in time", 1990."""
+    """A vanilla RNN: h_t = tanh(W_xh x_t + W_hh h_{t-1} + b_h). Elman, 1990."""
 
     spec = CELL_SPECS["rnn"]
     fused = nn.RNN
@@ -150,7 +150,7 @@ class RNN(RecurrentLayer):
 
 
 class GRU(RecurrentLayer):
-    """Gated recurrent unit with reset gate r and update gate z. Cho et al., 2014.
+    """A gated recurrent unit with reset gate r and update gate z. Cho et al., 2014.
 
     n_t = tanh(W_xn x_t + b_n + r_t ∘ (W_hn h_{t-1})) and h_t = (1 - z_t) ∘ n_t + z_t ∘ h_{t-1}.
     """
@@ -161,7 +161,7 @@ class GRU(RecurrentLayer):
 
 
 class LSTM(RecurrentLayer):
-    """Long short-term memory with input, forget and output gates. Hochreiter and Schmidhuber, 1997.
+    """Long short-term memory with gates i, f and o. Hochreiter and Schmidhuber, 1997.
 
     c_t = f_t ∘ c_{t-1} + i_t ∘ tanh(g_t) and h_t = o_t ∘ tanh(c_t).
     """

@@ -1,8 +1,8 @@
 """The training loss in nats per token: full softmax, or sampled softmax.
 
-A negative target is not scored: it is padding, or a symbol outside the vocabulary.
+Negative targets, which are padding or out-of-vocabulary symbols, are excluded from the loss.
 
-Shapes: B rows, T time, V vocab_size, H hidden_size, S sampled symbols.
+Shapes: B rows, T time, V vocab_size, H hidden_size, S sampled tokens.
 """
 
 import math
@@ -13,17 +13,17 @@ from torch.nn import functional as F
 
 
 def mean_nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean -ln p of the targets (B, T) under logits (B, T, V); 0 without targets."""
+    """Return the mean -ln p of the targets (B, T) under logits (B, T, V); 0 if there are none."""
     return _mean(logits.reshape(targets.numel(), -1), targets.flatten())
 
 
 def sampled_nats(outputs: Tensor, layer: nn.Linear, targets: Tensor, samples: int) -> Tensor:
     """Estimate `mean_nats` of the logits that `layer` computes from outputs (B, T, H).
 
-    The softmax sum is exact for the symbols that are targets in this batch. The rest of it is
-    estimated from S other symbols, sampled uniformly and weighted so that the whole sum is
-    unbiased. After Jean, Cho, Memisevic and Bengio, "On using very large target vocabulary for
-    neural machine translation", 2015. Exact where there are no more than S other symbols.
+    The softmax denominator is exact for the tokens that are targets in this batch, and estimated
+    without bias from S others, sampled uniformly. After Jean, Cho, Memisevic and Bengio, "On using
+    very large target vocabulary for neural machine translation", 2015. Exact if there are at most
+    S other tokens.
     """
     flat = targets.flatten()
     vocab_size = len(layer.weight)
@@ -38,9 +38,9 @@ def sampled_nats(outputs: Tensor, layer: nn.Linear, targets: Tensor, samples: in
         outputs.reshape(len(flat), -1), layer.weight[classes], layer.bias[classes]
     ).float()
     logits[:, len(used) :] += math.log(others / samples)
-    places = torch.zeros(vocab_size, dtype=torch.long, device=flat.device)  # in `classes`
-    places[used] = torch.arange(len(used), device=flat.device)
-    return _mean(logits, torch.where(flat < 0, flat, places[flat.clamp(min=0)]))
+    indices = torch.zeros(vocab_size, dtype=torch.long, device=flat.device)  # into `classes`
+    indices[used] = torch.arange(len(used), device=flat.device)
+    return _mean(logits, torch.where(flat < 0, flat, indices[flat.clamp(min=0)]))
 
 
 def _mean(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Read and write model.safetensors: weights, shape, tokenizer and provenance.
+"""Read and write model.safetensors: weights, network configuration, tokenizer and provenance.
 
-The format is safetensors with strings in its header, specified in docs/format.md. Nothing in a file
-is executed, and every claim of the header is checked before it is used: sizes against the file,
-shapes against the configuration, the vocabulary against both, the tensors against their SHA-256.
+The format is safetensors with strings in its header, specified in docs/format.md. Reading executes
+nothing from the file, and checks the header before using it: sizes against the file, shapes and
+vocabulary size against the configuration, the tensors against their SHA-256.
 """
 
 import json
@@ -23,17 +23,17 @@ from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 
 FORMAT = "charnn-model"
 FORMAT_VERSION = 1
-LARGEST = 1e15  # of a weight; products of larger ones leave the range of float32
+LARGEST = 1e15  # largest magnitude of a weight; products of larger ones overflow float32
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model as plain values. `tensors` are float32 under the names of `spec.tensor_shapes`.
+    """A model as plain values. `tensors` are float32, named as in `spec.tensor_shapes`.
 
-    `start_token` is the id before the first token of any text; `metrics` are the scores of the
-    model; `fingerprint` identifies the dataset that it was trained on; `training` holds the
-    resolved settings; `records` is set where each line of the corpus is a text of its own;
-    `format_version` is that of the file that was read.
+    `start_token` is the id that precedes the first token of a text; `metrics` are the final scores;
+    `fingerprint` identifies the dataset of the training; `training` has the resolved settings;
+    `records` is set if each line of the corpus is a separate text; `format_version` is that of the
+    file that was read.
     """
 
     config: ModelConfig
@@ -49,7 +49,7 @@ class ModelFile:
 
     @property
     def parameters(self) -> int:
-        """Number of weights; tied weights count once."""
+        """Return the number of weights; tied weights count once."""
         return sum(tensor.size for tensor in self.tensors.values())
 
     def summary(self) -> list[str]:
@@ -68,17 +68,17 @@ class ModelFile:
         return parts
 
     def stops(self, given: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return the stop strings of a text: those given, and the newline that ends a record."""
+        """Return the stop strings: those given, and a newline for a model of records."""
         return (*given, "\n") if self.records else tuple(given)
 
 
 def write_model(path: Path, model: ModelFile) -> None:
-    """Write the model to `path` atomically. Raises StorageError."""
+    """Write the model to `path` atomically. Raise StorageError if it cannot be written."""
     atomic.write_file(path, model_bytes(model))
 
 
 def model_bytes(model: ModelFile) -> bytes:
-    """Return the bytes of the model's file."""
+    """Return the bytes of the model file."""
     strings = {
         safetensors_file.FORMAT: FORMAT,
         safetensors_file.FORMAT_VERSION: str(FORMAT_VERSION),
@@ -94,9 +94,9 @@ def model_bytes(model: ModelFile) -> bytes:
 
 
 def read_model(path: Path) -> ModelFile:
-    """Read a model and check every claim of its header.
+    """Read a model file and check it.
 
-    Raises DataError for a file that is damaged or not a model, StorageError if it is unreadable.
+    Raise DataError if the file is damaged or not a model, StorageError if it is unreadable.
     """
     packed = safetensors_file.unpack(path, FORMAT, FORMAT_VERSION, "charnn train")
     header = packed.strings
@@ -118,10 +118,10 @@ def read_model(path: Path) -> ModelFile:
 
 
 def read_summary(path: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, Any]]:
-    """Return the network of a model, its metrics and its settings, from the header alone.
+    """Read the network configuration, metrics and settings from the header of a model file.
 
-    The tensors are neither read nor checked. Raise DataError if the header is damaged, StorageError
-    if the file is unreadable.
+    The tensors are not read or checked. Raise DataError if the header is damaged, StorageError if
+    the file is unreadable.
     """
     header = safetensors_file.read_strings(path)
     metrics = jsonio.parse_json_object(header.get("metrics", "{}"), f"{path}: metrics")
@@ -156,7 +156,7 @@ def _tokenizer(header: dict[str, str], config: ModelConfig, path: Path) -> Token
         raise damaged(
             path,
             f"the tokenizer has {tokenizer.vocab_size} tokens, "
-            f"the configuration {config.vocab_size}",
+            f"but vocab_size is {config.vocab_size}",
         )
     return tokenizer
 
@@ -164,27 +164,27 @@ def _tokenizer(header: dict[str, str], config: ModelConfig, path: Path) -> Token
 def _start_token(packed: Packed, config: ModelConfig) -> int:
     token = packed.integer("start_token")
     if token >= config.vocab_size:
-        raise damaged(packed.path, f"start_token {token} is not a token")
+        raise damaged(packed.path, f"start_token {token} is not a token id")
     return token
 
 
 def _check_layout(packed: Packed, config: ModelConfig) -> None:
-    """Check names, dtypes and shapes of the tensors before anything is allocated."""
-    there = len(packed.entries)
-    # A configuration may claim any depth: count before listing that many names.
-    if config.num_layers > there:
-        raise damaged(packed.path, f"{config.num_layers} layers are claimed, {there} tensors there")
+    """Check names, dtypes and shapes of the tensors before any memory is allocated."""
+    count = len(packed.entries)
+    # num_layers can be any number in a damaged file: compare it before listing the names.
+    if config.num_layers > count:
+        raise damaged(packed.path, f"it has {config.num_layers} layers but only {count} tensors")
     packed.check(tensor_shapes(config), {})
 
 
 def _tensors(packed: Packed) -> dict[str, Floats]:
     tensors = packed.tensors()
     for name, tensor in tensors.items():
-        # NaN is neither above the one nor below the other.
+        # Both comparisons are false for NaN.
         if not (tensor.min(initial=0) >= -LARGEST and tensor.max(initial=0) <= LARGEST):
             raise DataError(
-                f"{packed.path}: this model has diverged: {name} holds values that are not finite "
-                "or beyond all measure",
+                f"{packed.path}: the model has diverged: {name} has values that are infinite, NaN "
+                f"or larger than {LARGEST:.0e}",
                 "use an earlier model, or train again with a lower --lr",
             )
     return tensors

@@ -1,7 +1,7 @@
 """RNN, LSTM and GRU cells in NumPy, one token at a time for B streams.
 
 Arrays are features × streams, so that a block of features is contiguous for any B: gates are
-slices, and the input and the hidden state of a layer are neighbours that one matrix product reads.
+slices, and the input and hidden state of a layer are adjacent rows of one matrix product.
 
 Shapes: B streams, D width of the input, H hidden_size, G gates of a cell.
 """
@@ -14,28 +14,28 @@ import numpy as np
 from charnn.arrays import Floats
 from charnn.model.spec import CELL_SPECS, CellSpec
 
-HALF = np.array(0.5, np.float32)  # an array: a Python float costs a conversion at every call
+HALF = np.array(0.5, np.float32)  # an array: a Python float is converted at every call
 
 
 class Layer(NamedTuple):
-    """Weights of one layer in the layout of its cell: gates reordered, sigmoid gates halved."""
+    """The weights of a layer in the layout of its cell: gates reordered, sigmoid gates halved."""
 
     joined: Floats  # (G·H, D + H)
-    from_input: Floats  # (G·H, D), a view into `joined`; D = 0 where a table holds the product
+    from_input: Floats  # (G·H, D), a view into `joined`; D = 0 if a table holds the product
     from_hidden: Floats  # (G·H, H), a view into `joined`
     bias: Floats  # (G·H,)
 
 
 class Cell(ABC):
-    """One layer for B streams: its weights, its part of the state, and its scratch buffers.
+    """A layer for B streams: its weights, its part of the state, and its buffers.
 
-    All gates of a token go through one tanh: σ(x) = ½ tanh(½x) + ½, the inner ½ in the weights.
-    The sigmoid gates come first, so that they are one slice.
+    One tanh call computes all gates of a token: σ(x) = ½ tanh(½x) + ½, with the inner ½ folded
+    into the weights. The sigmoid gates come first, so that they are one slice.
     """
 
     spec: ClassVar[CellSpec]
-    order: ClassVar[tuple[str, ...]]  # the gates in this cell's order
-    num_sigmoids: ClassVar[int]  # how many of them, from the first, are sigmoid gates
+    order: ClassVar[tuple[str, ...]]  # the gates in the order of this cell
+    num_sigmoids: ClassVar[int]  # number of sigmoid gates, which come first
 
     def __init__(self, layer: Layer, operand: Floats) -> None:
         width = layer.from_input.shape[1]
@@ -54,23 +54,23 @@ class Cell(ABC):
         size = rows // len(cls.order)
         joined = np.empty((rows, width + size), np.float32)
         biases = np.empty_like(bias)
-        for place, gate in enumerate(cls.order):
-            source = cls.spec.gates.index(gate)
-            here = slice(place * size, (place + 1) * size)
-            there = slice(source * size, (source + 1) * size)
-            scale = 0.5 if place < cls.num_sigmoids else 1.0
-            np.multiply(from_input[there], scale, joined[here, :width])
-            np.multiply(from_hidden[there], scale, joined[here, width:])
-            np.multiply(bias[there], scale, biases[here])
+        for index, gate in enumerate(cls.order):
+            source_index = cls.spec.gates.index(gate)
+            target = slice(index * size, (index + 1) * size)
+            source = slice(source_index * size, (source_index + 1) * size)
+            scale = 0.5 if index < cls.num_sigmoids else 1.0
+            np.multiply(from_input[source], scale, joined[target, :width])
+            np.multiply(from_hidden[source], scale, joined[target, width:])
+            np.multiply(bias[source], scale, biases[target])
         return Layer(joined, joined[:, :width], joined[:, width:], biases)
 
     def step(self) -> None:
-        """Advance by one token whose input is in the operand: one product for input and state."""
+        """Advance by the token whose input is in the operand, with one matrix product."""
         np.dot(self.layer.joined, self.operand, self.product)
         self.advance(self.bias)
 
     def recur(self, from_input: Floats) -> None:
-        """Advance by one token whose input product plus bias, (G·H, B), is given."""
+        """Advance by a token, given its input product plus bias, (G·H, B)."""
         self.matmul(self.layer.from_hidden, self.hidden, self.product)
         self.advance(from_input)
 
@@ -129,7 +129,7 @@ class LstmCell(Cell):
         self.state = [self.hidden, self.cell]
 
     def advance(self, addend: Floats) -> None:
-        """Compute the new state in eight calls; in a small model the calls are the cost."""
+        """Compute the new state in eight calls; in a small model their overhead dominates."""
         np.add(self.product, addend, self.product)
         np.tanh(self.product, self.product)
         np.multiply(self.sigmoid_gates, HALF, self.sigmoid_gates)
@@ -166,7 +166,7 @@ class GruCell(Cell):
         self.reset, self.update = self.product[:size], self.product[size : 2 * size]
 
     def step(self) -> None:
-        """Advance by one token with two products: the reset gate applies to one of them only."""
+        """Advance by one token with two products: the reset gate applies to only one of them."""
         np.matmul(self.layer.from_input, self.inputs, self.input_product)
         np.add(self.input_product, self.bias, self.input_product)
         self.recur(self.input_product)
@@ -190,5 +190,5 @@ CELLS: dict[str, type[Cell]] = {"lstm": LstmCell, "gru": GruCell, "rnn": RnnCell
 
 
 def repeat_column(column: Floats, streams: int) -> Floats:
-    """Return a column of features once per stream, (features, B): addition without broadcasting."""
+    """Repeat a column of features for each stream, (features, B), to add without broadcasting."""
     return np.repeat(column[:, None], streams, axis=1)

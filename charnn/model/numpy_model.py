@@ -1,7 +1,7 @@
 """The language model in NumPy: one token at a time for B streams, or long texts in bulk.
 
 Shapes: B streams, T time, V vocab_size, E embedding_dim, H hidden_size, L num_layers, G gates of a
-cell. Inside, arrays are features × streams; numpy_cells.py says why.
+cell. Internal arrays are features × streams; see numpy_cells.py for the reason.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,15 +15,15 @@ from charnn.model.numpy_cells import CELLS, Cell, Layer, repeat_column
 from charnn.model.softmax import target_log_probs
 from charnn.model.spec import CELL_SPECS, layer_tensors
 
-TABLE_LIMIT = 1 << 22  # floats of the table of layer 0: 16 MiB, which take about 40 ms to compute
-CHUNK_LIMIT = 1 << 20  # floats of intermediate results of a bulk run: 4 MiB, which fit into a cache
+TABLE_LIMIT = 1 << 22  # floats in the table of layer 0: 16 MiB, about 40 ms to compute
+CHUNK_LIMIT = 1 << 20  # floats of intermediate results in `bulk`: 4 MiB, the size of a cache
 CACHE_LINE = 16  # floats
 
 
 class NumpyModel:
-    """Implements `backend.ModelBackend` in NumPy, without torch.
+    """A `backend.ModelBackend` in NumPy, without torch.
 
-    `tensors` have the names and shapes of the model file and are not changed.
+    `tensors` have the names and shapes of the model file and are not modified.
     """
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Floats]) -> None:
@@ -35,7 +35,7 @@ class NumpyModel:
             self.cell.lay_out(*(tensors[name] for name in layer_tensors(layer)))
             for layer in range(config.num_layers)
         ]
-        self.table: Floats | None = None  # (V, G·H) and padding: what a token adds to the gates
+        self.table: Floats | None = None  # (V, G·H) and padding: input product plus bias
         if config.vocab_size * len(self.layers[0].bias) <= TABLE_LIMIT:
             self.table, self.layers[0] = input_table(self.embedding, self.layers[0])
 
@@ -53,7 +53,7 @@ class NumpyModel:
 def input_table(embedding: Floats, layer: Layer) -> tuple[Floats, Layer]:
     """Return the input product plus bias of layer 0 for each token, and the layer without input."""
     rows = len(layer.bias)
-    # Padded: without it the transposed read of many rows falls on one set of cache lines.
+    # Padding: otherwise a transposed read of many rows maps to the same set of cache lines.
     table = np.zeros((len(embedding), rows + CACHE_LINE), np.float32)
     np.matmul(embedding, layer.from_input.T, table[:, :rows])
     table[:, :rows] += layer.bias
@@ -62,7 +62,7 @@ def input_table(embedding: Floats, layer: Layer) -> tuple[Floats, Layer]:
 
 
 class NumpyStreams:
-    """Implements `backend.Streams`; all arrays that a step writes to are allocated once."""
+    """`backend.Streams` in NumPy. All arrays that a step writes to are allocated once."""
 
     def __init__(self, model: NumpyModel, state: State) -> None:
         streams, size = state[0].shape
@@ -80,17 +80,17 @@ class NumpyStreams:
 
     @property
     def state(self) -> State:
-        """A copy of the hidden state, (B, H) for each part."""
+        """Return a copy of the hidden state, (B, H) for each part."""
         return tuple(part.T.copy() for cell in self.cells for part in cell.state)
 
     def put(self, streams: slice, state: State) -> None:
-        """Set the hidden state of some streams; the others keep theirs."""
+        """Set the hidden state of the selected streams; the others are unchanged."""
         parts = [part for cell in self.cells for part in cell.state]
         for part, value in zip(parts, state, strict=True):
             part[:, streams] = value.T
 
     def step(self, ids: Ids) -> Floats:
-        """Read one token per stream, (B,), and return the logits of the next, (B, V)."""
+        """Read one token per stream, (B,), and return the logits of the next token, (B, V)."""
         if self.model.table is None:
             self.first.inputs[:] = self.model.embedding[ids].T
             self.first.step()
@@ -110,7 +110,7 @@ class NumpyStreams:
         return self.logits_by_feature.T
 
     def feed(self, ids: Ids) -> Floats:
-        """Read T tokens per stream, (B, T), and return the logits of the next, (B, V)."""
+        """Read T tokens per stream, (B, T), and return the logits of the next token, (B, V)."""
         if self.batch_size == 1:
             for _ in self.bulk(ids[0]):
                 pass
@@ -120,9 +120,9 @@ class NumpyStreams:
         return self.predict()
 
     def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
-        """Read ids (B, T) and return ln p of each one's target as the next token, (B, T).
+        """Read ids (B, T) and return the log-probabilities of their targets in nats, (B, T).
 
-        A negative target is not scored: its result is NaN.
+        `targets[b, t]` is the token after `ids[b, t]`. The result is NaN for a negative target.
         """
         result = np.empty(ids.shape)
         if self.batch_size == 1:
@@ -138,10 +138,10 @@ class NumpyStreams:
         return np.where(targets < 0, np.nan, result)
 
     def bulk(self, ids: Ids) -> Iterator[Floats]:
-        """Read (T,) ids in a single stream; yield its top outputs, (some time, H) at a time.
+        """Read ids (T,) in a single stream; yield the outputs of the top layer in chunks.
 
-        A chunk goes through the layers one after the other: a layer's input products are then one
-        matrix product, and the rest of its weights stay in the cache from token to token.
+        Each layer processes a whole chunk: its input products are one matrix product, and its
+        recurrent weights stay in the cache from token to token.
         """
         model = self.model
         length = max(1, CHUNK_LIMIT // max(len(self.first.bias), len(model.output)))
@@ -162,17 +162,17 @@ class NumpyStreams:
 
 
 def _lay_out_cells(model: NumpyModel, streams: int, size: int) -> list[Cell]:
-    """Return the cells of all layers, whose operands are overlapping parts of one buffer.
+    """Return the cells of all layers, with operands that are overlapping views of one buffer.
 
-    The hidden state of a layer is the input of the next, so that no layer copies its input. The
-    rows of the buffer, one column per stream, and the operands of layers 0, 1 and 2:
+    The hidden state of a layer is the input of the next one, so that no layer copies its input.
+    The rows of the buffer, one column per stream, and the operands of layers 0, 1 and 2:
 
         input of layer 0, D rows    ┐ 0
         h_0, H rows                 ┘ ┐ 1
         h_1, H rows                   ┘ ┐ 2
         h_2, H rows                     ┘
 
-    D is 0 where a table holds the input product of layer 0.
+    D is 0 if a table holds the input product of layer 0.
     """
     width = model.layers[0].from_input.shape[1]
     buffer = np.zeros((width + size * len(model.layers), streams), np.float32)

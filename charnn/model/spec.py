@@ -13,10 +13,10 @@ from charnn.config import ModelConfig
 
 @dataclass(frozen=True)
 class CellSpec:
-    """Gates and state of a kind of recurrent cell.
+    """The gates and state of a kind of recurrent cell.
 
-    `gates` names the blocks of H rows in a layer's weights, in PyTorch's order. `keeping_gate`
-    multiplies the previous state and `writing_gate` what is added to it; both are "" in a cell
+    `gates` names the blocks of H rows in the weights of a layer, in PyTorch's order. `keeping_gate`
+    multiplies the previous state, `writing_gate` the value added to it; both are "" in a cell
     without such a gate.
     """
 
@@ -41,8 +41,8 @@ def layer_tensors(layer: int) -> tuple[str, str, str]:
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor of a model by name, in the order of the model file.
 
-    The names are the paths of the parameters in `LanguageModel`. Tied output weights are the
-    embedding and have no entry of their own.
+    The names are the paths of the parameters in `LanguageModel`. Tied output weights have no
+    separate entry.
     """
     hidden = config.hidden_size
     rows = len(CELL_SPECS[config.cell].gates) * hidden
@@ -61,9 +61,9 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def textbook_names(name: str, cell: str) -> str:
-    """Return the textbook symbols of a tensor: E, W_hq, b_q, or W_x, W_h, b_ and a gate's letter.
+    """Return the textbook symbols of a tensor: E, W_hq, b_q, or W_x, W_h, b_ for each gate.
 
-    A tensor with several gates has one symbol for each.
+    The symbols of a layer end in the letter of the gate.
     """
     symbols = {"weight_ih": "W_x", "weight_hh": "W_h", "bias": "b_"}
     if name.startswith("layers."):

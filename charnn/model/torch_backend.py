@@ -1,4 +1,4 @@
-"""Sampling with PyTorch on a GPU, behind the interface of `backend`."""
+"""Sampling with PyTorch on a GPU, with the interface of `backend`."""
 
 import numpy as np
 import torch
@@ -7,14 +7,11 @@ from charnn.arrays import Doubles, Floats, Ids
 from charnn.model.backend import State
 from charnn.model.language_model import LanguageModel
 
-CHUNK = 256  # tokens of each stream that are scored at once; bounds memory, as in `evaluate`
+CHUNK = 256  # tokens per stream scored at once; bounds memory, as in `evaluate`
 
 
 class TorchModel:
-    """Implements `backend.ModelBackend` on the device of a network.
-
-    States and logits are NumPy arrays.
-    """
+    """A `backend.ModelBackend` on the device of a network. States and logits are NumPy arrays."""
 
     def __init__(self, network: LanguageModel) -> None:
         self.network, self.config = network, network.config
@@ -29,7 +26,7 @@ class TorchModel:
 
 
 class TorchStreams:
-    """Implements `backend.Streams`."""
+    """`backend.Streams` in PyTorch."""
 
     def __init__(self, model: TorchModel, state: State) -> None:
         self.network, self.device = model.network, model.network.device
@@ -37,11 +34,11 @@ class TorchStreams:
 
     @property
     def state(self) -> State:
-        """A copy of the hidden state, (B, H) for each part."""
+        """Return a copy of the hidden state, (B, H) for each part."""
         return tuple(part.cpu().numpy().copy() for part in self._state)
 
     def put(self, streams: slice, state: State) -> None:
-        """Set the hidden state of some streams; the others keep theirs."""
+        """Set the hidden state of the selected streams; the others are unchanged."""
         with torch.inference_mode():
             parts = tuple(part.clone() for part in self._state)
             for part, value in zip(parts, state, strict=True):
@@ -49,11 +46,11 @@ class TorchStreams:
         self._state = parts
 
     def step(self, ids: Ids) -> Floats:
-        """Read one token per stream, (B,), and return the logits of the next, (B, V)."""
+        """Read one token per stream, (B,), and return the logits of the next token, (B, V)."""
         return self.feed(ids[:, None])
 
     def feed(self, ids: Ids) -> Floats:
-        """Read T tokens per stream, (B, T), and return the logits of the next, (B, V)."""
+        """Read T tokens per stream, (B, T), and return the logits of the next token, (B, V)."""
         return self._predict(self._read(ids)[:, -1])
 
     def predict(self) -> Floats:
@@ -62,9 +59,9 @@ class TorchStreams:
         return self._predict(self._state[-parts])
 
     def log_probs(self, ids: Ids, targets: Ids) -> Doubles:
-        """Read ids (B, T) and return ln p of each one's target as the next token, (B, T).
+        """Read ids (B, T) and return the log-probabilities of their targets in nats, (B, T).
 
-        A negative target is not scored: its result is NaN.
+        `targets[b, t]` is the token after `ids[b, t]`. The result is NaN for a negative target.
         """
         result = np.empty(ids.shape)
         for start in range(0, ids.shape[1], CHUNK):

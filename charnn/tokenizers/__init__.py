@@ -1,4 +1,4 @@
-"""Text to token ids and back, and the file format of a tokenizer.
+"""Convert text to token ids and back; read and write tokenizer.json.
 
-Imports storage and what is below it; never torch. Read `tokenizer.py` first.
+Imports storage and the packages below it, never torch. Read `tokenizer.py` first.
 """

@@ -1,6 +1,6 @@
-"""Tokenize text into byte pairs (BPE) through the `tokenizers` library, with bounded memory.
+"""Byte-pair encoding (BPE) with the `tokenizers` library, in bounded memory.
 
-The library is imported when a text is encoded or a vocabulary is built, not to decode.
+The library is imported to encode a text or build a vocabulary, but not to decode.
 """
 
 import json
@@ -28,16 +28,16 @@ from charnn.tokenizers.utf8 import from_utf8
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as LibraryTokenizer
 
-VOCAB_SIZE = 1024  # entries by default: 256 bytes and 768 merges
-PART = 1 << 20  # characters of a part of a text, about
-BATCH = 16  # parts handed to the library at once
-# No token of GPT-2's pattern crosses from a non-space to a space or newline, nor from a Chinese
-# character to a punctuation mark, so a cut there changes no id.
+VOCAB_SIZE = 1024  # default: 256 bytes and 768 merges
+PART = 1 << 20  # approximate characters per part of a text
+BATCH = 16  # parts per call of the library
+# No match of GPT-2's pattern extends from a non-space to a space or newline, or from a Chinese
+# character to a punctuation mark, so a cut there does not change the ids.
 _SAFE_CUT = re.compile(r"(?<=\S)(?=[ \n])|(?<=[一-鿿])(?=[，。、；：？！])")
 
 
 class BpeTokenizer(Tokenizer):
-    """The 256 bytes, and byte sequences merged from them; GPT-2's pattern splits text first.
+    """A byte-level BPE tokenizer: 256 bytes and merges, after splitting with GPT-2's pattern.
 
     Sennrich, Haddow and Birch, "Neural machine translation of rare words with subword units", 2016.
     """
@@ -52,11 +52,11 @@ class BpeTokenizer(Tokenizer):
 
     @classmethod
     def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
-        """Return a tokenizer whose merges are learned from a text."""
+        """Learn the merges from a text."""
         options.refuse(cls.kind, "min_count", "word_pattern")
         size = VOCAB_SIZE if options.vocab_size is None else options.vocab_size
         if size < BYTES:
-            raise UsageError(f"--vocab-size {size}: byte-pair units begin with the {BYTES} bytes")
+            raise UsageError(f"--vocab-size {size}: bpe needs at least {BYTES}, one per byte")
         return cls(*_train(_parts(from_utf8(text)), size))
 
     def encode(self, text: Text) -> Encoded:
@@ -77,7 +77,7 @@ class BpeTokenizer(Tokenizer):
         return _split_by_pattern(models.BPE(vocab=vocab, merges=merges))
 
     def safe_cut(self, text: str) -> int:
-        """Return the last place that no token crosses."""
+        """Return the last position that no token crosses."""
         return last_match(_SAFE_CUT, text)
 
     def to_json(self) -> dict[str, Any]:
@@ -94,12 +94,12 @@ class BpeTokenizer(Tokenizer):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
-        """Return the tokenizer of a tokenizer.json. Raises DataError."""
+        """Return the tokenizer of a tokenizer.json. Raise DataError if it is invalid."""
         return cls(*byte_vocabulary.from_json(document, names))
 
 
 def _train(parts: Iterable[str], vocab_size: int) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-    """Return pieces by id, the 256 bytes first, and the merges that made them, in order."""
+    """Return the pieces by id, the 256 bytes first, and the merges in order."""
     from tokenizers import models, pre_tokenizers, trainers
 
     library = _split_by_pattern(models.BPE())
@@ -116,7 +116,7 @@ def _train(parts: Iterable[str], vocab_size: int) -> tuple[list[bytes], list[tup
 
 
 def _split_by_pattern(model: Any) -> "LibraryTokenizer":
-    """Return a tokenizer of the library that splits text by GPT-2's pattern first."""
+    """Return a tokenizer of the library that first splits text with GPT-2's pattern."""
     from tokenizers import Tokenizer as LibraryTokenizer
     from tokenizers import pre_tokenizers
 
@@ -126,7 +126,7 @@ def _split_by_pattern(model: Any) -> "LibraryTokenizer":
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Yield a text in parts of about PART characters, cut where no id changes."""
+    """Yield a text in parts of about PART characters, cut at positions that no token crosses."""
     start = 0
     while start < len(text):
         cut = _SAFE_CUT.search(text, start + PART)
@@ -136,7 +136,7 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _replace_surrogates(part: str) -> str:
-    """Return the text with U+FFFD for lone surrogates, which the library refuses."""
+    """Replace lone surrogates, which the library rejects, by U+FFFD."""
     if part.isascii():
         return part
     return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -11,7 +11,7 @@ from charnn.tokenizers.utf8 import to_utf8
 
 
 class ByteTokenizer(Tokenizer):
-    """One token for each of the 256 bytes, whose value is its id."""
+    """A tokenizer with a token for each of the 256 bytes. The id of a byte is its value."""
 
     kind = "byte"
     reads_bytes = True
@@ -27,11 +27,11 @@ class ByteTokenizer(Tokenizer):
         return cls()
 
     def encode(self, text: Text) -> Encoded:
-        """Return bytes, or the UTF-8 of a text, as an array, (N,)."""
+        """Return the bytes, or the UTF-8 encoding of a `str`, (N,)."""
         return Encoded(np.frombuffer(_to_bytes(text), self.dtype))
 
     def safe_cut(self, text: str) -> int:
-        """Return the end of the text: it can be cut after every byte."""
+        """Return the end of the text, which can be cut after any byte."""
         return len(text)
 
     def to_json(self) -> dict[str, Any]:
@@ -48,15 +48,15 @@ class ByteTokenizer(Tokenizer):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
-        """Return the tokenizer; the document has no choices."""
+        """Return the tokenizer, which does not depend on the document."""
         return cls()
 
 
 def _to_bytes(text: Text) -> bytes:
-    """Return the UTF-8 of a text; surrogates that stand for invalid bytes (PEP 383) are those."""
+    """Return the UTF-8 of a text; surrogates that encode invalid bytes (PEP 383) become bytes."""
     if isinstance(text, bytes):
         return text
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that does not encode a byte
         return to_utf8(text)

@@ -1,7 +1,7 @@
-"""Vocabularies of byte sequences, for bytes and byte pairs, which have no `<unk>`.
+"""Vocabularies of byte sequences, for the byte and BPE tokenizers. They have no `<unk>`.
 
-The model is byte-level BPE in the terms of Hugging Face `tokenizers`, which writes a byte as a
-character of GPT-2's alphabet: a printable byte as itself, the others as the characters from U+0100.
+In Hugging Face `tokenizers` the model is byte-level BPE, which writes a byte as a character of
+GPT-2's alphabet: a printable byte as itself, the others as characters from U+0100.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,17 +31,17 @@ _VALUES = {character: value for value, character in enumerate(_CHARACTERS)}
 
 
 def to_alphabet(piece: bytes) -> str:
-    """Return bytes as characters of the alphabet."""
+    """Return bytes as characters of GPT-2's alphabet."""
     return "".join([_CHARACTERS[value] for value in piece])
 
 
 def from_alphabet(name: str) -> bytes:
-    """Return the bytes of characters of the alphabet. Raises KeyError for any other."""
+    """Return the bytes of characters of GPT-2's alphabet. Raise KeyError for other characters."""
     return bytes([_VALUES[character] for character in name])
 
 
 def pre_tokenizer(*, use_regex: bool) -> dict[str, Any]:
-    """Return the pre-tokenizer; with `use_regex` it splits text by GPT-2's pattern."""
+    """Return the pre-tokenizer. If `use_regex` is set, it splits text with GPT-2's pattern."""
     return {**_BYTE_LEVEL, "add_prefix_space": False, "use_regex": use_regex}
 
 
@@ -67,14 +67,14 @@ def to_json(pieces: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]]) -> d
 def from_json(
     document: Mapping[str, Any], names: Sequence[str]
 ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-    """Return the pieces and the merges. Raises DataError."""
+    """Return the pieces and the merges. Raise DataError if the document is invalid."""
     try:
         pieces = [from_alphabet(name) for name in names]
     except KeyError:
-        raise DataError("a token is outside the alphabet of bytes") from None
+        raise DataError("a token has characters that do not encode bytes") from None
     singles = {piece for piece in pieces if len(piece) == 1}
     if len(singles) != BYTES or not all(pieces):
-        raise DataError(f"it does not hold all {BYTES} bytes")
+        raise DataError(f"it does not contain all {BYTES} bytes")
     return pieces, _merges(document["model"].get("merges"), set(names))
 
 
@@ -87,5 +87,5 @@ def _merges(merges: Any, names: set[str]) -> list[tuple[bytes, bytes]]:
             case [str(first), str(second)] if {first, second, first + second} <= names:
                 checked.append((from_alphabet(first), from_alphabet(second)))
             case _:
-                raise DataError("a merge is not of two known tokens to a third")
+                raise DataError("a merge does not join two tokens into another token")
     return checked

@@ -12,13 +12,13 @@ from charnn.tokenizers import symbol_vocabulary
 from charnn.tokenizers.tokenizer import DEFAULTS, Encoded, Text, Tokenizer, VocabularyOptions
 from charnn.tokenizers.utf8 import from_utf8
 
-SLICE = 1 << 20  # characters encoded at once; bounds the memory for their code points
+SLICE = 1 << 20  # characters encoded per call; bounds the memory for their code points
 CODE_POINTS = 0x110000
 _PRE_TOKENIZER = {"type": "FixedLength", "length": 1}
 
 
 class CharTokenizer(Tokenizer):
-    """One token for each character; a character outside the vocabulary is `<unk>`."""
+    """A tokenizer with a token per character; out-of-vocabulary characters are `<unk>`."""
 
     kind = "char"
     reads_bytes = False
@@ -30,13 +30,13 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
-        """Return a tokenizer of the characters by code point, then `<unk>`."""
+        """Return a tokenizer of the characters of a text, by code point, then `<unk>`."""
         options.refuse(cls.kind, "word_pattern")
         counts = np.zeros(CODE_POINTS, np.int64)
         for _, part in _slices(from_utf8(text)):
             present = np.bincount(code_points(part))
             counts[: len(present)] += present
-        counts[0xD800:0xE000] = 0  # surrogates are no characters, and have no UTF-8
+        counts[0xD800:0xE000] = 0  # surrogates have no UTF-8 encoding
         codes = np.flatnonzero(counts >= options.min_count).tolist()
         frequent = {code: int(counts[code]) for code in codes}
         kept = sorted(symbol_vocabulary.most_frequent(frequent, options.vocab_size))
@@ -49,13 +49,13 @@ class CharTokenizer(Tokenizer):
         for start, part in _slices(text):
             part_ids = ids[start : start + len(part)]
             np.take(self._ids, code_points(part), out=part_ids)
-            for place in np.flatnonzero(part_ids == self.unk_id).tolist():
-                unknown[part[place]].append(start + place)
+            for offset in np.flatnonzero(part_ids == self.unk_id).tolist():
+                unknown[part[offset]].append(start + offset)
         return Encoded(ids, unknown)
 
     @cached_property
     def _ids(self) -> Ids:
-        """The id of every code point, (CODE_POINTS,)."""
+        """Return the id of every code point, (CODE_POINTS,)."""
         ids = np.full(CODE_POINTS, self.unk_id, self.dtype)
         for index, piece in enumerate(self.pieces):
             if index != self.unk_id:
@@ -63,7 +63,7 @@ class CharTokenizer(Tokenizer):
         return ids
 
     def safe_cut(self, text: str) -> int:
-        """Return the end of the text: it can be cut after every character."""
+        """Return the end of the text, which can be cut after any character."""
         return len(text)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,16 +80,16 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
-        """Return the tokenizer of a tokenizer.json. Raises DataError."""
+        """Return the tokenizer of a tokenizer.json. Raise DataError if it is invalid."""
         pieces, unk_id = symbol_vocabulary.from_json(document, names)
         if any(len(name) != 1 for index, name in enumerate(names) if index != unk_id):
-            raise DataError("a character is longer than one")
+            raise DataError("a token has more than one character")
         return cls(pieces, unk_id)
 
 
 def code_points(text: str) -> Ids:
     """Return the code points of a text, (N,): `u1` for ASCII, else `u4`."""
-    if text.isascii():  # a quarter of the memory and of the work
+    if text.isascii():  # needs a quarter of the memory
         return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 

@@ -1,4 +1,4 @@
-"""Encode a text that comes in parts, so that the ids are those of the whole text."""
+"""Encode a text in parts, with the same ids as for the whole text."""
 
 import codecs
 
@@ -7,7 +7,7 @@ from charnn.tokenizers.tokenizer import Tokenizer
 
 
 class IncrementalEncoder:
-    """Encodes a text part by part; what the next part may change is held back until it comes."""
+    """An encoder for a text in parts. It delays the end of a part that the next one can change."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -15,9 +15,9 @@ class IncrementalEncoder:
         self._held = ""
 
     def encode(self, part: bytes, *, final: bool) -> tuple[Ids, str]:
-        """Return the next ids, (T,), and their text, which is empty for a tokenizer of bytes.
+        """Return the next ids, (T,), and their text, which is empty for the byte tokenizer.
 
-        A `final` part ends the text; the part after it begins another one.
+        A `final` part ends the text; the next part begins a new one.
         """
         if self._tokenizer.reads_bytes:
             return self._tokenizer.encode(part).ids, ""

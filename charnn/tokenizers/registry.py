@@ -1,4 +1,4 @@
-"""The tokenizers by name."""
+"""Registry of the tokenizers by name."""
 
 from charnn.tokenizers.bpe import BpeTokenizer
 from charnn.tokenizers.byte import ByteTokenizer

@@ -1,6 +1,6 @@
-"""Vocabularies of characters or words: which symbols have an id, and which become `<unk>`.
+"""Vocabularies of characters or words, with `<unk>` for out-of-vocabulary symbols.
 
-The model is WordLevel in the terms of Hugging Face `tokenizers`.
+In Hugging Face `tokenizers` the model is WordLevel.
 """
 
 from array import array
@@ -15,16 +15,16 @@ UNK = "<unk>"
 UNK_PIECE = REPLACEMENT.encode()
 
 Symbol = TypeVar("Symbol", int, str)
-Offsets = defaultdict[str, "array[int]"]  # where each unknown symbol is in a text, in characters
+Offsets = defaultdict[str, "array[int]"]  # symbol -> its offsets in a text, in characters
 
 
 def no_offsets() -> Offsets:
-    """Return offsets of no symbol yet; they take eight bytes each."""
+    """Return an empty mapping; an offset takes eight bytes."""
     return defaultdict(lambda: array("q"))
 
 
 def most_frequent(counts: Mapping[Symbol, int], vocab_size: int | None) -> list[Symbol]:
-    """Return the symbols from the most frequent down, ties in order, with room for `<unk>`."""
+    """Return at most `vocab_size` - 1 symbols, the most frequent first, ties sorted."""
     ordered = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
     return ordered if vocab_size is None else ordered[: vocab_size - 1]
 
@@ -44,7 +44,7 @@ def to_json(pieces: Sequence[bytes], unk_id: int) -> dict[str, Any]:
 
 
 def from_json(document: Mapping[str, Any], names: Sequence[str]) -> tuple[list[bytes], int]:
-    """Return the pieces and the id of `<unk>`. Raises DataError."""
+    """Return the pieces and the id of `<unk>`. Raise DataError if the document is invalid."""
     unk_token = document["model"].get("unk_token")
     if unk_token not in names:
         raise DataError("its unk_token is not in its vocabulary")

@@ -1,4 +1,4 @@
-"""The interface of every tokenizer: text to token ids and back, without loss."""
+"""The interface of all tokenizers: convert text to token ids and back, without loss."""
 
 import re
 from abc import ABC, abstractmethod
@@ -18,9 +18,9 @@ Text = str | bytes
 
 @dataclass(frozen=True)
 class VocabularyOptions:
-    """How a vocabulary is built from a text; a kind of tokenizer takes some of these options.
+    """Options for building a vocabulary; each kind of tokenizer accepts some of them.
 
-    `vocab_size` is the largest size of the vocabulary, `<unk>` included. Symbols that occur less
+    `vocab_size` is the maximum size of the vocabulary, including `<unk>`. Symbols that occur fewer
     than `min_count` times become `<unk>`. `word_pattern` is the regular expression of a word.
     """
 
@@ -29,10 +29,10 @@ class VocabularyOptions:
     word_pattern: str | None = None
 
     def refuse(self, kind: str, *names: str) -> None:
-        """Raise UsageError if one of these options, which `kind` does not take, is set."""
+        """Raise UsageError if one of these options, which `kind` does not accept, is set."""
         for name in names:
             if getattr(self, name) != getattr(DEFAULTS, name):
-                raise UsageError(f"{flag(name)} does not go with --tokenizer {kind}")
+                raise UsageError(f"{flag(name)} cannot be used with --tokenizer {kind}")
 
 
 DEFAULTS = VocabularyOptions()
@@ -40,9 +40,9 @@ DEFAULTS = VocabularyOptions()
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of a text, (N,), and the symbols of the text that are outside the vocabulary.
+    """Token ids of a text, (N,), and its out-of-vocabulary symbols.
 
-    `unknown` maps each symbol that is `<unk>` to its offsets in the text, in characters.
+    `unknown` maps each out-of-vocabulary symbol to its offsets in the text, in characters.
     """
 
     ids: Ids
@@ -50,34 +50,34 @@ class Encoded:
 
 
 class Tokenizer(ABC):
-    """A vocabulary, and how text is split into its tokens.
+    """A vocabulary, and the rule that splits text into its tokens.
 
-    `pieces[id]` is the text of a token in UTF-8. `unk_id` is the id of symbols outside the
-    vocabulary; it is None for a tokenizer that can encode everything.
+    `pieces[id]` is the text of a token in UTF-8. `unk_id` is the id of out-of-vocabulary symbols;
+    it is None for a tokenizer that can encode every text.
     """
 
-    kind: ClassVar[str]  # its name in the registry and on the command line
-    reads_bytes: ClassVar[bool]  # encodes bytes as they are, without decoding them
-    tokens_are_chars: ClassVar[bool]  # token i of a text is its character i
+    kind: ClassVar[str]  # the name in the registry and on the command line
+    reads_bytes: ClassVar[bool]  # encodes raw bytes, without decoding them
+    tokens_are_chars: ClassVar[bool]  # token i of a text is character i
 
     def __init__(self, pieces: Sequence[bytes], unk_id: int | None = None) -> None:
         self.pieces = list(pieces)
         self.unk_id = unk_id
-        self.dtype = narrowest_dtype(len(self.pieces))
+        self.dtype = smallest_dtype(len(self.pieces))
 
     @property
     def vocab_size(self) -> int:
-        """Number of token types V, `<unk>` included."""
+        """Return the number of token types V, including `<unk>`."""
         return len(self.pieces)
 
     @property
     def byte_lengths(self) -> Integers:
-        """Bytes of each token, (V,); 0 for `<unk>`."""
+        """Return the number of bytes of each token, (V,); 0 for `<unk>`."""
         return self._lengths(len)
 
     @property
     def char_lengths(self) -> Integers:
-        """Characters that begin in each token, (V,); 0 for `<unk>`."""
+        """Return the number of characters that begin in each token, (V,); 0 for `<unk>`."""
         return self._lengths(count_chars)
 
     def _lengths(self, measure: Callable[[bytes], int]) -> Integers:
@@ -93,23 +93,23 @@ class Tokenizer(ABC):
     @classmethod
     @abstractmethod
     def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
-        """Return a tokenizer with the vocabulary of a text.
+        """Build a tokenizer from a text.
 
-        Raises UsageError for an option that this kind does not take.
+        Raise UsageError for an option that this kind does not accept.
         """
 
     @abstractmethod
     def encode(self, text: Text) -> Encoded:
-        """Return the ids of a text, in `dtype`, and its symbols outside the vocabulary.
+        """Return the ids of a text, (N,), in `dtype`, and its out-of-vocabulary symbols.
 
-        Bytes are read as UTF-8, with U+FFFD for what is not valid, unless `reads_bytes`.
+        Bytes are decoded as UTF-8, with U+FFFD for invalid bytes, unless `reads_bytes` is set.
         """
 
     @abstractmethod
     def safe_cut(self, text: str) -> int:
-        """Return the last place where a text that continues can be cut without changing its ids.
+        """Return the last position at which an unfinished text can be cut without changing ids.
 
-        It is the end of the text where there is no such place.
+        Return the end of the text if there is no such position.
         """
 
     @abstractmethod
@@ -126,13 +126,13 @@ class Tokenizer(ABC):
     def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
         """Return the tokenizer of a tokenizer.json; `names` are its tokens in the order of ids.
 
-        `pre_tokenizer` and `model` are objects; all else is unchecked. The caller compares the
-        document with what the result would write. Raises DataError.
+        `pre_tokenizer` and `model` are objects; all other values are unchecked. The caller compares
+        the document with the output of `to_json`. Raise DataError if the document is invalid.
         """
 
 
-def narrowest_dtype(vocab_size: int) -> np.dtype[Any]:
-    """Return the narrowest little-endian unsigned type that holds every id."""
+def smallest_dtype(vocab_size: int) -> np.dtype[Any]:
+    """Return the smallest little-endian unsigned type that holds every id."""
     return np.dtype("<u1" if vocab_size <= 1 << 8 else "<u2" if vocab_size <= 1 << 16 else "<u4")
 
 

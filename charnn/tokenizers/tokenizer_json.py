@@ -1,7 +1,7 @@
 """Read and write tokenizer.json in the format of Hugging Face `tokenizers`.
 
-A file is accepted only if it is exactly what charnn would write for the tokenizer in it: there can
-be no normalizer, padding, truncation or added tokens, and the library gets checked values only.
+A file is accepted only if it equals the file that charnn would write for its tokenizer. So it has
+no normalizer, padding, truncation or added tokens, and the library receives only checked values.
 """
 
 import json
@@ -16,12 +16,12 @@ NAME = "the tokenizer"
 
 
 def dump_tokenizer(tokenizer: Tokenizer) -> str:
-    """Return the JSON of a tokenizer; equal tokenizers give equal text."""
+    """Return the JSON of a tokenizer. Equal tokenizers have equal JSON."""
     return json.dumps(_document(tokenizer), ensure_ascii=False)
 
 
 def load_tokenizer(text: str) -> Tokenizer:
-    """Return the tokenizer in a JSON text. Raises DataError for what charnn never writes."""
+    """Return the tokenizer of a JSON text. Raise DataError if charnn would not write this JSON."""
     document = jsonio.parse_json_object(text, NAME)
     try:
         kind = _kind(document)
@@ -29,7 +29,7 @@ def load_tokenizer(text: str) -> Tokenizer:
     except DataError as error:
         raise DataError(f"{NAME} is damaged: {error.message}") from None
     if document != _document(tokenizer):
-        raise DataError(f"{NAME} has settings that charnn never writes")
+        raise DataError(f"{NAME} has settings that charnn does not support")
     return tokenizer
 
 
@@ -49,18 +49,18 @@ def _document(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _kind(document: dict[str, Any]) -> type[Tokenizer]:
-    """Return the class that wrote a document, by its pre-tokenizer."""
+    """Return the class of the tokenizer in a document, from its pre-tokenizer."""
     pre_tokenizer = document.get("pre_tokenizer")
     if not isinstance(pre_tokenizer, dict) or not isinstance(document.get("model"), dict):
         raise DataError("it has no pre_tokenizer or no model")
     for kind in TOKENIZERS.values():
         if kind.wrote(pre_tokenizer):
             return kind
-    raise DataError("charnn writes no such pre_tokenizer")
+    raise DataError("its pre_tokenizer is not supported")
 
 
 def _names(vocab: Any) -> list[str]:
-    """Return the tokens in the order of their ids, which must be 0 … V-1, each once."""
+    """Return the tokens in the order of their ids. Raise DataError if these are not 0 … V-1."""
     if not isinstance(vocab, dict) or not vocab:
         raise DataError("it has no vocabulary")
     ids = list(vocab.values())

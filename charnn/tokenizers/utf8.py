@@ -1,11 +1,11 @@
 """Convert text to UTF-8 and back, and count characters and bytes."""
 
-CONTINUATION = bytes(range(0x80, 0xC0))  # bytes of a character after its first one
-CHUNK = 1 << 20  # bytes or characters counted at once
+CONTINUATION = bytes(range(0x80, 0xC0))  # the bytes of a character after the first
+CHUNK = 1 << 20  # bytes or characters counted per call
 
 
 def from_utf8(text: str | bytes) -> str:
-    """Return a text as `str`; bytes are decoded, with U+FFFD for what is not valid UTF-8."""
+    """Return a text as `str`; bytes are decoded, with U+FFFD for invalid UTF-8."""
     return text if isinstance(text, str) else text.decode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""Tokenize text into words."""
+"""Word tokenizer."""
 
 import re
 import warnings
@@ -23,15 +23,15 @@ from charnn.tokenizers.tokenizer import (
 )
 from charnn.tokenizers.utf8 import from_utf8
 
-# A word is a run of characters between spaces and punctuation, apostrophes inside it included. Not
-# \w: there `re` and other engines disagree, and `re` splits words at combining marks.
+# A word is a sequence of characters other than spaces and punctuation, with inner apostrophes.
+# \w is not used, because regex engines disagree on it, and `re` splits words at combining marks.
 _PUNCTUATION = r"!-/:-@\[-`{-~¡-¿‐-‧‰-⁞、-〿！-／：-＠"
 WORD_PATTERN = rf" ?[^\s{_PUNCTUATION}]+(?:['’][^\s{_PUNCTUATION}]+)*| ?[{_PUNCTUATION}]|\s"
-_SAFE_CUT = re.compile(r"(?<=\S)(?=\s)")  # no match of WORD_PATTERN crosses it
+_SAFE_CUT = re.compile(r"(?<=\S)(?=\s)")  # a position that no match of WORD_PATTERN crosses
 
 
 class WordTokenizer(Tokenizer):
-    """One token for each word with the space before it; other words are `<unk>`."""
+    """A tokenizer with a token per word and its leading space; other words are `<unk>`."""
 
     kind = "word"
     reads_bytes = False
@@ -44,7 +44,7 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def build(cls, text: Text, options: VocabularyOptions = DEFAULTS) -> Self:
-        """Return a tokenizer of the words from the most frequent down, then `<unk>`."""
+        """Return a tokenizer of the words of a text, the most frequent first, then `<unk>`."""
         pattern = options.word_pattern or WORD_PATTERN
         counts = Counter(split_words(from_utf8(text), compile_word_pattern(pattern)))
         frequent = {
@@ -73,14 +73,14 @@ class WordTokenizer(Tokenizer):
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        """The id of every word in the vocabulary."""
+        """Return the id of every word in the vocabulary."""
         pieces = enumerate(self.pieces)
         return {piece.decode(): index for index, piece in pieces if index != self.unk_id}
 
     def safe_cut(self, text: str) -> int:
-        """Return the place before the last white space that follows something else.
+        """Return the position before the last white space that follows another character.
 
-        A word pattern other than WORD_PATTERN may match across it; the ids there can then change.
+        A word pattern other than WORD_PATTERN can match across it; a cut can then change ids.
         """
         return last_match(_SAFE_CUT, text)
 
@@ -104,7 +104,7 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], names: Sequence[str]) -> Self:
-        """Return the tokenizer of a tokenizer.json. Raises DataError."""
+        """Return the tokenizer of a tokenizer.json. Raise DataError if it is invalid."""
         match document["pre_tokenizer"]:
             case {"pattern": {"Regex": str(pattern)}} if len(pattern) <= LONGEST_PATTERN:
                 pieces, unk_id = symbol_vocabulary.from_json(document, names)
@@ -117,7 +117,7 @@ class WordTokenizer(Tokenizer):
 
 
 def split_words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
-    """Yield the matches of a pattern in a text and what is between them, without loss."""
+    """Yield the matches of a pattern in a text, and the text between them."""
     end = 0
     for match in pattern.finditer(text):
         start = match.start()
@@ -131,7 +131,7 @@ def split_words(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
 
 
 def compile_word_pattern(pattern: str) -> re.Pattern[str]:
-    """Compile a word pattern from a user or a file. Raises UsageError if it is not valid."""
+    """Compile a word pattern from a user or a file. Raise UsageError if it is invalid."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # FutureWarning about nested sets
@@ -140,7 +140,7 @@ def compile_word_pattern(pattern: str) -> re.Pattern[str]:
         place = f" at character {error.pos}" if error.pos is not None else ""
         raise UsageError(f"--word-pattern {pattern!r}: {error.msg}{place}") from None
     except (RecursionError, OverflowError) as error:
-        raise UsageError(f"--word-pattern: {error}", "use a simpler one") from None
+        raise UsageError(f"--word-pattern: {error}", "use a simpler pattern") from None
 
 
 def _has_surrogates(word: str) -> bool:

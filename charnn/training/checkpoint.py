@@ -1,7 +1,7 @@
-"""Write and read checkpoints: the training state on disk, for exact resume.
+"""Write and read checkpoints: the training state on disk, for bit-identical resume.
 
-A checkpoint is a folder that appears by one rename. Its manifest, written last, holds the size and
-SHA-256 of the other files. Tensors are safetensors, the rest is JSON; nothing is pickled.
+A checkpoint is a folder that is written atomically. Its manifest has the size and SHA-256 of the
+other files. Tensors are stored as safetensors, everything else as JSON; pickle is not used.
 """
 
 from pathlib import Path
@@ -14,14 +14,14 @@ CHECKPOINTS = "checkpoints"
 TENSORS_FILE = "state.safetensors"
 STATE_FILE = "state.json"
 MANIFEST_FILE = "manifest.json"
-KEEP = 2  # complete checkpoints that are kept: the newest, and one in case it is damaged
+KEEP = 2  # checkpoints kept: the newest, and one in case it is damaged
 
 
 def save_checkpoint(snapshot: Snapshot, run: Path) -> Path:
-    """Write a snapshot under `run`; of the older checkpoints only the newest is kept.
+    """Write a snapshot to a checkpoint of `run`; delete all older checkpoints but the newest.
 
-    Raise StorageError, or DivergedError where a weight is not finite; the older checkpoints are
-    then unchanged.
+    Raise StorageError if it cannot be written, DivergedError if a weight is not finite. The older
+    checkpoints are then unchanged.
     """
     from safetensors.torch import save
 
@@ -36,7 +36,7 @@ def save_checkpoint(snapshot: Snapshot, run: Path) -> Path:
     contents[MANIFEST_FILE] = jsonio.to_json(manifest, indent=2).encode()
     folder = run / CHECKPOINTS / f"step-{snapshot.step:08d}"
     with atomic.storage_errors("write", folder):
-        folder.parent.mkdir(exist_ok=True)  # but not the run, should that have been moved away
+        folder.parent.mkdir(exist_ok=True)  # not `parents`: the run may have been moved away
         atomic.clean_up(folder.parent)
         with atomic.new_folder(folder, replace=True) as new:
             for name, data in contents.items():
@@ -46,7 +46,10 @@ def save_checkpoint(snapshot: Snapshot, run: Path) -> Path:
 
 
 def _remove_others(run: Path, newest: Path) -> None:
-    """Keep `newest` and those just before it; what is ahead of it was damaged or has diverged."""
+    """Delete all checkpoints but `newest` and its predecessor.
+
+    Checkpoints of later steps are damaged or belong to a diverged training.
+    """
     folders = checkpoint_folders(run)
     kept = folders[: folders.index(newest) + 1][-KEEP:]
     for folder in folders:
@@ -62,19 +65,19 @@ def checkpoint_folders(run: Path) -> list[Path]:
 def load_newest(run: Path) -> tuple[Snapshot, list[DataError]]:
     """Return the newest undamaged checkpoint, and the errors of newer ones.
 
-    Only for whoever holds the run: leftovers of a killed process are put in order first.
-    Raises DataError where there is none.
+    The caller must hold the lock of the run: temporary files of a killed process are removed.
+    Raise DataError if there is no undamaged checkpoint.
     """
     atomic.clean_up(run / CHECKPOINTS)
-    faults: list[DataError] = []
+    errors: list[DataError] = []
     for folder in reversed(checkpoint_folders(run)):
         try:
-            return _load(folder), faults
+            return _load(folder), errors
         except DataError as error:
-            faults.append(error)
-    if faults:
-        raise faults[0]
-    raise DataError(f"{run} holds no checkpoint", f"begin it again: --name {run.name} --force")
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    raise DataError(f"{run} has no checkpoint", f"start it again: --name {run.name} --force")
 
 
 def _load(folder: Path) -> Snapshot:

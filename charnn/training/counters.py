@@ -1,4 +1,4 @@
-"""The counters of a run: one value that a checkpoint holds and a resumed run continues from."""
+"""The counters of a run, which a checkpoint saves and a resumed run restores."""
 
 import math
 
@@ -8,10 +8,10 @@ from charnn.config import MAX_COUNT
 
 
 class Counters(BaseModel):
-    """What a run has done so far. `loss_sum` and `loss_count` are since the last logged step.
+    """Progress of a run. `loss_sum` and `loss_count` are since the last logged step.
 
-    `seconds` are those of all sessions; `best_loss` is in nats per token; `lr_scale` is halved at
-    each roll-back; `skipped` counts overflowing float16 steps in a row.
+    `seconds` is the total of all sessions; `best_loss` is in nats per token; `lr_scale` is halved
+    at each rollback; `skipped` is the number of consecutive float16 steps that overflowed.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -29,7 +29,7 @@ class Counters(BaseModel):
     skipped: int = Field(default=0, ge=0, le=MAX_COUNT)
 
     def count_step(self, loss: float, tokens: int) -> None:
-        """Count one step; a loss that overflowed in float16 is left out of the mean."""
+        """Count a step. A loss that overflowed in float16 is excluded from the mean."""
         self.step += 1
         self.tokens += tokens
         if math.isfinite(loss):
@@ -37,7 +37,7 @@ class Counters(BaseModel):
             self.loss_count += 1
 
     def count_evaluation(self, loss: float) -> bool:
-        """Count one validation; return whether its loss is the lowest so far."""
+        """Count a validation. Return whether its loss is the lowest so far."""
         self.evaluated_at = self.step
         best = loss < (math.inf if self.best_loss is None else self.best_loss)
         self.evaluations_since_best = 0 if best else self.evaluations_since_best + 1
@@ -46,7 +46,7 @@ class Counters(BaseModel):
         return best
 
     def take_mean_loss(self) -> float:
-        """Return the mean loss of the steps since the last call; NaN where there were none."""
+        """Return the mean loss of the steps since the last call; NaN if there were none."""
         mean = self.loss_sum / self.loss_count if self.loss_count else math.nan
         self.loss_sum, self.loss_count = 0.0, 0
         return mean

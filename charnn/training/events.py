@@ -9,9 +9,10 @@ from charnn.evaluation.metrics import Score
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer update. `loss` is the mean of the batch in nats per token, before the update;
-    `grad_norm` the global norm before clipping; `seconds`, `tokens` and `epoch` are totals of the
-    run; `mean_loss` is the mean since the last logged step, on steps that are logged.
+    """An optimizer update. `loss` is the mean of the batch before the update, in nats per token.
+
+    `grad_norm` is the global norm before clipping; `seconds`, `tokens` and `epoch` are totals of
+    the run; `mean_loss` is the mean since the last logged step, None on steps that are not logged.
     """
 
     step: int
@@ -28,7 +29,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Validating:
-    """A validation at `step`, or the final scoring, has read `tokens` tokens."""
+    """Progress of a validation at `step`, or of the final evaluation: tokens read so far."""
 
     step: int
     tokens: int
@@ -38,8 +39,8 @@ class Validating:
 class Evaluation:
     """A validation between two steps, on a `fraction` of the split.
 
-    `best` if its loss is the lowest so far; `averaged` if the average of the weights had a lower
-    loss than the weights themselves, and is what was scored.
+    `best` is set if its loss is the lowest so far, `averaged` if the average of the weights had a
+    lower loss than the weights; `score` is then that of the average.
     """
 
     step: int
@@ -62,21 +63,21 @@ class Saved:
 
 @dataclass(frozen=True)
 class Noted:
-    """Something was chosen or adapted."""
+    """A message about a choice or an adaptation."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something went wrong that training survives."""
+    """A message about a failure after which training continues."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """What the network writes at this point."""
+    """Text sampled from the current model."""
 
     step: int
     text: str
@@ -87,9 +88,9 @@ class Result:
     """The end of a run.
 
     `val` is the score of the best model on the validation split, `train` its score on the end of
-    the training split. `seconds` are those of all sessions, `tokens_per_second` those of the last
-    session; `share` is the fraction of the split that was scored. `baselines` are bits per
-    character of the validation text without a network, `sample` is text of the best model.
+    the training split. `seconds` is the total of all sessions, `tokens_per_second` the speed of the
+    last session; `share` is the fraction of the split that was scored. `baselines` are bits per
+    character of the validation text by name, `sample` is text sampled from the best model.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""Initialize a network from another model, mapping its vocabulary symbol by symbol."""
+"""Initialize a network from another model; match the vocabularies by symbol."""
 
 import torch
 
@@ -9,10 +9,9 @@ from charnn.tokenizers.tokenizer import Tokenizer
 
 
 def copy_weights(source: ModelFile, model: LanguageModel, tokenizer: Tokenizer) -> int:
-    """Copy the weights of a model file into `model`; return how many symbols both know.
+    """Copy the weights of a model file into `model`; return the number of shared symbols.
 
-    The rows of symbols that are new here keep their values. Raise DataError where the shapes of the
-    layers differ.
+    The rows of new symbols keep their values. Raise DataError if the shapes of the layers differ.
     """
     own = model.named_tensors()
     rows = _shared_symbols(tokenizer.pieces, source.tokenizer.pieces)
@@ -25,9 +24,9 @@ def copy_weights(source: ModelFile, model: LanguageModel, tokenizer: Tokenizer) 
                 or theirs.shape[by_symbol:] != tensor.shape[by_symbol:]
             ):
                 raise DataError(
-                    f"the model has another shape: {name} is {tuple(theirs.shape)} there, "
-                    f"{tuple(tensor.shape)} here",
-                    "give the same --cell, --hidden-size, --num-layers and --embedding-dim",
+                    f"the model has a different shape: {name} is {tuple(theirs.shape)} in the "
+                    f"file, {tuple(tensor.shape)} in this run",
+                    "use the same --cell, --hidden-size, --num-layers and --embedding-dim",
                 )
             if by_symbol:
                 tensor[list(rows)] = theirs[list(rows.values())]
@@ -37,6 +36,6 @@ def copy_weights(source: ModelFile, model: LanguageModel, tokenizer: Tokenizer) 
 
 
 def _shared_symbols(own: list[bytes], theirs: list[bytes]) -> dict[int, int]:
-    """Return the ids of the symbols that both vocabularies have: ours → theirs."""
+    """Return the ids of the symbols in both vocabularies, as a mapping from `own` to `theirs`."""
     ids = {piece: index for index, piece in enumerate(theirs)}
     return {index: ids[piece] for index, piece in enumerate(own) if piece in ids}

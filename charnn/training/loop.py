@@ -1,9 +1,9 @@
 """The training loop: truncated backpropagation through time with carried, detached state.
 
-A step reads one batch, runs it from the carried state, backpropagates, and detaches the state, so
-that no gradient reaches further back than `bptt` tokens (Williams and Peng, 1990). The loop yields
-events; its consumer may save, stop or display between two of them: at every `yield` the `TrainLoop`
-is in a state from which training continues.
+A step reads a batch, runs it from the carried state, backpropagates, and detaches the state, so
+that gradients propagate through at most `bptt` tokens (Williams and Peng, 1990). The loop yields
+events. At every `yield` the `TrainLoop` is in a consistent state, so that the consumer can save,
+display or stop.
 """
 
 import math
@@ -29,22 +29,22 @@ from charnn.training.optimizers import build_optimizers, lr_factor, set_lr
 from charnn.training.time_budget import TimeBudget, ValidationCost
 from charnn.training.weight_average import WeightAverage
 
-# What averaging gains is in benchmarks/README.md, recipe.py.
-AVERAGE_FROM = 0.5  # fraction of the steps after which the weights are averaged
-AVERAGE_OVER = 0.1  # fraction of the steps that the average looks back over
+# The gain of averaging is measured in benchmarks/README.md, recipe.py.
+AVERAGE_FROM = 0.5  # fraction of the steps after which averaging starts
+AVERAGE_OVER = 0.1  # horizon of the average as a fraction of the steps
 # The scaler halves its scale at each overflow: from 2^16 it is below 1 after 17 of them.
-MAX_SKIPPED = 20  # overflowing float16 steps in a row before that counts as divergence
+MAX_SKIPPED = 20  # consecutive overflowing float16 steps that count as divergence
 LOG_EVERY = 10  # steps between two logged training losses, as in nanoGPT
 
-# Scores a network part by part; the sum of the parts is the score of the validation.
+# A function that scores a network in parts, whose sum is the score of the validation.
 Validate = Callable[[LanguageModel], Iterator[Score]]
 
 
 class TrainLoop:
-    """A network in training, and everything that decides how training continues.
+    """A network in training, with the complete training state.
 
-    A checkpoint holds what is here: weights, optimizer state, position in the data, hidden state of
-    every stream, counters. A target equal to `unk_id` is not scored.
+    A checkpoint saves this state: weights, optimizer state, position in the data, hidden state of
+    every stream, counters. Targets equal to `unk_id` are excluded from the loss.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class TrainLoop:
 
     @property
     def epoch(self) -> float:
-        """Epochs so far, with a fraction."""
+        """Return the number of epochs so far, including a fraction."""
         position = self.sampler.position
         return position.epoch + position.batch / self.sampler.batches_in(position.epoch)
 
     def update(self) -> tuple[float, float, float]:
-        """Take one step of truncated BPTT.
+        """Perform one step of truncated BPTT.
 
         Return the loss in nats per token, the gradient norm before clipping, and the learning rate.
-        Raise DivergedError, before the weights change, when loss or gradient norm is not finite.
+        Raise DivergedError, with the weights unchanged, if loss or gradient norm is not finite.
         """
         batch = self.sampler.next_batch()
         steps = self.budget.steps
@@ -117,14 +117,14 @@ class TrainLoop:
         return loss, self._penalty(dropped, outputs), hidden
 
     def _nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean nats of a batch: exact, or estimated by sampled softmax."""
+        """Return the mean loss of a batch in nats: exact, or estimated by sampled softmax."""
         samples = self.config.sampled_softmax
         if samples:
             return sampled_nats(outputs, self.model.output, targets, samples)
         return mean_nats(self.model.output(outputs), targets)
 
     def _penalty(self, dropped: Tensor, outputs: Tensor) -> Tensor:
-        """Activation and temporal activation regularization of outputs (B, T, H).
+        """Return activation and temporal activation regularization of outputs (B, T, H).
 
         Merity, McCann and Socher, "Revisiting activation regularization for language RNNs", 2017.
         """
@@ -146,13 +146,13 @@ class TrainLoop:
         return self.hidden
 
     def _apply(self, loss: float) -> float:
-        """Clip the gradient and apply it, unless it overflowed; return its norm."""
+        """Clip the gradient and apply it unless it overflowed. Return its norm."""
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         limit = self.config.grad_clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
         finite = math.isfinite(norm) and math.isfinite(loss)
-        if finite:  # otherwise no optimizer steps: the norm that clips covers all weights
+        if finite:  # the norm is over all weights, so no optimizer has an overflow
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
         self.scaler.update()
@@ -161,12 +161,12 @@ class TrainLoop:
             raise DivergedError(
                 f"training diverged at step {self.counters.step + 1}: loss {loss}, "
                 f"gradient norm {norm}",
-                "try a lower --lr or a lower --grad-clip",
+                "use a lower --lr or a lower --grad-clip",
             )
         return norm
 
     def evaluate(self, validate: Validate) -> Iterator[Validating | Evaluation]:
-        """Validate the weights, and their average if there is one; the better of the two counts.
+        """Validate the weights and their average, if any. The lower loss is the result.
 
         Yield a `Validating` after each part, and the `Evaluation` at the end.
         """
@@ -196,17 +196,17 @@ class TrainLoop:
         )
 
     def weights(self, *, averaged: bool = False) -> Mapping[str, Tensor]:
-        """Return the weights by their names in a model file, or their average."""
+        """Return the weights, or their average, by their names in a model file."""
         return self.average.tensors if averaged else self.model.named_tensors()
 
     @property
     def evaluation_is_due(self) -> bool:
-        """Whether to validate now."""
+        """Return whether to validate now."""
         return self.budget.evaluation_is_due(self.counters.step, self.counters.evaluated_at)
 
     @property
     def is_over(self) -> bool:
-        """Whether all planned steps are done, or patience has run out."""
+        """Return whether all planned steps are done or early stopping applies."""
         patience, counters = self.config.patience, self.counters
         if patience is not None and counters.evaluations_since_best >= patience:
             return True
@@ -224,10 +224,10 @@ def new_loop(
     cost: ValidationCost | None = None,
     planned_tokens: float = 0.0,
 ) -> TrainLoop:
-    """Return a training that is about to start, its weights drawn from the seed.
+    """Return a new training with random initial weights from the seed.
 
-    `counts` (V,) is how often each symbol is a target: the output bias starts at their log
-    frequencies. `targets` (N,) are predicted instead of the tokens themselves. `cost` and
+    The output bias is initialized with the log frequencies of `counts` (V,), the number of times
+    that each token is a target. `targets` (N,) are predicted instead of the tokens. `cost` and
     `planned_tokens` are for the time budget.
     """
     torch.manual_seed(config.seed)
@@ -244,13 +244,13 @@ def new_loop(
 def train(
     loop: TrainLoop, validate: Validate | None = None
 ) -> Iterator[Step | Validating | Evaluation]:
-    """Train up to the planned number of steps, validating at intervals.
+    """Train for the planned number of steps and validate at intervals.
 
-    Raise DivergedError; the weights are then those of the last good step.
+    Raise DivergedError if training diverges; the weights are then those before the failed step.
     """
     budget = loop.budget
     budget.start(loop.counters.seconds)
-    if validate and loop.evaluation_is_due:  # the run was stopped just before this validation
+    if validate and loop.evaluation_is_due:  # the run stopped before this validation
         yield from loop.evaluate(validate)
     while not loop.is_over:
         with budget.stepping():
@@ -282,7 +282,7 @@ def _step_event(loop: TrainLoop, loss: float, norm: float, lr: float) -> Step:
 
 
 def planned_steps(config: TrainConfig, sampler: Sampler) -> int | None:
-    """Return the steps that the configuration asks for; None where minutes decide."""
+    """Return the number of steps of a configuration; None if the budget is in minutes."""
     if config.steps is not None or config.minutes is not None:
         return config.steps
     epochs = config.epochs or 1.0

@@ -1,4 +1,4 @@
-"""Append to and read metrics.jsonl, one JSON object per logged step."""
+"""Append to, read and truncate metrics.jsonl, with one JSON object per logged step."""
 
 import contextlib
 from pathlib import Path
@@ -10,15 +10,15 @@ from charnn.storage.workspace import FINAL, METRICS_FILE
 
 
 def append_row(folder: Path, row: dict[str, Any]) -> None:
-    """Append one object. Raise OSError."""
+    """Append a JSON object. Raise OSError if the log cannot be written."""
     with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
         file.write(jsonio.to_json(row) + "\n")
 
 
-def cut_back(folder: Path, step: int, evaluated_at: int) -> None:
-    """Keep the rows up to `step`, validations up to `evaluated_at`.
+def truncate_log(folder: Path, step: int, evaluated_at: int) -> None:
+    """Remove rows after `step`, validations after `evaluated_at`, the final row, damaged lines.
 
-    The final row and damaged lines are removed. Raise StorageError if the log cannot be written.
+    Raise StorageError if the log cannot be written.
     """
     path = folder / METRICS_FILE
     if not path.is_file():
@@ -36,8 +36,13 @@ def cut_back(folder: Path, step: int, evaluated_at: int) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return all complete rows of a run. Raise StorageError or DataError."""
+    """Return all complete rows of a run.
+
+    Raise StorageError if the log cannot be read, DataError if it is damaged.
+    """
     path = folder / METRICS_FILE
     if not path.is_file():
-        raise StorageError(f"{folder} is not a run: it has no {METRICS_FILE}", "charnn train")
+        raise StorageError(
+            f"{folder} is not a run: it has no {METRICS_FILE}", "create it with charnn train"
+        )
     return jsonio.read_json_lines(path)

@@ -1,4 +1,4 @@
-"""Muon, gate by gate: momentum that is orthogonalized before it is applied."""
+"""The Muon optimizer for recurrent weights: momentum orthogonalized separately for each gate."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-MUON_MOMENTUM = 0.95  # Jordan and others, 2024
-# Of each step of the iteration, the odd quintic that brings [low, high] nearest to 1 (Amsel and
-# others, "The Polar Express", 2025), where the first step is given singular values from 0.01 to 1.
+MUON_MOMENTUM = 0.95  # Jordan et al., 2024
+# Coefficients of each iteration: the odd quintic polynomials that map singular values from 0.01 to
+# 1 closest to 1 (Amsel et al., "The Polar Express", 2025).
 NEWTON_SCHULZ = (
     (8.0934, -23.6204, 17.4462),
     (3.6366, -2.7219, 0.5365),
@@ -19,13 +19,12 @@ NEWTON_SCHULZ = (
 
 
 class GateMuon(Optimizer):
-    """SGD with momentum whose matrix is orthogonalized, gate by gate, before it is applied.
+    """Muon with a separate orthogonalization for each gate of a recurrent layer.
 
-    Muon (Jordan and others, "Muon: an optimizer for hidden layers in neural networks", 2024)
-    replaces a matrix of momentum by the nearest orthogonal one. The weights of a recurrent layer
-    are one block of H rows a gate; each block is a matrix of its own, so each is orthogonalized
-    alone. A group holds `gates` and `peak_lr`; the update of a block (H, D) is scaled by
-    sqrt(max(1, H/D)).
+    Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) replaces
+    the momentum of a matrix by the nearest orthogonal matrix. The weights of a recurrent layer have
+    one block of H rows per gate, and each block is orthogonalized on its own. A parameter group has
+    `gates` and `peak_lr`; the update of a block (H, D) is scaled by sqrt(max(1, H/D)).
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float) -> None:
@@ -56,15 +55,15 @@ class GateMuon(Optimizer):
 def orthogonalize(blocks: Tensor) -> Tensor:
     """Return matrices (G, rows, columns) whose singular values are near 1.
 
-    Three steps of a Newton-Schulz iteration in bfloat16. Singular values from a hundredth of the
-    bound up end between 0.7 and 1.3, which serves as well as exactly 1; smaller ones stay small.
-    The bound is the root of the Frobenius norm of X Xᵀ, far below that of X, so that three steps
-    do what five do from there (benchmarks/README.md).
+    Three steps of a Newton-Schulz iteration in bfloat16. Singular values above 1 % of the bound
+    become 0.7 to 1.3, which trains as well as exactly 1; smaller ones remain small. The bound is
+    the square root of the Frobenius norm of X Xᵀ. It is much tighter than the norm of X, so that
+    three steps are as good as five (benchmarks/README.md).
     """
     x = blocks.bfloat16()
     tall = x.shape[1] > x.shape[2]
     x = x.mT.contiguous() if tall else x
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)  # first, so that no square overflows
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)  # so that squares do not overflow
     gram = torch.bmm(x, x.mT)
     bound = gram.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     x, gram = x / bound.sqrt(), gram / bound

@@ -11,8 +11,8 @@ from charnn.config import TrainConfig
 from charnn.model.language_model import LanguageModel
 from charnn.training.muon import GateMuon
 
-# As in nanoGPT for characters: batches of few tokens need a longer average of squares than the 0.95
-# of large models, which was no better here (benchmarks/README.md, starts.py).
+# As in nanoGPT for characters: small batches need a longer average of squared gradients than the
+# 0.95 of large models, which was not better here (benchmarks/README.md, starts.py).
 BETAS = (0.9, 0.99)
 
 
@@ -21,7 +21,7 @@ def _adamw(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
 
 
 def _muon(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
-    """GateMuon on the recurrent and input matrices, AdamW on the rest."""
+    """Return GateMuon for the recurrent and input matrices, and AdamW for the other weights."""
     matrices = [t for layer in model.recurrent_layers() for t in (layer.weight_ih, layer.weight_hh)]
     gates = len(model.recurrent_layers()[0].spec.gates)
     groups = [{"params": matrices, "gates": gates, "peak_lr": config.matrix_lr}]
@@ -40,7 +40,7 @@ def _adamw_over(tensors: Iterable[Tensor], config: TrainConfig) -> Optimizer:
 
 
 def _decay_groups(tensors: Iterable[Tensor], config: TrainConfig) -> list[dict[str, Any]]:
-    """Matrices, which decay, and biases, which do not."""
+    """Return parameter groups: matrices with weight decay, biases without."""
     tensors = list(tensors)
     decays = {True: config.weight_decay, False: 0.0}
     return [
@@ -53,7 +53,7 @@ def _decay_groups(tensors: Iterable[Tensor], config: TrainConfig) -> list[dict[s
     ]
 
 
-# What each class remembers of a weight.
+# Names of the state tensors of each weight.
 STATE_NAMES: dict[type[Optimizer], set[str]] = {
     GateMuon: {"momentum"},
     AdamW: {"step", "exp_avg", "exp_avg_sq"},
@@ -68,20 +68,20 @@ OPTIMIZERS: dict[str, Callable[[LanguageModel, TrainConfig], list[Optimizer]]] =
 
 
 def build_optimizers(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
-    """Return the optimizers of a configuration; together they update every weight once."""
+    """Return the optimizers of a configuration. Each weight belongs to exactly one of them."""
     return OPTIMIZERS[config.optimizer](model, config)
 
 
 def rate_names(config: TrainConfig) -> set[str]:
-    """Return the names of the settings that are learning rates of the optimizer."""
+    """Return the names of the settings that are learning rates of the chosen optimizer."""
     return {"lr", "matrix_lr"} if config.optimizer == "muon" else {"lr"}
 
 
 def lr_factor(step: int, steps: int | None, config: TrainConfig) -> float:
-    """Fraction of the peak learning rate for step number `step` (from 0) of `steps`.
+    """Return the fraction of the peak learning rate for step `step` (from 0) of `steps`.
 
-    Linear warm-up, then half a cosine down to `final_lr_frac` (Loshchilov and Hutter, 2017). The
-    warm-up does not depend on `steps`, which a budget in minutes learns only as it goes (None).
+    Linear warm-up, then cosine decay to `final_lr_frac` (Loshchilov and Hutter, 2017). `steps` is
+    None until a budget in minutes has measured the speed; the warm-up does not depend on it.
     """
     if step < config.warmup_steps or steps is None:
         return min(1.0, (step + 1) / (config.warmup_steps + 1))
@@ -91,7 +91,7 @@ def lr_factor(step: int, steps: int | None, config: TrainConfig) -> float:
 
 
 def set_lr(optimizers: Iterable[Optimizer], factor: float) -> None:
-    """Give every group of weights its own peak learning rate times `factor`."""
+    """Set the learning rate of each parameter group to its peak times `factor`."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor

@@ -10,11 +10,11 @@ from charnn.config import BUDGETS, TrainConfig
 
 @dataclass(frozen=True)
 class Preset:
-    """A network size with its batch size, learning rate and epochs, and the text it is for.
+    """A network size with its batch size, learning rate and epochs, and when to choose it.
 
-    `min_text` is the length in tokens of the shortest text it is for. `min_read` is the number of
-    tokens that a run must have time to read for the size to end below the loss of the next smaller
-    one, for a text of REFERENCE_TEXT tokens; a longer text needs up to MAX_READ times as many.
+    `min_text` is the minimum length of the text in tokens. `min_read` is the number of tokens that
+    a run must train on for this size to reach a lower loss than the next smaller one, for a text
+    of REFERENCE_TEXT tokens; a longer text needs up to MAX_READ times as many.
     """
 
     hidden_size: int
@@ -26,7 +26,7 @@ class Preset:
     min_read: float
 
 
-# All numbers here were measured: benchmarks/README.md, "recipe.py".
+# All numbers were measured: benchmarks/README.md, "recipe.py".
 PRESETS = {
     "tiny": Preset(128, 64, 32, 8e-3, epochs=20, min_text=0, min_read=0),
     "small": Preset(256, 128, 32, 6e-3, epochs=12, min_text=20_000, min_read=0.3e6),
@@ -35,19 +35,19 @@ PRESETS = {
 }
 REFERENCE_TEXT = 1e6  # tokens
 MAX_READ = 3
-LARGE_VOCABULARY = 3_000  # symbols from which on the loss is a sampled softmax: words, hanzi
-TIED_VOCABULARY = 1_000  # symbols from which on input and output embedding are one matrix
-MIN_SAMPLED, SAMPLED_DIVISOR = 1024, 8  # negative samples: a part of the vocabulary, at least some
-MIN_WINDOWS = 4  # windows that each row of a batch should hold in an epoch
-FINE_TUNING_LR = 0.5  # factor of the learning rates of a run from the weights of another model
-SGD_LR = 3.0  # plain gradient descent, whose step has the size of the gradient
-# Dropout on the input of a large vocabulary: effective epochs up to which a rate applies.
+LARGE_VOCABULARY = 3_000  # minimum vocabulary size for sampled softmax: words, Chinese characters
+TIED_VOCABULARY = 1_000  # minimum vocabulary size for tied weights
+MIN_SAMPLED, SAMPLED_DIVISOR = 1024, 8  # negative samples: minimum, and vocabulary size per sample
+MIN_WINDOWS = 4  # minimum windows per row of a batch in an epoch
+FINE_TUNING_LR = 0.5  # factor of the learning rates when starting from another model
+SGD_LR = 3.0  # plain gradient descent, whose steps are proportional to the gradient
+# Input dropout for a large vocabulary: maximum effective epochs and rate.
 INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
-# The network whose speed is measured, and its speed on two CPU cores where nothing was measured.
+# The network whose speed is measured, and its speed on two CPU cores, used if it is not measured.
 REFERENCE = PRESETS["medium"]
 TOKENS_PER_MINUTE = 2.4e6
-# More epochs need more regularization: effective epochs up to which a row applies. Where the
-# weights are averaged, the learning rate need not fall as far.
+# More epochs need more regularization: maximum effective epochs, and settings. With averaged
+# weights the final learning rate can be higher.
 REGULARIZATION: tuple[tuple[float, dict[str, Any]], ...] = (
     (4, {"dropout": 0.0}),
     (5, {"dropout": 0.2}),
@@ -60,10 +60,10 @@ REGULARIZATION: tuple[tuple[float, dict[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What presets depend on: tokens of the training split, vocabulary size, speed of the machine.
+    """Inputs of the preset choice: training tokens, vocabulary size, and speed of the machine.
 
-    The speed is that of training the REFERENCE network; it matters for a budget in minutes only.
-    `init_from` names the model whose weights the run starts from.
+    The speed is that of training the REFERENCE network; it is used only for a budget in minutes.
+    `init_from` is the name of the model that the run starts from.
     """
 
     tokens: int
@@ -73,17 +73,17 @@ class Facts:
 
 
 def apply_preset(asked: TrainConfig, facts: Facts) -> tuple[TrainConfig, str]:
-    """Return the configuration and one line about it: the preset fills in what was not asked for.
+    """Fill in the settings that were not given; return the configuration and a one-line summary.
 
-    Instead of `auto` the configuration names the preset that was chosen. Raise UsageError if the
-    widths of the network do not fit together.
+    The configuration has the name of the chosen preset instead of "auto". Raise UsageError if the
+    sizes of the network are inconsistent.
     """
     name = _choose(asked, facts) if asked.preset == "auto" else asked.preset
     config = _fill(asked, _sizes(PRESETS[name], asked, facts))
     epochs = _tokens_to_read(config, facts) / max(1, facts.tokens)
     config = _fill(config, _regularization(epochs, config, facts))
     config = config.model_copy(update={"preset": name})
-    config.shape(facts.vocab_size)  # its widths must agree
+    config.shape(facts.vocab_size)  # raises UsageError
     return config, _summary(asked, config, epochs, facts)
 
 
@@ -98,7 +98,7 @@ def _fill(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
 
 
 def _summary(asked: TrainConfig, config: TrainConfig, epochs: float, facts: Facts) -> str:
-    """Return one line: the network, what it was chosen for, the epochs and the regularization."""
+    """Return a one-line summary: network, text, time, epochs and regularization."""
     network = f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}"
     what = f"preset {config.preset} ({network})"
     if facts.init_from:
@@ -115,7 +115,7 @@ def _summary(asked: TrainConfig, config: TrainConfig, epochs: float, facts: Fact
 
 
 def _choose(asked: TrainConfig, facts: Facts) -> str:
-    """Return the preset for the text, and with minutes for what can be read in them."""
+    """Return the preset for the length of the text and the time budget."""
     by_text = _largest_for_text(facts)
     if asked.minutes is None:
         return by_text
@@ -131,13 +131,13 @@ def _choose(asked: TrainConfig, facts: Facts) -> str:
 
 
 def _largest_for_text(facts: Facts) -> str:
-    """Return the largest preset that the text alone calls for; `large` needs time as well."""
+    """Return the largest preset for the length of the text, except `large`, which needs time."""
     sizes = ("tiny", "small", "medium")
     return [name for name in sizes if facts.tokens >= PRESETS[name].min_text][-1]
 
 
 def _sizes(preset: Preset, asked: TrainConfig, facts: Facts) -> dict[str, Any]:
-    """Return what a preset sets for this text: sizes, learning rate, length of training."""
+    """Return the settings of a preset for this text: sizes, learning rate, length of training."""
     bptt, batch_size = _batching(preset, asked, facts)
     width = asked.hidden_size if _is_given(asked, "hidden_size") else preset.hidden_size
     is_tied = facts.vocab_size >= TIED_VOCABULARY and not _is_given(asked, "embedding_dim")
@@ -162,7 +162,7 @@ def _sizes(preset: Preset, asked: TrainConfig, facts: Facts) -> dict[str, Any]:
 
 
 def _batching(preset: Preset, asked: TrainConfig, facts: Facts) -> tuple[int, int]:
-    """Return a bptt and a batch size that give even a small text some steps an epoch."""
+    """Return bptt and batch size, reduced for a small text so that an epoch has several steps."""
     longest = max(1, facts.tokens - 1)
     bptt = asked.bptt if _is_given(asked, "bptt") else min(asked.bptt, longest)
     rows = max(1, (facts.tokens - 1) // (bptt * MIN_WINDOWS))
@@ -170,11 +170,11 @@ def _batching(preset: Preset, asked: TrainConfig, facts: Facts) -> tuple[int, in
 
 
 def _regularization(epochs: float, config: TrainConfig, facts: Facts) -> dict[str, Any]:
-    """Return the regularization of a network that reads a text for this many epochs."""
+    """Return the regularization settings for this number of epochs."""
     effective = _effective_epochs(epochs, config, facts)
     settings = dict(next(row for most, row in REGULARIZATION if effective <= most))
     if _is_given(config, "average") and not config.average:
-        settings.pop("final_lr_frac", None)  # a rate that stays high needs the average
+        settings.pop("final_lr_frac", None)  # a high final rate needs averaging
     if facts.vocab_size >= TIED_VOCABULARY:
         settings["input_dropout"] = next(rate for most, rate in INPUT_DROPOUT if effective <= most)
     return settings
@@ -183,7 +183,7 @@ def _regularization(epochs: float, config: TrainConfig, facts: Facts) -> dict[st
 def _effective_epochs(epochs: float, config: TrainConfig, facts: Facts) -> float:
     """Return epochs weighted by network size and text length, a proxy for overfitting.
 
-    A network smaller than the preset for the text overfits less, and so does any on a longer text.
+    A network smaller than the preset for the text overfits less, and so does one on a longer text.
     """
     weights = _weights_per_token(config, _symbols(config, facts))
     expected = _weights_per_token(PRESETS[_largest_for_text(facts)])
@@ -191,12 +191,12 @@ def _effective_epochs(epochs: float, config: TrainConfig, facts: Facts) -> float
 
 
 def _length_ratio(tokens: int) -> float:
-    """Return the root of the ratio of a text's length to REFERENCE_TEXT; at least 1."""
+    """Return the square root of the text length relative to REFERENCE_TEXT; at least 1."""
     return math.sqrt(max(1.0, tokens / REFERENCE_TEXT))
 
 
 def _tokens_to_read(config: TrainConfig, facts: Facts) -> float:
-    """Estimate how many tokens the run will train on, all epochs included."""
+    """Estimate the number of tokens that the run will train on, in all epochs."""
     if config.epochs is not None:
         return config.epochs * facts.tokens
     if config.steps is not None:
@@ -207,15 +207,15 @@ def _tokens_to_read(config: TrainConfig, facts: Facts) -> float:
 
 
 def _symbols(config: TrainConfig, facts: Facts) -> int:
-    """Return how many symbols the output layer computes for a token in training."""
-    # Sampled softmax computes the symbols drawn and those of the batch, about as many.
+    """Return the number of logits that the output layer computes per token in training."""
+    # Sampled softmax: the negative samples, and about as many targets of the batch.
     return min(facts.vocab_size, 2 * config.sampled_softmax or facts.vocab_size)
 
 
 def _weights_per_token(network: TrainConfig | Preset, symbols: int = 0) -> int:
-    """Return the number of weights that one token multiplies: four gates a layer, and the output.
+    """Return the number of weights used per token: four gates per layer, and the output layer.
 
-    A proxy for the time per token and for the capacity of the network.
+    It is a proxy for the time per token and for the capacity of the network.
     """
     width, inputs = network.hidden_size, network.embedding_dim
     depth = 1 if isinstance(network, Preset) else network.num_layers

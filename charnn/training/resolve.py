@@ -1,4 +1,4 @@
-"""Resolve the settings of a run: what was asked, over the preset, for a dataset and a machine."""
+"""Resolve the settings of a run from given settings, preset, dataset and machine."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from charnn.training.presets import REFERENCE, TOKENS_PER_MINUTE, Facts, apply_p
 
 @dataclass(frozen=True)
 class Resolved:
-    """The settings of a run, one line about each choice, and about how many tokens it will read."""
+    """The settings of a run, a note for each choice, and the approximate tokens it trains on."""
 
     config: TrainConfig
     notes: tuple[str, ...]
@@ -23,11 +23,11 @@ class Resolved:
 
 
 def resolve(asked: TrainConfig, dataset: Dataset, init_from: str = "") -> Resolved:
-    """Return the settings of a new run; set up torch for it.
+    """Return the settings of a new run, and set the threads and determinism of torch.
 
-    The fields of `asked` that were given win over the preset; `init_from` names the model whose
-    weights the run starts from, if any. With minutes, the speed of the machine is measured before
-    the preset is chosen. Raise UsageError if the settings do not fit together, DataError if the
+    Given fields of `asked` take precedence over the preset; `init_from` is the name of the model
+    that the run starts from, if any. For a budget in minutes the speed of the machine is measured
+    before the preset is chosen. Raise UsageError if the settings are inconsistent, DataError if the
     text is too short for them.
     """
     device.configure(asked.threads, deterministic=asked.deterministic)
@@ -41,7 +41,7 @@ def resolve(asked: TrainConfig, dataset: Dataset, init_from: str = "") -> Resolv
         assert machine.tokens_per_minute
         facts = Facts(tokens, vocab_size, machine.tokens_per_minute, init_from)
         config, note = apply_preset(asked, facts)
-        if config.hidden_size != REFERENCE.hidden_size:  # whose best precision may be another
+        if config.hidden_size != REFERENCE.hidden_size:  # its best precision may differ
             arithmetic = _measured(config).arithmetic
             machine = Machine(arithmetic, machine.tokens_per_minute)
         resolved = _on_machine(config, tokens, machine)
@@ -49,9 +49,9 @@ def resolve(asked: TrainConfig, dataset: Dataset, init_from: str = "") -> Resolv
 
 
 def resolve_machine(config: TrainConfig, tokens: int) -> Resolved:
-    """Return the settings with device, precision, threads and batch size of this machine.
+    """Set device, precision, threads and batch size for this machine; configure torch.
 
-    `tokens` is the length of the training split. Set up torch for the run.
+    `tokens` is the length of the training split.
     """
     device.configure(config.threads, deterministic=config.deterministic)
     return _on_machine(config, tokens, _measured(config))
@@ -74,7 +74,7 @@ def _on_machine(config: TrainConfig, tokens: int, machine: Machine) -> Resolved:
     notes = []
     if batch_size < config.batch_size:
         notes.append(
-            f"batch size {config.batch_size} → {batch_size}: {tokens:,} training tokens hold "
+            f"batch size {config.batch_size} → {batch_size}: {tokens:,} training tokens fill only "
             f"{batch_size} rows of bptt {config.bptt}"
         )
     chosen = {
@@ -89,7 +89,7 @@ def _on_machine(config: TrainConfig, tokens: int, machine: Machine) -> Resolved:
 
 
 def _planned_tokens(config: TrainConfig, tokens: int, tokens_per_minute: float) -> float:
-    """Estimate how many tokens a run will train on."""
+    """Estimate the number of tokens that a run will train on."""
     if config.minutes is not None:
         return config.minutes * tokens_per_minute
     if config.steps is not None:

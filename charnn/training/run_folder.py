@@ -24,7 +24,7 @@ OWN_FILES = {CONFIG_FILE, METRICS_FILE, MODEL_FILE, CHECKPOINTS, LOCK_FILE}
 
 
 class RunFolder:
-    """The files of one run. `chars_per_token` converts a loss to bits per character."""
+    """The files of a run. `chars_per_token` converts a loss to bits per character."""
 
     def __init__(self, path: Path, chars_per_token: float) -> None:
         self.path = path
@@ -33,20 +33,20 @@ class RunFolder:
 
     @property
     def model_path(self) -> Path:
-        """The path of the best model so far."""
+        """Return the path of the best model so far."""
         return self.path / MODEL_FILE
 
     def create(self, *, force: bool) -> None:
-        """Make the folder; an existing run is replaced only with `force`.
+        """Create the folder; replace an existing run only if `force` is set.
 
-        Raise UsageError where the name is taken, BusyError where another process writes the run,
-        StorageError where it cannot be made.
+        Raise UsageError if the folder exists, BusyError if another process writes the run,
+        StorageError if it cannot be created.
         """
         if force and self.path.is_dir():
             with atomic.storage_errors("replace", self.path):
                 remove_run(self.path)
         atomic.make_folder(self.path.parent)
-        with atomic.storage_errors("make", self.path):
+        with atomic.storage_errors("create", self.path):
             try:
                 self.path.mkdir()
             except FileExistsError:
@@ -61,32 +61,32 @@ class RunFolder:
                 ) from None
 
     def clean_up(self) -> None:
-        """Remove what a killed process left unfinished here. Raise StorageError."""
+        """Remove temporary files of a killed process. Raise StorageError if that fails."""
         with atomic.storage_errors("clean up", self.path):
             atomic.clean_up(self.path)
 
     def write_config(self, config: TrainConfig) -> None:
-        """Write config.yaml. Raise StorageError."""
+        """Write config.yaml. Raise StorageError if it cannot be written."""
         with self._vanishing():
             atomic.write_file(self.path / CONFIG_FILE, dump_settings(config).encode())
 
     def write_model(self, model: ModelFile) -> None:
-        """Write model.safetensors. Raise StorageError."""
+        """Write model.safetensors. Raise StorageError if it cannot be written."""
         with self._vanishing():
             write_model(self.model_path, model)
 
     def read_model(self) -> ModelFile:
-        """Read model.safetensors. Raise StorageError or DataError."""
+        """Read model.safetensors. Raise StorageError or DataError if it cannot be read."""
         return read_model(self.model_path)
 
     def save(self, snapshot: Snapshot) -> Saved:
-        """Write a checkpoint. Raise StorageError, or DivergedError for weights not finite."""
+        """Write a checkpoint. Raise StorageError, or DivergedError if a weight is not finite."""
         with self._vanishing():
             return Saved(snapshot.step, save_checkpoint(snapshot, self.path))
 
     @contextlib.contextmanager
     def _vanishing(self) -> Iterator[None]:
-        """Raise an error of its own if a write fails because the folder does not exist any more."""
+        """Raise StorageError with its own message if the folder no longer exists."""
         try:
             yield
         except (OSError, StorageError) as error:
@@ -98,9 +98,9 @@ class RunFolder:
             ) from error
 
     def log(self, event: Step | Evaluation) -> Warned | None:
-        """Append a validation, or a step that is logged, to metrics.jsonl.
+        """Append a validation or a logged step to metrics.jsonl.
 
-        A log that cannot be written is reported once, then given up.
+        A failure to write is returned as a warning; nothing is logged after it.
         """
         row = self._row(event)
         if row is None or self._log_failed:
@@ -116,8 +116,7 @@ class RunFolder:
     def log_final(self, counters: Counters, epoch: float, score: Score | None) -> None:
         """Append the score of the best model, which marks the run as finished.
 
-        Without a validation split, `score` is None and the row only marks the end. A log that
-        cannot be written was reported before.
+        `score` is None without a validation split. A failure to write was reported before.
         """
         row = {
             "split": "train" if score is None else "val",
@@ -166,12 +165,14 @@ def _metrics_row(
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run and its folder; refuse if there is anything else in it.
+    """Remove the folder of a run.
 
-    Raise BusyError where another process is writing the run, StorageError where it cannot be
-    removed.
+    Raise BusyError if another process is writing the run, StorageError if it cannot be removed or
+    contains files that charnn did not write.
     """
     with Lock(folder):
         atomic.clean_up(folder)
-        atomic.refuse_foreign(folder, OWN_FILES, "move it away first, or give another --name")
+        atomic.refuse_foreign(
+            folder, OWN_FILES, "move them to another folder, or give another --name"
+        )
         shutil.rmtree(folder)

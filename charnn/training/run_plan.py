@@ -17,8 +17,8 @@ from charnn.storage.settings_file import read_settings
 class RunPlan:
     """A run to start or to resume.
 
-    `given` are the settings that the user gave, `settings` those with defaults; `changes` says what
-    a resumed run does differently. `init_from` names the `model` whose weights a new run starts
+    `given` are the settings that the user gave, `settings` those with defaults; `changes` describes
+    the settings of a resumed run that differ from before. `init_from` names the `model` whose weights a new run starts
     from, if any.
     """
 
@@ -41,10 +41,10 @@ def plan_run(
     resume: str | None = None,
     init_from: str | None = None,
 ) -> RunPlan:
-    """Return the plan of a new run, or of the run to `resume`; an empty name is the newest stopped.
+    """Return the plan of a new run, or of the run to `resume`; "" is the newest stopped run.
 
-    Raise UsageError for wrong settings and for names that do not exist, and what reading datasets
-    and models raises.
+    Raise UsageError for invalid settings and names that do not exist, DataError or StorageError if
+    the dataset or model cannot be read.
     """
     if resume is not None:
         _refuse_with_resume(name, init_from)
@@ -71,37 +71,37 @@ def _refuse_with_resume(name: str | None, init_from: str | None) -> None:
 def _new(
     given: Mapping[str, Any], data_dir: Path, model: ModelFile | None
 ) -> tuple[Dataset, TrainConfig]:
-    """Return the dataset and the settings asked for, with the network of `model` if any."""
+    """Return the dataset and the given settings, with the network of `model` if any."""
     network = {}
     if model is not None:
         network = {name: getattr(model.config, name) for name in NetworkConfig.model_fields}
     settings = validate(TrainConfig, {**network, **given})
     folder = workspace.find_dataset(settings.data, data_dir)
     dataset = open_dataset(folder)
-    is_there = (data_dir / dataset.name).resolve() == folder.resolve()
-    # A resumed run looks for the dataset again; elsewhere it has no other name than its path.
-    data = dataset.name if is_there else settings.data or folder.name
+    has_name = (data_dir / dataset.name).resolve() == folder.resolve()
+    # --resume opens the dataset again, by name or, if it is not in data_dir, by path.
+    data = dataset.name if has_name else settings.data or folder.name
     return dataset, settings.model_copy(update={"data": data})
 
 
 def _resumed(folder: Path, given: Mapping[str, Any], data_dir: Path) -> RunPlan:
     """Return the plan of a run to resume.
 
-    Raise UsageError for a change of a setting that a resumed run keeps.
+    Raise UsageError if a setting changes that must not change when a run is resumed.
     """
     recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
     settings = validate(TrainConfig, merge(recorded, given))
     changes = {
-        name: f"{name} {recorded.get(name)} → {value}"
+        name: f"{name} {'unset' if before is None else before} → {value}"
         for name, value in settings.model_dump(mode="json").items()
-        if name in given and value != recorded.get(name)
+        if name in given and value != (before := recorded.get(name))
     }
     kept = {*NetworkConfig.model_fields, "preset", *FIXED_SETTINGS}
     if refused := [change for name, change in changes.items() if name in kept]:
         raise UsageError(
-            f"a resumed run keeps its settings, but: {', '.join(refused)}",
-            "leave these out, or start a new run with --init-from",
+            f"these settings cannot change when a run is resumed: {', '.join(refused)}",
+            "leave them out, or start a new run with --init-from",
         )
-    note = f"changed on resuming: {', '.join(changes.values())}" if changes else ""
+    note = f"changed settings: {', '.join(changes.values())}" if changes else ""
     dataset = open_dataset(workspace.find_dataset(settings.data, data_dir))
     return RunPlan(folder, dataset, settings, given, is_resumed=True, changes=note)

@@ -1,6 +1,7 @@
 """Capture and restore the complete state of a training, in memory.
 
-A snapshot that was read from disk is not trusted until it fits the training it is restored into.
+The shapes and values of a snapshot are checked before it is restored, because it may come from a
+damaged or modified file.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,14 +22,14 @@ from charnn.training.loop import TrainLoop
 from charnn.training.optimizers import STATE_NAMES
 
 FORMAT_VERSION = 2
-SHOWN_DIGITS = 8  # of a fingerprint
+SHOWN_DIGITS = 8  # of a fingerprint, in messages
 
 
 class SnapshotHeader(Settings):
-    """Everything in a snapshot but its tensors.
+    """All values of a snapshot except the tensors.
 
-    `settings` and `model` must not change on resuming; `epoch` and `batch` are the position of the
-    sampler; `steps` and `validation_fraction` are the plan of the time budget.
+    `settings` and `model` must not change when a run is resumed; `epoch` and `batch` are the
+    position of the sampler; `steps` and `validation_fraction` are the plan of the time budget.
     """
 
     format_version: int = FORMAT_VERSION
@@ -47,7 +48,7 @@ class SnapshotHeader(Settings):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a training between two steps; `source` says where it was read, if it was."""
+    """The state of a training between two steps; `source` is the path it was read from, or ""."""
 
     tensors: Mapping[str, Tensor]
     header: SnapshotHeader
@@ -55,16 +56,17 @@ class Snapshot:
 
     @property
     def step(self) -> int:
-        """The step after which it was captured."""
+        """Return the step after which the snapshot was captured."""
         return self.header.counters.step
 
 
 def parse_header(values: Mapping[str, Any], source: str) -> SnapshotHeader:
-    """Return the header in JSON values. Raise DataError naming `source` and the field."""
+    """Return the header from JSON values. Raise DataError, which names `source` and the field."""
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise DataError(
-            f"{source} has checkpoint format {version!r}; this charnn reads {FORMAT_VERSION}",
+            f"{source} has checkpoint format {version!r}; this version of charnn reads "
+            f"{FORMAT_VERSION}",
             "start a new run from its model with --init-from",
         )
     try:
@@ -74,7 +76,7 @@ def parse_header(values: Mapping[str, Any], source: str) -> SnapshotHeader:
 
 
 def capture(loop: TrainLoop, fingerprint: str) -> Snapshot:
-    """Return the state of a training; later steps do not change it."""
+    """Return a copy of the state of a training."""
     position = loop.sampler.position
     header = SnapshotHeader(
         torch=str(torch.__version__),
@@ -116,19 +118,19 @@ def _tensors(loop: TrainLoop) -> dict[str, Tensor]:
 
 
 def refuse_diverged(snapshot: Snapshot) -> None:
-    """Raise DivergedError where a weight is not finite."""
+    """Raise DivergedError if a weight is not finite."""
     for name, tensor in _group(snapshot.tensors, "model.").items():
         if not tensor.isfinite().all():
             raise DivergedError(
                 f"{name} is not finite at step {snapshot.step}",
-                "try a lower --lr or a lower --grad-clip",
+                "use a lower --lr or a lower --grad-clip",
             )
 
 
 def restore(loop: TrainLoop, snapshot: Snapshot, fingerprint: str) -> None:
-    """Put `loop` into the state of a snapshot, random number generators included.
+    """Restore the state of `loop` from a snapshot, including the random number generators.
 
-    Raise UsageError where dataset or shape differ, DataError where the snapshot does not fit.
+    Raise UsageError if dataset or settings differ, DataError if the snapshot is inconsistent.
     """
     _check_same(loop, snapshot.header, fingerprint)
     try:
@@ -136,13 +138,13 @@ def restore(loop: TrainLoop, snapshot: Snapshot, fingerprint: str) -> None:
         _restore_header(loop, snapshot.header)
         _restore_random(_group(snapshot.tensors, "random."), loop.model.device)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{snapshot.source} does not fit this run: {error}") from None
+        raise DataError(f"{snapshot.source} does not match this run: {error}") from None
 
 
 def _check_same(loop: TrainLoop, header: SnapshotHeader, fingerprint: str) -> None:
     if header.fingerprint != fingerprint:
         raise UsageError(
-            "the run was trained on another dataset, or the dataset was prepared again: "
+            "the dataset is not the one that the run was trained on: "
             f"fingerprint {header.fingerprint[:SHOWN_DIGITS]} → {fingerprint[:SHOWN_DIGITS]}",
             "resume with the same dataset; to continue on new text use --init-from",
         )
@@ -151,7 +153,9 @@ def _check_same(loop: TrainLoop, header: SnapshotHeader, fingerprint: str) -> No
     differing = [key for key in own if own[key] != saved.get(key)]
     if differing:
         changes = ", ".join(f"{key} {saved.get(key)} → {own[key]}" for key in differing)
-        raise UsageError(f"a resumed run keeps its shape, but: {changes}", "leave these out")
+        raise UsageError(
+            f"these settings cannot change when a run is resumed: {changes}", "leave them out"
+        )
 
 
 def _restore_tensors(loop: TrainLoop, tensors: Mapping[str, Tensor]) -> None:
@@ -169,25 +173,25 @@ def _restore_tensors(loop: TrainLoop, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _require_like(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Raise ValueError unless names and shapes agree and everything is finite."""
+    """Raise ValueError unless names, shapes and types agree and all values are finite."""
     if given.keys() != expected.keys():
-        raise ValueError(f"the {what} have other names")
+        raise ValueError(f"{what}: the names of the tensors differ")
     for name, tensor in given.items():
         if tensor.shape != expected[name].shape or tensor.dtype != torch.float32:
-            raise ValueError(f"{what}: {name} has another shape or type")
+            raise ValueError(f"{what}: {name} has the wrong shape or type")
         if not tensor.isfinite().all():
             raise ValueError(f"{what}: {name} is not finite")
 
 
 def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore the state of each weight; the optimizer's settings are those of the run."""
+    """Restore the state of each weight; keep the settings of the optimizer."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         shape = torch.Size() if key == "step" else weights[int(index)].shape
         if tensor.shape != shape or tensor.dtype != torch.float32:
-            raise ValueError(f"optimizer: {name} has another shape or type")
+            raise ValueError(f"optimizer: {name} has the wrong shape or type")
         state.setdefault(int(index), {})[key] = tensor
     names = STATE_NAMES[type(optimizer)]
     if any(of_weight.keys() != names for of_weight in state.values()):
@@ -202,10 +206,10 @@ def _hidden(loop: TrainLoop, stored: Mapping[str, Tensor]) -> LayerState | None:
     hidden = tuple(stored[str(index)] for index in range(len(stored)))
     expected = loop.model.initial_state(len(hidden[0]) if hidden[0].ndim else 0)
     if _shapes(hidden) != _shapes(expected):
-        raise ValueError("the hidden state has another shape")
+        raise ValueError("the hidden state has the wrong shape")
     if loop.config.sampler == "sequential" and len(hidden[0]) != loop.config.batch_size:
-        raise ValueError("the hidden state has another number of streams")
-    # It was saved in the precision of the run, which may have changed.
+        raise ValueError("the hidden state has the wrong number of streams")
+    # The precision of the run may have changed since it was saved.
     return tuple(part.to(loop.model.device, torch.float32) for part in hidden)
 
 
@@ -215,19 +219,19 @@ def _shapes(parts: Iterable[Tensor]) -> list[torch.Size]:
 
 def _restore_header(loop: TrainLoop, header: SnapshotHeader) -> None:
     if header.batch >= loop.sampler.batches_in(header.epoch):
-        raise ValueError(f"batch {header.batch} is beyond the epoch")
+        raise ValueError(f"batch {header.batch} is after the end of the epoch")
     loop.sampler.position = Position(header.epoch, header.batch)
     loop.counters = header.counters.model_copy()
     loop.average.updates = header.average_updates
     loop.budget.fraction = header.validation_fraction
     if loop.config.minutes is not None:
         loop.budget.steps = header.steps
-    if header.scaler:  # a run that was not in float16 before has none
+    if header.scaler:  # empty if the run was not in float16
         loop.scaler.load_state_dict(dict(header.scaler))
 
 
 def _restore_random(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Restore the generators, of a device if the run was on such a device before."""
+    """Restore the generators of the CPU and, if the snapshot has its state, of the device."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -1,8 +1,7 @@
 """Plan the steps and validations of a run, by a number of steps or by --minutes.
 
-With minutes, the speed of the machine is measured first. Then the steps that fit are planned, and
-planned again where the machine turns out faster or slower. Everything here is plain numbers:
-seconds, steps, tokens.
+With --minutes, the speed of the machine is measured first. Then the number of steps is planned, and
+planned again if the speed changes.
 """
 
 import contextlib
@@ -11,32 +10,32 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-# benchmarks/budget.py checks that with these numbers a run keeps its minutes to 5 %.
-STARTUP_RESERVE = 1.0  # seconds of --minutes that no clock here sees: Python starts, output is read
-SMOOTHING = 0.95  # weight of the past in the mean time of a step
-CALIBRATION_SECONDS = 3.0  # how long the speed is measured before the first plan
-CALIBRATION_STEPS = 3  # fewer steps say nothing: the first ones are slow
-ENOUGH_STEPS = 20  # steps after which a plan can be made before CALIBRATION_SECONDS
+# benchmarks/budget.py checks that with these numbers a run takes its minutes within 5 %.
+STARTUP_RESERVE = 1.0  # seconds for starting Python and for the final output
+SMOOTHING = 0.95  # decay of the moving average of the step time
+CALIBRATION_SECONDS = 3.0  # seconds of training before the first plan
+CALIBRATION_STEPS = 3  # minimum steps before the first plan, because the first ones are slow
+ENOUGH_STEPS = 20  # steps after which the first plan does not wait for CALIBRATION_SECONDS
 EVALUATIONS = 20  # validations of a run without --eval-every
-MAX_EVALUATING = 0.1  # time of validations as a fraction of the time of steps
-MAX_RESERVED = 0.3  # fraction of the time left that validations may claim, however slow one was
-DEADBAND = 0.03  # a plan changes only if it would miss the budget by more than this fraction
-LATEST_WEIGHT = 0.3  # weight of the latest validation in the mean time of one
-MAX_FINAL = 0.5  # fraction of --minutes that the final scoring may take
+MAX_EVALUATING = 0.1  # maximum time of validations as a fraction of the time of steps
+MAX_RESERVED = 0.3  # maximum fraction of the remaining time reserved for validations
+DEADBAND = 0.03  # relative change of the steps below which the plan is kept
+LATEST_WEIGHT = 0.3  # weight of the latest validation in the moving average of their time
+MAX_FINAL = 0.5  # maximum fraction of --minutes for the final evaluation
 
 # A validation during training reads this fraction of the tokens trained on, so that twenty of them
-# read 15 % as many tokens as training does, and at least MIN_VALIDATED tokens, whose loss
-# has a standard error of 0.015 nats (benchmarks/README.md, validation.py).
+# read 15 % as many tokens as training, and at least MIN_VALIDATED tokens, whose loss has a standard
+# error of 0.015 nats (benchmarks/README.md, validation.py).
 VALIDATED_FRACTION = 0.0075
 MIN_VALIDATED = 8192
 
 
 @dataclass(frozen=True)
 class ValidationCost:
-    """What validations read, in tokens.
+    """The number of tokens that validations read.
 
-    `split` is the size of the validation split, `warm_up` what its streams read before the first
-    scored token, `final` what the final scoring reads in all.
+    `split` is the size of the validation split, `warm_up` the number of tokens that its streams
+    read before the first scored token, `final` the total of the final evaluation.
     """
 
     split: int = 0
@@ -44,21 +43,22 @@ class ValidationCost:
     final: int = 0
 
     def fraction(self, planned_tokens: float) -> float:
-        """Return the fraction of the split to read during a training on so many tokens."""
+        """Return the fraction of the split per validation, for a training on `planned_tokens`."""
         wanted = max(MIN_VALIDATED, VALIDATED_FRACTION * planned_tokens)
         return min(1.0, wanted / max(1, self.split))
 
     def final_in_validations(self, fraction: float) -> float:
-        """Return the cost of the final scoring in units of one validation of this fraction."""
+        """Return the cost of the final evaluation in units of a validation of this fraction."""
         tokens = fraction * self.split + self.warm_up
         return self.final / tokens if tokens else 0.0
 
 
 class TimeBudget:
-    """The length of a run: its steps, when it validates, how much is scored at the end.
+    """The plan of a run: number of steps, validation interval, size of the final evaluation.
 
     `steps` is None until a run with `minutes` has measured its speed. `fraction` is the part of
-    the validation split that each validation reads. Without `minutes` nothing depends on the clock.
+    the validation split that each validation reads. Without `minutes` the plan does not depend on
+    the clock.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class TimeBudget:
         self.minutes = minutes
         self.cost = cost or ValidationCost()
         self.fraction = self.cost.fraction(planned_tokens)
-        self.validation_seconds = 0.0  # of one validation, for one set of weights
+        self.validation_seconds = 0.0  # per validation of one set of weights
         self._seconds = 60 * minutes if minutes is not None else math.inf
         self._eval_every = eval_every
         self._clock = clock
         self.start(0.0)
 
     def start(self, spent: float) -> None:
-        """Start to measure; `spent` is how many seconds of the run have passed already."""
+        """Start the clock; `spent` is the duration of earlier sessions in seconds."""
         self._spent, self._begin = spent, self._clock()
         self._steps_timed = 0
         self._stepping = self._evaluating = 0.0
@@ -90,12 +90,12 @@ class TimeBudget:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the run so far, earlier sessions included."""
+        """Return the seconds of the run so far, including earlier sessions."""
         return self._spent + self._clock() - self._begin
 
     @contextlib.contextmanager
     def stepping(self) -> Iterator[None]:
-        """Time the training step inside the block."""
+        """Measure the time of the training step in the block."""
         begin = self._clock()
         yield
         seconds = self._clock() - begin
@@ -106,7 +106,7 @@ class TimeBudget:
 
     @contextlib.contextmanager
     def evaluating(self, weights: int = 1) -> Iterator[None]:
-        """Time the validation inside the block, of one set of weights or of two."""
+        """Measure the time of the validation in the block, of one or two sets of weights."""
         begin = self._clock()
         yield
         self._evaluation_seconds = self._clock() - begin
@@ -117,13 +117,13 @@ class TimeBudget:
 
     @property
     def must_plan(self) -> bool:
-        """Whether the first plan is due: the speed is known, or the time is over."""
+        """Return whether the first plan is due: the speed is known, or the time is over."""
         if self.steps is not None:
             return False
         return self._is_calibrated or self.elapsed >= self._seconds - STARTUP_RESERVE
 
     def plan(self, step: int) -> None:
-        """Set or correct the number of steps after `step`, where minutes are the budget."""
+        """Set or correct the number of steps after `step`, if the budget is in minutes."""
         ready = self.must_plan if self.steps is None else self._is_calibrated
         if self.minutes is None or step == self.steps or not ready:
             return
@@ -136,7 +136,7 @@ class TimeBudget:
             self.steps = steps
 
     def plan_at_speed(self, step: int, seconds: float) -> None:
-        """Plan a resumed run, which took `seconds` for `step` steps, before speed is measured."""
+        """Plan a resumed run by its earlier speed, `step` steps in `seconds`."""
         if self.minutes is not None and step:
             fitting = step * (self._seconds - STARTUP_RESERVE) / max(seconds, 1e-3)
             self.steps = max(step + 1, int(fitting))
@@ -146,14 +146,14 @@ class TimeBudget:
         if self.steps is None or evaluated_at == step:
             return False
         every = self._evaluation_interval(self.steps)
-        # Where the interval may change, a multiple of it may never be met.
+        # With minutes the interval can change, so that a step may not be a multiple of it.
         timed = self.minutes is not None
         due = step - evaluated_at >= every if timed else step % every == 0
         return due or step == self.steps
 
     @property
     def final_fraction(self) -> float:
-        """The fraction of the final scoring that fits into its part of --minutes."""
+        """Return the fraction of the final evaluation that fits into its part of --minutes."""
         wanted = self._final_validations * self.validation_seconds
         return min(1.0, MAX_FINAL * self._seconds / wanted) if wanted else 1.0
 
@@ -167,7 +167,7 @@ class TimeBudget:
         return self._steps_timed >= CALIBRATION_STEPS and long_enough
 
     def _steps_that_fit(self, seconds: float, evaluations: int) -> int:
-        """Return how many steps fit into `seconds` from now, with so many validations."""
+        """Return the number of steps that fit into `seconds`, with this number of validations."""
         session = self._clock() - self._begin
         overhead = (session - self._stepping - self._evaluating) / max(1, self._steps_timed)
         wanted = evaluations * self._evaluation_seconds
@@ -175,7 +175,7 @@ class TimeBudget:
         return max(0, int(room / (self.step_seconds + overhead)))
 
     def _evaluation_interval(self, steps: int) -> int:
-        """Return the steps between validations of a run of `steps`."""
+        """Return the number of steps between validations of a run of `steps`."""
         if self._eval_every:
             return self._eval_every
         least = 1

@@ -31,26 +31,27 @@ from charnn.training.events import (
 )
 from charnn.training.init_from import copy_weights
 from charnn.training.loop import new_loop, train
-from charnn.training.metrics_log import cut_back
+from charnn.training.metrics_log import truncate_log
 from charnn.training.optimizers import rate_names
 from charnn.training.run_folder import RunFolder
 from charnn.training.snapshot import Snapshot, capture, restore
 from charnn.training.validation import Validator
 
-MAX_ROLLBACKS = 3  # divergences that a run survives; its learning rate is then an eighth
-SNAPSHOT_STEPS = 200  # between states to roll back to, without validation: the most steps lost
+MAX_ROLLBACKS = 3  # the learning rate is then an eighth
+SNAPSHOT_STEPS = 200  # steps between rollback states without validation: the most that are lost
 # Seconds between checkpoints without --save-every. A test checks that saving takes less than 1 %.
 SAVE_SECONDS = 300.0
 SAMPLE_TOKENS = 200  # in a sample shown during training: two or three lines of characters
-STALLED = 5  # validations without improvement after which a note says so: a quarter of a run's 20
+STALLED = 5  # validations without improvement before a note: a quarter of the default 20
 
 
 class Trainer:
-    """One run: its network in training, its validation, its folder.
+    """A run: its network in training, its validation and its folder.
 
     `config` is resolved (resolve.py). A budget in minutes counts from `began`, in seconds of
-    time.perf_counter, or from here. Validations read more of their split the more `planned_tokens`
-    the run trains on. With `baselines` the result says what the text costs without a network.
+    time.perf_counter, or from the construction. The fraction of the split read per validation
+    grows with `planned_tokens`. If `baselines` is set, the result has the bits per character of
+    n-gram models and compressors.
     """
 
     def __init__(
@@ -85,52 +86,52 @@ class Trainer:
         self._notes: list[str] = []
 
     def resume(self, *, new_rates: bool = False) -> None:
-        """Continue from the run's newest undamaged checkpoint.
+        """Continue from the newest undamaged checkpoint of the run.
 
-        With `new_rates` a learning rate that roll-backs have halved starts again as given. Raise
-        DataError where there is no checkpoint, UsageError where dataset or shape differ or where
-        nothing is left to do.
+        If `new_rates` is set, the learning rate is no longer scaled by earlier rollbacks. Raise
+        DataError if there is no checkpoint, UsageError if dataset or settings differ or the run is
+        finished.
         """
         was_finished = is_finished(self.folder.path)
         self.folder.clean_up()
-        snapshot, faults = load_newest(self.folder.path)
-        self._notes += [f"{fault.message}; an earlier checkpoint is used" for fault in faults]
+        snapshot, errors = load_newest(self.folder.path)
+        self._notes += [f"{error.message}; using an earlier checkpoint" for error in errors]
         if snapshot.header.torch != torch.__version__:
             self._notes.append(
                 f"torch {snapshot.header.torch} → {torch.__version__}: the results may differ in "
-                "their last digits from those of a run that was never stopped"
+                "the last digits from those of an uninterrupted run"
             )
         restore(self.loop, snapshot, self.dataset.fingerprint)
         counters = self.loop.counters
-        if was_finished and self.loop.is_over:
-            raise UsageError(
-                f"{self.folder.path} is finished at step {counters.step:,}: nothing is left to do",
-                "give a larger --steps, --epochs or --minutes, or --init-from for a new run",
-            )
-        cut_back(self.folder.path, counters.step, counters.evaluated_at)
         if new_rates:
             counters.lr_scale = 1.0
         self.loop.budget.plan_at_speed(counters.step, counters.seconds)
+        if was_finished and self.loop.is_over:
+            raise UsageError(
+                f"{self.folder.path} is finished at step {counters.step:,}: nothing is left to do",
+                "use a larger --steps, --epochs or --minutes, or --init-from for a new run",
+            )
+        truncate_log(self.folder.path, counters.step, counters.evaluated_at)
 
     def init_from(self, model: ModelFile, name: str) -> None:
-        """Start with the weights of a model. Raise DataError where the shapes differ."""
+        """Start with the weights of a model. Raise DataError if the shapes differ."""
         known = copy_weights(model, self.loop.model, self.dataset.tokenizer)
         self._notes.append(
             f"weights from {name}: {known:,} of {self.dataset.tokenizer.vocab_size:,} "
-            "symbols known there"
+            "symbols are in its vocabulary"
         )
 
     def events(self) -> Generator[Event, None, None]:
-        """Train, log, keep the best model and score it; the last event is the `Result`.
+        """Train, log, save the best model and evaluate it; the last event is the `Result`.
 
-        A consumer that stops early closes the iterator before it calls `save`. A divergence rolls
-        back to the last good state with half the learning rate; raise DivergedError after
-        MAX_ROLLBACKS of them.
+        A consumer that stops early must close the iterator before it calls `save`. A divergence is
+        rolled back to the last good state, with half the learning rate. Raise DivergedError after
+        MAX_ROLLBACKS rollbacks.
         """
         while self._notes:
             yield Noted(self._notes.pop(0))
         if self._with_baselines and self.config.minutes is not None:
-            self._baselines = self.validator.baselines()  # their time is part of the minutes
+            self._baselines = self.validator.baselines()  # their time counts towards the minutes
         counters = self.loop.counters
         counters.seconds += time.perf_counter() - self._began
         first_tokens, first_seconds = counters.tokens, counters.seconds
@@ -152,7 +153,7 @@ class Trainer:
                 yield self._roll_back(good, error)
 
     def _train(self) -> Iterator[Event]:
-        """Train up to the end of the plan; write down what happens."""
+        """Train for the planned steps; log events, save checkpoints and the best model."""
         saved_at = time.monotonic()
         for event in train(self.loop, self._validate if self._has_val else None):
             if isinstance(event, Step | Evaluation) and (warning := self.folder.log(event)):
@@ -173,21 +174,21 @@ class Trainer:
 
     @property
     def _has_stalled(self) -> bool:
-        """Whether as many validations as STALLED have passed since the best, just now."""
+        """Return whether exactly STALLED validations have not improved the best loss."""
         no_limit = self.config.patience is None
         return no_limit and self.loop.counters.evaluations_since_best == STALLED
 
     def _no_improvement(self) -> Noted:
         return Noted(
-            f"no better validation since step {self.loop.counters.best_step:,}; the best model is "
-            f"kept (--patience {STALLED} would stop here)"
+            f"no improvement since step {self.loop.counters.best_step:,}; the best model is saved "
+            f"(--patience {STALLED} would stop here)"
         )
 
     def _validate(self, model: LanguageModel) -> Iterator[Score]:
         return self.validator.during(model, self.loop.budget.fraction)
 
     def _is_good(self, event: Event, last: Snapshot) -> bool:
-        """Return whether to roll back to this state from now on."""
+        """Return whether the current state becomes the one to roll back to."""
         if self._has_val:
             return isinstance(event, Evaluation)
         return self.loop.counters.step - last.step >= SNAPSHOT_STEPS
@@ -203,7 +204,7 @@ class Trainer:
     def _go_back_to(self, snapshot: Snapshot) -> None:
         restore(self.loop, snapshot, self.dataset.fingerprint)
         counters = self.loop.counters
-        cut_back(self.folder.path, counters.step, counters.evaluated_at)
+        truncate_log(self.folder.path, counters.step, counters.evaluated_at)
 
     def _roll_back(self, good: Snapshot, error: DivergedError) -> Warned:
         """Restore the last good state with half the learning rate; raise at the last attempt."""
@@ -216,8 +217,8 @@ class Trainer:
             raise self._given_up(error) from None
         self.loop.counters.seconds = seconds
         return Warned(
-            f"{error.message}; back to step {self.loop.counters.step:,} with the learning rate × "
-            f"{scale / 2}"
+            f"{error.message}; rolled back to step {self.loop.counters.step:,}, learning rate "
+            f"scaled by {scale / 2}"
         )
 
     def _given_up(self, error: DivergedError) -> DivergedError:
@@ -229,7 +230,7 @@ class Trainer:
         )
 
     def save(self) -> Saved:
-        """Write a checkpoint, and a model where none was kept yet. Raise StorageError."""
+        """Write a checkpoint, and a model if no validation has saved one. Raise StorageError."""
         saved = self.folder.save(self._capture())
         self.record_config()
         if not (self._has_val and self.folder.model_path.exists()):
@@ -239,7 +240,7 @@ class Trainer:
         return saved
 
     def record_config(self) -> None:
-        """Write the configuration that repeats this run: minutes become steps once planned."""
+        """Write the configuration that repeats this run, with minutes replaced by planned steps."""
         config, steps = self.config, self.loop.budget.steps
         if steps is not None and config.minutes is not None:
             config = config.model_copy(update={"minutes": None, "steps": steps})
@@ -255,7 +256,7 @@ class Trainer:
         self.folder.write_model(self._model_file(metrics, averaged=event.averaged))
 
     def _model_file(self, metrics: Mapping[str, object], *, averaged: bool = False) -> ModelFile:
-        """Return the network, or the average of its weights, as the contents of a model file."""
+        """Return the contents of a model file with the weights or their average."""
         weights = self.loop.weights(averaged=averaged)
         return ModelFile(
             config=self.loop.model.config,
@@ -270,7 +271,7 @@ class Trainer:
         )
 
     def sample(self) -> str:
-        """Return text of the network in training; nothing that training depends on changes."""
+        """Return text sampled from the current weights. The state of training is not changed."""
         return _sampled(self._model_file({}), self.loop.counters.step)
 
     def _finish(self, tokens_per_second: float) -> Iterator[Event]:
@@ -288,8 +289,8 @@ class Trainer:
             self.folder.write_model(best)
         if fraction < 1:
             yield Noted(
-                f"{fraction:.0%} of the validation split was scored, as much as the minutes allow; "
-                "charnn eval reads all of it"
+                f"only {fraction:.0%} of the validation split was evaluated because of --minutes; "
+                "charnn eval evaluates all of it"
             )
         if self._with_baselines and not self._baselines:
             self._baselines = self.validator.baselines()

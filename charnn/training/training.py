@@ -1,4 +1,4 @@
-"""A training from its plan to its result: resolve settings, lock, build or resume, train, save."""
+"""Run a training from its plan to its result: resolve settings, lock, build or resume, train."""
 
 import contextlib
 import time
@@ -35,7 +35,7 @@ class Training:
         force: bool = False,
         baselines: bool = True,
     ) -> None:
-        """Resolve the settings; measure the machine as far as they ask for it."""
+        """Resolve the settings; benchmark the machine if they depend on it."""
         self._plan, self._force, self._baselines = plan, force, baselines
         self._began = time.perf_counter() if began is None else began
         tokens = len(plan.dataset.split("train"))
@@ -58,7 +58,7 @@ class Training:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was chosen, one line each."""
+        """The choices that were made, one line each."""
         return tuple(filter(None, (self._plan.changes, *self._resolved.notes)))
 
     @property
@@ -87,10 +87,10 @@ class Training:
             yield from self.events()
 
     def __enter__(self) -> "Training":
-        """Make or lock the run folder, lock the dataset, and build or restore the network.
+        """Create or lock the run folder, lock the dataset, and build or restore the network.
 
-        Raise UsageError where the name is taken, BusyError where another process writes the run,
-        and StorageError or DataError.
+        Raise UsageError if the name is taken, BusyError if another process writes the run, and
+        StorageError or DataError.
         """
         plan = self._plan
         with self._memory_errors(), self._locks:

@@ -1,4 +1,4 @@
-"""Validate during training on a part of the split, and after it on the whole."""
+"""Validation during training (on a part of the split) and after it (on the full split)."""
 
 from collections.abc import Iterator
 
@@ -12,16 +12,16 @@ from charnn.model.language_model import LanguageModel
 from charnn.training.time_budget import ValidationCost
 
 # Measured in benchmarks/README.md, validation.py.
-STREAMS = 32  # parallel streams during training; 64 take a quarter to a half more time
-SHORT_WARM_UP = 128  # tokens of warm-up of each stream; the loss is then exact to 0.001 nats
-# Most tokens of the training split that are scored at the end: a standard error of 0.003 nats.
+STREAMS = 32  # parallel streams during training; 64 take 25 to 50 % more time
+SHORT_WARM_UP = 128  # warm-up tokens per stream; the error of the loss is then 0.001 nats
+# Maximum tokens of the training split in the final evaluation: a standard error of 0.003 nats.
 TRAIN_SCORED = 200_000
 
 
 class Validator:
-    """Scores networks on the splits of a dataset, in the precision that they are trained in.
+    """Evaluation of a network on the splits of a dataset, in the precision of the training.
 
-    Scores come in parts, which add up to the whole.
+    Scores are yielded in parts, whose sum is the score.
     """
 
     def __init__(self, dataset: Dataset, arithmetic: Arithmetic) -> None:
@@ -35,7 +35,7 @@ class Validator:
 
     @property
     def cost(self) -> ValidationCost:
-        """The tokens that validations and the final scoring read."""
+        """Return the number of tokens that validations and the final evaluation read."""
         final_warm_up = 2 * self._final_streams * WARM_UP
         return ValidationCost(
             split=len(self._val),
@@ -44,7 +44,7 @@ class Validator:
         )
 
     def during(self, model: LanguageModel, fraction: float) -> Iterator[Score]:
-        """Score a fraction of the validation split, taken from all over it."""
+        """Score a fraction of the validation split, distributed over the split."""
         return self._parts(model, self._val, self._streams, SHORT_WARM_UP, fraction)
 
     def final_val(self, model: LanguageModel, fraction: float) -> Iterator[Score]:
@@ -52,11 +52,11 @@ class Validator:
         return self._parts(model, self._val, self._final_streams, WARM_UP, fraction)
 
     def final_train(self, model: LanguageModel, fraction: float) -> Iterator[Score]:
-        """Score the end of the training split, for comparison."""
+        """Score the end of the training split, for comparison with the validation split."""
         return self._parts(model, self._train, self._final_streams, WARM_UP, fraction)
 
     def baselines(self) -> dict[str, float]:
-        """Return the bits per character of the validation text without a network, by name."""
+        """Return the bits per character of the baselines on the validation text, by name."""
         return evaluate_baselines(self._dataset.split("train"), self._val, self._dataset.tokenizer)
 
     def _parts(
@@ -67,7 +67,7 @@ class Validator:
             model, tokens, self._lengths, start_token, streams, warm_up, fraction
         )
         while True:
-            with self._arithmetic.autocast():  # must not last between two parts
+            with self._arithmetic.autocast():  # must not be active between two parts
                 part = next(parts, None)
             if part is None:
                 return

@@ -1,7 +1,8 @@
 """A running average of the weights over the end of a run.
 
-Averaged weights often predict better than the last ones, because the steps around a minimum cancel
-out (Polyak and Juditsky, 1992; Merity, Keskar and Socher, 2018, for recurrent language models).
+Averaged weights often have a lower loss than the last ones, because the noise of the last steps
+averages out (Polyak and Juditsky, 1992; for recurrent language models Merity, Keskar and Socher,
+2018).
 """
 
 import copy
@@ -14,7 +15,7 @@ from charnn.model.language_model import LanguageModel
 
 
 class WeightAverage:
-    """Exponential average of named weights, started at the first `update`."""
+    """An exponential moving average of named weights that starts at the first `update`."""
 
     def __init__(self) -> None:
         self.updates = 0
@@ -23,9 +24,9 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, weights: Mapping[str, Tensor], horizon: int) -> None:
-        """Include the weights of this step.
+        """Add the weights of this step.
 
-        The average looks back over about `horizon` steps; before that many it is the plain mean.
+        The average is over about the last `horizon` steps; at first it is the plain mean.
         """
         self.updates += 1
         if not self.tensors:
@@ -36,7 +37,7 @@ class WeightAverage:
             average.lerp_(weights[name], fraction)
 
     def network(self, model: LanguageModel) -> LanguageModel:
-        """Return a network like `model` whose weights are the average."""
+        """Return a copy of `model` with the average of the weights."""
         if self._network is None:
             self._network = copy.deepcopy(model)
         self._network.load_tensors(self.tensors)

@@ -29,7 +29,7 @@ THREADS = {
     "OMP_NUM_THREADS": "Threads of NumPy and torch, unless `--threads` is given.",
     "OPENBLAS_NUM_THREADS": "Threads of NumPy with OpenBLAS, unless `--threads` is given.",
     "MKL_NUM_THREADS": "Threads of NumPy or torch with MKL, unless `--threads` is given.",
-    "VECLIB_NUM_THREADS": "Set together with the three variables above.",
+    "VECLIB_MAXIMUM_THREADS": "Set together with the three variables above.",
     "OMP_WAIT_POLICY": "How waiting threads of torch behave; charnn then leaves `GOMP_SPINCOUNT`.",
     "GOMP_SPINCOUNT": "How long waiting threads of torch spin. charnn sets it if it is unset.",
     "CUBLAS_WORKSPACE_CONFIG": "`--deterministic` sets it to `:4096:8` if it is unset.",

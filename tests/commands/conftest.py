@@ -10,7 +10,7 @@ from tests.tiny import random_tensors, tiny_config, written_dataset
 
 @pytest.fixture
 def opened(tmp_path, text, monkeypatch):
-    """The folders of datasets that are opened, in a folder with a model and its dataset."""
+    """Create a model and its dataset, and return a list of the datasets that are opened."""
     monkeypatch.chdir(tmp_path)
     lamp = written_dataset(tmp_path / "data" / "lamp", split_text(text, 0.1, 0))
     shape = tiny_config(vocab_size=lamp.tokenizer.vocab_size)

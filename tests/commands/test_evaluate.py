@@ -1,4 +1,4 @@
-"""`charnn eval`: datasets that it opens."""
+"""`charnn eval`: which datasets it opens."""
 
 import pytest
 
@@ -6,14 +6,14 @@ from charnn import cli
 
 
 @pytest.mark.parametrize("files", [[], ["lines.txt"]], ids=str)
-def test_the_dataset_is_opened_once(files, opened) -> None:
-    """Reading and hashing it takes time."""
+def test_dataset_is_opened_once(files, opened) -> None:
+    """Opening a dataset reads and hashes its files."""
     assert cli.main(["eval", "m.safetensors", *files, "--dynamic", "-q"]) == 0
     assert opened == ["lamp"]
 
 
-def test_a_dataset_that_is_not_needed_is_not_opened(opened) -> None:
-    """A text is scored without it."""
+def test_dataset_is_not_opened_for_a_file(opened) -> None:
+    """Evaluating a file does not need the dataset."""
     assert cli.main(["eval", "m.safetensors", "lines.txt", "-q"]) == 0
     assert opened == []
 

@@ -1,4 +1,4 @@
-"""`charnn info`: what it says of a dataset and of a model."""
+"""`charnn info` for datasets and models."""
 
 import json
 
@@ -9,8 +9,8 @@ from charnn.model.model_file import ModelFile, write_model
 from tests.tiny import random_tensors, tiny_config
 
 
-def test_info_names_the_format(dataset, tmp_path, capfd) -> None:
-    """Of datasets and of model files, in JSON and as text."""
+def test_info_has_the_format_version(dataset, tmp_path, capfd) -> None:
+    """For datasets and model files, as JSON and as text."""
     shape = tiny_config(vocab_size=dataset.tokenizer.vocab_size)
     model = tmp_path / "m.safetensors"
     write_model(model, ModelFile(shape, dataset.tokenizer, 0, random_tensors(shape)))
@@ -22,8 +22,8 @@ def test_info_names_the_format(dataset, tmp_path, capfd) -> None:
         assert "\nformat" in capfd.readouterr().out
 
 
-def test_the_format_of_a_model_is_that_of_its_file(dataset, tmp_path, capfd, monkeypatch) -> None:
-    """Not the version that this program writes."""
+def test_format_version_is_that_of_the_file(dataset, tmp_path, capfd, monkeypatch) -> None:
+    """It may differ from the version that charnn writes."""
     shape = tiny_config(vocab_size=dataset.tokenizer.vocab_size)
     model = tmp_path / "m.safetensors"
     with monkeypatch.context() as other:

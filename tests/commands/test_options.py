@@ -25,13 +25,13 @@ FIELDS = [
 
 
 def option_of(command, name):
-    """The option of a command that sets a field."""
+    """Return the option of a command for a field."""
     return next(option for option in COMMANDS[command].params if option.name == name)
 
 
 @pytest.mark.parametrize(("command", "name"), FIELDS, ids=" ".join)
 def test_every_setting_is_an_option(command, name) -> None:
-    """With the name, the help text, the choices, the panel and the default of the field."""
+    """With the name, help text, choices, panel and default of the field."""
     field, option = KINDS[command].model_fields[name], option_of(command, name)
     extras = options.extras(KINDS[command], name)
     is_choice = isinstance(field.default, str) and bool(get_args(field.annotation))
@@ -49,7 +49,7 @@ def test_every_setting_is_an_option(command, name) -> None:
 
 
 def parameters():
-    """Every option and argument of every command, with the name of its command."""
+    """Yield every option and argument of every command."""
     for name, command in COMMANDS.items():
         for part in {"": command, **getattr(command, "commands", {})}.values():
             for parameter in part.params:
@@ -58,7 +58,7 @@ def parameters():
 
 @pytest.mark.parametrize("parameter", list(parameters()))
 def test_help_texts_are_short(parameter) -> None:
-    """One sentence under 80 characters; descriptions of a default stand in no parentheses."""
+    """A sentence under 80 characters; defaults are values, not descriptions."""
     text = parameter.help.partition(" [dim]")[0]
 
     assert len(text) < 80
@@ -68,13 +68,13 @@ def test_help_texts_are_short(parameter) -> None:
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "lab"])
 def test_every_command_has_debug_and_quiet(command) -> None:
-    """Whether or not the command declares them."""
+    """Also if the command does not declare them."""
     assert option_of(command, "debug").opts == ["--debug"]
     assert option_of(command, "quiet").opts == ["--quiet", "-q"]
 
 
-def test_a_plain_field_becomes_an_option() -> None:
-    """Also if it was not made by `config.setting`."""
+def test_plain_field_becomes_an_option() -> None:
+    """Also if it was not created by `config.setting`."""
 
     class Plain(Settings):
         size: int = Field(3, description="A number.")
@@ -89,8 +89,8 @@ def test_a_plain_field_becomes_an_option() -> None:
     assert app([], standalone_mode=False) == 0
 
 
-def test_folders_come_from_flag_environment_default(monkeypatch) -> None:
-    """The flag wins over CHARNN_DATA_DIR, which wins over data/."""
+def test_folder_precedence(monkeypatch) -> None:
+    """--data-dir, then CHARNN_DATA_DIR, then ./data."""
 
     def folder(*arguments):
         return str(COMMANDS["info"].make_context("info", [*arguments]).params["data_dir"])

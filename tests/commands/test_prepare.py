@@ -11,10 +11,8 @@ from tests.tiny import random_tensors, tiny_config, written_dataset
 
 
 @pytest.mark.parametrize("source", ["old", "a-run"])
-def test_the_tokenizer_of_a_dataset_or_run_is_found_by_name(
-    source, text, tmp_path, monkeypatch
-) -> None:
-    """The new dataset has the same vocabulary, though its text has fewer characters."""
+def test_tokenizer_from_accepts_names(source, text, tmp_path, monkeypatch) -> None:
+    """The new dataset has the same vocabulary, although its text has fewer characters."""
     monkeypatch.chdir(tmp_path)
     tokenizer = written_dataset(tmp_path / "data" / "old", split_text(text, 0.1, 0)).tokenizer
     shape = tiny_config(vocab_size=tokenizer.vocab_size)

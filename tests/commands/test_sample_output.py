@@ -1,4 +1,4 @@
-"""Samples on their way out: whole texts, and those that only copy left out."""
+"""Output of samples: text, JSON, and the filter of copied samples."""
 
 import json
 
@@ -17,7 +17,7 @@ from charnn.generation.generate import Piece, Sample
 
 
 def events(*texts):
-    """Samples in two pieces each, with a way of their own to end."""
+    """Return the events of samples in two pieces each, with different reasons to finish."""
     for index, text in enumerate(texts):
         half = len(text) // 2
         parts = (text[:half].encode(), text[half:].encode())
@@ -25,8 +25,8 @@ def events(*texts):
         yield Sample(index, len(text), 0.0, "length", None)
 
 
-def test_whole_puts_pieces_together() -> None:
-    """An empty sample is a sample."""
+def test_complete_samples_joins_pieces() -> None:
+    """An empty sample is yielded too."""
     assert [(data, end.index) for data, end in complete_samples(events("abc", "", "d"))] == [
         (b"abc", 0),
         (b"", 1),
@@ -57,8 +57,8 @@ def test_selection_ends_with_the_wanted_number() -> None:
     assert selection.summary() == "1 samples dropped: 1 long"
 
 
-def test_what_was_drawn_is_put_out_where_the_end_fails(capfd) -> None:
-    """As when the state of the text cannot be saved."""
+def test_text_is_written_before_an_error(capfd) -> None:
+    """For example if the state cannot be saved."""
 
     def failing():
         yield Piece(0, b"The lamp")
@@ -78,16 +78,16 @@ def test_what_was_drawn_is_put_out_where_the_end_fails(capfd) -> None:
         (True, b"\xc3\xa9\xff\x1b\xc3"),
     ],
 )
-def test_bytes_that_are_not_utf8_are_replaced_unless_raw(raw, expected, capfdbinary) -> None:
-    """U+FFFD in a pipe; with --safe control characters are visible too; exact bytes with --raw."""
+def test_invalid_utf8_is_replaced_unless_raw(raw, expected, capfdbinary) -> None:
+    """U+FFFD in a pipe; --safe also escapes control characters; --raw keeps all bytes."""
     pieces = (Piece(0, data) for data in ("é".encode(), b"\xff", b"\x1b", b"\xc3"))
     write_text(pieces, Style(raw=raw))
 
     assert capfdbinary.readouterr().out == expected
 
 
-def test_json_replaces_bytes_that_are_not_utf8(capfd) -> None:
-    """A sample is decoded as a whole."""
+def test_json_replaces_invalid_utf8(capfd) -> None:
+    """A sample is decoded as a whole, not by piece."""
     sample = [Piece(0, b"a\xff"), Piece(0, "é".encode()), Sample(0, 3, 1.0, "length", None)]
     write_json(sample, "prompt ", 1, one_object=False)
 

@@ -1,4 +1,4 @@
-"""Output of `charnn score`: colors by surprisal, and long lines cut between characters."""
+"""Output of `charnn score`: colors by surprisal, and long lines."""
 
 import re
 
@@ -21,8 +21,8 @@ CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 @settings(deadline=None)
 @given(st.text(max_size=30), st.data())
-def test_without_codes_it_is_the_text(text, data) -> None:
-    """However characters are spread over tokens; control characters are made visible."""
+def test_painted_without_codes_is_the_text(text, data) -> None:
+    """For any division of characters into tokens; control characters are escaped."""
     encoded = text.encode("utf-8", "replace")
     cuts = sorted(data.draw(st.sets(st.integers(0, len(encoded)))) | {0, len(encoded)})
     bits = st.floats(0, 20) | st.just(float("nan"))
@@ -34,21 +34,21 @@ def test_without_codes_it_is_the_text(text, data) -> None:
     assert "\x1b" not in plain
 
 
-def test_levels_change_where_they_say() -> None:
-    """A number has the highest level that it reaches."""
+def test_level_thresholds_are_inclusive() -> None:
+    """A number has the highest level whose minimum it reaches."""
     for bits, style in LEVELS:
         assert style_of(bits) == style
     assert style_of(0.99) == ""
     assert style_of(1e9) == LEVELS[-1][1]
 
 
-def test_unknown_tokens_are_reversed_and_colors_end() -> None:
+def test_out_of_vocabulary_tokens_are_reversed() -> None:
     """Reverse video, then a reset."""
     assert painted([Token(b"a", 0.5), Token(b"?", float("nan"))]) == f"a{UNKNOWN}?\x1b[0m"
 
 
-def test_a_long_line_is_cut_between_characters() -> None:
-    """At the limit or up to three bytes earlier; bytes that are not UTF-8 at the limit."""
+def test_long_line_is_cut_between_characters() -> None:
+    """At most three bytes before the limit; at the limit if it is not UTF-8."""
     for before in range(4):
         text = b"a" * (LONGEST_TEXT - before) + "😀😀".encode()
         cut = LONGEST_TEXT - before

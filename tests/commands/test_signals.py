@@ -1,4 +1,4 @@
-"""Signals: flags inside `listening`, an exception inside `unwinding`, handlers restored."""
+"""Signals: flags in `listening`, an exception in `unwinding`, restored handlers."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from charnn.commands import signals
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no such signals there")
 
 
-def test_a_signal_to_stop_becomes_a_flag() -> None:
-    """The exit code is that of the signal; `check` raises where stopping is safe."""
+def test_stop_signal_sets_a_flag() -> None:
+    """The flag is the exit code of the signal; `check` raises StopRequestedError."""
     with signals.listening() as requests:
         requests.check()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -22,8 +22,8 @@ def test_a_signal_to_stop_becomes_a_flag() -> None:
             requests.check()
 
 
-def test_a_signal_to_save_does_not_stop() -> None:
-    """SIGUSR1 sets a flag of its own."""
+def test_save_signal_does_not_stop() -> None:
+    """SIGUSR1 sets only the flag `save`."""
     with signals.listening() as requests:
         os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -31,16 +31,16 @@ def test_a_signal_to_save_does_not_stop() -> None:
         assert requests.stop is None
 
 
-def test_a_termination_unwinds() -> None:
-    """SIGHUP raises an exception with the exit code."""
+def test_termination_raises_an_exception() -> None:
+    """SIGHUP raises Terminated with the exit code."""
     with pytest.raises(signals.Terminated) as caught, signals.unwinding():
         os.kill(os.getpid(), signal.SIGHUP)
 
     assert caught.value.exit_code == 143
 
 
-def test_handlers_are_restored_and_ignored_signals_stay_ignored() -> None:
-    """As under nohup, which ignores SIGHUP."""
+def test_handlers_are_restored() -> None:
+    """Signals that are ignored, as SIGHUP under nohup, remain ignored."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     before = signal.getsignal(signal.SIGTERM)
     with signals.listening():

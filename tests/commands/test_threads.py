@@ -1,4 +1,4 @@
-"""Thread counts: limits by default, and the choices of the user."""
+"""Thread counts: defaults, and the choices of the user."""
 
 import os
 
@@ -11,7 +11,7 @@ COUNT = "OPENBLAS_NUM_THREADS"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """An environment without settings of threads."""
+    """Remove the thread settings from the environment."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -22,16 +22,16 @@ def environment(monkeypatch):
 
 
 @pytest.mark.parametrize(("cores", "count"), [(1, "1"), (2, "1"), (4, "3"), (64, "8")])
-def test_one_core_stays_free_up_to_a_limit(environment, monkeypatch, cores, count) -> None:
-    """Of a single core there is none to spare."""
+def test_numpy_leaves_one_core_free(environment, monkeypatch, cores, count) -> None:
+    """Except on a single core; at most MOST_THREADS are used."""
     monkeypatch.setattr(threads, "core_count", lambda: cores)
     threads.set_up_numpy(None)
 
     assert environment[COUNT] == count
 
 
-def test_a_given_number_replaces_the_environment(environment) -> None:
-    """Without one, the environment decides."""
+def test_threads_option_overrides_the_environment(environment) -> None:
+    """Without the option, variables of the user are kept."""
     environment[COUNT] = "5"
     threads.set_up_numpy(None)
     assert environment[COUNT] == "5"
@@ -40,8 +40,8 @@ def test_a_given_number_replaces_the_environment(environment) -> None:
     assert environment[COUNT] == "12"
 
 
-def test_threads_of_torch_sleep_soon_unless_the_user_has_a_policy(environment) -> None:
-    """OMP_WAIT_POLICY and GOMP_SPINCOUNT of the user remain."""
+def test_torch_spin_count(environment) -> None:
+    """OMP_WAIT_POLICY and GOMP_SPINCOUNT of the user are kept."""
     threads.set_up_torch()
     assert environment["GOMP_SPINCOUNT"] == str(threads.SPINS)
 
@@ -55,6 +55,6 @@ def test_threads_of_torch_sleep_soon_unless_the_user_has_a_policy(environment) -
     assert "GOMP_SPINCOUNT" not in environment
 
 
-def test_cores_are_counted() -> None:
+def test_core_count() -> None:
     """There is at least one."""
     assert 1 <= threads.core_count() <= (os.cpu_count() or 1)

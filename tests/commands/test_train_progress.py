@@ -41,12 +41,12 @@ LAST = Step(
 
 
 def step(number, steps=100):
-    """The event of a step, a tenth of a second after the one before."""
+    """Return the event of a step; each takes a tenth of a second."""
     return Step(number, steps, number * 64, number / 100, number * 0.1, 2.0, 0.004, 0.5, 58_900)
 
 
 def progress_at(last=LAST, *, unicode=True, chars_per_token=1.0):
-    """The progress after a first step at 0 s, a validation, and a last step."""
+    """Return the progress after a step at 0 s, a validation, and a last step."""
     stream = io.StringIO()
     display = Display(stream=stream)
     display.has_unicode = unicode
@@ -72,8 +72,8 @@ def train(display, clock, steps=range(1, 101)):
                 progress.show(Sampled(50, "a sample: \x1b[2J[bold]"))
 
 
-def test_a_narrow_terminal_shows_what_matters_most():
-    """At 80 columns: bar, step, loss, its curve, best validation, speed and time left."""
+def test_narrow_terminal_shows_the_main_fields():
+    """79 columns: bar, step, loss, its curve, best validation, speed and time left."""
     before, _, after = re.split("([▁█]{7})", line_of(79))  # of a constant loss
     assert before == "━──────  1,200/6,400  loss 1.602  "
     assert after == "  val 1.583  58.9k tok/s  ETA 1 m 27 s"
@@ -82,15 +82,15 @@ def test_a_narrow_terminal_shows_what_matters_most():
     assert line_of(4) == "1,20"
 
 
-def test_a_wide_terminal_shows_everything():
-    """At 140 columns no figure is left out, and bar and curve have grown."""
+def test_wide_terminal_shows_all_fields():
+    """At 140 columns no field is omitted, and bar and curve are wider."""
     line = line_of(139)
     shown = "epoch 0.62 ppl 4.963 2.311 bits/char lr 0.0031 1,200/6,400 58.9k tok/s val 1.583"
     assert set(shown.split()) <= set(line.split())
     assert len(line) == 139
 
 
-def test_the_curve_is_of_all_losses():
+def test_curve_has_all_losses():
     """From the first on the left to the last on the right, smoothed."""
     progress = TrainProgress(Display(stream=io.StringIO()), 1.0)
     for number in range(1, 101):
@@ -102,15 +102,15 @@ def test_the_curve_is_of_all_losses():
     assert list(curve) == sorted(curve, reverse=True)
 
 
-def test_without_block_characters_there_is_a_plain_bar_and_no_curve():
-    """A terminal that is not UTF-8 gets ASCII."""
+def test_ascii_bar_without_unicode():
+    """A terminal without UTF-8 has no curve."""
     line = line_of(120, unicode=False)
     assert line.isascii()
     assert line.startswith("#-----  1,200/6,400")
 
 
-def test_what_is_not_known_is_left_out():
-    """Without a planned number of steps there is neither a bar nor a time left."""
+def test_unknown_fields_are_omitted():
+    """Without a planned number of steps there is no bar and no time left."""
     progress = TrainProgress(Display(stream=io.StringIO()), 1.0)
     progress.show(dataclasses.replace(LAST, steps=None))
     fields = progress.fields(140)
@@ -119,7 +119,7 @@ def test_what_is_not_known_is_left_out():
     assert "None" not in progress.log()
 
 
-def test_the_time_left_is_at_the_pace_since_the_first_step():
+def test_time_left_uses_the_speed_since_the_first_step():
     """Loading and earlier sessions do not count."""
     progress = TrainProgress(Display(stream=io.StringIO()), 1.0)
     progress.show(dataclasses.replace(LAST, step=100, steps=1200, seconds=120.0))
@@ -128,8 +128,8 @@ def test_the_time_left_is_at_the_pace_since_the_first_step():
     assert progress.seconds_left == 100
 
 
-def test_a_finished_run_says_how_long_it_took():
-    """At the last step no time is left."""
+def test_finished_run_shows_its_duration():
+    """The last step has no time left."""
     done = dataclasses.replace(LAST, step=6400, seconds=80.0)
     assert line_of(79, done).endswith("in 1 m 20 s")
 
@@ -151,22 +151,22 @@ STEPS = st.builds(
 
 @settings(deadline=None)
 @given(STEPS, st.integers(1, 250), st.booleans(), st.floats(0, 10))
-def test_the_line_is_never_wider_than_the_terminal(last, width, unicode, chars_per_token):
-    """Whatever the numbers and the width, the fields fit, and something is shown."""
+def test_line_fits_the_terminal(last, width, unicode, chars_per_token):
+    """For any numbers and any width, and at least one field is shown."""
     line = line_of(width, last, unicode=unicode, chars_per_token=chars_per_token)
     assert 0 < cell_len(line) <= width
 
 
-def test_a_log_line_is_key_value():
-    """The names are those of metrics.jsonl; no separators of thousands, no units."""
+def test_log_line_is_key_value():
+    """The names are those of metrics.jsonl; numbers have no separators or units."""
     assert progress_at().log() == (
         "step=1200 steps=6400 epoch=0.620 loss=1.6021 perplexity=4.963 bits_per_char=2.3113 "
         "lr=0.0031 tokens_per_second=58900 seconds=20.0 seconds_left=87"
     )
 
 
-def test_a_validation_in_a_log_and_on_a_terminal():
-    """One outcome, for grep and for people."""
+def test_validation_in_a_log_and_on_a_terminal():
+    """key=value pairs in a log, text on a terminal."""
     found = dataclasses.replace(FOUND, step=1200, epoch=0.62)
     assert evaluation_log(found) == (
         "step=1200 epoch=0.620 val_loss=1.5834 val_perplexity=4.872 val_bits_per_char=2.2844 "
@@ -181,7 +181,7 @@ def test_a_validation_in_a_log_and_on_a_terminal():
 
 
 def test_messages_of_a_run():
-    """Checkpoints, notes and warnings; a sample as a quotation."""
+    """Checkpoints, notes, warnings and samples."""
     stream = io.StringIO()
     with TrainProgress(Display(stream=stream), 1.0, Clock()) as progress:
         for event in (Saved(1, Path("runs/r")), Noted("n"), Warned("w"), Sampled(1, "a\nb")):
@@ -196,8 +196,8 @@ def test_messages_of_a_run():
 
 
 @pytest.mark.parametrize("columns", [20, 80, 140])
-def test_the_live_line_stays_within_the_terminal(terminal, columns):
-    """Nothing that is painted is as wide as the terminal, so nothing ever wraps."""
+def test_live_line_does_not_wrap(terminal, columns):
+    """Every painted line is narrower than the terminal."""
     screen = terminal(columns)
     train(Display(stream=screen.stream), Clock())
     live = [part for part in screens(screen.close()) if "/100" in part]
@@ -205,8 +205,8 @@ def test_the_live_line_stays_within_the_terminal(terminal, columns):
     assert max(map(len, live)) < columns
 
 
-def test_the_live_line_follows_a_resize(terminal):
-    """The width is asked for at every picture, not once."""
+def test_live_line_follows_a_resize(terminal):
+    """The width is read at every repaint."""
     screen, clock = terminal(140), Clock()
     with TrainProgress(Display(stream=screen.stream), 1.0, clock) as progress:
         progress.show(step(1))
@@ -218,18 +218,20 @@ def test_the_live_line_follows_a_resize(terminal):
     assert max(map(len, narrow)) < 50
 
 
-def test_the_live_line_is_painted_four_times_a_second_at_most(terminal):
-    """A thousand steps in a second are not a thousand pictures."""
+def test_live_line_is_repainted_at_most_four_times_per_second(terminal):
+    """Not once per step."""
     screen, clock = terminal(80), Clock()
     with TrainProgress(Display(stream=screen.stream), 1.0, clock) as progress:
         for number in range(1, 1001):
             clock.now += 0.001
             progress.show(step(number, 1000))
-    assert screen.close().count("/1,000") <= 7  # the first, one a quarter, the last, its end
+    assert (
+        screen.close().count("/1,000") <= 7
+    )  # the first, one per quarter second, the last, its end
 
 
-def test_results_are_printed_above_and_the_last_state_stays(terminal):
-    """Validations and samples are lines of their own; so is the end."""
+def test_results_are_printed_above_the_live_line(terminal):
+    """Validations and samples are separate lines; the last state remains visible."""
     screen = terminal(80)
     train(Display(stream=screen.stream), Clock())
     lines = [CODES.sub("", line) for line in screen.close().split("\n")]
@@ -242,8 +244,8 @@ def test_results_are_printed_above_and_the_last_state_stays(terminal):
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
-def test_the_terminal_is_left_clean_whatever_happens(terminal, kind):
-    """After an exception the line stays, the cursor is on the next one, and visible."""
+def test_terminal_is_restored_after_an_exception(terminal, kind):
+    """The line remains, and the cursor is visible on the next one."""
     screen = terminal(80)
     progress = TrainProgress(Display(stream=screen.stream), 1.0, Clock())
 
@@ -260,8 +262,8 @@ def test_the_terminal_is_left_clean_whatever_happens(terminal, kind):
     assert "\x1b[?25l" not in text
 
 
-def test_a_log_has_plain_lines_at_intervals():
-    """Without a terminal: the first step, one line every ten seconds, validations, the last."""
+def test_log_has_lines_at_intervals():
+    """Without a terminal: the first step, a line every ten seconds, validations, the last step."""
     stream = io.StringIO()
     train(Display(stream=stream), Clock(), range(1, 251))
     text = stream.getvalue()
@@ -271,8 +273,8 @@ def test_a_log_has_plain_lines_at_intervals():
     assert starts == ["step=1", "step=50", "│", "step=81", "step=161", "step=241", "step=250"]
 
 
-def test_quiet_training_says_nothing(terminal):
-    """Neither on a terminal nor elsewhere."""
+def test_quiet_training_prints_nothing(terminal):
+    """On a terminal and otherwise."""
     screen, stream = terminal(80), io.StringIO()
     train(Display(quiet=True, stream=screen.stream), Clock())
     train(Display(quiet=True, stream=stream), Clock())
@@ -280,24 +282,24 @@ def test_quiet_training_says_nothing(terminal):
     assert stream.getvalue() == ""
 
 
-def test_training_without_a_step_leaves_no_trace(terminal):
-    """A run that ends before its first step has nothing to show."""
+def test_training_without_a_step_prints_nothing(terminal):
+    """A run can end before its first step."""
     screen = terminal(80)
     with TrainProgress(Display(stream=screen.stream), 1.0, Clock()):
         pass
     assert screen.close() == ""
 
 
-def test_a_smoothed_value_is_a_weighted_mean():
-    """The first value counts in full; the weights of all sum to one."""
+def test_smoothed_value_is_a_weighted_mean():
+    """The weights sum to one from the first value on."""
     smoothed = Smoothed()
     assert smoothed.add(4.0) == pytest.approx(4.0)
     assert smoothed.add(1.0) == pytest.approx((SMOOTHING * 4 + 1.0) / (SMOOTHING + 1.0))
     assert [Smoothed().add(3.0) for _ in range(5)][-1] == pytest.approx(3.0)
 
 
-def test_a_history_is_bounded_and_true():
-    """However many values come, few means are kept, each of as many values as the others."""
+def test_history_is_bounded():
+    """Each mean is of the same number of values."""
     history = History()
     for i in range(HISTORY * 8):
         history.add(float(i))
@@ -307,8 +309,8 @@ def test_a_history_is_bounded_and_true():
     assert history.means[1] - history.means[0] == size
 
 
-def test_a_validation_names_its_part_of_the_split():
-    """During training a part is scored; where it is all, nothing is said."""
+def test_validation_shows_its_fraction_of_the_split():
+    """The fraction is omitted if it is 1."""
     part = dataclasses.replace(FOUND, fraction=0.2)
 
     assert "(on 20% of the split)" in evaluation_text(part)
@@ -318,8 +320,8 @@ def test_a_validation_names_its_part_of_the_split():
 
 
 @pytest.mark.parametrize(("seconds", "is_long"), [(0.5, True), (0.001, False)])
-def test_a_long_run_without_a_budget_names_a_shorter_way(seconds, is_long):
-    """Once, after three seconds of training, with the time that is left."""
+def test_long_run_without_a_budget_suggests_minutes(seconds, is_long):
+    """Once, after three seconds of training, with the time left."""
     stream = io.StringIO()
     progress = TrainProgress(Display(stream=stream), 1.0, Clock(), hints_at_length=True)
     for number in range(1, 10):

@@ -1,4 +1,4 @@
-"""Named corpora: sound cards, and texts that are exactly those the cards describe."""
+"""Named corpora: valid cards, verified downloads, splits."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ TEXT = b"One should be able to read it.\n" * 100
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
-    """A server on this machine, reached directly."""
+    """A web server on localhost, reached without a proxy."""
     monkeypatch.setenv("no_proxy", "*")
     with loopback() as served:
         yield served
@@ -35,25 +35,25 @@ def catalogue(tmp_path: Path) -> Catalogue:
 
 
 def card(**known: Any) -> dict[str, Any]:
-    """What every card says, and what is given."""
-    said = {"name": "a", "title": "A", "description": "B", "language": "en", "license": "CC0-1.0"}
-    return said | known
+    """Return the contents of a card: the required keys and `known`."""
+    keys = {"name": "a", "title": "A", "description": "B", "language": "en", "license": "CC0-1.0"}
+    return keys | known
 
 
 def remote(url: str, data: bytes, **known: Any) -> dict[str, Any]:
-    """A download of `data` from `url`, pinned."""
+    """Return the entry of a download of `data` from `url`, with size and SHA-256."""
     digest = hashlib.sha256(data).hexdigest()
     return {"urls": [url], "bytes": len(data), "sha256": digest} | known
 
 
 def put(catalogue: Catalogue, **known: Any) -> None:
-    """Write a card into the catalogue."""
+    """Write a card into the folder of the catalogue."""
     text = yaml.safe_dump(card(**known))
     (catalogue.folder / f"{known.get('name', 'a')}.yaml").write_text(text)
 
 
 def zipped(**members: bytes) -> bytes:
-    """A zip archive of `members`."""
+    """Return a zip archive with these members."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
@@ -62,15 +62,15 @@ def zipped(**members: bytes) -> bytes:
 
 
 def cached(catalogue: Catalogue) -> list[str]:
-    """Every file in the cache, temporary ones too."""
+    """Return the names of all files in the cache, including temporary ones."""
     return sorted(path.name for path in catalogue.cache.rglob("*") if path.is_file())
 
 
-# --- the cards of charnn ---------------------------------------------------------------------
+# --- cards in corpora/ -----------------------------------------------------------------------
 
 
-def test_the_cards_are_sound() -> None:
-    """Each can be read, and the promised corpora are among them."""
+def test_cards_are_valid() -> None:
+    """Every card can be read, and the documented corpora exist."""
     cards = Catalogue().cards
     assert {DEFAULT_CORPUS, "places", "river_town"} <= cards.keys()
     assert {"names", "tinyshakespeare", "timemachine", "ptb", "wikitext2", "text8"} <= cards.keys()
@@ -78,8 +78,8 @@ def test_the_cards_are_sound() -> None:
     assert list(cards) == sorted(cards)
 
 
-def test_what_is_downloaded_is_pinned() -> None:
-    """Every remote file has a size and a SHA-256, but for one nobody has published."""
+def test_downloads_have_size_and_hash() -> None:
+    """Every remote file has a size and a SHA-256, except that of `names`."""
     for name, known in Catalogue().cards.items():
         pinned = [item.sha256 is not None and item.bytes is not None for item in known.downloads]
         assert all(pinned) != (name == "names")
@@ -89,8 +89,8 @@ def test_what_is_downloaded_is_pinned() -> None:
     ("name", "size", "start"),
     [("tinyshakespeare", 1_115_394, "86c4e6aa"), ("timemachine", 178_979, "8424dbd9")],
 )
-def test_well_known_figures(name: str, size: int, start: str) -> None:
-    """The cards agree with what the literature says of these files."""
+def test_published_sizes_and_hashes(name: str, size: int, start: str) -> None:
+    """The cards of two well-known files have the published values."""
     catalogue = Catalogue()
     assert catalogue.size(name) == size
     assert str(catalogue.cards[name].downloads[0].sha256).startswith(start)
@@ -99,7 +99,7 @@ def test_well_known_figures(name: str, size: int, start: str) -> None:
 def test_corpora_are_found_in_a_checkout_and_in_a_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside the package in a checkout, inside it where it was installed."""
+    """The folder is next to the package in a checkout and inside it in a wheel."""
     assert (corpora_folder() / f"{DEFAULT_CORPUS}.yaml").is_file()
     (tmp_path / "charnn").mkdir()
     monkeypatch.setattr(corpora, "__file__", str(tmp_path / "charnn" / "data" / "corpora.py"))
@@ -108,8 +108,8 @@ def test_corpora_are_found_in_a_checkout_and_in_a_wheel(
     assert corpora_folder() == tmp_path / "charnn" / "corpora"
 
 
-def test_the_cache_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """$CHARNN_CACHE_DIR, else the folder that the system has for this."""
+def test_cache_folder_from_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$CHARNN_CACHE_DIR, else the user's cache folder of the system."""
     monkeypatch.setenv("CHARNN_CACHE_DIR", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.setenv("CHARNN_CACHE_DIR", "")
@@ -142,31 +142,31 @@ URL = "https://example.org/a.txt"
         {"downloads": [remote(URL, TEXT, members={"valid": "a"})]},
     ],
 )
-def test_a_bad_card_is_refused(known: dict[str, Any]) -> None:
-    """Unknown keys, unsafe places, missing hashes and missing or doubled texts."""
+def test_invalid_card_is_refused(known: dict[str, Any]) -> None:
+    """Unknown keys, unsafe paths and URLs, missing hashes, missing or duplicate texts."""
     with pytest.raises(ValidationError):
         Card.model_validate(card(**known))
 
 
-def test_a_bad_card_is_named(catalogue: Catalogue) -> None:
-    """The error says which file it is in."""
+def test_error_names_the_invalid_card(catalogue: Catalogue) -> None:
+    """The error message has the path of the card."""
     put(catalogue, file="a.txt", colour="red")
     with pytest.raises(DataError, match=r"a\.yaml is not a corpus card"):
         _ = catalogue.cards
 
 
-def test_a_card_and_its_file_have_one_name(catalogue: Catalogue) -> None:
-    """So that a corpus is found where it is looked for."""
+def test_card_name_must_match_file_name(catalogue: Catalogue) -> None:
+    """A card whose name differs from its file name is an error."""
     (catalogue.folder / "b.yaml").write_text(yaml.safe_dump(card(file="a.txt")))
-    with pytest.raises(DataError, match=r"b\.yaml is called a inside"):
+    with pytest.raises(DataError, match=r"b\.yaml has the name 'a'"):
         _ = catalogue.cards
 
 
 # --- texts -----------------------------------------------------------------------------------
 
 
-def test_an_embedded_text(catalogue: Catalogue) -> None:
-    """It lies beside its card, and needs no network and no cache."""
+def test_embedded_text_needs_no_network(catalogue: Catalogue) -> None:
+    """A text next to its card is read without network and cache."""
     (catalogue.folder / "a.txt").write_bytes(TEXT)
     put(catalogue, file="a.txt")
     assert catalogue.fetch("a") == {"train": TEXT}
@@ -175,15 +175,15 @@ def test_an_embedded_text(catalogue: Catalogue) -> None:
     assert not catalogue.cache.exists()
 
 
-def test_an_embedded_text_that_is_gone(catalogue: Catalogue) -> None:
-    """A broken installation is told as what it is."""
+def test_missing_embedded_text_is_a_storage_error(catalogue: Catalogue) -> None:
+    """The error names the missing file."""
     put(catalogue, file="a.txt")
     with pytest.raises(StorageError, match=r"cannot read .*a\.txt: No such file"):
         catalogue.fetch("a")
 
 
-def test_a_text_is_downloaded_once(catalogue: Catalogue, web: Loopback) -> None:
-    """Then it comes from the cache, without the network and without progress."""
+def test_text_is_downloaded_once(catalogue: Catalogue, web: Loopback) -> None:
+    """The second read uses the cache, without network and progress."""
     put(catalogue, downloads=[remote(web.serve("/a.txt", TEXT), TEXT)])
     assert not catalogue.is_local("a")
     progress: list[tuple[int, int]] = []
@@ -198,8 +198,10 @@ def test_a_text_is_downloaded_once(catalogue: Catalogue, web: Loopback) -> None:
 
 
 @pytest.mark.parametrize("damage", [TEXT[:-1], b"X" + TEXT[1:], b""])
-def test_a_damaged_cache_is_mended(catalogue: Catalogue, web: Loopback, damage: bytes) -> None:
-    """What lies in the cache is checked each time, and fetched again where it is wrong."""
+def test_damaged_cache_is_downloaded_again(
+    catalogue: Catalogue, web: Loopback, damage: bytes
+) -> None:
+    """The hash of a cached file is checked on each read."""
     put(catalogue, downloads=[remote(web.serve("/a.txt", TEXT), TEXT)])
     catalogue.fetch("a")
     (catalogue.cache / "a" / "a.txt").write_bytes(damage)
@@ -208,8 +210,8 @@ def test_a_damaged_cache_is_mended(catalogue: Catalogue, web: Loopback, damage: 
 
 
 @pytest.mark.parametrize("served", [TEXT[:-1], b"X" + TEXT[1:], TEXT + b"X"])
-def test_nothing_wrong_is_kept(catalogue: Catalogue, web: Loopback, served: bytes) -> None:
-    """Too short, altered, too long: exit 74, an empty cache, and where to put the file by hand."""
+def test_wrong_download_is_not_cached(catalogue: Catalogue, web: Loopback, served: bytes) -> None:
+    """Truncated, altered or longer files: exit 74, and the hint has the path of the cache."""
     url = web.serve("/a.txt", served)
     put(catalogue, downloads=[remote(url, TEXT)])
     with pytest.raises(StorageError) as caught:
@@ -220,16 +222,16 @@ def test_nothing_wrong_is_kept(catalogue: Catalogue, web: Loopback, served: byte
     assert cached(catalogue) == []
 
 
-def test_a_file_put_there_by_hand_is_taken(catalogue: Catalogue) -> None:
-    """The way out for a machine without a network."""
+def test_manually_cached_file_is_used(catalogue: Catalogue) -> None:
+    """A file copied into the cache makes a download unnecessary."""
     put(catalogue, downloads=[remote("https://example.invalid/a.txt", TEXT)])
     (catalogue.cache / "a").mkdir(parents=True)
     (catalogue.cache / "a" / "a.txt").write_bytes(TEXT)
     assert catalogue.fetch("a") == {"train": TEXT}
 
 
-def test_an_interrupt_leaves_nothing(catalogue: Catalogue, web: Loopback) -> None:
-    """Ctrl-C during a download passes on, and the cache stays empty."""
+def test_interrupted_download_leaves_no_file(catalogue: Catalogue, web: Loopback) -> None:
+    """Ctrl-C during a download is propagated, and the cache stays empty."""
     put(catalogue, downloads=[remote(web.serve("/a.txt", TEXT), TEXT)])
 
     def interrupt(*_: int) -> None:
@@ -240,8 +242,8 @@ def test_an_interrupt_leaves_nothing(catalogue: Catalogue, web: Loopback) -> Non
     assert cached(catalogue) == []
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path, web: Loopback) -> None:
-    """The error says how to move it."""
+def test_unwritable_cache_suggests_another_folder(tmp_path: Path, web: Loopback) -> None:
+    """The hint names CHARNN_CACHE_DIR."""
     (tmp_path / "cache").write_text("a file where the folder should be")
     catalogue = Catalogue(tmp_path, tmp_path / "cache")
     put(catalogue, downloads=[remote(web.serve("/a.txt", TEXT), TEXT)])
@@ -250,11 +252,11 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, web: Loopback) -> None:
     assert "CHARNN_CACHE_DIR" in caught.value.hint
 
 
-def test_what_cannot_be_checked_is_not_fetched(catalogue: Catalogue, web: Loopback) -> None:
-    """Without a SHA-256 charnn asks no server, and says what to type instead."""
+def test_download_without_hash_is_refused(catalogue: Catalogue, web: Loopback) -> None:
+    """Without a SHA-256 no request is sent, and the hint has the commands for a manual download."""
     url = web.serve("/a.txt", TEXT)
     put(catalogue, lines=True, downloads=[{"urls": [url]}])
-    with pytest.raises(StorageError, match="no SHA-256 is known") as caught:
+    with pytest.raises(StorageError, match="its SHA-256 is unknown") as caught:
         catalogue.fetch("a")
     assert f"curl -LO {url}; charnn prepare a.txt --lines" in caught.value.hint
     assert web.asked == []
@@ -264,8 +266,8 @@ def test_what_cannot_be_checked_is_not_fetched(catalogue: Catalogue, web: Loopba
 # --- splits ----------------------------------------------------------------------------------
 
 
-def test_splits_in_files_of_their_own(catalogue: Catalogue, web: Loopback) -> None:
-    """As Penn Treebank comes; progress runs over all of them."""
+def test_splits_in_separate_files(catalogue: Catalogue, web: Loopback) -> None:
+    """One file per split, as for Penn Treebank; progress covers all of them."""
     texts = {"train": TEXT, "val": b"validation", "test": b"for the end"}
     downloads = [
         remote(web.serve(f"/{split}.txt", text), text, split=split) for split, text in texts.items()
@@ -280,7 +282,7 @@ def test_splits_in_files_of_their_own(catalogue: Catalogue, web: Loopback) -> No
 
 
 def test_splits_in_one_archive(catalogue: Catalogue, web: Loopback) -> None:
-    """As WikiText-2 comes; the archive is kept, its members are not written out."""
+    """One member per split, as for WikiText-2; only the archive is cached."""
     texts = {"train": TEXT, "val": b"validation", "test": b"for the end"}
     packed = zipped(**{f"../{split}.tokens": text for split, text in texts.items()})
     members = {split: f"../{split}.tokens" for split in texts}
@@ -289,8 +291,8 @@ def test_splits_in_one_archive(catalogue: Catalogue, web: Loopback) -> None:
     assert cached(catalogue) == ["a.zip"]
 
 
-def test_splits_cut_from_the_end(catalogue: Catalogue, web: Loopback) -> None:
-    """As text8 and enwik8 are divided: so many bytes for testing, before them the validation."""
+def test_splits_cut_from_the_end_of_one_text(catalogue: Catalogue, web: Loopback) -> None:
+    """The last bytes are the test split, those before them the validation split, as for text8."""
     packed = zipped(text8=TEXT)
     item = remote(web.serve("/a.zip", packed), packed, members={"train": "text8"})
     put(catalogue, downloads=[item], val_bytes=500, test_bytes=300)
@@ -299,8 +301,8 @@ def test_splits_cut_from_the_end(catalogue: Catalogue, web: Loopback) -> None:
 
 
 @pytest.mark.parametrize("tail", range(1, 12))
-def test_a_cut_spares_characters(catalogue: Catalogue, web: Loopback, tail: int) -> None:
-    """A cut inside a UTF-8 character moves to its end: each part can be decoded."""
+def test_cut_does_not_split_utf8_characters(catalogue: Catalogue, web: Loopback, tail: int) -> None:
+    """A cut inside a UTF-8 character is moved to its end."""
     data = "wide é 江 🙂 end".encode()
     item = remote(web.serve("/a.txt", data), data)
     put(catalogue, downloads=[item], val_bytes=tail, test_bytes=2)
@@ -311,21 +313,23 @@ def test_a_cut_spares_characters(catalogue: Catalogue, web: Loopback, tail: int)
 
 
 @pytest.mark.parametrize("packed", [zipped(other=TEXT), zipped(a=TEXT)[:-9], b"no zip at all"])
-def test_an_archive_that_is_none(catalogue: Catalogue, web: Loopback, packed: bytes) -> None:
-    """A member that is missing, a cut end, or something else: an error, not a traceback."""
+def test_invalid_archive_is_a_data_error(
+    catalogue: Catalogue, web: Loopback, packed: bytes
+) -> None:
+    """A missing member, a truncated archive, or a file that is not an archive."""
     item = remote(web.serve("/a.zip", packed), packed, members={"train": "a"})
     put(catalogue, downloads=[item])
-    with pytest.raises(DataError, match="is not the archive its card describes"):
+    with pytest.raises(DataError, match="is not the expected archive"):
         catalogue.fetch("a")
 
 
-def test_a_member_is_bounded(
+def test_archive_member_size_is_limited(
     catalogue: Catalogue, web: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A text that unpacks to more than the stated size is refused before it is unpacked."""
+    """A member that is too large is refused before it is unpacked."""
     packed = zipped(a=b"0" * 1_000_000)
     item = remote(web.serve("/a.zip", packed), packed, members={"train": "a"})
     put(catalogue, downloads=[item])
     monkeypatch.setattr(corpora, "MAX_MEMBER", 999_999)
-    with pytest.raises(DataError, match="a has 1,000,000 bytes unpacked"):
+    with pytest.raises(DataError, match="a unpacks to 1,000,000 bytes"):
         catalogue.fetch("a")

@@ -1,4 +1,4 @@
-"""Datasets: splits, reproducible bytes, and damage that is found."""
+"""Datasets on disk: round trip, reproducible bytes, detection of damage."""
 
 import json
 from collections import Counter
@@ -32,8 +32,8 @@ def write(folder, text, *, kind="char", config=CONFIG, **options):
     return written_dataset(folder, splits, tokenizer, config, **options)
 
 
-def test_what_is_written_is_read_back(tmp_path, text) -> None:
-    """Ids, tokenizer and start token; the newline comes before the first token."""
+def test_written_dataset_is_read_back(tmp_path, text) -> None:
+    """Ids, tokenizer and name; the start token is the newline."""
     write(tmp_path / "d", text)
     dataset = open_dataset(tmp_path / "d")
 
@@ -42,16 +42,16 @@ def test_what_is_written_is_read_back(tmp_path, text) -> None:
     assert dataset.name == "d"
 
 
-def test_without_a_newline_the_commonest_token_starts(tmp_path) -> None:
-    """It must be some token of the training part."""
+def test_start_token_without_newline_is_the_most_frequent(tmp_path) -> None:
+    """A vocabulary without a newline starts with the most frequent token of the train split."""
     write(tmp_path / "d", "abbbc" * 20)
     dataset = open_dataset(tmp_path / "d")
 
     assert dataset.tokenizer.pieces[dataset.start_token] == b"b"
 
 
-def test_symbols_are_counted_part_by_part(monkeypatch) -> None:
-    """As a Counter does, and what is outside the vocabulary counts as never seen."""
+def test_symbol_counts_match_counter(monkeypatch) -> None:
+    """Counting in parts equals a Counter over all ids, with 0 for <unk>."""
     monkeypatch.setattr("charnn.data.dataset.COUNTED", 3)
     tokenizer = WordTokenizer.build("a b a c")
     ids = tokenizer.encode("c a zebra a b a zebra").ids
@@ -64,8 +64,8 @@ def test_symbols_are_counted_part_by_part(monkeypatch) -> None:
     ]
 
 
-def test_a16_the_same_text_gives_the_same_folder(tmp_path, text) -> None:
-    """Byte for byte, with no time and no path of this machine in it."""
+def test_same_text_gives_identical_files(tmp_path, text) -> None:
+    """Two datasets of one text are identical and contain no path of the machine."""
     for name in ("one", "two"):
         write(tmp_path / name, text, kind="bpe")
 
@@ -74,8 +74,8 @@ def test_a16_the_same_text_gives_the_same_folder(tmp_path, text) -> None:
     assert str(tmp_path) not in (tmp_path / "one" / "meta.json").read_text()
 
 
-def test_another_dataset_is_replaced_only_if_asked_to(tmp_path, text) -> None:
-    """Other content is refused, or replaces all of it."""
+def test_other_dataset_is_replaced_only_with_replace(tmp_path, text) -> None:
+    """Different content is a UsageError, or replaces the whole dataset."""
     write(tmp_path / "d", text)
     with pytest.raises(UsageError, match="exists already"):
         write(tmp_path / "d", text + "more")
@@ -83,8 +83,8 @@ def test_another_dataset_is_replaced_only_if_asked_to(tmp_path, text) -> None:
     assert open_dataset(tmp_path / "d").meta["splits"]["train"]["chars"] > len(text) * 0.9
 
 
-def test_a_folder_holds_a_dataset_only_if_it_is_the_same_and_undamaged(tmp_path, text) -> None:
-    """Not if there is none, not another one, and not one whose files were changed."""
+def test_is_written_compares_content(tmp_path, text) -> None:
+    """False without a folder, for another dataset, and for modified files."""
     dataset = make_dataset(tmp_path / "d", split_text(text, 0.1, 0))
     assert not is_written(dataset)
     write_dataset(dataset)
@@ -94,8 +94,8 @@ def test_a_folder_holds_a_dataset_only_if_it_is_the_same_and_undamaged(tmp_path,
     assert not is_written(dataset)
 
 
-def test_what_was_made_is_what_is_read(tmp_path, text) -> None:
-    """A dataset before it is written equals the one that is read from its folder."""
+def test_new_dataset_equals_the_one_read_back(tmp_path, text) -> None:
+    """Manifest, name, fingerprint, start token and ids are equal."""
     made = write(tmp_path / "d", text)
     read = open_dataset(tmp_path / "d")
 
@@ -107,8 +107,8 @@ def test_what_was_made_is_what_is_read(tmp_path, text) -> None:
     assert read.text("train") + read.text("val") == text
 
 
-def test_counts_in_the_manifest_are_those_of_the_text(tmp_path) -> None:
-    """Tokens, characters, UTF-8 bytes and unknown symbols of each split."""
+def test_manifest_counts(tmp_path) -> None:
+    """Tokens, characters, UTF-8 bytes and out-of-vocabulary symbols of each split."""
     train, val = "café\n" * 40, "caffè\n"
     splits = {"train": train, "val": val}
     meta = make_dataset(tmp_path / "d", splits).meta
@@ -121,8 +121,8 @@ def test_counts_in_the_manifest_are_those_of_the_text(tmp_path) -> None:
     }  # fmt: skip
 
 
-def test_characters_of_a_byte_dataset_are_counted_by_their_first_byte(tmp_path) -> None:
-    """Continuation bytes are no characters of their own."""
+def test_byte_dataset_counts_characters(tmp_path) -> None:
+    """UTF-8 continuation bytes do not count as characters."""
     data = "é中a\n".encode() * 10
     meta = make_dataset(tmp_path / "d", {"train": data}, ByteTokenizer()).meta
 
@@ -141,8 +141,8 @@ def test_characters_of_a_byte_dataset_are_counted_by_their_first_byte(tmp_path) 
     ids=["truncated", "longer", "empty", "flipped", "other dtype"],
 )
 @pytest.mark.parametrize("name", ["train.bin", "tokenizer.json"])
-def test_a17_damage_is_found_before_the_first_step(tmp_path, text, name, damage) -> None:
-    """DataError naming the file that is not what was prepared."""
+def test_damaged_file_is_a_data_error(tmp_path, text, name, damage) -> None:
+    """The error names the file whose content differs from the manifest."""
     write(tmp_path / "d", text)
     path = tmp_path / "d" / name
     path.write_bytes(damage(path.read_bytes()))
@@ -171,8 +171,8 @@ def test_a17_damage_is_found_before_the_first_step(tmp_path, text, name, damage)
     ],
     ids=str,
 )
-def test_a_manifest_that_lies_is_refused(tmp_path, text, change) -> None:
-    """DataError, no KeyError."""
+def test_invalid_manifest_is_a_data_error(tmp_path, text, change) -> None:
+    """Missing keys and wrong types are a DataError that names the manifest."""
     write(tmp_path / "d", text)
     path = tmp_path / "d" / "meta.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -180,8 +180,8 @@ def test_a_manifest_that_lies_is_refused(tmp_path, text, change) -> None:
         open_dataset(tmp_path / "d")
 
 
-def test_ids_beyond_the_vocabulary_are_found(tmp_path, text) -> None:
-    """Even where the hash was made to match."""
+def test_ids_outside_the_vocabulary_are_a_data_error(tmp_path, text) -> None:
+    """The ids are checked even if the SHA-256 matches."""
     write(tmp_path / "d", text)
     path, meta_path = tmp_path / "d" / "train.bin", tmp_path / "d" / "meta.json"
     data = b"\xff" + path.read_bytes()[1:]
@@ -195,8 +195,8 @@ def test_ids_beyond_the_vocabulary_are_found(tmp_path, text) -> None:
         open_dataset(tmp_path / "d")
 
 
-def test_a_dataset_is_found_by_its_fingerprint(tmp_path, text) -> None:
-    """Whatever its name; where none fits, that is said."""
+def test_find_dataset_by_fingerprint(tmp_path, text) -> None:
+    """The name of the dataset is irrelevant; an unknown fingerprint is a DataError."""
     write(tmp_path / "a", text)
     write(tmp_path / "b", text + "other")
     wanted = fingerprint(read_meta(tmp_path / "b"))
@@ -206,14 +206,14 @@ def test_a_dataset_is_found_by_its_fingerprint(tmp_path, text) -> None:
         find_dataset_of("0" * 64, tmp_path)
 
 
-def test_a_folder_that_is_no_dataset_says_so(tmp_path) -> None:
-    """StorageError with the command that makes one."""
+def test_folder_without_manifest_is_a_storage_error(tmp_path) -> None:
+    """The message says that the folder is not a dataset."""
     with pytest.raises(StorageError, match="not a dataset"):
         open_dataset(tmp_path)
 
 
-def test_a_missing_split_names_those_that_are_there(tmp_path, text) -> None:
-    """And how to make it."""
+def test_missing_split_is_a_data_error(tmp_path, text) -> None:
+    """The hint names the option that creates the split."""
     write(tmp_path / "d", text)
     with pytest.raises(DataError, match="no test split") as caught:
         open_dataset(tmp_path / "d").split("test")
@@ -222,8 +222,8 @@ def test_a_missing_split_names_those_that_are_there(tmp_path, text) -> None:
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_a_folder_of_texts_never_makes_way(tmp_path, replace) -> None:
-    """`charnn prepare data/novels` names the dataset after its source: the very same folder."""
+def test_folder_of_texts_is_not_replaced(tmp_path, replace) -> None:
+    """`charnn prepare data/novels` would write the dataset to the folder of its source."""
     novels = tmp_path / "novels"
     novels.mkdir()
     (novels / "emma.txt").write_text("Emma Woodhouse, handsome, clever, and rich")
@@ -235,7 +235,8 @@ def test_a_folder_of_texts_never_makes_way(tmp_path, replace) -> None:
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_a_file_never_makes_way(tmp_path, replace) -> None:
+def test_file_is_not_replaced_by_a_dataset(tmp_path, replace) -> None:
+    """A file with the name of the dataset is a StorageError and is kept."""
     (tmp_path / "shakespeare").write_text("To be, or not to be")
     with pytest.raises(StorageError, match="is a file, not a dataset"):
         write(tmp_path / "shakespeare", "abcde" * 40, replace=replace)

@@ -1,4 +1,4 @@
-"""Which text becomes which split: files given, the rest cut by its fractions."""
+"""Preparation of a dataset: splits, vocabulary, names."""
 
 import json
 import os
@@ -19,7 +19,7 @@ TRAIN = "".join(LINES)
 
 
 def reading_of(texts):
-    """Return a reading with these texts by split."""
+    """Return a reading with one source per split."""
     sources = [
         Source(split, text.encode(), sha256(text.encode()), split) for split, text in texts.items()
     ]
@@ -28,7 +28,7 @@ def reading_of(texts):
 
 @pytest.fixture
 def prepared(tmp_path):
-    """A function: texts by split, and settings → (texts of the splits, recorded policies)."""
+    """Return a function from texts and settings to the texts of the splits and the policies."""
 
     def run(texts, **settings):
         folder = tmp_path / "d"
@@ -43,8 +43,8 @@ def prepared(tmp_path):
     return run
 
 
-def test_what_is_not_given_is_cut_from_the_text(prepared) -> None:
-    """A file for validation leaves the test fraction as it is."""
+def test_val_file_and_test_fraction(prepared) -> None:
+    """With a validation file, only the test split is cut from the text."""
     splits, policies = prepared({"train": TRAIN, "val": "record 7"}, test_frac=0.2)
     end = int(len(TRAIN) * 0.8)
 
@@ -52,8 +52,8 @@ def test_what_is_not_given_is_cut_from_the_text(prepared) -> None:
     assert (policies["val_frac"], policies["test_frac"]) == (0, 0.2)
 
 
-def test_a_file_for_the_test_leaves_the_validation_split(prepared) -> None:
-    """By the fraction that is the default."""
+def test_test_file_and_default_val_fraction(prepared) -> None:
+    """With a test file, the validation split is cut by the default fraction."""
     splits, policies = prepared({"train": TRAIN, "test": "record 7"})
     end = int(len(TRAIN) * 0.9)
 
@@ -61,15 +61,15 @@ def test_a_file_for_the_test_leaves_the_validation_split(prepared) -> None:
     assert (policies["val_frac"], policies["test_frac"]) == (0.1, 0)
 
 
-def test_with_splits_of_its_own_nothing_is_cut(prepared) -> None:
-    """As the texts of a corpus that brings all three."""
+def test_given_splits_are_not_cut(prepared) -> None:
+    """A corpus with three splits is used without cutting."""
     texts = {"train": TRAIN, "val": "record 7", "test": "record 8"}
 
     assert prepared(texts) == (texts, PrepareConfig(val_frac=0).model_dump())
 
 
-def test_records_are_shuffled_beside_a_given_split(prepared) -> None:
-    """The given one keeps its order, and its last record gets its end."""
+def test_only_the_train_records_are_shuffled(prepared) -> None:
+    """A given split keeps its order, and its last record gets a final newline."""
     splits, _ = prepared({"train": TRAIN, "val": "record 7\nrecord 1"}, lines=True)
     records = splits["train"].splitlines(keepends=True)
 
@@ -78,8 +78,8 @@ def test_records_are_shuffled_beside_a_given_split(prepared) -> None:
     assert splits["val"] == "record 7\nrecord 1\n"
 
 
-def test_preparing_again_changes_nothing(tmp_path) -> None:
-    """The files stay as they are, and the dataset becomes the newest one."""
+def test_preparing_again_keeps_the_files(tmp_path) -> None:
+    """Only the time of the manifest changes, so that the dataset is the newest one."""
     reading = reading_of({"train": TRAIN})
     first = prepare(reading, tmp_path / "d", PrepareConfig())
     inodes = {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()}
@@ -97,22 +97,22 @@ def test_preparing_again_changes_nothing(tmp_path) -> None:
     ("kind", "train", "val", "counted"),
     [("char", "abc\n", "xabxd", "'x' ×2, 'd' ×1"), ("word", "one two", "one 2 2 3", "' 2' ×2")],
 )
-def test_symbols_outside_the_vocabulary_are_counted_and_named(
-    tmp_path, kind, train, val, counted
-) -> None:
-    """In the manifest and in a note that lists the most frequent ones."""
+def test_out_of_vocabulary_symbols_are_reported(tmp_path, kind, train, val, counted) -> None:
+    """The manifest has their number, a note lists the most frequent ones."""
     texts = {"train": train, "val": val}
     done = prepare(reading_of(texts), tmp_path / "d", PrepareConfig(tokenizer=kind))
 
     assert done.dataset.meta["splits"]["train"]["unknown"] == 0
     assert done.dataset.meta["splits"]["val"]["unknown"] == 3
     assert [
-        note for note in done.notes if counted in note and note.startswith("val: 3 tokens of 2")
+        note
+        for note in done.notes
+        if counted in note and note.startswith("val: 3 out-of-vocabulary tokens (2 distinct)")
     ]
 
 
-def test_a_tokenizer_that_is_given_is_used_and_recorded(tmp_path) -> None:
-    """Its kind wins over that of the settings; nothing is built from the text."""
+def test_given_tokenizer_is_used_and_recorded(tmp_path) -> None:
+    """It takes precedence over the tokenizer of the settings."""
     given = ByteTokenizer()
     reading = reading_of({"train": TRAIN})
     done = prepare(reading, tmp_path / "d", PrepareConfig(tokenizer="word"), tokenizer=given)
@@ -121,8 +121,8 @@ def test_a_tokenizer_that_is_given_is_used_and_recorded(tmp_path) -> None:
     assert done.dataset.meta["policies"]["tokenizer"] == "byte"
 
 
-def test_a_pipe_without_a_name_is_standard_input() -> None:
-    """As that of `<(zcat text.gz)`, whose number is another one each time."""
+def test_unnamed_pipe_is_called_stdin() -> None:
+    """The name `/dev/fd/N` of `<(command)` changes from call to call and is not used."""
     reading, writing = os.pipe()
     os.write(writing, b"text")
     os.close(writing)
@@ -143,13 +143,13 @@ def test_a_pipe_without_a_name_is_standard_input() -> None:
         ("/dev/null", "stdin"),
     ],
 )
-def test_a_dataset_is_named_after_its_source(source, name) -> None:
-    """By a name that can be written and shown, whatever the bytes of the file's name."""
+def test_dataset_name_from_source(source, name) -> None:
+    """Suffixes and characters that a name cannot contain are removed or replaced."""
     assert check_name(dataset_name([source], "")) == name
 
 
-def test_a_fraction_of_what_a_corpus_brings_is_refused() -> None:
-    """Its split stays as it is, so the fraction would do nothing."""
+def test_fraction_of_a_given_split_is_refused() -> None:
+    """--val-frac has no effect if the corpus has a validation split."""
     with pytest.raises(UsageError, match="a val split of its own"):
         refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN, "val": TRAIN}))
     refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN}))

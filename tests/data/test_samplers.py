@@ -1,4 +1,4 @@
-"""Samplers: every token once an epoch, targets shifted by one, nothing read past the end."""
+"""Samplers: coverage of an epoch, shifted targets, continuity, reproducibility."""
 
 import numpy as np
 import pytest
@@ -29,8 +29,8 @@ def targets_of(sampler) -> list[int]:
 
 
 @given(SHAPES)
-def test_sequential_sees_every_token_once_but_what_cannot_fill_a_row(shape) -> None:
-    """An epoch's targets are 1, 2, 3 … N-1, less than one token a row being left out."""
+def test_sequential_epoch_covers_full_rows_once(shape) -> None:
+    """The targets are 1, 2, 3 … N-1, except for less than one token per row at the end."""
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return
@@ -42,8 +42,8 @@ def test_sequential_sees_every_token_once_but_what_cannot_fill_a_row(shape) -> N
 
 
 @given(SHAPES)
-def test_random_sees_every_token_exactly_once_an_epoch(shape) -> None:
-    """An epoch's targets are all of 1 … N-1, whatever the phase."""
+def test_random_epoch_covers_every_token_once(shape) -> None:
+    """The targets are 1, 2, 3 … N-1 for every random offset."""
     tokens, batch_size, bptt = shape
     sampler = RandomSampler(np.arange(tokens), batch_size, bptt, seed=3)
 
@@ -53,7 +53,7 @@ def test_random_sees_every_token_exactly_once_an_epoch(shape) -> None:
 
 @given(SHAPES, st.sampled_from(sorted(SAMPLERS)))
 def test_targets_are_the_inputs_shifted_by_one(shape, name) -> None:
-    """Where a target counts it follows its input, and batches have the promised size."""
+    """Each scored target follows its input, and batches have at most B rows and T columns."""
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return
@@ -69,13 +69,13 @@ def test_targets_are_the_inputs_shifted_by_one(shape, name) -> None:
 
 
 @given(SHAPES, st.sampled_from(sorted(SAMPLERS)))
-def test_a_second_stream_of_targets_stays_beside_the_tokens(shape, name) -> None:
-    """What is predicted after token i is the target at i + 1, in every window of either order."""
+def test_separate_targets_stay_aligned(shape, name) -> None:
+    """The target of token i is `targets[i + 1]` in every window."""
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return
-    beside = 1000 + np.arange(tokens)
-    sampler = SAMPLERS[name](np.arange(tokens), batch_size, bptt, 1, targets=beside)
+    labels = 1000 + np.arange(tokens)
+    sampler = SAMPLERS[name](np.arange(tokens), batch_size, bptt, 1, targets=labels)
 
     for batch in epoch_of(sampler):
         counted = batch.targets >= 0
@@ -83,8 +83,8 @@ def test_a_second_stream_of_targets_stays_beside_the_tokens(shape, name) -> None
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
-def test_a_corpus_one_token_longer_than_a_window_is_never_overrun(name) -> None:
-    """10⁵ batches from bptt + 1 tokens: never an id from beyond the end."""
+def test_shortest_corpus_is_not_overrun(name) -> None:
+    """10⁵ batches from bptt + 1 tokens contain no id after the end."""
     bptt = 8
     tokens = np.arange(100)[: bptt + 1]
     sampler = SAMPLERS[name](tokens, 1, bptt, 1)
@@ -95,8 +95,8 @@ def test_a_corpus_one_token_longer_than_a_window_is_never_overrun(name) -> None:
 
 
 @given(SHAPES)
-def test_sequential_rows_go_on_where_they_ended_even_across_epochs(shape) -> None:
-    """A row that is not fresh begins with the token that was its last target."""
+def test_sequential_rows_continue_across_epochs(shape) -> None:
+    """A row that is not fresh begins with the last target of that row."""
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return
@@ -113,8 +113,8 @@ def test_sequential_rows_go_on_where_they_ended_even_across_epochs(shape) -> Non
 
 
 @given(SHAPES)
-def test_varied_windows_see_every_token_too_and_lengths_differ(shape) -> None:
-    """Random lengths change neither coverage nor the continuity of rows."""
+def test_random_bptt_covers_every_token(shape) -> None:
+    """Random window lengths change neither coverage nor continuity."""
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return
@@ -136,16 +136,16 @@ def test_varied_windows_see_every_token_too_and_lengths_differ(shape) -> None:
     assert len(set(lengths)) < 15
 
 
-def test_sequential_starts_only_one_row_afresh_in_a_later_epoch() -> None:
-    """Rolling the rows breaks a single stream an epoch."""
+def test_sequential_has_one_fresh_row_per_later_epoch() -> None:
+    """Only the row that returns to the first stream is fresh."""
     sampler = SequentialSampler(np.arange(101), 5, 7)
     list(epoch_of(sampler))
 
     assert sampler.next_batch().fresh.sum() == 1
 
 
-def test_sequential_cuts_lie_elsewhere_in_each_epoch_and_depend_on_the_seed() -> None:
-    """The first epoch has whole windows; later ones begin with a shorter one, drawn anew."""
+def test_sequential_window_offset_is_random_per_epoch_and_seed() -> None:
+    """The first epoch has full windows; later ones begin with a window of random length."""
 
     def first_lengths(seed):
         sampler = SequentialSampler(np.arange(2000), 4, 32, seed)
@@ -159,8 +159,8 @@ def test_sequential_cuts_lie_elsewhere_in_each_epoch_and_depend_on_the_seed() ->
     assert first_lengths(1) == lengths != first_lengths(2)
 
 
-def test_random_phases_and_orders_differ_between_epochs_and_depend_on_the_seed() -> None:
-    """No grid is favoured, and the same seed gives the same data."""
+def test_random_order_differs_by_epoch_and_seed() -> None:
+    """The same seed gives the same batches."""
 
     def first_epochs(seed):
         sampler = RandomSampler(np.arange(1000), 4, 16, seed)
@@ -172,8 +172,8 @@ def test_random_phases_and_orders_differ_between_epochs_and_depend_on_the_seed()
 
 
 @given(SHAPES, st.sampled_from(sorted(SAMPLERS)), st.integers(0, 60))
-def test_a_restored_position_continues_the_same_data(shape, name, done) -> None:
-    """Position saved, new sampler, position restored: the next batches are the same."""
+def test_restored_position_continues_the_same_batches(shape, name, done) -> None:
+    """A new sampler at a saved position yields the same batches."""
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return
@@ -191,8 +191,8 @@ def test_a_restored_position_continues_the_same_data(shape, name, done) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
-def test_a_sampler_is_built_from_the_settings_of_a_run(name) -> None:
-    """Batch size, window and seed are those of the settings; the sequential one varies windows."""
+def test_sampler_from_config(name) -> None:
+    """Batch size, bptt, seed and, for the sequential sampler, random_bptt."""
     tokens = np.arange(1000)
     config = TrainConfig(sampler=name, batch_size=3, bptt=8, seed=5, random_bptt=True)
     options = {"random_bptt": True} if name == "sequential" else {}
@@ -203,14 +203,14 @@ def test_a_sampler_is_built_from_the_settings_of_a_run(name) -> None:
         assert (built.next_batch().inputs == expected.next_batch().inputs).all()
 
 
-def test_a_small_text_gets_a_smaller_batch() -> None:
-    """Rows hold at least one window; 1,000 tokens of bptt 64 fill fifteen."""
+def test_small_text_reduces_the_batch_size() -> None:
+    """Each row holds at least one window: 1,000 tokens give 15 rows of bptt 64."""
     assert fitting_batch_size(1000, 64, 64) == 15
     assert fitting_batch_size(10**6, 64, 64) == 64
 
 
-def test_a_text_without_one_window_is_refused_with_the_arithmetic() -> None:
-    """The message says what is there, what is needed, and what would fit."""
+def test_text_shorter_than_a_window_is_a_data_error() -> None:
+    """The message has the number of tokens and the minimum, the hint a bptt that fits."""
     with pytest.raises(DataError) as caught:
         fitting_batch_size(40, 8, 64)
 

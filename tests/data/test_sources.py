@@ -1,4 +1,4 @@
-"""Every way of naming text gives the same bytes, or an error that says where they are missing."""
+"""Sources: files, folders, globs, gzip, standard input, named corpora, errors."""
 
 import gzip
 import hashlib
@@ -23,7 +23,7 @@ Read = Callable[..., sources.Reading]
 
 @pytest.fixture
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
-    """`read_sources` in an empty folder, beside a catalogue of three corpora."""
+    """`read_sources` in an empty folder, with a catalogue of three corpora."""
     cards = tmp_path / "cards"
     work = tmp_path / "work"
     cards.mkdir()
@@ -44,18 +44,18 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
 
 
 def write(path: str, data: bytes | str = "text") -> None:
-    """A file with all its folders."""
+    """Write a file and create its folders."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def names(reading: sources.Reading) -> list[str]:
-    """The names of what was read, in order."""
+    """Return the names of the sources in order."""
     return [source.name for source in reading.sources]
 
 
-def test_a_file_is_read_exactly(read: Read) -> None:
-    """All its bytes, its base name, and the hash of what was read."""
+def test_file_is_read_unchanged(read: Read) -> None:
+    """All bytes, the base name, and the SHA-256."""
     data = bytes(range(256)) + b"\r\n\xef\xbb\xbf"
     write("sub/notes.txt", data)
     (only,) = read("sub/notes.txt").sources
@@ -63,8 +63,8 @@ def test_a_file_is_read_exactly(read: Read) -> None:
     assert only.sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_the_order_of_arguments_does_not_matter(read: Read) -> None:
-    """Sources come sorted by path, so that one set of files is one corpus."""
+def test_sources_are_sorted_by_path(read: Read) -> None:
+    """The order of the arguments does not matter."""
     for name in ("b.txt", "a.txt", "c/a.txt", "B.txt"):
         write(name, name)
     write("c/b/z.txt", "deep")
@@ -73,7 +73,7 @@ def test_the_order_of_arguments_does_not_matter(read: Read) -> None:
     assert names(forward) == ["B.txt", "a.txt", "b.txt", "a.txt", "b/z.txt"]
 
 
-def test_nothing_is_read_twice(read: Read) -> None:
+def test_duplicate_sources_are_read_once(read: Read) -> None:
     """The same file by name, glob, folder, link and absolute path is one source."""
     write("a.txt")
     Path("link.txt").symlink_to("a.txt")
@@ -81,15 +81,15 @@ def test_nothing_is_read_twice(read: Read) -> None:
     assert len(reading.sources) == 1
 
 
-def test_names_say_nothing_of_the_machine(read: Read) -> None:
-    """Absolute paths are read, but neither they nor folders above the argument are recorded."""
+def test_names_are_relative(read: Read) -> None:
+    """Absolute paths and folders above the argument are not recorded."""
     write("poems/one/a.txt")
     assert names(read(str(Path("poems").absolute()))) == ["one/a.txt"]
     assert names(read(str(Path("poems/one/a.txt").absolute()))) == ["a.txt"]
 
 
-def test_a_folder_stands_for_its_text_files(read: Read) -> None:
-    """Recursively; hidden files, binaries, pipes and linked folders are left out."""
+def test_folder_is_read_recursively(read: Read) -> None:
+    """Hidden files, binary files, pipes and linked folders are skipped."""
     write("corpus/readme", "any suffix")
     write("corpus/code/main.c", "int main;")
     write("corpus/utf16.txt", "wide".encode("utf-16"))
@@ -104,8 +104,8 @@ def test_a_folder_stands_for_its_text_files(read: Read) -> None:
     assert reading.skipped() == "; skipped 1 file: 1 binary (picture.png)"
 
 
-def test_many_binaries_make_one_short_note(read: Read) -> None:
-    """Three are named, the others counted."""
+def test_note_on_binary_files_is_short(read: Read) -> None:
+    """Three names and the number of the others."""
     write("mixed/a.txt")
     for number in range(9):
         write(f"mixed/{number}.bin", b"\0")
@@ -148,8 +148,8 @@ def test_an_empty_file_is_named(read: Read) -> None:
 
 
 @pytest.mark.parametrize("name", ["empty", "binary"])
-def test_a_folder_without_text_is_bad_data(read: Read, name: str) -> None:
-    """Exit 65, naming the folder."""
+def test_folder_without_text_is_a_data_error(read: Read, name: str) -> None:
+    """The message names the folder."""
     Path("empty").mkdir()
     write("binary/a.bin", b"\0")
     with pytest.raises(DataError, match=f"^{name} contains no text files"):
@@ -157,19 +157,19 @@ def test_a_folder_without_text_is_bad_data(read: Read, name: str) -> None:
 
 
 def test_globs(read: Read) -> None:
-    """`*`, `?`, `[…]` and `**` stand for files; what exists under the literal name comes first."""
+    """`*`, `?`, `[…]` and `**` match files; a file with the literal name takes precedence."""
     for name in ("a1.txt", "a2.txt", "deep/er/a3.txt", "b[1].txt"):
         write(name, name)
     assert names(read("a?.txt")) == ["a1.txt", "a2.txt"]
     assert names(read("**/a[23].txt")) == ["a2.txt", "a3.txt"]
     assert names(read("b[1].txt")) == ["b[1].txt"]
     assert names(read("*")) == ["a1.txt", "a2.txt", "b[1].txt"]
-    with pytest.raises(StorageError, match=r"called \*\.md"):
+    with pytest.raises(StorageError, match=r"corpus '\*\.md'"):
         read("*.md")
 
 
-def test_gzip_is_known_by_its_first_bytes(read: Read) -> None:
-    """Whatever the name, from a folder, and in several parts, as `cat a.gz b.gz` gives them."""
+def test_gzip_is_detected_by_signature(read: Read) -> None:
+    """The file name is irrelevant; concatenated members (`cat a.gz b.gz`) are read completely."""
     packed = gzip.compress(b"one ") + gzip.compress(b"two")
     write("plain.txt", "one two")
     write("packed.txt.gz", packed)
@@ -180,26 +180,26 @@ def test_gzip_is_known_by_its_first_bytes(read: Read) -> None:
     assert len({source.sha256 for source in reading.sources}) == 1
 
 
-def test_an_archive_in_a_folder_is_not_text(read: Read) -> None:
-    """A .tar.gz unpacks to something with NUL bytes, and is passed over."""
+def test_archive_in_a_folder_is_skipped(read: Read) -> None:
+    """A .tar.gz unpacks to data with NUL bytes."""
     write("folder/a.txt")
     with tarfile.open("folder/more.tar.gz", "w:gz") as archive:
         archive.add("folder/a.txt")
     assert names(read("folder")) == ["a.txt"]
 
 
-def test_a_cut_gzip_is_bad_data(read: Read) -> None:
-    """At whatever byte it ends."""
+def test_truncated_gzip_is_a_data_error(read: Read) -> None:
+    """At every length."""
     packed = gzip.compress(b"Had I the heavens' embroidered cloths")
-    for length in range(1, len(packed)):  # of nothing at all, nothing can be said to be missing
+    for length in range(1, len(packed)):  # an empty file is a valid one
         write("cut.gz", packed[:length])
-        with pytest.raises(DataError, match=r"^cut\.gz is not a sound gzip file") as caught:
+        with pytest.raises(DataError, match=r"^cut\.gz is not a valid gzip file") as caught:
             read("cut.gz")
         assert caught.value.exit_code == 65
 
 
-def test_a_damaged_gzip_is_bad_data(read: Read) -> None:
-    """A flipped bit is found, but for those in the header that do not concern the text."""
+def test_damaged_gzip_is_a_data_error(read: Read) -> None:
+    """Flipped bits are detected, except those in the header that do not affect the text."""
     text = b"Had I the heavens' embroidered cloths"
     packed = gzip.compress(text)
     refused = 0
@@ -214,23 +214,23 @@ def test_a_damaged_gzip_is_bad_data(read: Read) -> None:
     assert refused >= len(packed) - 12
 
 
-def test_a_damaged_gzip_in_a_folder_is_bad_data(read: Read) -> None:
-    """It is not passed over as if it were something else."""
+def test_damaged_gzip_in_a_folder_is_a_data_error(read: Read) -> None:
+    """It is not skipped as a binary file."""
     write("folder/a.txt")
     write("folder/b.gz", b"\x1f\x8b\xff" + bytes(50))
-    with pytest.raises(DataError, match=r"^b\.gz is not a sound gzip file"):
+    with pytest.raises(DataError, match=r"^b\.gz is not a valid gzip file"):
         read("folder")
 
 
-def test_a_gzip_suffix_is_a_promise(read: Read) -> None:
-    """A file called .gz that is none is an error, not text."""
+def test_gz_suffix_requires_gzip(read: Read) -> None:
+    """A .gz file in another format is an error."""
     write("text.gz", "plain")
-    with pytest.raises(DataError, match=r"^text\.gz is not a sound gzip file"):
+    with pytest.raises(DataError, match=r"^text\.gz is not a valid gzip file"):
         read("text.gz")
 
 
-def test_a_gzip_bomb_is_stopped(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused at the stated size, before it fills the memory."""
+def test_gzip_bomb_is_refused(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpacking stops at the limit, with little memory."""
     write("bomb.gz", gzip.compress(b"0" * 100_000_000, compresslevel=1))
     monkeypatch.setattr(sources, "MAX_UNPACKED", 2_000_000)
     tracemalloc.start()
@@ -241,15 +241,15 @@ def test_a_gzip_bomb_is_stopped(read: Read, monkeypatch: pytest.MonkeyPatch) -> 
     assert peak < 20_000_000
 
 
-def test_a_gzip_of_the_largest_size_passes(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound itself is allowed."""
+def test_gzip_of_exactly_the_limit_is_read(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is inclusive."""
     write("large.gz", gzip.compress(b"0" * 1000))
     monkeypatch.setattr(sources, "MAX_UNPACKED", 1000)
     assert len(read("large.gz").sources[0].data) == 1000
 
 
 def test_standard_input(read: Read) -> None:
-    """`-` reads it once, packed or not, beside files."""
+    """`-` is read once, packed or not, and can be combined with files."""
     write("a.txt", "file")
     reading = read("a.txt", "-", "-", stdin=io.BytesIO(gzip.compress(b"piped")))
     assert [(source.name, source.data) for source in reading.sources] == [
@@ -258,16 +258,18 @@ def test_standard_input(read: Read) -> None:
     ]
 
 
-def test_closed_standard_input(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`charnn prepare - <&-` ends in one sentence."""
+def test_closed_standard_input_is_a_storage_error(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`charnn prepare - <&-` has a one-line error message."""
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(StorageError, match="standard input is closed"):
         read("-")
     assert not reads_terminal(["-"])
 
 
-def test_a_terminal_is_recognised() -> None:
-    """So that the caller can say that it waits for typing; a pipe, or no `-`, needs no hint."""
+def test_reads_terminal() -> None:
+    """True only if `-` is given and standard input is a terminal."""
     leader, follower = os.openpty()
     with os.fdopen(follower, "rb", buffering=0) as terminal:
         assert reads_terminal(["a.txt", "-"], terminal)
@@ -276,8 +278,8 @@ def test_a_terminal_is_recognised() -> None:
     assert not reads_terminal(["-"], io.BytesIO(b"piped"))
 
 
-def test_a_pipe_by_name(read: Read) -> None:
-    """A FIFO is read in one pass, as `charnn prepare <(command)` needs it."""
+def test_named_pipe_is_read(read: Read) -> None:
+    """A FIFO is read in one pass, as `charnn prepare <(command)` requires."""
     os.mkfifo("pipe")
     writer = threading.Thread(target=Path("pipe").write_bytes, args=[b"through a pipe"])
     writer.start()
@@ -294,25 +296,25 @@ def test_a_pipe_by_name(read: Read) -> None:
         ("sub/poem.txt", "did you mean sub/poems.txt?"),
         ("shakespear", "did you mean shakespeare?"),
         ("place", "did you mean places?"),
-        ("notes.txt/x", "charnn corpora lists the named ones"),
-        ("nowhere/at/all", "charnn corpora lists the named ones"),
-        ("", "charnn corpora lists the named ones"),
+        ("notes.txt/x", "list the corpora with charnn corpora"),
+        ("nowhere/at/all", "list the corpora with charnn corpora"),
+        ("", "list the corpora with charnn corpora"),
     ],
 )
-def test_a_missing_path_gets_a_suggestion(read: Read, argument: str, hint: str) -> None:
-    """Exit 74, and the nearest name in the folder or in the catalogue."""
+def test_missing_path_suggests_a_similar_name(read: Read, argument: str, hint: str) -> None:
+    """The hint has the most similar name in the folder or the catalogue."""
     write("notes.txt")
     write("sub/poems.txt")
     with pytest.raises(StorageError) as caught:
         read(argument)
-    assert caught.value.message == f"there is no file, folder or corpus called {argument}"
+    assert caught.value.message == f"no file, folder or corpus {argument!r}"
     assert caught.value.hint == hint
     assert caught.value.exit_code == 74
 
 
 @pytest.mark.parametrize("argument", ["link.txt", "folder"])
-def test_a_dangling_link_is_an_error(read: Read, argument: str) -> None:
-    """Named or met in a folder: text that is missing is never left out in silence."""
+def test_dangling_link_is_a_storage_error(read: Read, argument: str) -> None:
+    """As an argument or in a folder."""
     Path("folder").mkdir()
     for link in ("link.txt", "folder/link.txt"):
         Path(link).symlink_to("nowhere")
@@ -321,10 +323,10 @@ def test_a_dangling_link_is_an_error(read: Read, argument: str) -> None:
 
 
 @pytest.mark.parametrize("argument", ["secret.txt", "folder"])
-def test_an_unreadable_file_is_an_error(
+def test_unreadable_file_is_a_storage_error(
     read: Read, argument: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Named or met in a folder; the message says which file."""
+    """As an argument or in a folder; the message names the file."""
     write("secret.txt")
     write("folder/secret.txt")
 
@@ -337,8 +339,8 @@ def test_an_unreadable_file_is_an_error(
         read(argument)
 
 
-def test_an_unreadable_folder_is_an_error(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its text is not left out in silence."""
+def test_unreadable_folder_is_a_storage_error(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not skipped."""
     write("folder/a.txt")
 
     def refuse(path: Path) -> None:
@@ -349,21 +351,21 @@ def test_an_unreadable_folder_is_an_error(read: Read, monkeypatch: pytest.Monkey
         read("folder")
 
 
-def test_a_path_wins_over_a_corpus(read: Read) -> None:
-    """What lies in the folder is meant; without it, the corpus of that name."""
+def test_path_takes_precedence_over_a_corpus(read: Read) -> None:
+    """A corpus is used only if no file or folder has its name."""
     assert read("places").sources[0].data == b"the text of places\n"
     write("places", "my own places")
     assert read("places").sources[0].data == b"my own places"
 
 
-def test_no_argument_is_the_default_corpus(read: Read) -> None:
-    """Whatever lies in the folder, a bare `charnn prepare` does the same."""
+def test_default_corpus(read: Read) -> None:
+    """Without arguments, files in the working folder are ignored."""
     write("lamplighter", "something else")
     assert read().sources[0].data == b"the text of lamplighter\n"
 
 
-def test_a_corpus_brings_its_splits(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They stay apart, and other sources join its training part."""
+def test_corpus_splits_are_kept(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other sources are added to its train split."""
     texts = {"train": b"t", "val": b"v", "test": b"e"}
     monkeypatch.setattr(Catalogue, "fetch", lambda *_: texts)
     write("extra.txt", "more")
@@ -373,8 +375,10 @@ def test_a_corpus_brings_its_splits(read: Read, monkeypatch: pytest.MonkeyPatch)
     assert [source.data for source in reading.of("test")] == [b"e"]
 
 
-def test_other_sources_replace_a_split(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them belong to it then, whatever splits they had."""
+def test_with_split_replaces_the_sources_of_a_split(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The given sources all belong to that split."""
     monkeypatch.setattr(Catalogue, "fetch", lambda *_: {"train": b"t", "val": b"v"})
     reading = read("shakespeare")
     changed = reading.with_split("val", reading.sources)
@@ -385,8 +389,8 @@ def test_other_sources_replace_a_split(read: Read, monkeypatch: pytest.MonkeyPat
     assert changed.records == reading.records
 
 
-def test_corpora_of_records_are_known_as_such(tmp_path: Path) -> None:
-    """Only where all that is read are such corpora."""
+def test_records_only_if_all_sources_are_record_corpora(tmp_path: Path) -> None:
+    """A file in addition to a corpus of records unsets `records`."""
     (tmp_path / "a.txt").write_text("text")
     file = str(tmp_path / "a.txt")
 
@@ -396,8 +400,8 @@ def test_corpora_of_records_are_known_as_such(tmp_path: Path) -> None:
     assert not read_sources([]).records
 
 
-def test_a_file_name_that_is_not_utf8(read: Read) -> None:
-    """The file is read; its recorded name can be written as JSON."""
+def test_file_name_that_is_not_utf8(read: Read) -> None:
+    """The file is read; its recorded name is valid Unicode."""
     try:
         Path(os.fsdecode(b"caf\xe9.txt")).write_text("text")
     except OSError:
@@ -406,7 +410,7 @@ def test_a_file_name_that_is_not_utf8(read: Read) -> None:
 
 
 @pytest.mark.parametrize("argument", ["x" * 300, "a\nb", "[", "**", "-x", "~", "a/" * 3000, "a*/"])
-def test_odd_arguments_are_plain_errors(read: Read, argument: str) -> None:
-    """They end in a sentence, never in a traceback."""
+def test_unusual_arguments_are_storage_errors(read: Read, argument: str) -> None:
+    """Long, empty and special names end in an error message, without a traceback."""
     with pytest.raises(StorageError):
         read(argument)

@@ -47,7 +47,7 @@ def test_byte_progress_in_a_log_is_a_line_every_ten_seconds():
 def _show_status(display, clock):
     with status_line(display, clock) as show:
         for n in range(9):
-            show(f"唐诗\x1b {n}")
+            show(f"唐诗\x1b {n}", n / 10)
             clock.now += 3
 
 
@@ -61,11 +61,30 @@ def test_status_line_on_a_terminal_is_removed_at_the_end(terminal):
     assert text.endswith("\r\x1b[J")
 
 
-def test_status_line_in_a_log_is_a_line_every_ten_seconds():
-    """The first line appears after ten seconds, so short operations print nothing."""
+def test_a_status_line_shows_the_time_left(terminal):
+    """Next to a bar; the time is that of the work so far, in proportion."""
+    screen = terminal(60)
+    _show_status(Display(stream=screen.stream), Clock())
+    text = screen.close()
+    assert "唐诗\\x1b 5  \x1b[32m━━━━━━━━━━━━────────────\x1b[0m  ETA 15 s" in text
+
+
+def test_a_status_line_in_a_log_is_a_line_every_ten_seconds():
+    """Shorter work prints nothing."""
     stream = io.StringIO()
     _show_status(Display(stream=stream), Clock())
-    assert stream.getvalue().splitlines() == ["唐诗\\x1b 4", "唐诗\\x1b 8"]
+    assert stream.getvalue().splitlines() == ["唐诗\\x1b 4  ETA 18 s", "唐诗\\x1b 8  ETA 6 s"]
+
+
+def test_a_status_line_is_not_repainted_for_every_report(terminal):
+    """Only after a quarter of a second, or if the text changes."""
+    screen = terminal(60)
+    with status_line(Display(stream=screen.stream), Clock()) as show:
+        for n in range(100):
+            show("one", n / 100)
+        show("two", 0.5)
+    text = screen.close()
+    assert (text.count("one"), text.count("two")) == (1, 1)
 
 
 @given(st.text(max_size=60), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(1, 120))

@@ -1,8 +1,9 @@
-"""Bits per character of simple models, hidden Markov models and runs; the verdict."""
+"""Bits per character of simple models, hidden Markov models and runs, and the results."""
 
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from charnn.evaluation.evaluate import evaluate_carried
 from charnn.evaluation.metrics import TokenLengths
 from charnn.lab import baselines
 from charnn.lab.baselines import BaselineResult, Effort, Texts
+from charnn.lab.experiment import Progress
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers.char import CharTokenizer
@@ -24,12 +26,12 @@ TINY = Effort(train_tokens=5000, states=(2, 4), blocks=40)
 
 @pytest.fixture
 def dataset(tmp_path, text):
-    """The text, prepared in tmp_path/data/lamp."""
+    """Write the text as a dataset in tmp_path/data/lamp."""
     return written_dataset(tmp_path / "data" / "lamp", split_text(text, 0.1, 0))
 
 
 def add_run(folder, dataset, **changes):
-    """A run whose model was never trained; the model."""
+    """Write a run with an untrained model; return the model."""
     shape = tiny_config("gru", vocab_size=dataset.tokenizer.vocab_size)
     model = ModelFile(
         shape, dataset.tokenizer, 0, random_tensors(shape), fingerprint=dataset.fingerprint
@@ -39,83 +41,101 @@ def add_run(folder, dataset, **changes):
     return model
 
 
-def silent(line) -> None:
-    """Tells nobody."""
+def new_progress(parts=1, tell=lambda text, fraction: None) -> Progress:
+    """Return the progress of an experiment with parts of equal cost."""
+    return Progress(tell, [1] * parts)
 
 
 def texts_of(train: str, val: str) -> Texts:
-    """Characters, those of `train` being the vocabulary."""
+    """Return texts in characters; the vocabulary is that of `train`."""
     characters = CharTokenizer.build(train)
     ids = [characters.encode(part).ids for part in (train, val)]
     return Texts(*ids, characters.pieces, TokenLengths.of(characters))
 
 
-def test_a_text_that_repeats_itself_costs_nothing_to_who_remembers_a_letter() -> None:
-    """And log2 3 bits to who remembers none; n goes up until it costs more."""
-    texts = texts_of("abc" * 2000, "abc" * 200)
-    costs = {rung.kind: rung.bits_per_char for rung in baselines.score_simple_models(texts, silent)}
+def test_a_periodic_text_costs_nothing_with_one_character_of_context() -> None:
+    """Without context it costs log2 3 bits; n increases until the cost increases."""
+    texts, progress = texts_of("abc" * 2000, "abc" * 200), new_progress(3)
+    results = baselines.score_simple_models(texts, progress)
+    costs = {result.kind: result.bits_per_char for result in results}
     assert costs["uniform"] == pytest.approx(math.log2(4))  # <unk> is a token as well
     assert costs["unigram"] == pytest.approx(math.log2(3), abs=1e-3)
     assert costs["xz"] < 0.2
 
-    grams = list(baselines.score_n_grams(texts, silent))
-    assert [rung.size for rung in grams] == [*range(2, len(grams) + 2)]
-    falling = [rung.bits_per_char for rung in grams[:-1]]
+    grams = list(baselines.score_n_grams(texts, progress))
+    assert [result.size for result in grams] == [*range(2, len(grams) + 2)]
+    falling = [result.bits_per_char for result in grams[:-1]]
     assert falling == sorted(falling, reverse=True)
     assert grams[0].bits_per_char < 0.01
 
-    (three,) = baselines.score_hmms(texts, Effort(6000, (3,), 60), 2, silent)
+    (three,) = baselines.score_hmms(texts, Effort(6000, (3,), 60), 2, progress)
     assert three.bits_per_char < 0.1
 
 
 def test_every_kind_of_model_is_scored(dataset, tmp_path, monkeypatch) -> None:
-    """The runs among them are those of this dataset, scored in one carried pass."""
+    """Runs of other datasets and damaged ones are skipped; runs are scored with carried state."""
     monkeypatch.setattr(baselines, "QUICK", TINY)
     runs = tmp_path / "runs"
     model = add_run(runs / "mine", dataset)
     add_run(runs / "other", dataset, fingerprint="another dataset's")
     (runs / "damaged").mkdir()
     (runs / "damaged" / "model.safetensors").write_bytes(b"no model")
-    lines = []
-    finding = baselines.run(dataset, runs, seed=1, quick=True, tell=lines.append)
+    reports: dict[str, float] = {}
+    finding = baselines.run(dataset, runs, seed=1, quick=True, tell=reports.__setitem__)
 
-    rungs = {rung["name"]: rung for rung in finding.data["rungs"]}
-    kinds = {rung["kind"] for rung in rungs.values()}
+    models = {model["name"]: model for model in finding.data["models"]}
+    kinds = {model["kind"] for model in models.values()}
     assert kinds == {"uniform", "unigram", "xz", "n-gram", "hmm", "run"}
-    assert [name for name, rung in rungs.items() if rung["kind"] == "run"] == ["mine"]
+    assert [name for name, model in models.items() if model["kind"] == "run"] == ["mine"]
     network = with_weights(model)
     score = evaluate_carried(network, dataset.split("val"), TokenLengths.of(dataset.tokenizer), 0)
-    assert rungs["mine"]["bits_per_char"] == pytest.approx(score.bits_per_char)
-    costs = [rung["bits_per_char"] for rung in rungs.values()]
+    assert models["mine"]["bits_per_char"] == pytest.approx(score.bits_per_char)
+    costs = [model["bits_per_char"] for model in models.values()]
     assert costs == sorted(costs, reverse=True)
-    assert [row[0] for row in finding.tables[0].rows] == list(rungs)
-    assert finding.data["scored"] == len(dataset.split("val"))
-    assert any("mine" in line for line in lines)
-    assert "NOT so here: the network mine pays least" in finding.verdict
+    assert [row[0] for row in finding.tables[0].rows] == list(models)
+    assert finding.data["val_tokens"] == len(dataset.split("val"))
+    assert list(reports)[-2:] == ["6 of 7: run mine", "7 of 7: run other"]
+    assert "Contradicted: The network mine is best" in finding.verdict
+
+
+@pytest.mark.parametrize(
+    ("cell", "layers", "state"),
+    [("lstm", 1, "h and c, 7 units (LSTM"), ("gru", 2, "h, 2 × 7 units (GRU")],
+)
+def test_the_state_of_a_network_is_named_by_its_hidden_size(dataset, cell, layers, state) -> None:
+    """An LSTM with 7 units does not have 14."""
+    shape = tiny_config(cell, layers, vocab_size=dataset.tokenizer.vocab_size)
+    model = ModelFile(shape, dataset.tokenizer, 0, random_tensors(shape))
+    assert shape.hidden_size == 7
+    assert baselines._state_of(model).startswith(state)
 
 
 def test_tokens_outside_the_vocabulary_cost_nothing() -> None:
-    """Neither bits nor characters."""
+    """They count neither bits nor characters."""
     plain, unknown = texts_of("abca" * 50, "abcabc"), texts_of("abca" * 50, "abczabc")
     assert (unknown.scored_chars, len(unknown.known), len(unknown.val)) == (6, 6, 7)
     for texts in (plain, unknown):
-        uniform = baselines.score_simple_models(texts, silent)[0]
+        uniform = baselines.score_simple_models(texts, new_progress())[0]
         assert uniform.bits_per_char == pytest.approx(2)
 
 
-def test_a_split_of_nothing_but_unknown_tokens_is_refused(dataset, tmp_path) -> None:
-    """There would be nothing to divide by."""
+def test_a_split_of_unknown_tokens_only_is_refused(dataset, tmp_path) -> None:
+    """Bits per character are not defined for 0 characters."""
     unknown = dataset.tokenizer.unk_id
     assert unknown is not None
     splits = {**dataset.splits, "val": np.full(9, unknown, np.uint8)}
     with pytest.raises(DataError, match="no character in the vocabulary"):
         baselines.run(
-            dataclasses.replace(dataset, splits=splits), tmp_path, seed=1, quick=True, tell=silent
+            dataclasses.replace(dataset, splits=splits),
+            tmp_path,
+            seed=1,
+            quick=True,
+            tell=lambda text, fraction: None,
         )
 
 
 def measured(**changes) -> list[BaselineResult]:
-    """Costs as the claim has them, but for `changes`."""
+    """Costs that confirm the claim, except for `changes`; None removes a model."""
     costs = {
         "uniform": ("uniform", 0, 6.0),
         "unigram": ("unigram", 0, 4.5),
@@ -139,28 +159,30 @@ def measured(**changes) -> list[BaselineResult]:
     [
         ({}, None),
         ({"net": None}, None),
-        ({"two": 4.6}, "a character costs"),
-        ({"small": 2.8}, "a hidden Markov model falls"),
-        ({"large": 3.5}, "with 32 of them"),
-        ({"large": 1.9}, "it does not reach"),
-        ({"net": 2.2}, "the network net pays least"),
+        ({"two": 4.6}, "Context helps"),
+        ({"small": 2.8}, "More states help"),
+        ({"large": 3.5}, "A hidden Markov model with only 32 states is better"),
+        ({"large": 1.9}, "A hidden Markov model is not as good"),
+        ({"net": 2.2}, "The network net is best: 2.200 bits, 10% more than the three (2.000)"),
     ],
 )
-def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
-    """One cost that does not fit, and the claim did not hold; the sentence says which part."""
+def test_each_part_of_the_claim_depends_on_its_measurements(changes, contradicted) -> None:
+    """A wrong cost contradicts one part; a higher cost is "more", never a negative "less"."""
     texts = dataclasses.replace(texts_of("ab", "ab"), pieces=[b"x"] * 64)
     finding = baselines.finding_of(measured(**changes), texts, "lamp")
 
     assert finding.held is (contradicted is None)
-    parts = [part for part in finding.verdict.split("; ") if part.startswith("NOT so here")]
-    assert [contradicted in part for part in parts] == [True] * bool(contradicted)
+    parts = [check.text for check in finding.checks if not check.confirmed]
+    assert [part.startswith(contradicted) for part in parts] == [True] * bool(contradicted)
+    assert 4 <= len(finding.checks) <= 5
+    assert not re.search(r"[-−]\d", finding.verdict.replace("2-gram", ""))
     assert ("net" in finding.verdict) is (changes.get("net", 0) is not None)
 
 
 def test_the_command_takes_a_dataset_and_finds_its_runs(
     dataset, tmp_path, monkeypatch, capfd
 ) -> None:
-    """By name, in the folders given; a dataset that is not there is said to be missing."""
+    """By name, in the given folders; an unknown name is an error with a suggestion."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(baselines, "QUICK", TINY)
     add_run(tmp_path / "runs" / "mine", dataset)
@@ -168,7 +190,7 @@ def test_the_command_takes_a_dataset_and_finds_its_runs(
     assert cli.main(["lab", "baselines", "lamp", "--quick", "--json", "-q", "-o", "b.svg"]) == 0
     printed = json.loads(capfd.readouterr().out)
     assert printed["experiment"] == "baselines"
-    assert "mine" in [rung["name"] for rung in printed["rungs"]]
+    assert "mine" in [model["name"] for model in printed["models"]]
     assert (tmp_path / "b.svg").stat().st_size > 1000
 
     assert cli.main(["lab", "baselines", "lamb", "--quick"]) == 2

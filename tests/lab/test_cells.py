@@ -15,14 +15,10 @@ from charnn.training.loop import train
 TINY = Effort(hidden_size=16, steps=20)
 
 
-def silent(line) -> None:
-    """Tells nobody."""
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(["rnn", "lstm", "gru"]), st.integers(1, 40), st.integers(1, 40))
 def test_weights_are_those_of_the_network(cell, width, vocab_size) -> None:
-    """G · H · (D + H + 1) in the layer, the embedding and the output beside it."""
+    """G · H · (D + H + 1) in the layer, plus embedding and output layer."""
     shape = config_of(cell, width, vocab_size)
     layer = {"rnn": 1, "gru": 3, "lstm": 4}[cell] * width * (shape.embedding_dim + width + 1)
     outside = vocab_size * (shape.embedding_dim + width + 1)
@@ -34,30 +30,30 @@ def test_weights_are_those_of_the_network(cell, width, vocab_size) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(["rnn", "gru"]), st.integers(1, 200), st.integers(1, 80))
-def test_a_width_of_equal_weights_is_the_nearest_of_all(cell, width, vocab_size) -> None:
-    """No other width comes nearer to the weights of the LSTM."""
+def test_the_width_of_equal_weights_is_the_closest(cell, width, vocab_size) -> None:
+    """No other width has a number of weights closer to that of the LSTM."""
     weights = count_weights(config_of("lstm", width, vocab_size))
     found = cells.width_of_equal_weights(cell, weights, vocab_size)
-    missed = [
+    differences = [
         abs(count_weights(config_of(cell, other, vocab_size)) - weights) for other in range(1, 700)
     ]
-    assert missed[found - 1] == min(missed)
+    assert differences[found - 1] == min(differences)
 
 
-def test_a_loss_between_two_moments_lies_between_their_losses() -> None:
-    """In proportion to the time that has passed."""
+def test_losses_between_two_validations_are_interpolated() -> None:
+    """Linearly in time."""
     trial = Trial("gru", 8, 100, losses=[(10, 1.0, 3.0), (20, 2.0, 2.0), (30, 3.0, 1.8)])
     assert trial.loss_after(1.5) == pytest.approx(2.5)
     assert trial.loss_after(2.5) == pytest.approx(1.9)
     assert (trial.seconds, trial.loss) == (3.0, 1.8)
 
 
-def test_a_short_run_measures_all_of_them(monkeypatch) -> None:
-    """Each network trained by itself ends at the loss that it reached in turns with others."""
+def test_a_short_run_measures_all_networks(monkeypatch) -> None:
+    """Training in turns gives the same loss as training alone."""
     monkeypatch.setattr(cells, "QUICK", TINY)
     monkeypatch.setattr(cells, "SAMPLED_TOKENS", 20)
-    lines = []
-    finding = cells.run(seed=3, quick=True, tell=lines.append)
+    reports: dict[str, float] = {}
+    finding = cells.run(seed=3, quick=True, tell=reports.__setitem__)
 
     trials = finding.data["trials"]
     assert [trial["cell"] for trial in trials] == ["lstm", "gru", "rnn", "gru", "rnn"]
@@ -71,7 +67,10 @@ def test_a_short_run_measures_all_of_them(monkeypatch) -> None:
         seconds = [value for _, value, _ in trial["losses"]]
         assert seconds == sorted(seconds)
         assert trial["training"] < seconds[-1] / finding.data["equal_tokens"] * 3
-    assert any("step 20 of 20" in line for line in lines)
+    assert list(reports) == [
+        "1 of 2: training 5 networks in turns",
+        "2 of 2: sampling from 5 networks in turns",
+    ]
 
     book = cells.embedded_book()
     alone = cells._new_loop(book, Trial("gru", 16, 0), TINY, seed=3)
@@ -81,7 +80,7 @@ def test_a_short_run_measures_all_of_them(monkeypatch) -> None:
 
 
 def measured(**changes) -> list[Trial]:
-    """Figures as the claim has them, but for `changes` of a trial."""
+    """Measurements that confirm the claim, except for `changes` of a trial."""
     figures = {
         "lstm": ("lstm", 128, 90, 8.0, 6.0, [2.0, 1.50]),
         "gru": ("gru", 128, 70, 6.0, 5.0, [2.0, 1.50]),
@@ -91,17 +90,17 @@ def measured(**changes) -> list[Trial]:
     }
     trials = []
     for name, (cell, width, weights, training, sampling, losses) in figures.items():
-        moments = [
+        validations = [
             (tokens, tokens * training, loss)
             for tokens, loss in zip((50, 100), losses, strict=True)
         ]
-        trial = Trial(cell, width, weights, training, sampling, moments)
+        trial = Trial(cell, width, weights, training, sampling, validations)
         trials.append(dataclasses.replace(trial, **changes.get(name, {})))
     return trials
 
 
 def ending_at(loss) -> dict:
-    """A training of as long as the claim has it that ends at another loss."""
+    """Return the change of a trial to another final loss."""
     return {"losses": [(50, 300.0, 2.0), (100, 600.0, loss)]}
 
 
@@ -109,20 +108,27 @@ def ending_at(loss) -> dict:
     ("changes", "contradicted"),
     [
         ({}, None),
-        ({"gru": {"weights": 95}}, "a gru is cheaper"),
-        ({"gru": {"training": 9.0}}, "a gru is cheaper"),
-        ({"gru": {"sampling": 6.5}}, "a gru is cheaper"),
-        ({"gru": ending_at(1.6)}, "its loss after as many tokens"),
-        ({"large_gru": {"losses": [(50, 900.0, 2.0), (100, 1800.0, 1.4)]}}, "with as many weights"),
-        ({"rnn": ending_at(1.4)}, "an rnn of equal width"),
-        ({"large_rnn": ending_at(1.4)}, "an rnn of as many weights"),
+        ({"gru": {"weights": 95}}, "A GRU is cheaper"),
+        ({"gru": {"training": 9.0}}, "A GRU is cheaper"),
+        ({"gru": {"sampling": 6.5}}, "A GRU is cheaper"),
+        ({"gru": ending_at(1.6)}, "the loss of a GRU is no higher: 1.6"),
+        (
+            {"large_gru": {"losses": [(50, 900.0, 2.0), (100, 1800.0, 1.4)]}},
+            "With equal weights and after equal time",
+        ),
+        ({"rnn": ending_at(1.4)}, "With equal width and after equal numbers of tokens, an RNN"),
+        (
+            {"large_rnn": ending_at(1.4)},
+            "With equal weights and after equal numbers of tokens, an RNN",
+        ),
     ],
 )
-def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
-    """What does not fit makes the claim not hold, and the sentence says which part."""
+def test_each_part_of_the_claim_depends_on_its_measurements(changes, contradicted) -> None:
+    """A wrong measurement contradicts one part."""
     finding = cells.finding_of(measured(**changes))
 
     assert finding.held is (contradicted is None), finding.verdict
-    parts = [part for part in finding.verdict.lower().split("; ") if "not so here" in part]
+    assert len(finding.checks) == 5
+    parts = [check.text for check in finding.checks if not check.confirmed]
     assert [contradicted in part for part in parts] == [True] * bool(contradicted)
     assert np.isclose(finding.data["equal_seconds"], min(t.seconds for t in measured(**changes)))

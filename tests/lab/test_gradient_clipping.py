@@ -7,7 +7,7 @@ from charnn.lab.small_models import embedded_book
 
 
 def test_clipping_bounds_a_step() -> None:
-    """By lr · limit; without it a step is lr times a gradient that is large."""
+    """By lr · limit; without clipping a step is lr times the gradient."""
     book = embedded_book()
     clipped, free = (
         gradient_clipping.measure_steps(book, limit, 24, 3, seed=1) for limit in (1.0, 0.0)

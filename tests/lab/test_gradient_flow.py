@@ -13,8 +13,8 @@ from charnn.lab import gradient_flow, gradients
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.1, 3), st.integers(1, 12), st.integers(1, 10), st.integers(0, 1000))
-def test_at_rest_a_gradient_is_multiplied_by_the_spectral_norm(gain, width, tokens, seed) -> None:
-    """With every token: below 1 it vanishes, above 1 it explodes."""
+def test_at_h_0_a_gradient_is_multiplied_by_the_spectral_norm(gain, width, tokens, seed) -> None:
+    """At every token: below 1 it vanishes, above 1 it explodes."""
     model = gradients.new_model("rnn", width, seed)
     gradient_flow.scale_recurrent(model, gain)
     gradient_flow.zero_inputs(model)
@@ -27,8 +27,8 @@ def test_at_rest_a_gradient_is_multiplied_by_the_spectral_norm(gain, width, toke
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.1, 0.95), st.integers(2, 12), st.integers(0, 1000))
-def test_below_a_spectral_norm_of_1_it_vanishes_whatever_is_read(gain, width, seed) -> None:
-    """No token further back is worth more than `gain` times the one after it, in no text."""
+def test_below_a_spectral_norm_of_1_gradients_vanish_for_any_text(gain, width, seed) -> None:
+    """The norm at lag k + 1 is at most `gain` times that at lag k."""
     model = gradients.new_model("rnn", width, seed)
     gradient_flow.scale_recurrent(model, gain)
     text = torch.randint(32, (1, 21))
@@ -39,8 +39,8 @@ def test_below_a_spectral_norm_of_1_it_vanishes_whatever_is_read(gain, width, se
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_norms_are_those_of_autograd_one_state_at_a_time(make_model, cell, layers) -> None:
-    """The state k tokens before is put in from outside, and the rest of the text run at once."""
+def test_norms_equal_those_of_autograd_for_one_state(make_model, cell, layers) -> None:
+    """With the state k tokens earlier as the input of one forward pass."""
     model = make_model(cell, layers).double()
     tokens = torch.randint(11, (3, 10), generator=torch.Generator().manual_seed(4))
     inputs, last = tokens[:, :-1], tokens[:, -1]
@@ -57,8 +57,8 @@ def test_norms_are_those_of_autograd_one_state_at_a_time(make_model, cell, layer
             assert found[name][k - 1] == pytest.approx(float(expected))
 
 
-def test_the_factor_is_that_of_the_second_half() -> None:
-    """The mean multiplier; none where a gradient is gone altogether."""
+def test_the_factor_is_the_mean_ratio_of_the_second_half() -> None:
+    """It is 0 if a gradient is 0."""
     assert gradient_flow.factor_per_token([9.0, 7.0, 8.0, 4.0, 2.0, 1.0]) == pytest.approx(0.5)
     assert gradient_flow.factor_per_token([4.0, 2.0]) == pytest.approx(0.5)
     assert gradient_flow.factor_per_token([1.0, 0.5, 0.0]) == 0
@@ -66,8 +66,8 @@ def test_the_factor_is_that_of_the_second_half() -> None:
 
 
 @pytest.mark.parametrize(("cell", "gains"), [("lstm", (0.0,)), ("gru", (0.5, 2.0))])
-def test_gates_held_open_hand_a_gradient_on(cell, gains) -> None:
-    """All of it: c of an LSTM, but for what passes through W_hh beside it, and h of a GRU."""
+def test_open_gates_keep_the_gradient_constant(cell, gains) -> None:
+    """The gradient of c in an LSTM, with W_hh = 0, and of h in a GRU."""
     for gain in gains:
         model = gradients.new_model(cell, 16, seed=1)
         gradient_flow.scale_recurrent(model, gain)

@@ -1,4 +1,4 @@
-"""Hidden Markov models against the enumeration of all paths, and against sources that are known."""
+"""Hidden Markov models compared with the enumeration of all paths and with known sources."""
 
 import itertools
 import math
@@ -17,14 +17,14 @@ SEEDS = st.integers(0, 10_000)
 
 
 def case(sizes, seed):
-    """A random model, and random texts (B, T)."""
+    """Return a random model and random texts (B, T)."""
     states, vocab_size, texts, length = sizes
     ids = np.random.default_rng(seed).integers(vocab_size, size=(texts, length))
     return hmm.random_model(states, vocab_size, seed), ids
 
 
 def paths(model, text):
-    """Every path through the states, and the probability of it together with the text."""
+    """Yield every path through the states with its joint probability with the text."""
     for path in itertools.product(range(model.states), repeat=len(text)):
         p = model.first[path[0]] * model.emission[path[0], text[0]]
         for before, state, token in zip(path, path[1:], text[1:], strict=False):
@@ -35,7 +35,7 @@ def paths(model, text):
 @settings(max_examples=60, deadline=None)
 @given(SIZES, SEEDS)
 def test_a_likelihood_is_the_sum_over_all_paths(sizes, seed) -> None:
-    """Of every beginning of every text, too, so that each factor is that of its token."""
+    """Also for every prefix of every text, so that each factor belongs to its token."""
     model, ids = case(sizes, seed)
     _, probabilities = forward(model, ids)
     for text, factors in zip(ids, probabilities.T, strict=True):
@@ -47,7 +47,7 @@ def test_a_likelihood_is_the_sum_over_all_paths(sizes, seed) -> None:
 @settings(max_examples=60, deadline=None)
 @given(SIZES, SEEDS)
 def test_expected_counts_are_the_means_over_all_paths(sizes, seed) -> None:
-    """First states, transitions and emissions; each path counts in proportion to its P."""
+    """Of first states, transitions and emissions, weighted by the posterior of each path."""
     model, ids = case(sizes, seed)
     first, transition, emission = (
         np.zeros_like(part) for part in (model.first, model.transition, model.emission)
@@ -71,8 +71,8 @@ def test_expected_counts_are_the_means_over_all_paths(sizes, seed) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 5), SEEDS)
-def test_no_step_of_baum_welch_makes_a_text_less_likely(states, seed) -> None:
-    """Guaranteed if all of the text is counted before each update, without a prior."""
+def test_an_update_of_baum_welch_never_lowers_the_likelihood(states, seed) -> None:
+    """If the whole text is counted before each update, without a prior."""
     model, ids = case((states, 4, 8, 20), seed)
     costs = []
     for _ in range(8):
@@ -84,7 +84,7 @@ def test_no_step_of_baum_welch_makes_a_text_less_likely(states, seed) -> None:
 
 
 def sampled(model, length, seed):
-    """A text that the model wrote."""
+    """Return a text sampled from the model."""
     random = np.random.default_rng(seed)
     state, text = random.choice(model.states, p=model.first), []
     for _ in range(length):
@@ -93,8 +93,8 @@ def sampled(model, length, seed):
     return np.array(text, np.uint8)
 
 
-def test_what_a_hidden_markov_model_wrote_is_fit() -> None:
-    """Held-out text then costs what it costs the model that wrote it; one state cannot do it."""
+def test_a_model_is_fitted_to_text_sampled_from_another() -> None:
+    """Held-out text costs the same under both; a model with one state costs more."""
     source = HiddenMarkov(
         np.array([0.5, 0.5]),
         np.array([[0.9, 0.1], [0.2, 0.8]]),
@@ -113,8 +113,8 @@ def test_what_a_hidden_markov_model_wrote_is_fit() -> None:
     assert cost(1) > 1.05 * true
 
 
-def test_parallel_streams_score_as_a_single_one(monkeypatch) -> None:
-    """The state is soon known from the tokens read; every token is scored once, in order."""
+def test_parallel_streams_give_the_scores_of_a_single_one(monkeypatch) -> None:
+    """Warm-up determines the state of each stream; every token is scored once, in order."""
     model = hmm.random_model(4, 5, seed=2)
     text = sampled(model, 3001, seed=4)
     parallel = nats(model, text[:500], text[500:])
@@ -127,16 +127,16 @@ def test_parallel_streams_score_as_a_single_one(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 5, 300])
-def test_short_texts_are_learnt_as_well(length) -> None:
-    """Shorter than a piece, or just longer; tokens that were never seen remain possible."""
+def test_short_texts_can_be_fitted(length) -> None:
+    """Shorter than a sequence, or just longer; unseen tokens have a positive probability."""
     text = np.zeros(length, np.uint8)
     *_, model = itertools.islice(fit(hmm.random_model(3, 4, 1), text, seed=1), 5)
     cost = nats(model, text, np.array([0, 3]))
     assert cost[0] < cost[1] < math.inf
 
 
-def test_without_context_the_first_state_is_that_of_the_model(monkeypatch) -> None:
-    """As in an enumeration of all paths."""
+def test_without_context_the_distribution_of_the_first_state_is_used(monkeypatch) -> None:
+    """The score equals that of an enumeration of all paths."""
     model, ids = case((3, 4, 1, 5), 9)
     total = sum(p for _, p in paths(model, ids[0]))
     monkeypatch.setattr(hmm, "STREAMS", 1)

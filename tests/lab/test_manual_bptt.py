@@ -15,7 +15,7 @@ SEEDS = st.integers(0, 10_000)
 
 @st.composite
 def networks(draw):
-    """A network of random shape and weights in float64, and tokens (B, T + 1) for it."""
+    """Draw a network of random shape and weights in float64, and tokens (B, T + 1) for it."""
     tied = draw(st.booleans())
     width = draw(st.integers(1, 6))
     config = ModelConfig(
@@ -36,7 +36,7 @@ def networks(draw):
 
 
 def smallest_gradient(model, tokens) -> float:
-    """The largest entry of the gradient of a tensor, for the tensor where it is smallest."""
+    """Return the largest entry of a tensor's gradient, for the tensor where it is smallest."""
     ids, targets = tokens[:, :-1], tokens[:, 1:]
     logits, _ = model(ids, tuple(part.double() for part in model.initial_state(len(ids))))
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
@@ -46,8 +46,8 @@ def smallest_gradient(model, tokens) -> float:
 
 @settings(max_examples=60, deadline=None)
 @given(networks(), SEEDS)
-def test_gradients_by_hand_are_those_of_autograd(case, seed) -> None:
-    """For every shape, cell and depth, and from any state; each tensor to the last digits."""
+def test_gradients_by_hand_equal_those_of_autograd(case, seed) -> None:
+    """For every shape, cell and depth, from any state, up to rounding."""
     model, tokens = case
     ids, targets = tokens[:, :-1], tokens[:, 1:]
     torch.manual_seed(seed)
@@ -66,10 +66,10 @@ def test_gradients_by_hand_are_those_of_autograd(case, seed) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(networks(), SEEDS)
-def test_gradients_by_hand_are_finite_differences(case, seed) -> None:
-    """Of every weight of small networks, with errors below 1e-5.
+def test_gradients_by_hand_equal_finite_differences(case, seed) -> None:
+    """For every weight of small networks, with errors below 1e-5.
 
-    Networks with very small gradients are left out: the rounding of the loss hides them.
+    Networks with very small gradients are left out, because the loss is rounded.
     """
     model, tokens = case
     assume(smallest_gradient(model, tokens) > 1e-4)

@@ -1,4 +1,4 @@
-"""The two-lag task: its entropies, its data, what a network learns of it, and the verdict."""
+"""The two-lag task: its entropies, its data, a short run, and the results of measurements."""
 
 import dataclasses
 import itertools
@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from charnn.lab import memory
+from charnn.lab.experiment import Progress
 from charnn.lab.memory import LEVELS, Task, Trial
 
-SHORT = Task(100_000, 50, ("rnn",), lengths=(3, 5))
+SHORT_TASK = Task(100_000, 50, ("rnn",), lengths=(3, 5))
 
 
-def test_the_entropies_are_those_of_all_coin_flips() -> None:
-    """By enumerating the joint distribution of X_{t-3}, X_{t-8} and Y_t instead of formulas."""
+def test_entropies_equal_those_of_the_joint_distribution() -> None:
+    """Computed from all values of X_{t-3}, X_{t-8} and Y_t."""
     joint = {
         (a, b, y): (p if y else 1 - p) / 4
         for a, b, y in itertools.product((0, 1), repeat=3)
@@ -41,8 +42,8 @@ def test_the_entropies_are_those_of_all_coin_flips() -> None:
     assert [round(level, 4) for level in LEVELS.values()] == [0.6616, 0.5192, 0.4545]
 
 
-def test_windows_of_zeroed_state_see_the_lags_that_fit_into_them() -> None:
-    """n = 3 sees none, n = 4 the first at its last place, long windows nearly always both."""
+def test_windows_from_a_zero_state_see_the_lags_that_fit_into_them() -> None:
+    """n = 3 sees neither lag, n = 4 the first at one position, n = 10 both at two positions."""
     neither, first, both = LEVELS.values()
     assert memory.best_of_windows(3) == pytest.approx(neither)
     assert memory.best_of_windows(4) == pytest.approx((3 * neither + first) / 4)
@@ -50,7 +51,7 @@ def test_windows_of_zeroed_state_see_the_lags_that_fit_into_them() -> None:
 
 
 def test_the_flips_follow_the_formula() -> None:
-    """Beside X_{t+1} stands Y_t; its mean for each pair of lagged flips is as stated."""
+    """The target of X_t is Y_t; its mean for each pair of lagged flips is P(Y_t = 1)."""
     x, targets = memory.flips(200_000, seed=5)
     assert targets[0] == -1
     y = targets[1:]  # y[i] is Y at the time of x[i]
@@ -60,28 +61,36 @@ def test_the_flips_follow_the_formula() -> None:
         assert y[chosen].mean() == pytest.approx(0.5 + 0.5 * a - 0.25 * b, abs=0.01)
 
 
-def test_a_short_run_bears_the_claim_out() -> None:
-    """A hundred thousand flips are enough for all four parts."""
-    lines: list[str] = []
-    finding = memory.finding_of(memory.run_trials(SHORT, 1, lines.append), SHORT)
+def test_a_short_run_confirms_the_claim() -> None:
+    """100,000 flips are enough for all parts; progress numbers the six networks."""
+    reports: dict[str, float] = {}
+    trials = memory.run_trials(SHORT_TASK, 1, reports.__setitem__)
+    finding = memory.finding_of(trials, SHORT_TASK)
 
     assert finding.held, finding.verdict
-    assert len(lines) == 6
-    assert [row[0] for row in finding.tables[0].rows] == ["3", "5"]
+    assert len(reports) == 6
+    assert next(iter(reports)) == "1 of 6: RNN 16, zero state, n = 3"
+    assert list(reports.values()) == sorted(reports.values())
+    assert max(reports.values()) == pytest.approx(1, abs=0.01)
+    assert finding.tables[0].header == ["network", "n = 3", "n = 5"]
 
 
 def test_the_same_seed_gives_the_same_loss() -> None:
-    """And another seed another one: data, weights and order come from it."""
+    """Another seed changes data, weights and order."""
     task = Task(5000, 50, ("rnn",))
-    losses = [memory.run_trial("rnn", 4, "random", 5, task, seed).loss for seed in (1, 1, 2)]
+    progress = Progress(lambda text, fraction: None, [1])
+    progress.start("trial")
+    losses = [
+        memory.run_trial("rnn", 4, "random", 5, task, seed, progress).loss for seed in (1, 1, 2)
+    ]
     assert losses[0] == losses[1] != losses[2]
 
 
 def measured(**changes) -> list[Trial]:
-    """Losses as the claim has them, but for `changes`, each of a line at n = 5."""
+    """Losses that confirm the claim, except for `changes` of networks at n = 5."""
     neither, first, both = LEVELS.values()
     losses = {
-        ("rnn", 16, "zeroed"): {3: neither, 5: 0.605},
+        ("rnn", 16, "zero"): {3: neither, 5: 0.605},
         ("rnn", 16, "carried"): {3: neither, 5: both},
         ("rnn", 4, "carried"): {3: neither, 5: first},
     }
@@ -89,7 +98,7 @@ def measured(**changes) -> list[Trial]:
         Trial(*line, bptt, loss) for line, by_n in losses.items() for bptt, loss in by_n.items()
     ]
     return [
-        dataclasses.replace(t, loss=changes.get(t.column.replace(" ", "_"), t.loss))
+        dataclasses.replace(t, loss=changes.get(f"{t.cell}_{t.hidden_size}_{t.state}", t.loss))
         if t.bptt == 5
         else t
         for t in trials
@@ -100,17 +109,18 @@ def measured(**changes) -> list[Trial]:
     ("changes", "contradicted"),
     [
         ({}, None),
-        ({"rnn_16_zeroed": 0.66}, "n from 4 to 8"),
-        ({"rnn_16_carried": 0.51}, "an RNN 16 wide"),
-        ({"rnn_4_carried": 0.47}, "one 4 wide"),
+        ({"rnn_16_zero": 0.66}, "windows of n = 4 to 8"),
+        ({"rnn_16_carried": 0.51}, "an RNN with 16 units"),
+        ({"rnn_4_carried": 0.47}, "an RNN with 4 units"),
     ],
 )
-def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
-    """One loss that does not fit, and the claim did not hold; the sentence says which part."""
-    finding = memory.finding_of(measured(**changes), SHORT)
+def test_each_part_of_the_claim_depends_on_its_measurements(changes, contradicted) -> None:
+    """One wrong loss contradicts one part, whose text has the loss."""
+    finding = memory.finding_of(measured(**changes), SHORT_TASK)
 
+    assert len(finding.checks) == 4
     assert finding.held is (contradicted is None)
-    parts = [part for part in finding.verdict.split("; ") if part.startswith("NOT so here")]
+    parts = [check.text for check in finding.checks if not check.confirmed]
     assert [contradicted in part for part in parts] == [True] * bool(contradicted)
     for loss in changes.values():
         assert f"{loss:.4f}" in finding.verdict

@@ -1,6 +1,7 @@
-"""Orders of the data against each other: the shuffled text, the three readings, the verdict."""
+"""Orders of the data: the shuffled text, three evaluations, and the results of measurements."""
 
 import dataclasses
+import re
 from collections import Counter
 
 import numpy as np
@@ -9,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.lab import samplers, small_models
+from charnn.lab.experiment import Progress
 from charnn.lab.samplers import RANDOM, SEQUENTIAL, SHUFFLED, Effort, Trial
 
-TINY = Effort(hidden_size=16, epochs=1.0)
+TINY = Effort(hidden_size=16, epochs=1.0, lengths=(4, 16, 64))
 
 
 @given(st.integers(2, 200), st.integers(1, 20), st.integers(0, 5))
-def test_a_shuffled_text_has_all_windows_and_what_follows_each_token(count, window, seed) -> None:
-    """Every place but those that fill no window; beside it, one further on, its successor."""
+def test_a_shuffled_text_has_all_windows_and_the_next_token_of_each(count, window, seed) -> None:
+    """Without an incomplete last window; the target of a token is the one that follows it."""
     if count <= window:
         return
     tokens = np.arange(count)
@@ -31,33 +33,36 @@ def test_a_shuffled_text_has_all_windows_and_what_follows_each_token(count, wind
 
 
 def small_book() -> small_models.Book:
-    """The beginning of the embedded book."""
+    """Return the beginning of the embedded book."""
     book = small_models.embedded_book()
     return dataclasses.replace(book, train=book.train[:30_000], val=book.val[:3000])
 
 
 @pytest.mark.parametrize("order", samplers.ORDERS)
-def test_a_trial_scores_the_network_in_three_ways(order) -> None:
-    """The state is worth something only where it is the true one."""
-    lines: list[str] = []
-    found = samplers.run_trial(small_book(), order, 16, TINY, 1, lines.append)
+def test_a_trial_evaluates_the_network_in_three_ways(order) -> None:
+    """The carried state has the lowest loss; progress is reported for each step."""
+    reports: list[tuple[str, float]] = []
+    progress = Progress(lambda *report: reports.append(report), [1])
+    progress.start(order)
+    found = samplers.run_trial(small_book(), order, 16, TINY, 1, progress)
 
     assert (found.order, found.bptt) == (order, 16)
-    assert len(lines) == 30_000 // samplers.TOKENS + 1
-    assert found.carried < found.zeroed
-    assert found.carried < found.broken
+    assert len(reports) == 30_000 // samplers.TOKENS + 2
+    assert reports[-1] == (f"1 of 1: {order}", pytest.approx(1, abs=0.01))
+    assert found.carried < found.zero
+    assert found.carried < found.shuffled
 
 
 def measured(**changes) -> list[Trial]:
-    """Losses as the claims have them, but for `changes` of one order."""
+    """Losses that confirm the claims, except for `changes` of one order."""
     usual = {
-        RANDOM: {"training": 1.8, "zeroed": 1.8, "carried": 1.6, "broken": 2.0},
-        SEQUENTIAL: {"training": 1.4, "zeroed": 2.1, "carried": 1.4, "broken": 2.3},
-        SHUFFLED: {"training": 1.9, "zeroed": 2.0, "carried": 1.7, "broken": 2.0},
+        RANDOM: {"training": 1.8, "zero": 1.8, "carried": 1.6, "shuffled": 2.0},
+        SEQUENTIAL: {"training": 1.4, "zero": 2.1, "carried": 1.4, "shuffled": 2.3},
+        SHUFFLED: {"training": 1.9, "zero": 2.0, "carried": 1.7, "shuffled": 2.0},
     }
     return [
         Trial(order, bptt, **{name: 1 + (x - 1) / bptt for name, x in losses.items()})
-        for bptt in samplers.LENGTHS
+        for bptt in TINY.lengths
         for order, losses in {**usual, **changes}.items()
     ]
 
@@ -65,22 +70,23 @@ def measured(**changes) -> list[Trial]:
 @pytest.mark.parametrize(
     ("changes", "contradicted"),
     [
-        ({}, None),
-        ({"zeroed": 1.7}, "from a state of zero"),
-        ({"carried": 1.65}, "with carried state"),
-        ({"broken": 1.3}, "a state carried over breaks"),
-        ({"carried": 1.7001}, "and training over them"),
+        ({}, []),
+        ({"zero": 1.7}, ["Evaluated from a zero state"]),
+        ({"carried": 1.65}, ["Evaluated with carried state"]),
+        ({"shuffled": 1.3}, ["In evaluation, a state carried over shuffled windows"]),
+        ({"carried": 1.7001}, ["Evaluated with carried state", "Training in shuffled order"]),
     ],
 )
-def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
-    """What does not fit makes the claims not hold, and the sentence says which part."""
-    usual = {"training": 1.4, "zeroed": 2.1, "carried": 1.4, "broken": 2.3}
+def test_each_part_of_the_claim_depends_on_its_measurements(changes, contradicted) -> None:
+    """A wrong loss contradicts the parts that use it; no difference has a negative sign."""
+    usual = {"training": 1.4, "zero": 2.1, "carried": 1.4, "shuffled": 2.3}
     finding = samplers.finding_of(measured(**{SEQUENTIAL: {**usual, **changes}}), TINY)
 
-    assert finding.held is (contradicted is None)
-    parts = [part for part in finding.verdict.split("; ") if "NOT so here" in part]
+    assert len(finding.checks) == 4
+    assert finding.held is (contradicted == [])
+    parts = [check.text for check in finding.checks if not check.confirmed]
+    assert [part.startswith(text) for part, text in zip(parts, contradicted, strict=True)] == (
+        [True] * len(contradicted)
+    )
     assert len(finding.tables[0].rows) == 9
-    if contradicted:
-        assert any(contradicted in part for part in parts)
-    else:
-        assert parts == []
+    assert not re.search(r"[-−]\d", finding.verdict)

@@ -6,7 +6,7 @@ from charnn.lab import small_models
 
 
 def test_the_embedded_book_is_split_without_a_gap() -> None:
-    """Nine tenths to learn from; every token has a worth, and the start token is a newline."""
+    """Nine tenths are for training; every token has a length, the start token is a newline."""
     book = small_models.embedded_book()
     assert len(book.val) == pytest.approx(len(book.train) / 9, rel=0.01)
     assert book.train.max() < book.vocab_size == len(book.lengths.chars)

@@ -17,8 +17,8 @@ EFFORT = Effort(max_bytes=10**6, steps=1)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_detaching_really_cuts_the_graph(make_model, ids, cell) -> None:
-    """Every batch costs the same operations and bytes; attached, each costs more than before."""
+def test_detaching_keeps_the_cost_of_batches_constant(make_model, ids, cell) -> None:
+    """Operations and bytes are equal in all batches; with attached state they grow."""
     cut, kept = (
         [
             (cost.operations, cost.bytes)
@@ -38,8 +38,8 @@ def test_detaching_really_cuts_the_graph(make_model, ids, cell) -> None:
         assert after[1] > before[1]
 
 
-def test_a_growing_graph_is_stopped_by_its_budget(make_model, ids) -> None:
-    """The batch that goes beyond it is the last."""
+def test_batches_with_attached_state_end_at_the_memory_limit(make_model, ids) -> None:
+    """The first batch whose graph is larger is the last."""
     sampler = SequentialSampler(ids, 16, 5)
     kept = list(truncation.batch_costs(make_model("rnn"), sampler, 200_000, detached=False))
     assert 2 < len(kept) < 200
@@ -47,23 +47,23 @@ def test_a_growing_graph_is_stopped_by_its_budget(make_model, ids) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_cut_off_after_all_of_it_the_gradient_is_the_whole_one(make_model, cell) -> None:
-    """In windows of 3 it is the sum over windows whose state comes from outside."""
+def test_truncated_gradients_equal_sums_over_windows(make_model, cell) -> None:
+    """Each window begins from a detached state; one window of the whole text gives all of it."""
     model = make_model(cell)
     tokens = torch.from_numpy(np.random.default_rng(2).integers(11, size=(4, 11)))
     weight = model.recurrent_layers()[0].weight_hh
     logits, _ = model(tokens[:, :-1], model.initial_state(4))
-    whole = torch.autograd.grad(mean_nats(logits, tokens[:, 1:]), weight)[0]
-    by_hand = torch.zeros_like(whole)
+    full = torch.autograd.grad(mean_nats(logits, tokens[:, 1:]), weight)[0]
+    expected = torch.zeros_like(full)
     for begin, end in [(0, 3), (3, 6), (6, 9), (9, 10)]:
         with torch.no_grad():
             state = model(tokens[:, :begin], model.initial_state(4))[1] if begin else None
         logits, _ = model(tokens[:, begin:end], state or model.initial_state(4))
         loss = mean_nats(logits, tokens[:, begin + 1 : end + 1])
-        by_hand += torch.autograd.grad(loss, weight)[0] * (end - begin) / 10
+        expected += torch.autograd.grad(loss, weight)[0] * (end - begin) / 10
 
-    torch.testing.assert_close(truncation.gradient(model, tokens, 10)[0], whole)
-    torch.testing.assert_close(truncation.gradient(model, tokens, 3)[0], by_hand)
+    torch.testing.assert_close(truncation.gradient(model, tokens, 10)[0], full)
+    torch.testing.assert_close(truncation.gradient(model, tokens, 3)[0], expected)
     results = truncation.truncated_gradients(model, tokens, (1, 3, 10))
     assert [result.bptt for result in results] == [1, 3, 10]
     assert results[-1].cosine == pytest.approx(1)
@@ -82,7 +82,7 @@ def measured(**changes):
     return {"attached": attached, "detached": detached, "gradients": gradients, **changes}
 
 
-NOT_FLAT = [Cost(100 * i, 1000, 0.001) for i in range(1, 41)]
+GROWING = [Cost(100 * i, 1000, 0.001) for i in range(1, 41)]
 EXACT = [dataclasses.replace(g, cosine=1 - 1e-5) for g in measured()["gradients"]]
 
 
@@ -90,24 +90,29 @@ EXACT = [dataclasses.replace(g, cosine=1 - 1e-5) for g in measured()["gradients"
     ("changes", "contradicted"),
     [
         ({}, None),
-        ({"attached": [Cost(100, 1000, 0.001)] * 40}, "attached for 40 batches"),
-        ({"detached": NOT_FLAT}, "detached it stays"),
-        ({"gradients": EXACT}, "a gradient cut off after 1 token"),
+        ({"attached": [Cost(100, 1000, 0.001)] * 40}, "With attached state"),
+        ({"detached": GROWING}, "With detached state"),
+        ({"gradients": EXACT}, "The error of truncated gradients"),
     ],
 )
-def test_the_verdict_follows_from_the_figures(changes, contradicted) -> None:
-    """What does not fit makes the claim not hold, and the sentence says which part."""
+def test_each_part_of_the_claim_depends_on_its_measurements(changes, contradicted) -> None:
+    """A wrong measurement contradicts one part."""
     finding = truncation.finding_of(**measured(**changes), effort=EFFORT)
 
     assert finding.held is (contradicted is None)
-    parts = [part for part in finding.verdict.split("; ") if part.startswith("NOT so here")]
+    assert len(finding.checks) == 4
+    parts = [check.text for check in finding.checks if not check.confirmed]
     assert [contradicted in part for part in parts] == [True] * bool(contradicted)
 
 
-def test_a_short_run_of_it_all(monkeypatch) -> None:
-    """Small graphs and few steps: the growth, the flatness and the cosines are there."""
+def test_a_short_run_measures_costs_and_cosines(monkeypatch) -> None:
+    """With small graphs and few steps; progress numbers five parts."""
     monkeypatch.setattr(truncation, "QUICK", Effort(max_bytes=8_000_000, steps=5))
-    finding = truncation.run(seed=1, quick=True, tell=lambda _: None)
+    reports: dict[str, float] = {}
+    finding = truncation.run(seed=1, quick=True, tell=reports.__setitem__)
+
+    assert len(reports) == 5
+    assert all(text.startswith(f"{i} of 5: ") for i, text in enumerate(reports, 1))
 
     attached, detached = finding.data["attached"], finding.data["detached"]
     assert len(attached) == len(detached) > 5

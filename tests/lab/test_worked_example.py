@@ -12,7 +12,7 @@ SEEDS = st.integers(0, 10_000)
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), SEEDS)
 def test_the_worked_example_is_right_for_all_dimensions(inputs, hidden, outputs, seed) -> None:
-    """Matrices that are not square have the shapes of their transposes only."""
+    """Also for matrices that are not square, which need their transposes."""
     found = gradient_check.check_worked_example(
         "case", worked_example.random_case(inputs, hidden, outputs, seed), 1
     )
@@ -21,7 +21,7 @@ def test_the_worked_example_is_right_for_all_dimensions(inputs, hidden, outputs,
     assert found.differences < 1e-5
 
 
-def test_missing_transposes_go_unnoticed_with_scalars_only() -> None:
+def test_missing_transposes_are_correct_for_scalars_only() -> None:
     """They fail if the numbers of outputs and hidden units differ, and are wrong otherwise."""
     single, square, oblong = (
         worked_example.random_case(2, hidden, outputs, seed=1)

@@ -1,4 +1,4 @@
-"""The language model as a whole: shapes, names, tying, carried state, dropout places."""
+"""The language model: shapes, names, tying, carried state, dropout."""
 
 import pytest
 import torch
@@ -15,10 +15,8 @@ EVERY_CELL = pytest.mark.parametrize("cell", sorted(LAYERS))
 @EVERY_CELL
 @SHAPES
 @TYING
-def test_tensors_have_the_names_and_shapes_of_the_file_format(
-    make_model, cell, num_layers, tie
-) -> None:
-    """The network and model_file.py state the format independently; they agree."""
+def test_named_tensors_match_the_file_format(make_model, cell, num_layers, tie) -> None:
+    """Names and shapes of the parameters are those of `tensor_shapes`."""
     model = make_model(cell, num_layers, tie=tie)
     shapes = {name: tuple(t.shape) for name, t in model.named_tensors().items()}
 
@@ -27,8 +25,8 @@ def test_tensors_have_the_names_and_shapes_of_the_file_format(
 
 @EVERY_CELL
 @SHAPES
-def test_one_carried_pass_equals_the_text_in_one_piece(make_model, cell, num_layers) -> None:
-    """Pieces of any length with the state handed over give the same logits."""
+def test_carried_state_equals_one_forward_pass(make_model, cell, num_layers) -> None:
+    """A text in parts, with carried state, gives the same logits."""
     model = make_model(cell, num_layers).eval()
     inputs = torch.randint(11, (2, 30))
     whole, _ = model(inputs, model.initial_state(2))
@@ -41,8 +39,8 @@ def test_one_carried_pass_equals_the_text_in_one_piece(make_model, cell, num_lay
 
 
 @EVERY_CELL
-def test_the_logits_are_those_of_the_equations(make_model, cell) -> None:
-    """Embedding row, layer, h W_hq + b_q; a change of one input changes no earlier logits."""
+def test_logits_match_the_equations(make_model, cell) -> None:
+    """Embedding, layer, h W_hq + b_q; a change of an input does not change earlier logits."""
     model = make_model(cell).eval()
     inputs = torch.randint(11, (1, 6))
     logits, state = model(inputs, model.initial_state(1))
@@ -57,15 +55,15 @@ def test_the_logits_are_those_of_the_equations(make_model, cell) -> None:
     assert not torch.allclose(changed[:, 4:], logits[:, 4:])
 
 
-def test_tied_weights_are_one_matrix_that_is_trained_once(make_model) -> None:
-    """Embedding and output share storage, and the file holds it once."""
+def test_tied_weights_share_storage(make_model) -> None:
+    """Embedding and output are one parameter and one tensor in the file."""
     model = make_model(tie=True)
 
     assert model.output.weight is model.embedding.weight
     assert "output.weight" not in model.named_tensors()
 
 
-def test_detach_cuts_the_graph_and_keeps_the_numbers(make_model) -> None:
+def test_detach_keeps_values_without_gradient(make_model) -> None:
     """No gradient flows through a detached state."""
     model = make_model()
     _, state = model(torch.randint(11, (2, 5)), model.initial_state(2))
@@ -77,7 +75,7 @@ def test_detach_cuts_the_graph_and_keeps_the_numbers(make_model) -> None:
 
 
 def test_reset_rows_sets_only_the_fresh_rows_to_zero() -> None:
-    """Rows that continue keep their state to the bit."""
+    """The other rows are bit-identical."""
     state = (torch.randn(3, 4), torch.randn(3, 4))
     new = reset_rows(state, torch.tensor([False, True, False]))
 
@@ -86,8 +84,8 @@ def test_reset_rows_sets_only_the_fresh_rows_to_zero() -> None:
         assert not after[1].any()
 
 
-def test_loading_tensors_takes_over_every_weight(make_model) -> None:
-    """A model that loads another's tensors computes the same."""
+def test_load_tensors_copies_all_weights(make_model) -> None:
+    """A model with loaded tensors gives the same logits."""
     one, two = make_model(seed=1).eval(), make_model(seed=2).eval()
     two.load_tensors({name: t.detach().clone() for name, t in one.named_tensors().items()})
     inputs = torch.randint(11, (1, 8))
@@ -95,8 +93,8 @@ def test_loading_tensors_takes_over_every_weight(make_model) -> None:
     assert torch.equal(one(inputs, one.initial_state(1))[0], two(inputs, two.initial_state(1))[0])
 
 
-def test_dropout_acts_in_training_alone(make_model) -> None:
-    """Two training passes differ, two evaluations do not."""
+def test_dropout_only_in_training_mode(make_model) -> None:
+    """Two training passes differ, two evaluation passes do not."""
     model = make_model(num_layers=2, between=0.5, inputs=0.5)
     inputs = torch.randint(11, (2, 8))
 
@@ -108,8 +106,8 @@ def test_dropout_acts_in_training_alone(make_model) -> None:
     assert torch.equal(run(), run())
 
 
-def test_embedding_dropout_takes_a_symbol_away_from_the_whole_batch(make_model) -> None:
-    """An embedding is zero wherever its symbol stands, or scaled up everywhere."""
+def test_embedding_dropout_drops_whole_tokens(make_model) -> None:
+    """The embedding of a token is zero at all its positions, or scaled up at all of them."""
     model = make_model(embeddings=0.5)
     inputs = torch.arange(11).repeat(4, 3)
     torch.manual_seed(1)

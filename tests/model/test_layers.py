@@ -1,4 +1,4 @@
-"""Each recurrent layer against the textbook's equations, written out step by step."""
+"""Recurrent layers against the textbook equations, step by step."""
 
 import math
 
@@ -55,8 +55,8 @@ def random_state(layer, batch_size):
 
 
 @EVERY_CELL
-def test_outputs_state_and_gradients_are_those_of_the_equations(name) -> None:
-    """T steps at once equal T steps one by one from the same state, and so do the gradients."""
+def test_layer_matches_the_equations(name) -> None:
+    """Outputs, state and gradients of T steps equal those of an explicit loop."""
     layer = layer_of(name)
     inputs, state = torch.randn(3, 9, 4, dtype=torch.float64), random_state(layer, 3)
     outputs, final = layer(inputs, state)
@@ -80,8 +80,8 @@ def test_outputs_state_and_gradients_are_those_of_the_equations(name) -> None:
 
 
 @EVERY_CELL
-def test_carried_state_equals_one_long_pass(name) -> None:
-    """Two pieces with the state handed over give what the whole gives."""
+def test_carried_state_equals_one_pass(name) -> None:
+    """Two parts with carried state give the outputs of the whole."""
     layer = layer_of(name)
     inputs, state = torch.randn(2, 10, 4, dtype=torch.float64), random_state(layer, 2)
     whole, _ = layer(inputs, state)
@@ -92,8 +92,8 @@ def test_carried_state_equals_one_long_pass(name) -> None:
 
 
 @EVERY_CELL
-def test_a_layer_starts_with_orthogonal_weights_and_units_of_many_time_scales(name) -> None:
-    """Forget and update gates from closed to open, the input gate the other way; the rest at 0."""
+def test_initial_weights_and_biases(name) -> None:
+    """Orthogonal recurrent blocks; biases of keeping gates from -3 to 3, writing gates opposite."""
     layer = LAYERS[name](4, 6)
 
     for block in layer.weight_hh.chunk(len(layer.spec.gates)):
@@ -108,8 +108,8 @@ def test_a_layer_starts_with_orthogonal_weights_and_units_of_many_time_scales(na
 
 
 @EVERY_CELL
-def test_the_second_bias_of_the_fused_layer_stays_zero(name) -> None:
-    """It is not trained, so that one bias a layer is the whole truth."""
+def test_second_bias_is_frozen_at_zero(name) -> None:
+    """The fused layer has only one trainable bias."""
     second = LAYERS[name](4, 6).fused_layer.bias_hh_l0
 
     assert not second.requires_grad
@@ -117,8 +117,8 @@ def test_the_second_bias_of_the_fused_layer_stays_zero(name) -> None:
 
 
 @EVERY_CELL
-def test_a_layer_runs_on_cuda_as_on_the_cpu(name) -> None:
-    """The same outputs to float32 precision."""
+def test_cuda_matches_cpu(name) -> None:
+    """The outputs agree to float32 precision."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     layer = layer_of(name).float()
@@ -129,8 +129,8 @@ def test_a_layer_runs_on_cuda_as_on_the_cpu(name) -> None:
     torch.testing.assert_close(actual.cpu(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_sequence_dropout_keeps_one_mask_for_a_whole_row() -> None:
-    """A feature is dropped at every step of its row or at none, and the mean is kept."""
+def test_sequence_dropout_uses_one_mask_per_row() -> None:
+    """A feature is dropped at all steps of a row or at none, and the mean is kept."""
     torch.manual_seed(0)
     dropout = SequenceDropout(0.3)
     outputs = dropout(torch.ones(200, 5, 50))
@@ -141,16 +141,16 @@ def test_sequence_dropout_keeps_one_mask_for_a_whole_row() -> None:
     assert math.isclose(outputs.mean().item(), 1, abs_tol=0.02)
 
 
-def test_sequence_dropout_does_nothing_in_eval() -> None:
-    """Evaluation sees every feature."""
+def test_sequence_dropout_is_the_identity_in_eval_mode() -> None:
+    """No feature is dropped or scaled."""
     inputs = torch.randn(2, 3, 4)
 
     assert torch.equal(SequenceDropout(0.5).eval()(inputs), inputs)
 
 
 @EVERY_CELL
-def test_weights_of_another_type_give_nearly_the_same(name) -> None:
-    """What a GPU needs: there autocast would run the layer in float16, whatever it is told."""
+def test_bfloat16_copies_match_float32(name) -> None:
+    """On a GPU the layer casts its weights itself, because autocast would use float16."""
     layer = layer_of(name).float()
     inputs, state = torch.randn(3, 9, 4), tuple(p.float() for p in random_state(layer, 3))
     outputs, after = layer(inputs, state)
@@ -168,8 +168,8 @@ def test_weights_of_another_type_give_nearly_the_same(name) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(LAYERS))
-def test_weight_drop_is_the_layer_with_dropped_recurrent_weights(name) -> None:
-    """The same mask put into the weights by hand gives the same outputs; in eval nothing drops."""
+def test_weight_dropout_drops_recurrent_weights(name) -> None:
+    """The same mask applied to the weights gives the same outputs; eval mode drops nothing."""
     layer = LAYERS[name](4, 6, weight_dropout=0.5)
     inputs, state = torch.randn(2, 5, 4), layer.initial_state(2)
     torch.manual_seed(3)

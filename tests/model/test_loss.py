@@ -1,4 +1,4 @@
-"""The loss: targets that are not scored, and sampled softmax against the full one."""
+"""The loss: targets that are excluded, and sampled softmax compared with the full one."""
 
 import math
 
@@ -13,7 +13,7 @@ VOCABULARY, WIDTH = 50, 6
 
 @pytest.fixture
 def parts():
-    """(outputs, layer, targets), two of them negative."""
+    """Return (outputs, layer, targets); two targets are negative."""
     torch.manual_seed(0)
     layer = nn.Linear(WIDTH, VOCABULARY)
     outputs = torch.randn(3, 7, WIDTH, requires_grad=True)
@@ -22,8 +22,8 @@ def parts():
     return outputs, layer, targets
 
 
-def test_negative_targets_are_not_scored() -> None:
-    """The mean is over the others; without any it is zero, not NaN."""
+def test_negative_targets_are_excluded() -> None:
+    """The mean is over the others; without any the loss is 0, not NaN."""
     logits = torch.randn(1, 4, 5, requires_grad=True)
     loss = mean_nats(logits, torch.tensor([[1, -1, -100, 2]]))
     log_probs = torch.log_softmax(logits, dim=-1)
@@ -37,8 +37,8 @@ def gradients(loss, outputs, layer):
 
 
 @pytest.mark.parametrize("samples", [VOCABULARY, 42])
-def test_with_nothing_left_out_it_is_the_loss(parts, samples) -> None:
-    """So many symbols that all are drawn: the same loss and gradient."""
+def test_sampling_all_tokens_gives_the_exact_loss(parts, samples) -> None:
+    """Loss and gradient equal those of the full softmax."""
     outputs, layer, targets = parts
     exact = mean_nats(layer(outputs), targets)
     sampled = sampled_nats(*parts, samples)
@@ -48,8 +48,8 @@ def test_with_nothing_left_out_it_is_the_loss(parts, samples) -> None:
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
 
 
-def test_the_sum_over_the_vocabulary_is_right_on_average(parts) -> None:
-    """exp of the nats has the softmax's sum as a factor, and its mean is that of the whole."""
+def test_estimated_denominator_is_unbiased(parts) -> None:
+    """exp(loss) is proportional to the denominator, whose mean is the exact value."""
     outputs, layer, targets = parts[0][:1, :1], parts[1], torch.tensor([[5]])
     exact = math.exp(mean_nats(layer(outputs), targets).item())
     draws = [math.exp(sampled_nats(outputs, layer, targets, 8).item()) for _ in range(3000)]
@@ -58,8 +58,8 @@ def test_the_sum_over_the_vocabulary_is_right_on_average(parts) -> None:
     assert len({round(draw, 4) for draw in draws}) > 100
 
 
-def test_only_what_was_drawn_moves(parts) -> None:
-    """Targets of the batch always, of the others as many as asked for."""
+def test_only_targets_and_samples_get_gradients(parts) -> None:
+    """The targets of the batch, and S other tokens."""
     outputs, layer, targets = parts
     _, weight, _ = gradients(sampled_nats(*parts, 10), outputs, layer)
     moved = weight.abs().sum(1) > 0
@@ -69,8 +69,8 @@ def test_only_what_was_drawn_moves(parts) -> None:
     assert int(moved.sum()) == len(used) + 10
 
 
-def test_a_batch_without_a_target_has_no_loss(parts) -> None:
-    """Zero, and no gradient that is not finite."""
+def test_batch_without_targets_has_zero_loss(parts) -> None:
+    """The gradients are finite."""
     outputs, layer, targets = parts
     loss = sampled_nats(outputs, layer, torch.full_like(targets, -1), 10)
 

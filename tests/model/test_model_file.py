@@ -1,4 +1,4 @@
-"""The model file: a round trip, and every way in which a file can lie."""
+"""The model file: round trip, and every kind of damage."""
 
 import dataclasses
 import json
@@ -51,8 +51,8 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("cell", sorted(CELL_SPECS))
-def test_what_is_written_is_read_back(tmp_path, tie, cell) -> None:
-    """Configuration, vocabulary, weights to the bit, and all that is known about them."""
+def test_written_model_is_read_back(tmp_path, tie, cell) -> None:
+    """Configuration, tokenizer, bit-identical weights, and all metadata."""
     model = small_model(tie=tie, cell=cell, records=True)
     write_model(tmp_path / "m", model)
     again = read_model(tmp_path / "m")
@@ -66,13 +66,13 @@ def test_what_is_written_is_read_back(tmp_path, tie, cell) -> None:
     assert len(again.sha256) == 64
 
 
-def test_the_same_model_gives_the_same_bytes() -> None:
-    """Nothing of time or place is in the file."""
+def test_same_model_gives_the_same_bytes() -> None:
+    """The file has no time and no path."""
     assert model_bytes(small_model()) == model_bytes(small_model())
 
 
-def test_metrics_can_be_added_to_a_model_that_was_read(path) -> None:
-    """The rewritten file differs in its metrics only."""
+def test_metrics_can_be_added_to_a_model(path) -> None:
+    """The rewritten file differs only in its metrics."""
     model = read_model(path)
     metrics = {**model.metrics, "train": {"loss": 1.25}}
     write_model(path, dataclasses.replace(model, metrics=metrics))
@@ -83,7 +83,7 @@ def test_metrics_can_be_added_to_a_model_that_was_read(path) -> None:
 
 
 def rewritten(path, *, header=None, metadata=None, tensor=None, data=None):
-    """The file at `path` with changes to its header (as JSON) or to the bytes behind it."""
+    """Write the file at `path` again with changes to its header or its data."""
     raw = path.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     parsed, body = json.loads(raw[8 : 8 + length]), raw[8 + length :]
@@ -99,14 +99,14 @@ def rewritten(path, *, header=None, metadata=None, tensor=None, data=None):
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 1000, -1])
-def test_c1_a_truncated_file_is_refused(path, size) -> None:
-    """Cut anywhere: DataError."""
+def test_truncated_file_is_a_data_error(path, size) -> None:
+    """At any length."""
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(DataError):
         read_model(path)
 
 
-def test_c2_a_flipped_bit_in_the_weights_is_found(path) -> None:
+def test_flipped_bit_in_the_weights_is_a_data_error(path) -> None:
     """The SHA-256 in the header does not match."""
     data = bytearray(path.read_bytes())
     data[-3] ^= 4
@@ -115,7 +115,7 @@ def test_c2_a_flipped_bit_in_the_weights_is_found(path) -> None:
         read_model(path)
 
 
-LIES = {
+CONTRADICTIONS = {
     "overlap": {"tensor": {"layers.0.bias": {"data_offsets": [0, 64]}}},
     "wrong shape": {"tensor": {"layers.0.bias": {"shape": [4, 4]}}},
     "overflowing shape": {"tensor": {"layers.0.bias": {"shape": [2**62, 2**62]}}},
@@ -146,16 +146,16 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_c3_c7_c8_a_file_that_contradicts_itself_is_refused(path, lie) -> None:
-    """DataError naming the file, whatever it claims."""
-    rewritten(path, **lie)
+@pytest.mark.parametrize("change", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_inconsistent_file_is_a_data_error(path, change) -> None:
+    """The error names the file."""
+    rewritten(path, **change)
     with pytest.raises(DataError, match=r"m\.safetensors"):
         read_model(path)
 
 
-def test_c3_a_repeated_key_is_refused(path) -> None:
-    """Two tensors of one name: no reader may choose."""
+def test_repeated_key_is_a_data_error(path) -> None:
+    """Two tensors with the same name are ambiguous."""
     raw = path.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     header = raw[8 : 8 + length].rstrip(b" ")
@@ -165,24 +165,24 @@ def test_c3_a_repeated_key_is_refused(path) -> None:
         read_model(path)
 
 
-def test_c3_a_header_longer_than_the_file_allocates_nothing(path) -> None:
-    """A claim of 2⁶³ bytes is refused from the size of the file."""
+def test_header_longer_than_the_file_allocates_nothing(path) -> None:
+    """A header size of 2⁶³ bytes is compared with the size of the file."""
     path.write_bytes(struct.pack("<Q", 2**63) + b"{}")
     with pytest.raises(DataError):
         read_model(path)
 
 
 @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x04\x95", b"\x80\x02}"])
-def test_c5_a_pickle_named_safetensors_is_refused_unopened(path, start) -> None:
-    """By its content, not by its name; the message says why."""
+def test_pickle_is_refused_by_content(path, start) -> None:
+    """The message says that the file is a pickle."""
     path.write_bytes(start + b"cos\nsystem\n(S'touch marker'\ntR." * 3)
     with pytest.raises(DataError, match="pickle"):
         read_model(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_c13_weights_that_are_not_finite_mean_a_diverged_model(tmp_path, value) -> None:
-    """Said so, and not found out by the sampler."""
+def test_non_finite_weights_are_a_data_error(tmp_path, value) -> None:
+    """The message says that the model has diverged."""
     model = small_model()
     model.tensors["output.bias"][0] = value
     write_model(tmp_path / "m", model)
@@ -190,8 +190,8 @@ def test_c13_weights_that_are_not_finite_mean_a_diverged_model(tmp_path, value) 
         read_model(tmp_path / "m")
 
 
-def test_a_missing_file_or_a_folder_is_a_storage_error(tmp_path) -> None:
-    """Not there, or not a file."""
+def test_missing_file_or_folder_is_a_storage_error(tmp_path) -> None:
+    """Both cannot be read."""
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(StorageError):
             read_model(path)

@@ -1,4 +1,4 @@
-"""Cells by themselves: how weights are laid out, and two ways to the same step."""
+"""NumPy cells: layout of the weights, and the two ways to compute a step."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,15 @@ EVERY_CELL = pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 
 
 def weights(cell, seed=1):
-    """Weights as in a file: (G·H, D), (G·H, H), (G·H,)."""
+    """Return weights as in a model file: (G·H, D), (G·H, H), (G·H,)."""
     generator = np.random.default_rng(seed)
     rows = len(cell.order) * H
     shapes = (rows, D), (rows, H), (rows,)
     return [generator.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
-def in_flight(cell, seed=2):
-    """A cell with a random input and a random state."""
+def random_cell(cell, seed=2):
+    """Return a cell with a random input and a random state."""
     generator = np.random.default_rng(seed)
     operand = generator.standard_normal((D + H, B)).astype(np.float32)
     one = cell(cell.lay_out(*weights(cell)), operand)
@@ -28,8 +28,8 @@ def in_flight(cell, seed=2):
 
 
 @EVERY_CELL
-def test_laid_out_weights_are_those_of_the_file(cell) -> None:
-    """Gate blocks change places, and those of sigmoids are halved, exactly; nothing else."""
+def test_lay_out_reorders_and_scales_the_weights(cell) -> None:
+    """Gate blocks are permuted, and those of sigmoid gates are halved exactly."""
     from_input, from_hidden, bias = weights(cell)
     layer = cell.lay_out(from_input, from_hidden, bias)
     joined = np.concatenate([from_input, from_hidden, bias[:, None]], axis=1)
@@ -46,9 +46,9 @@ def test_laid_out_weights_are_those_of_the_file(cell) -> None:
 
 
 @EVERY_CELL
-def test_a_step_equals_a_step_whose_input_product_is_known(cell) -> None:
-    """One product of both, or the input's product before: the same state."""
-    at_once, prepared = in_flight(cell), in_flight(cell)
+def test_step_equals_recur(cell) -> None:
+    """One product of input and state, or a given input product: the same state."""
+    at_once, prepared = random_cell(cell), random_cell(cell)
     product = prepared.layer.from_input @ prepared.inputs + prepared.layer.bias[:, None]
     at_once.step()
     prepared.recur(product)
@@ -58,9 +58,9 @@ def test_a_step_equals_a_step_whose_input_product_is_known(cell) -> None:
 
 
 @EVERY_CELL
-def test_the_state_lies_where_the_next_layer_reads_it(cell) -> None:
-    """The hidden state is a part of the operand, and the input is not touched."""
-    one = in_flight(cell)
+def test_hidden_state_is_a_view_of_the_operand(cell) -> None:
+    """A step updates the operand in place and does not change the input."""
+    one = random_cell(cell)
     inputs = one.inputs.copy()
     before = one.hidden.copy()
     one.step()

@@ -1,4 +1,4 @@
-"""The NumPy network: against the equations in float64, in bulk, in batches, from carried state."""
+"""The NumPy model against the equations in float64, and its methods against each other."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ EQUATIONS = {"rnn": (rnn, 1), "lstm": (lstm, 2), "gru": (gru, 1)}
 
 
 def reference(config, tensors, ids):
-    """Logits after each id, (T, V), and the last state, by the textbook in float64."""
+    """Return the logits after each id, (T, V), and the last state, by the equations in float64."""
     exact = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
     advance, parts = EQUATIONS[config.cell]
     states = [(np.zeros(config.hidden_size),) * parts for _ in range(config.num_layers)]
@@ -64,8 +64,8 @@ def reference(config, tensors, ids):
 @DEPTHS
 @TYING
 @TABLE
-def test_steps_are_the_equations(monkeypatch, cell, num_layers, tie, table) -> None:
-    """Every cell, depth and tying agrees with the equations, after a long text too."""
+def test_steps_match_the_equations(monkeypatch, cell, num_layers, tie, table) -> None:
+    """For every cell, depth and tying, also after a long text."""
     if not table:
         monkeypatch.setattr(numpy_model, "TABLE_LIMIT", 0)
     config = tiny_config(cell, num_layers, tie=tie)
@@ -86,8 +86,8 @@ def test_steps_are_the_equations(monkeypatch, cell, num_layers, tie, table) -> N
 @EVERY_CELL
 @DEPTHS
 @TYING
-def test_steps_are_those_of_the_network_that_was_trained(make_model, cell, num_layers, tie) -> None:
-    """What torch trains and NumPy samples from is one network."""
+def test_steps_match_the_torch_model(make_model, cell, num_layers, tie) -> None:
+    """Both compute the same logits from the same weights."""
     model = make_model(cell, num_layers, tie=tie).eval()
     ids = torch.arange(60)[None] * 7 % 11
     with torch.no_grad():
@@ -103,11 +103,11 @@ def test_steps_are_those_of_the_network_that_was_trained(make_model, cell, num_l
 @EVERY_CELL
 @TABLE
 @pytest.mark.parametrize("streams", [1, 5])
-def test_bulk_equals_steps(monkeypatch, cell, table, streams) -> None:
-    """A text fed in bulk leaves the state and the logits of the same text fed token by token."""
+def test_feed_equals_steps(monkeypatch, cell, table, streams) -> None:
+    """`feed` gives the state and logits of token-by-token steps."""
     if not table:
         monkeypatch.setattr(numpy_model, "TABLE_LIMIT", 0)
-    monkeypatch.setattr(numpy_model, "CHUNK_LIMIT", 28 * 10)  # several chunks, the last shorter
+    monkeypatch.setattr(numpy_model, "CHUNK_LIMIT", 28 * 10)  # several chunks, the last one shorter
     network = tiny_model(cell, 3)
     ids = np.random.default_rng(3).integers(0, 11, (streams, 47))
     one_by_one = network.streams(network.initial_state(streams))
@@ -123,8 +123,8 @@ def test_bulk_equals_steps(monkeypatch, cell, table, streams) -> None:
 
 @EVERY_CELL
 @pytest.mark.parametrize("streams", [1, 4])
-def test_log_probs_are_those_of_the_equations(cell, streams) -> None:
-    """Scoring gives the logarithm of softmax at each target, text by text."""
+def test_log_probs_match_the_equations(cell, streams) -> None:
+    """The logarithm of the softmax at each target, for each text."""
     config = tiny_config(cell, 2)
     tensors = random_tensors(config)
     ids, targets = np.random.default_rng(4).integers(0, 11, (2, streams, 25))
@@ -137,8 +137,8 @@ def test_log_probs_are_those_of_the_equations(cell, streams) -> None:
 
 
 @pytest.mark.parametrize("streams", [1, 4])
-def test_a_negative_target_has_no_log_prob(streams) -> None:
-    """NaN in its place; all other results are the same."""
+def test_negative_target_has_no_log_prob(streams) -> None:
+    """Its result is NaN; all other results are unchanged."""
     network = tiny_model("lstm")
     ids, targets = np.random.default_rng(4).integers(0, 11, (2, streams, 25))
     masked = np.where(targets == 3, -1, targets)
@@ -153,7 +153,7 @@ def test_a_negative_target_has_no_log_prob(streams) -> None:
 
 @EVERY_CELL
 def test_streams_are_independent(cell) -> None:
-    """A stream in a batch computes what it computes alone."""
+    """A stream in a batch has the results of a single stream."""
     network = tiny_model(cell, 2)
     ids = np.random.default_rng(5).integers(0, 11, (6, 30))
     batch = network.streams(network.initial_state(6))
@@ -164,8 +164,8 @@ def test_streams_are_independent(cell) -> None:
 
 
 @EVERY_CELL
-def test_state_is_a_value(cell) -> None:
-    """A state taken out does not move, and any stream can go on from it, in any place."""
+def test_state_is_a_copy(cell) -> None:
+    """A returned state does not change, and any stream can continue from it."""
     network = tiny_model(cell, 2)
     ids = np.random.default_rng(6).integers(0, 11, 12)
     first = network.streams(network.initial_state())
@@ -185,8 +185,8 @@ def test_state_is_a_value(cell) -> None:
     np.testing.assert_allclose(predicted, again, rtol=0, atol=1e-6)
 
 
-def test_weights_are_not_changed() -> None:
-    """The tensors of the model file stay as they are."""
+def test_weights_are_not_modified() -> None:
+    """The tensors of the model file are unchanged."""
     config = tiny_config("lstm", 2)
     tensors = random_tensors(config)
     before = {name: tensor.copy() for name, tensor in tensors.items()}
@@ -196,8 +196,8 @@ def test_weights_are_not_changed() -> None:
     assert all(np.array_equal(tensor, before[name]) for name, tensor in tensors.items())
 
 
-def test_ids_of_any_integer_type() -> None:
-    """Ids as they come from a tokenizer, a file or a draw."""
+def test_ids_of_any_integer_dtype() -> None:
+    """Ids can be of the types of tokenizers, files and samplers."""
     network = tiny_model("gru", 1)
     for dtype in ("<u1", "<u2", "<u4", "i8"):
         ids = np.array([[3, 1, 10]], dtype)
@@ -208,7 +208,7 @@ def test_ids_of_any_integer_type() -> None:
 
 
 def test_vocabulary_of_one() -> None:
-    """The smallest network there is."""
+    """The smallest possible network."""
     config = ModelConfig(
         cell="rnn", hidden_size=1, num_layers=1, embedding_dim=1, tie_weights=True, vocab_size=1
     )

@@ -6,7 +6,7 @@ from charnn.model.softmax import target_log_probs
 
 
 def test_log_probs_of_huge_logits_are_finite() -> None:
-    """Logits that would overflow an exponential give exact results."""
+    """Logits whose exponential overflows give exact results."""
     logits = np.array([[1e4, 0, -1e4], [5.0, 5.0, 5.0]], np.float32)
 
     result = target_log_probs(logits, np.array([1, 2]))

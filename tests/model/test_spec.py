@@ -4,8 +4,8 @@ from charnn.model.spec import CELL_SPECS, tensor_shapes, textbook_names
 from tests.tiny import tiny_config
 
 
-def test_shapes_of_an_lstm_of_two_layers() -> None:
-    """One block of rows for each gate; layer 0 reads embeddings, layer 1 hidden states."""
+def test_shapes_of_a_two_layer_lstm() -> None:
+    """One block of rows per gate; layer 0 reads embeddings, layer 1 hidden states."""
     assert tensor_shapes(tiny_config("lstm", 2, vocab_size=11, hidden_size=7)) == {
         "embedding.weight": (11, 5),
         "layers.0.weight_ih": (28, 5),
@@ -20,15 +20,15 @@ def test_shapes_of_an_lstm_of_two_layers() -> None:
 
 
 def test_tied_output_weights_have_no_tensor() -> None:
-    """They are the embedding."""
+    """The embedding is also the output matrix."""
     tied = tensor_shapes(tiny_config("gru", tie=True))
 
     assert "output.weight" not in tied
     assert tied["embedding.weight"] == (11, 7)
 
 
-def test_tensors_have_textbook_names() -> None:
-    """W_xh, W_hh, b_h with a letter for each gate; W_hq and b_q at the output."""
+def test_textbook_names() -> None:
+    """W_xh, W_hh, b_h with a letter for each gate; W_hq and b_q for the output layer."""
     assert textbook_names("layers.0.weight_ih", "rnn") == "W_xh"
     assert textbook_names("layers.0.weight_hh", "rnn") == "W_hh"
     assert textbook_names("layers.3.bias", "rnn") == "b_h"
@@ -37,7 +37,7 @@ def test_tensors_have_textbook_names() -> None:
     assert textbook_names("output.bias", "gru") == "b_q"
 
 
-def test_special_gates_are_gates_of_their_cell() -> None:
-    """Or there is none of that kind."""
+def test_keeping_and_writing_gates_exist() -> None:
+    """They are gates of the cell, or ""."""
     for spec in CELL_SPECS.values():
         assert {spec.keeping_gate, spec.writing_gate} <= {"", *spec.gates}

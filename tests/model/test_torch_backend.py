@@ -1,4 +1,4 @@
-"""Sampling through torch: the same numbers as through NumPy, and the same texts."""
+"""The PyTorch backend: same logits and same texts as NumPy."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def both(cell, device, **shape):
 @pytest.mark.parametrize("tie", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_logits_and_states_agree_with_numpy(cell, tie, device) -> None:
-    """After steps, a text in bulk, and a stream that begins anew."""
+    """After steps, after a text fed at once, and after a stream is reset."""
     models = both(cell, device, tie=tie)
     ids = np.random.default_rng(1).integers(0, LETTERS.vocab_size, (3, 9))
     pair = [network.streams(network.initial_state(3)) for network in models]
@@ -47,7 +47,7 @@ def test_logits_and_states_agree_with_numpy(cell, tie, device) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_log_probs_agree_with_numpy(monkeypatch, device) -> None:
-    """Over several chunks, with NaN for a negative target, and with the same state after it."""
+    """Over several chunks, with NaN for negative targets; the final states agree too."""
     monkeypatch.setattr(torch_backend, "CHUNK", 10)
     ids, targets = np.random.default_rng(1).integers(0, LETTERS.vocab_size, (2, 3, 25))
     targets[targets == 4] = -1
@@ -60,8 +60,8 @@ def test_log_probs_agree_with_numpy(monkeypatch, device) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_the_texts_are_the_same(device) -> None:
-    """With filters, a prompt, and more samples than are in flight at once."""
+def test_generated_texts_match_numpy(device) -> None:
+    """With filters, a prompt, and more samples than the batch size."""
     request = Request(
         SampleConfig(temperature=0.9, max_new_tokens=30, top_k=8, repetition_penalty=1.1),
         constrain(LETTERS.pieces, LETTERS.unk_id, ban="h"),

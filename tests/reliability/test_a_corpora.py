@@ -119,7 +119,7 @@ def test_a6_a_long_line_is_encoded_like_short_lines(tmp_path, kind) -> None:
     lines = line.replace(" ", "\n")
     tokenizer = TOKENIZERS[kind].build((" \n" + line).encode() if kind == "byte" else " \n" + line)
     one, many = (
-        tokenizer.encode(text.encode() if kind == "byte" else text) for text in (line, lines)
+        tokenizer.encode(text.encode() if kind == "byte" else text).ids for text in (line, lines)
     )
     space, newline = tokenizer.pieces.index(b" "), tokenizer.pieces.index(b"\n")
 

@@ -95,7 +95,7 @@ def test_c1_a_truncated_checkpoint_is_skipped_for_the_previous_one(trained, name
         state, faults = load_newest(trained.folder / RUN)
         assert (state.header.counters.step, len(faults)) == (3, 1)
     done = trained.run("train", "--resume", "lamp-lstm-001", "--steps", "4")
-    assert "an earlier checkpoint is used" in done.stderr
+    assert "using an earlier checkpoint" in done.stderr
 
     for path in (trained.folder / RUN / "checkpoints").iterdir():
         (path / name).write_bytes(whole[:1])
@@ -376,7 +376,7 @@ def test_c7_forged_tensors_of_a_checkpoint_are_refused(trained, kind) -> None:
     reseal(folder, "state.safetensors", safetensors.torch.save(kept))
 
     trained.refused(
-        "train", "--resume", "lamp-lstm-001", "--steps", "9", code=65, said="does not fit"
+        "train", "--resume", "lamp-lstm-001", "--steps", "9", code=65, said="does not match"
     )
 
 

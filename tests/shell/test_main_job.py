@@ -17,7 +17,8 @@ def test_commands_without_arguments_in_an_empty_folder(shell) -> None:
     trained = shell.run("train", "--steps", "3", "--preset", "tiny")
     sampled = shell.run("sample", "--temp", "0.8", "-n", "50")
 
-    assert prepared.stdout == trained.stdout == ""
+    assert prepared.stdout == ""
+    assert trained.stdout.startswith("best model")
     assert prepared.stderr.endswith("next: charnn train\n")
     assert trained.stderr.endswith("next: charnn sample --temp 0.8\n")
     assert 50 <= len(sampled.stdout) <= 51
@@ -96,7 +97,7 @@ def test_model_file_can_be_used_in_another_folder(trained, shell) -> None:
 
     assert copy.stdout == original.stdout
     assert copy.stdout.startswith("The ")
-    assert copy.stderr == ""
+    assert copy.stderr.startswith("model copy (step ")
     assert json.loads(shell.run("info", "copy.safetensors", "--json").stdout)["kind"] == "model"
     assert str(trained.folder).encode() not in model.read_bytes()
 
@@ -240,5 +241,5 @@ def test_init_from_maps_the_vocabulary_by_symbol(trained) -> None:
     )
     first = json.loads(trained.run("eval", "other", "--json").stdout)
 
-    assert "symbols known there" in done.stderr
+    assert "symbols are in its vocabulary" in done.stderr
     assert first["loss"] < 3.2

@@ -13,10 +13,10 @@ TEXT = "one two, 河镇，渡口 é three\n" * 3
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 @given(data=st.binary(max_size=40) | st.just(TEXT.encode()), size=st.integers(20, 40))
 def test_parts_have_the_ids_of_the_whole_text(kind, data, size) -> None:
-    """A character may be cut in two, and bytes may be invalid."""
+    """Also if a character is cut in two or bytes are invalid."""
     tokenizer = TOKENIZERS[kind].build(TEXT)
     encoder = IncrementalEncoder(tokenizer)
-    for _ in range(2):  # a final part leaves nothing behind
+    for _ in range(2):  # a final part resets the encoder
         parts = [data[start : start + size] for start in range(0, len(data), size)] or [b""]
         last = len(parts) - 1
         encoded = [encoder.encode(part, final=i == last) for i, part in enumerate(parts)]
@@ -28,8 +28,8 @@ def test_parts_have_the_ids_of_the_whole_text(kind, data, size) -> None:
             assert ids == tokenizer.encode(data).ids.tolist()
 
 
-def test_a_word_is_held_back_until_it_ends() -> None:
-    """So is a character of which bytes are missing."""
+def test_incomplete_word_is_delayed() -> None:
+    """So is an incomplete UTF-8 character."""
     words, characters = (TOKENIZERS[kind].build(TEXT) for kind in ("word", "char"))
 
     assert IncrementalEncoder(words).encode(b"one tw", final=False)[1] == "one"

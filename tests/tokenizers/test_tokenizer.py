@@ -1,4 +1,4 @@
-"""Every tokenizer: lossless, bulk equals one by one, and what other programs make of its file."""
+"""All tokenizers: lossless round trips, slices, compatibility with Hugging Face, options."""
 
 import random
 import re
@@ -17,7 +17,7 @@ from charnn.tokenizers.bpe import BpeTokenizer
 from charnn.tokenizers.byte import ByteTokenizer
 from charnn.tokenizers.char import CharTokenizer
 from charnn.tokenizers.registry import TOKENIZERS
-from charnn.tokenizers.tokenizer import VocabularyOptions, narrowest_dtype
+from charnn.tokenizers.tokenizer import VocabularyOptions, smallest_dtype
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 from charnn.tokenizers.words import WordTokenizer
 
@@ -33,8 +33,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60)
 @given(text=TEXTS)
-def test_a4_a5_a14_every_kind_is_lossless_on_its_own_text(kind, text) -> None:
-    """Whatever the text, decoding its ids gives it back, byte for byte; nothing is unknown."""
+def test_decode_inverts_encode(kind, text) -> None:
+    """The decoded ids of the text of the vocabulary are that text, byte for byte."""
     tokenizer = TOKENIZERS[kind].build(text)
     encoded = tokenizer.encode(text)
     ids = encoded.ids
@@ -46,8 +46,8 @@ def test_a4_a5_a14_every_kind_is_lossless_on_its_own_text(kind, text) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hard_text_survives_and_slices_do_not_show(kind, monkeypatch) -> None:
-    """A text of everything nasty, encoded in slices of seven characters, has the same ids."""
+def test_slices_do_not_change_ids(kind, monkeypatch) -> None:
+    """A text of unusual characters has the same ids when encoded in slices of seven."""
     text = HARD * 3
     tokenizer = TOKENIZERS[kind].build(text)
     whole = tokenizer.encode(text).ids
@@ -61,8 +61,8 @@ def test_hard_text_survives_and_slices_do_not_show(kind, monkeypatch) -> None:
 
 @settings(max_examples=300)
 @given(st.text("ab \n\tZ.,'9é", min_size=1, max_size=60))
-def test_bpe_parts_are_cut_where_no_id_changes(text) -> None:
-    """The ids of a text are those of the library for the whole of it, wherever it is cut."""
+def test_bpe_parts_do_not_change_ids(text) -> None:
+    """The ids equal those of the library for the whole text, for any part size."""
     tokenizer = BPE
     library = tokenizers.Tokenizer.from_str(dump_tokenizer(tokenizer))
     with pytest.MonkeyPatch.context() as patch:
@@ -79,8 +79,8 @@ BPE = BpeTokenizer.build(
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=st.text("ab \n\tZ.,'9é河，\x1c", min_size=1, max_size=60), rest=st.text("ab .河，\x1c"))
-def test_a_safe_cut_changes_no_id(kind, text, rest) -> None:
-    """The ids before the cut do not depend on how the text continues."""
+def test_safe_cut_does_not_change_ids(kind, text, rest) -> None:
+    """The ids before the cut do not depend on the rest of the text."""
     tokenizer = BPE if kind == "bpe" else TOKENIZERS[kind].build(text + rest)
     cut = tokenizer.safe_cut(text)
     apart = [*tokenizer.encode(text[:cut]).ids, *tokenizer.encode(text[cut:] + rest).ids]
@@ -90,8 +90,8 @@ def test_a_safe_cut_changes_no_id(kind, text, rest) -> None:
         assert apart == tokenizer.encode(text + rest).ids.tolist()
 
 
-def test_a_word_is_cut_before_the_last_space_after_something() -> None:
-    """So that a space stays with its word; without one the text is cut at its end."""
+def test_word_safe_cut_is_before_the_last_space() -> None:
+    """A space belongs to the next word; a text without one is cut at its end."""
     tokenizer = WordTokenizer.build("one two")
 
     assert tokenizer.safe_cut("one two") == 3
@@ -100,15 +100,15 @@ def test_a_word_is_cut_before_the_last_space_after_something() -> None:
     assert tokenizer.safe_cut("") == 0
 
 
-def test_byte_pairs_are_cut_where_the_pattern_of_gpt2_splits() -> None:
+def test_bpe_safe_cut_follows_the_gpt2_pattern() -> None:
     """Before a space or a Chinese punctuation mark, but not at a control character."""
     assert BPE.safe_cut("one two\x1cthree") == 3
     assert BPE.safe_cut("河镇，渡口") == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_file_is_read_by_hugging_face_tokenizers_with_the_same_result(kind) -> None:
-    """Same ids, same text, for everything in the vocabulary."""
+def test_hugging_face_reads_tokenizer_json(kind) -> None:
+    """The library gives the same ids and the same text."""
     tokenizer = TOKENIZERS[kind].build(HARD)
     library = tokenizers.Tokenizer.from_str(dump_tokenizer(tokenizer))
 
@@ -119,8 +119,8 @@ def test_the_file_is_read_by_hugging_face_tokenizers_with_the_same_result(kind) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_tokenizer_is_the_same_after_its_file(kind) -> None:
-    """Ids, pieces, and the file written again are equal."""
+def test_json_round_trip(kind) -> None:
+    """Ids, pieces and the file written again are equal."""
     tokenizer = TOKENIZERS[kind].build(HARD)
     again = load_tokenizer(dump_tokenizer(tokenizer))
 
@@ -131,8 +131,8 @@ def test_a_tokenizer_is_the_same_after_its_file(kind) -> None:
     assert dump_tokenizer(again) == dump_tokenizer(tokenizer)
 
 
-def test_a2_a_byte_is_its_own_id() -> None:
-    """All 256 values and random binary go through unchanged."""
+def test_byte_ids_are_byte_values() -> None:
+    """All 256 values and random binary data are encoded and decoded unchanged."""
     tokenizer = ByteTokenizer()
     data = bytes(range(256)) + random.Random(1).randbytes(1000)
 
@@ -143,8 +143,8 @@ def test_a2_a_byte_is_its_own_id() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.binary(max_size=30))
-def test_bytes_are_encoded_as_their_text(kind, data) -> None:
-    """Invalid UTF-8 is U+FFFD, except for a tokenizer of bytes, which keeps it."""
+def test_encode_accepts_bytes(kind, data) -> None:
+    """Invalid UTF-8 becomes U+FFFD, except in the byte tokenizer, which keeps it."""
     tokenizer = TOKENIZERS[kind].build(HARD)
     text = data.decode("utf-8", "surrogateescape" if kind == "byte" else "replace")
 
@@ -152,13 +152,13 @@ def test_bytes_are_encoded_as_their_text(kind, data) -> None:
     assert kind != "byte" or tokenizer.decode(tokenizer.encode(data).ids) == data
 
 
-def test_a_surrogate_that_stands_for_no_byte_is_encoded_as_a_code_point() -> None:
-    """As three bytes, like any other code point of its size."""
+def test_byte_tokenizer_encodes_lone_surrogates() -> None:
+    """A surrogate that does not encode a byte becomes three bytes."""
     assert bytes(ByteTokenizer().encode("a\ud800").ids) == b"a\xed\xa0\x80"
 
 
-def test_a14_unk_written_in_a_corpus_is_ordinary_text() -> None:
-    """The word <unk> has an id of its own, other than that for unknown words."""
+def test_unk_in_the_corpus_is_ordinary_text() -> None:
+    """The word <unk> has its own id, which differs from that of out-of-vocabulary words."""
     tokenizer = WordTokenizer.build("a <unk> b", VocabularyOptions(word_pattern=r" ?\S+"))
     ids = tokenizer.encode("a <unk> zebra").ids
 
@@ -178,10 +178,10 @@ def test_a14_unk_written_in_a_corpus_is_ordinary_text() -> None:
     ],
 )
 @pytest.mark.parametrize("size", [2, 100])
-def test_a15_unknown_symbols_have_their_offsets(
+def test_out_of_vocabulary_symbols_have_offsets(
     kind, known, text, unknown, size, monkeypatch
 ) -> None:
-    """Encoding returns every offset in characters, in order, also of a text encoded in slices."""
+    """All offsets in characters, in order, also for a text encoded in slices."""
     monkeypatch.setattr(char, "SLICE", size)
     tokenizer = TOKENIZERS[kind].build(known)
     encoded = tokenizer.encode(text)
@@ -192,8 +192,8 @@ def test_a15_unknown_symbols_have_their_offsets(
     assert tokenizer.char_lengths[tokenizer.unk_id] == 0
 
 
-def test_a_lone_surrogate_is_an_unknown_character() -> None:
-    """An undecodable byte of a command line is no crash."""
+def test_lone_surrogate_is_out_of_vocabulary() -> None:
+    """An undecodable byte in a command line does not crash the tokenizer."""
     tokenizer = CharTokenizer.build("ab\udcff")
 
     encoded = tokenizer.encode("a\udcffb")
@@ -203,8 +203,8 @@ def test_a_lone_surrogate_is_an_unknown_character() -> None:
     assert BPE.decode(BPE.encode("a\udcffb").ids) == "a\ufffdb".encode()
 
 
-def test_a12_seventy_thousand_words_get_four_bytes_each() -> None:
-    """Ids beyond 65,535 are not wrapped."""
+def test_ids_of_70_000_words_have_four_bytes() -> None:
+    """Ids above 65,535 do not wrap around."""
     text = " ".join(f"w{number}" for number in range(70_000))
     tokenizer = WordTokenizer.build(text)
     ids = tokenizer.encode(text).ids
@@ -214,8 +214,8 @@ def test_a12_seventy_thousand_words_get_four_bytes_each() -> None:
     assert tokenizer.decode(ids) == text.encode()
 
 
-def test_a13_forty_thousand_characters_are_all_kept() -> None:
-    """No silent cap on the vocabulary."""
+def test_40_000_characters_are_kept() -> None:
+    """The vocabulary has no limit by default."""
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 20_000))) + "".join(
         map(chr, range(0x20000, 0x20000 + 20_000))
     )
@@ -228,13 +228,13 @@ def test_a13_forty_thousand_characters_are_all_kept() -> None:
 @pytest.mark.parametrize(
     ("size", "name"), [(256, "<u1"), (257, "<u2"), (65_536, "<u2"), (65_537, "<u4")]
 )
-def test_ids_have_the_narrowest_type(size, name) -> None:
-    """One byte up to 256 types, two up to 65,536."""
-    assert narrowest_dtype(size) == np.dtype(name)
+def test_ids_have_the_smallest_dtype(size, name) -> None:
+    """One byte up to 256 token types, two up to 65,536."""
+    assert smallest_dtype(size) == np.dtype(name)
 
 
-def test_rare_symbols_become_unknown() -> None:
-    """min_count and vocab_size keep the most frequent; <unk> counts."""
+def test_rare_symbols_become_unk() -> None:
+    """min_count and vocab_size keep the most frequent symbols; vocab_size includes <unk>."""
     assert CharTokenizer.build("aaabbc", VocabularyOptions(min_count=2)).pieces[:-1] == [b"a", b"b"]
     assert CharTokenizer.build("aaabbc", VocabularyOptions(vocab_size=2)).pieces[:-1] == [b"a"]
     assert WordTokenizer.build("a b a", VocabularyOptions(vocab_size=2)).vocab_size == 2
@@ -248,19 +248,19 @@ def test_rare_symbols_become_unknown() -> None:
         ("byte", {"word_pattern": "x"}, "--word-pattern"),
         ("bpe", {"min_count": 2}, "--min-count"),
         ("bpe", {"word_pattern": "x"}, "--word-pattern"),
-        ("bpe", {"vocab_size": 255}, "256 bytes"),
+        ("bpe", {"vocab_size": 255}, "at least 256"),
         ("char", {"word_pattern": "x"}, "--word-pattern"),
         ("word", {"word_pattern": "(x"}, "at character 0"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(kind, options, said) -> None:
-    """UsageError naming the flag."""
+def test_inapplicable_options_are_a_usage_error(kind, options, said) -> None:
+    """The message names the option."""
     with pytest.raises(UsageError, match=re.escape(said)):
         TOKENIZERS[kind].build("text", VocabularyOptions(**options))
 
 
-def test_char_and_byte_work_without_the_library() -> None:
-    """Loading, encoding and decoding import no `tokenizers`, so that `sample` starts at once."""
+def test_char_and_byte_do_not_import_tokenizers() -> None:
+    """Loading, encoding and decoding are fast for `sample`."""
     script = (
         "import sys\n"
         "from charnn.tokenizers.registry import TOKENIZERS\n"

@@ -1,4 +1,4 @@
-"""tokenizer.json from strangers: everything but what charnn writes is refused, and nothing runs."""
+"""tokenizer.json from untrusted sources: invalid documents are refused."""
 
 import json
 import time
@@ -69,15 +69,15 @@ CRAFTED = {
     "merge of unknown parts": with_model("bpe", merges=[["q", "zz"]]),
     "merge of three": with_model("bpe", merges=[["a", "b", "c"]]),
     "merge that is a string": with_model("bpe", merges=["a b"]),
-    "merges that are no list": with_model("bpe", merges=7),
+    "merges that are not a list": with_model("bpe", merges=7),
     "dropout": with_model("bpe", dropout=0.5),
     "outside the alphabet": with_model("bpe", vocab={"中": 0}),
 }
 
 
 @pytest.mark.parametrize("crafted", CRAFTED.values(), ids=CRAFTED)
-def test_c9_c10_c11_crafted_files_are_refused_at_once(crafted) -> None:
-    """DataError within a second: no crash, no abort, no allocation of what a file claims."""
+def test_crafted_documents_are_data_errors(crafted) -> None:
+    """Within a second, without a crash or a large allocation."""
     text = crafted if isinstance(crafted, str) else json.dumps(crafted)
     begin = time.perf_counter()
     with pytest.raises(DataError, match="tokenizer"):

@@ -1,4 +1,4 @@
-"""Counts of characters and bytes, also of a text that is counted in chunks."""
+"""Numbers of characters and bytes."""
 
 import pytest
 from hypothesis import given
@@ -8,8 +8,8 @@ from charnn.tokenizers import utf8
 
 
 @given(text=st.text(max_size=20), chunk=st.integers(1, 5))
-def test_counts_are_those_of_the_whole_text(text, chunk) -> None:
-    """Of characters in bytes, and of bytes in characters."""
+def test_counting_in_chunks_is_exact(text, chunk) -> None:
+    """Characters in bytes, and bytes in characters."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utf8, "CHUNK", chunk)
 

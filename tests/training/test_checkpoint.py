@@ -1,4 +1,4 @@
-"""Checkpoints: the newest complete one is read; damage is found."""
+"""Checkpoints: the newest complete one is read, and damage is detected."""
 
 import json
 
@@ -19,7 +19,7 @@ from tests.training.test_snapshot import FINGERPRINT, run_to, start
 
 
 def test_only_the_newest_checkpoints_are_kept(make_model, ids, tmp_path) -> None:
-    """Older ones go when a newer one is complete."""
+    """Older ones are deleted after a newer one is complete."""
     training = start(make_model, ids)
     for step in (1, 2, 3):
         run_to(training, step)
@@ -32,10 +32,10 @@ def test_only_the_newest_checkpoints_are_kept(make_model, ids, tmp_path) -> None
 
 @pytest.mark.parametrize("name", [TENSORS_FILE, STATE_FILE, MANIFEST_FILE])
 @pytest.mark.parametrize("size", [0, 1, 8, 100, -1])
-def test_c1_a_truncated_checkpoint_gives_way_to_the_one_before(
+def test_truncated_checkpoint_falls_back_to_the_previous_one(
     make_model, ids, tmp_path, name, size
 ) -> None:
-    """Whatever file is cut wherever, the earlier checkpoint is used and the damage is told."""
+    """Whichever file is truncated, at any length; the error is returned."""
     training = start(make_model, ids)
     for step in (1, 2):
         run_to(training, step)
@@ -48,8 +48,8 @@ def test_c1_a_truncated_checkpoint_gives_way_to_the_one_before(
     assert len(faults) == 1
 
 
-def test_c2_a_flipped_bit_is_found(make_model, ids, tmp_path) -> None:
-    """With one checkpoint left and one bit wrong there is nothing to resume: DataError."""
+def test_flipped_bit_is_a_data_error(make_model, ids, tmp_path) -> None:
+    """A single damaged checkpoint cannot be resumed."""
     training = start(make_model, ids)
     run_to(training, 1)
     folder = save_checkpoint(capture(training, FINGERPRINT), tmp_path)
@@ -61,8 +61,8 @@ def test_c2_a_flipped_bit_is_found(make_model, ids, tmp_path) -> None:
         load_newest(tmp_path)
 
 
-def test_nothing_in_a_checkpoint_is_a_pickle(make_model, ids, tmp_path) -> None:
-    """JSON and safetensors alone."""
+def test_checkpoint_has_no_pickle(make_model, ids, tmp_path) -> None:
+    """The files are JSON and safetensors."""
     training = start(make_model, ids)
     run_to(training, 1)
     folder = save_checkpoint(capture(training, FINGERPRINT), tmp_path)

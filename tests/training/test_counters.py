@@ -1,4 +1,4 @@
-"""Counters of a run: means, the best validation, and what they read from a checkpoint."""
+"""Counters of a run: mean loss, best validation, limits."""
 
 import math
 
@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from charnn.training.counters import Counters
 
 
-def test_the_mean_loss_is_that_of_the_steps_since_the_last_one() -> None:
-    """A loss that overflowed is left out; without a step the mean is NaN."""
+def test_mean_loss_since_the_last_call() -> None:
+    """Overflowed losses are excluded; without a step the mean is NaN."""
     counters = Counters()
     for loss in (1.0, math.inf, 3.0):
         counters.count_step(loss, 10)
@@ -19,8 +19,8 @@ def test_the_mean_loss_is_that_of_the_steps_since_the_last_one() -> None:
     assert math.isnan(counters.take_mean_loss())
 
 
-def test_the_best_validation_is_the_lowest_loss() -> None:
-    """An equal loss and NaN are no better; validations since the best are counted."""
+def test_best_validation_has_the_lowest_loss() -> None:
+    """An equal loss and NaN are not better; validations since the best are counted."""
     counters, found = Counters(), []
     for loss in (2.0, 2.0, math.nan, 1.0, 3.0):
         counters.count_step(loss, 1)
@@ -35,6 +35,6 @@ def test_the_best_validation_is_the_lowest_loss() -> None:
     "wrong", [{"step": -1}, {"step": "1"}, {"best_loss": math.nan}, {"lr_scale": 2.0}, {"x": 1}]
 )
 def test_counters_out_of_range_are_refused(wrong) -> None:
-    """A checkpoint may have been changed by hand."""
+    """A checkpoint may have been edited."""
     with pytest.raises(ValidationError):
         Counters.model_validate(wrong)

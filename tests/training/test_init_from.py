@@ -1,4 +1,4 @@
-"""Weights from another model: symbols are mapped, shapes have to agree."""
+"""Initialization from another model: symbols are matched, shapes must agree."""
 
 import pytest
 import torch
@@ -11,14 +11,14 @@ from tests.tiny import random_tensors, tiny_config
 
 
 def model_file(text: str) -> ModelFile:
-    """A model of random weights over the characters of a text."""
+    """Return a model with random weights for the characters of a text."""
     tokenizer = CharTokenizer.build(text)
     config = tiny_config(vocab_size=tokenizer.vocab_size)
     return ModelFile(config, tokenizer, 0, random_tensors(config))
 
 
 def test_rows_are_copied_by_symbol(make_model) -> None:
-    """Ids differ between vocabularies; a symbol that is new keeps its row."""
+    """Ids differ between vocabularies; a new symbol keeps its row."""
     source, tokenizer = model_file("abcd"), CharTokenizer.build("xdb")
     model = make_model(vocab_size=tokenizer.vocab_size)
     before = model.output.weight.detach().clone()
@@ -40,11 +40,11 @@ def test_rows_are_copied_by_symbol(make_model) -> None:
 
 
 @pytest.mark.parametrize("other", [{"cell": "gru"}, {"hidden_size": 6}, {"num_layers": 2}], ids=str)
-def test_another_shape_is_refused(make_model, other) -> None:
-    """The error names a tensor and both shapes."""
+def test_different_shape_is_a_data_error(make_model, other) -> None:
+    """The message names a tensor and both shapes."""
     source = model_file("abcd")
 
-    with pytest.raises(DataError, match="another shape"):
+    with pytest.raises(DataError, match="a different shape"):
         copy_weights(
             source, make_model(vocab_size=source.tokenizer.vocab_size, **other), source.tokenizer
         )

@@ -1,4 +1,4 @@
-"""Truncated BPTT: what a step does, what it must not do, and what it learns."""
+"""The training loop: steps of truncated BPTT, time budget, convergence."""
 
 import functools
 import math
@@ -31,7 +31,7 @@ def start(model, ids, *, sampler=SequentialSampler, batch_size=4, bptt=8, **sett
 
 
 def scores(score):
-    """A validation with this score, in one part."""
+    """Return a validation function that yields this score in one part."""
     return lambda _: iter([score])
 
 
@@ -39,8 +39,8 @@ def losses_of(training):
     return [event.loss for event in train(training) if isinstance(event, Step)]
 
 
-def test_a_step_follows_the_gradient_of_the_window_from_the_carried_state(make_model, ids) -> None:
-    """Two SGD steps by hand: state carried between them, gradient cut there, same weights after."""
+def test_step_is_truncated_bptt(make_model, ids) -> None:
+    """Two SGD steps equal manual ones: state carried, gradient cut between windows."""
     training = start(
         make_model(), ids, optimizer="sgd", weight_decay=0, grad_clip=0, warmup_steps=0
     )
@@ -66,8 +66,8 @@ def test_a_step_follows_the_gradient_of_the_window_from_the_carried_state(make_m
         torch.testing.assert_close(tensor, by_hand.named_tensors()[name], rtol=0, atol=1e-6)
 
 
-def test_the_state_is_carried_and_detached(make_model, ids) -> None:
-    """After a step the state is that of the text so far, and carries no graph."""
+def test_state_is_carried_and_detached(make_model, ids) -> None:
+    """After a step the state is that of the text so far, without a graph."""
     training = start(make_model(), ids)
     next(train(training))
 
@@ -76,8 +76,8 @@ def test_the_state_is_carried_and_detached(make_model, ids) -> None:
     assert any(part.any() for part in training.hidden)
 
 
-def test_random_windows_start_from_zero(make_model, ids) -> None:
-    """With the random sampler the state of one batch does not reach the next."""
+def test_random_sampler_starts_from_zero(make_model, ids) -> None:
+    """The hidden state of a batch is not carried to the next."""
     training = start(make_model(), ids, sampler=RandomSampler)
     training.update()
     batch = training.sampler.next_batch()
@@ -85,8 +85,8 @@ def test_random_windows_start_from_zero(make_model, ids) -> None:
     assert not any(part.any() for part in training._state_before(batch))
 
 
-def test_gradients_are_clipped_to_the_global_norm_and_logged_before(make_model, ids) -> None:
-    """With a tiny limit one SGD step moves the weights by at most lr times the limit."""
+def test_gradients_are_clipped_to_the_global_norm(make_model, ids) -> None:
+    """An SGD step moves the weights by at most lr times the limit; the logged norm is unclipped."""
     training = start(
         make_model(), ids, optimizer="sgd", grad_clip=1e-3, weight_decay=0, warmup_steps=0
     )
@@ -102,8 +102,8 @@ def test_gradients_are_clipped_to_the_global_norm_and_logged_before(make_model, 
     assert moved <= 1e-2 * 1e-3 * 1.01
 
 
-def test_validation_does_not_touch_the_training_stream(make_model, ids) -> None:
-    """The losses are the same to the bit with validation at every step and with none."""
+def test_validation_does_not_change_training(make_model, ids) -> None:
+    """Losses are bit-identical with validation at every step and without."""
     validated = start(make_model(between=0.3), ids, eval_every=1)
     plain = start(make_model(between=0.3), ids, eval_every=1000)
 
@@ -116,8 +116,8 @@ def test_validation_does_not_touch_the_training_stream(make_model, ids) -> None:
     assert with_validation == losses_of(plain)
 
 
-def test_the_best_evaluation_is_the_lowest_so_far(make_model, ids) -> None:
-    """`best` is true exactly where the loss falls below all earlier ones."""
+def test_best_marks_the_lowest_loss_so_far(make_model, ids) -> None:
+    """`best` is true only if the loss is lower than all earlier ones."""
     values = iter([3.0, 2.0, 2.5, 1.0, math.nan])
     training = start(make_model(), ids, steps=5, eval_every=1)
     events = train(training, lambda _: iter([Score(nats=next(values), tokens=1)]))
@@ -128,8 +128,8 @@ def test_the_best_evaluation_is_the_lowest_so_far(make_model, ids) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_g1_a_gradient_that_is_not_finite_stops_before_the_step(make_model, ids, value) -> None:
-    """DivergedError, and the weights are those of the last good step."""
+def test_non_finite_gradient_leaves_the_weights_unchanged(make_model, ids, value) -> None:
+    """DivergedError is raised before the optimizer step."""
     training = start(make_model(), ids)
     training.update()
     good = [t.detach().clone() for t in training.model.named_tensors().values()]
@@ -143,8 +143,8 @@ def test_g1_a_gradient_that_is_not_finite_stops_before_the_step(make_model, ids,
     )
 
 
-def test_unknown_targets_are_read_but_not_learnt(make_model, ids) -> None:
-    """Training with id 3 as <unk> is training on targets that are negative there."""
+def test_unk_targets_are_excluded_from_the_loss(make_model, ids) -> None:
+    """Training with id 3 as <unk> equals training with negative targets there."""
     training = start(make_model(), ids)
     training.unk_id = 3
     masked = start(make_model(), ids)
@@ -155,7 +155,7 @@ def test_unknown_targets_are_read_but_not_learnt(make_model, ids) -> None:
     assert training.counters.tokens > masked.counters.tokens
 
 
-def test_steps_for_epochs_count_every_batch(make_model, ids) -> None:
+def test_epochs_become_steps(make_model, ids) -> None:
     """Two and a half epochs end in the middle of the third."""
     sampler = SequentialSampler(ids, 4, 8)
     config = TrainConfig(epochs=2.5, batch_size=4, bptt=8)
@@ -169,7 +169,7 @@ def test_steps_for_epochs_count_every_batch(make_model, ids) -> None:
 
 @pytest.fixture
 def steady_machine(monkeypatch):
-    """A machine on which a step takes a twentieth of a second, and nothing else takes any."""
+    """Simulate a machine on which a step takes 0.05 seconds and everything else no time."""
     now = [0.0]
     update = TrainLoop.update
 
@@ -184,7 +184,7 @@ def steady_machine(monkeypatch):
     return now
 
 
-def test_minutes_become_steps_and_are_kept(make_model, ids, steady_machine) -> None:
+def test_minutes_become_steps(make_model, ids, steady_machine) -> None:
     """A budget of 30 seconds ends within 5 % of it, with the number of steps recorded."""
     training = start(make_model(), ids, minutes=(30 + STARTUP_RESERVE) / 60, warmup_steps=20)
     events = [e for e in train(training) if isinstance(e, Step)]
@@ -194,10 +194,10 @@ def test_minutes_become_steps_and_are_kept(make_model, ids, steady_machine) -> N
 
 
 @pytest.mark.parametrize("final", [2, 30, 90])
-def test_minutes_hold_the_validations_and_the_scoring_at_the_end(
+def test_minutes_include_validations_and_the_final_evaluation(
     make_model, ids, steady_machine, final
 ) -> None:
-    """A validation takes half a second; the time of the final scoring is kept free."""
+    """With validations of 0.5 seconds, the time of the final evaluation is reserved."""
     training = start(make_model(), ids, minutes=1)
     training.budget.cost = ValidationCost(split=100, final=100 * final)
     training.budget.fraction = 1.0
@@ -214,8 +214,8 @@ def test_minutes_hold_the_validations_and_the_scoring_at_the_end(
     assert 57 < training.counters.seconds + scoring + STARTUP_RESERVE < 61.5
 
 
-def test_minutes_can_be_repeated_as_steps(make_model, ids, steady_machine) -> None:
-    """The steps that minutes came to give the same losses."""
+def test_minutes_and_their_steps_give_the_same_losses(make_model, ids, steady_machine) -> None:
+    """A run with the planned number of steps repeats a run with minutes."""
     timed = start(make_model(), ids, minutes=0.1, warmup_steps=20)
     timed_losses = losses_of(timed)
     repeated = start(make_model(), ids, steps=timed.budget.steps, warmup_steps=20)
@@ -224,8 +224,8 @@ def test_minutes_can_be_repeated_as_steps(make_model, ids, steady_machine) -> No
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_a_source_of_known_entropy_is_learnt_to_its_entropy(make_model, cell) -> None:
-    """A Markov chain over 3 symbols: held-out perplexity within 1 % of exp(entropy)."""
+def test_markov_chain_is_learned_to_its_entropy(make_model, cell) -> None:
+    """Held-out perplexity is within 1 % of exp(entropy) of a chain over 3 symbols."""
     random = np.random.default_rng(5)
     matrix = np.array([[0.8, 0.1, 0.1], [0.2, 0.2, 0.6], [0.5, 0.4, 0.1]])
     stationary = np.linalg.matrix_power(matrix, 200)[0]
@@ -242,10 +242,8 @@ def test_a_source_of_known_entropy_is_learnt_to_its_entropy(make_model, cell) ->
     assert abs(score.perplexity / math.exp(entropy) - 1) < 0.01
 
 
-def test_a_run_whose_plan_ends_early_validates_its_last_weights(
-    make_model, ids, monkeypatch
-) -> None:
-    """As when a machine was suspended: what was learnt last is scored, and may be the best."""
+def test_shortened_plan_validates_the_last_weights(make_model, ids, monkeypatch) -> None:
+    """The plan can become shorter after a machine was suspended."""
     training = start(make_model(), ids, minutes=1)
 
     def end_at_23(budget, step):
@@ -258,8 +256,8 @@ def test_a_run_whose_plan_ends_early_validates_its_last_weights(
     assert last.step == training.counters.step == 23
 
 
-def test_activation_penalties_are_their_formulas(make_model, ids) -> None:
-    """alpha times the mean square of the dropped outputs, beta times that of the changes."""
+def test_activation_regularization_formulas(make_model, ids) -> None:
+    """alpha times the mean square of dropped outputs, beta times that of their changes."""
     training = start(make_model(), ids, activation_reg=2.0, temporal_reg=3.0)
     dropped, outputs = torch.randn(2, 5, 7), torch.randn(2, 5, 7)
     changes = outputs[:, 1:] - outputs[:, :-1]
@@ -268,8 +266,8 @@ def test_activation_penalties_are_their_formulas(make_model, ids) -> None:
     torch.testing.assert_close(training._penalty(dropped, outputs), expected)
 
 
-def test_patience_ends_a_run_that_does_not_improve(make_model, ids) -> None:
-    """Three validations without a better one, and no step more."""
+def test_patience_stops_a_run_without_improvement(make_model, ids) -> None:
+    """The run stops after three validations without improvement."""
     training = start(make_model(), ids, steps=100, eval_every=2, patience=3)
     list(train(training, lambda _: iter([Score(nats=1.0, tokens=1)])))
 

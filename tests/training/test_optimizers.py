@@ -1,4 +1,4 @@
-"""Optimizers: each weight once, decay, and the schedule of the learning rate."""
+"""Optimizers: parameter groups, weight decay, learning rate schedule."""
 
 import math
 
@@ -19,7 +19,7 @@ def config_of(kind, **settings) -> TrainConfig:
 
 @KINDS
 def test_every_weight_has_one_optimizer(make_model, kind) -> None:
-    """Biases do not decay, matrices of AdamW and SGD do."""
+    """AdamW and SGD decay matrices, but not biases."""
     model = make_model("lstm", 2)
     groups = [g for o in build_optimizers(model, config_of(kind)) for g in o.param_groups]
     updated = [id(weight) for group in groups for weight in group["params"]]
@@ -31,8 +31,8 @@ def test_every_weight_has_one_optimizer(make_model, kind) -> None:
 
 
 @KINDS
-def test_a_factor_scales_the_peak_of_every_group(make_model, kind) -> None:
-    """Muon has a learning rate for matrices and one for the other weights."""
+def test_factor_scales_the_peak_of_every_group(make_model, kind) -> None:
+    """Muon has one learning rate for matrices and one for other weights."""
     config = config_of(kind, lr=0.5, matrix_lr=0.125)
     optimizers = build_optimizers(make_model(), config)
     set_lr(optimizers, 0.5)
@@ -41,8 +41,8 @@ def test_a_factor_scales_the_peak_of_every_group(make_model, kind) -> None:
     assert rates == {0.5 * getattr(config, name) for name in rate_names(config)}
 
 
-def test_the_schedule_without_a_number_of_steps_is_the_warm_up() -> None:
-    """A budget in minutes does not know its steps at first."""
+def test_schedule_without_steps_is_the_warm_up() -> None:
+    """A budget in minutes does not know its number of steps at first."""
     config = TrainConfig(warmup_steps=3, final_lr_frac=0.1, steps=100)
 
     assert [lr_factor(step, None, config) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
@@ -50,8 +50,8 @@ def test_the_schedule_without_a_number_of_steps_is_the_warm_up() -> None:
     assert lr_factor(100, 100, config) == pytest.approx(0.1)
 
 
-def test_the_learning_rate_warms_up_and_follows_half_a_cosine(make_model, ids) -> None:
-    """Rises for five steps, then falls to the given fraction of the peak."""
+def test_warm_up_and_cosine_decay(make_model, ids) -> None:
+    """The rate rises for five steps, then decays to the given fraction of the peak."""
     rates = [e.lr for e in train(start(make_model(), ids, steps=100)) if isinstance(e, Step)]
 
     assert rates[:5] == sorted(rates[:5])

@@ -1,4 +1,4 @@
-"""Presets: what `auto` chooses, and that what is given always wins."""
+"""Presets: the choice of `auto`, and the precedence of given settings."""
 
 import dataclasses
 from typing import Any
@@ -13,12 +13,12 @@ FACTS = Facts(tokens=1_000_000, vocab_size=66)
 
 
 def resolve(given: dict[str, Any], facts: Facts) -> tuple[TrainConfig, str]:
-    """Return the configuration for the settings given, and the line about it."""
+    """Return the configuration and the summary for given settings."""
     return apply_preset(validate(TrainConfig, given), facts)
 
 
-def test_given_settings_win_over_the_preset() -> None:
-    """Whatever the preset says."""
+def test_given_settings_take_precedence() -> None:
+    """For every preset."""
     config, _ = resolve({"hidden_size": 77, "lr": 0.5, "preset": "large"}, FACTS)
 
     assert (config.hidden_size, config.lr) == (77, 0.5)
@@ -26,8 +26,8 @@ def test_given_settings_win_over_the_preset() -> None:
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 @pytest.mark.parametrize("tokens", [10, 1_000, 50_000, 10_000_000])
-def test_every_preset_is_valid_for_every_size(name, tokens) -> None:
-    """The result is a whole configuration with exactly one budget."""
+def test_every_preset_is_valid_for_every_text_size(name, tokens) -> None:
+    """The configuration is complete and has exactly one budget."""
     config, why = resolve({"preset": name}, Facts(tokens, 66))
 
     assert isinstance(config, TrainConfig)
@@ -35,8 +35,8 @@ def test_every_preset_is_valid_for_every_size(name, tokens) -> None:
     assert name in why
 
 
-def test_what_auto_chose_is_recorded_by_its_name() -> None:
-    """So that a run made from the record is the same run, whatever `auto` would choose by then."""
+def test_auto_is_recorded_as_the_chosen_preset() -> None:
+    """A run from the recorded settings is the same run, even if `auto` changes."""
     recorded, _ = resolve({"minutes": 5.0}, FACTS)
     again, why = resolve(recorded.model_dump(), Facts(tokens=5_000, vocab_size=9_000))
 
@@ -45,16 +45,16 @@ def test_what_auto_chose_is_recorded_by_its_name() -> None:
     assert why.startswith("preset medium")
 
 
-def test_auto_says_what_it_chose_and_why() -> None:
-    """A line with the size of the text in it; larger texts get larger networks."""
+def test_summary_of_auto_has_the_text_size() -> None:
+    """Larger texts get larger networks."""
     sizes = [resolve({}, Facts(tokens, 66))[0].hidden_size for tokens in (5_000, 50_000, 10**6)]
 
     assert sizes == sorted(set(sizes))
     assert "1,000,000 tokens" in resolve({}, FACTS)[1]
 
 
-def test_time_enough_gets_a_wider_network() -> None:
-    """And a short run a narrower one; a small text gets neither."""
+def test_more_time_chooses_a_larger_network() -> None:
+    """A short run gets a smaller one; the size for a small text does not change."""
     widths = [
         resolve({"minutes": minutes}, Facts(tokens, 66))[0].hidden_size
         for minutes, tokens in ((0.5, 10**6), (5.0, 10**6), (30.0, 10**6), (30.0, 10**5))
@@ -63,8 +63,8 @@ def test_time_enough_gets_a_wider_network() -> None:
     assert widths == [256, 512, 768, 512]
 
 
-def test_a_longer_text_keeps_a_narrow_network_busy_for_longer() -> None:
-    """What 256 wide still learns of three million tokens, it has learnt of one by then."""
+def test_longer_text_needs_more_tokens_for_a_larger_network() -> None:
+    """A network of 256 units improves for longer on three million tokens than on one million."""
     widths = [
         resolve({"minutes": minutes}, Facts(tokens, 66))[0].hidden_size
         for minutes, tokens in ((1.333, 10**6), (1.333, 3 * 10**6), (5.0, 10**8))
@@ -73,8 +73,8 @@ def test_a_longer_text_keeps_a_narrow_network_busy_for_longer() -> None:
     assert widths == [512, 256, 512]
 
 
-def test_a_quick_machine_gets_a_wider_network_in_the_same_time() -> None:
-    """What counts is how much can be read; the line names the minutes where they decided."""
+def test_faster_machine_chooses_a_larger_network() -> None:
+    """The choice depends on the tokens read in the given minutes, which the summary names."""
     slow, quick = (
         resolve({"minutes": 2.0}, Facts(10**6, 66, tokens_per_minute=speed)) for speed in (4e5, 4e7)
     )
@@ -83,8 +83,8 @@ def test_a_quick_machine_gets_a_wider_network_in_the_same_time() -> None:
     assert "2 min" in slow[1]
 
 
-def test_a_large_vocabulary_ties_the_weights() -> None:
-    """Unless that is refused, or an embedding of another width is asked for."""
+def test_large_vocabulary_ties_the_weights() -> None:
+    """Unless tie_weights is false or embedding_dim is given."""
     facts = Facts(10**5, 5_000)
     tied, refused, other = (
         resolve(given, facts)[0] for given in ({}, {"tie_weights": False}, {"embedding_dim": 99})
@@ -97,8 +97,8 @@ def test_a_large_vocabulary_ties_the_weights() -> None:
     assert not resolve({}, FACTS)[0].tie_weights
 
 
-def test_words_that_are_read_often_are_dropped_on_their_way_in() -> None:
-    """The more the oftener; the line says so; letters never are, nor words read a few times."""
+def test_input_dropout_of_a_large_vocabulary() -> None:
+    """It grows with the epochs and is in the summary; letters and few epochs have none."""
     words = Facts(10**5, 5_000)
     (most, _), (often, why), (seldom, _), (letters, said) = (
         resolve({"epochs": epochs}, facts)
@@ -111,8 +111,8 @@ def test_words_that_are_read_often_are_dropped_on_their_way_in() -> None:
     assert "input dropout" not in said
 
 
-def test_the_more_often_a_text_is_read_the_more_is_dropped() -> None:
-    """And the wider the network is."""
+def test_dropout_grows_with_epochs() -> None:
+    """And with the size of the network."""
     rates = [resolve({"epochs": e}, FACTS)[0].dropout for e in (1.0, 4.5, 8.0, 13.0, 20.0, 50.0)]
 
     assert rates == sorted(set(rates))
@@ -120,8 +120,8 @@ def test_the_more_often_a_text_is_read_the_more_is_dropped() -> None:
     assert wide > resolve({"epochs": 10.0, "preset": "medium"}, FACTS)[0].dropout
 
 
-def test_of_a_longer_text_less_is_dropped() -> None:
-    """As many passes, but less that could be learnt by heart."""
+def test_dropout_falls_with_text_length() -> None:
+    """A longer text overfits less at the same number of epochs."""
     rates = [
         resolve({"epochs": 6.0}, Facts(tokens, 66))[0].dropout for tokens in (10**6, 3 * 10**6)
     ]
@@ -129,8 +129,8 @@ def test_of_a_longer_text_less_is_dropped() -> None:
     assert rates[0] > rates[1] == 0
 
 
-def test_many_passes_average_the_weights_and_keep_the_rates_high() -> None:
-    """The line says so; without the average the rates sink as ever."""
+def test_many_epochs_average_the_weights() -> None:
+    """The final learning rate is higher then, but not if averaging is turned off."""
     many, why = resolve({"epochs": 50.0}, FACTS)
     few, said = resolve({"epochs": 4.0}, FACTS)
     alone, _ = resolve({"epochs": 50.0, "average": False}, FACTS)
@@ -143,8 +143,8 @@ def test_many_passes_average_the_weights_and_keep_the_rates_high() -> None:
     assert (alone.average, alone.final_lr_frac) == (False, few.final_lr_frac)
 
 
-def test_a_large_vocabulary_has_its_loss_sampled() -> None:
-    """Words and hanzi do, letters do not."""
+def test_large_vocabulary_uses_sampled_softmax() -> None:
+    """Words and Chinese characters do, letters do not."""
     sampled = [
         resolve({}, Facts(10**6, size))[0].sampled_softmax for size in (66, 1_000, 5_000, 40_000)
     ]
@@ -152,8 +152,8 @@ def test_a_large_vocabulary_has_its_loss_sampled() -> None:
     assert sampled == [0, 0, 1024, 5000]
 
 
-def test_a_small_text_gets_a_batch_and_windows_that_fit() -> None:
-    """Even ten tokens make a step; many small texts make several steps an epoch."""
+def test_small_text_reduces_batch_size_and_bptt() -> None:
+    """Ten tokens are enough for a step; an epoch of most small texts has several steps."""
     config, _ = resolve({}, Facts(10, 5))
     assert config.bptt * config.batch_size <= 9
 
@@ -161,15 +161,15 @@ def test_a_small_text_gets_a_batch_and_windows_that_fit() -> None:
     assert 5_000 // (config.bptt * config.batch_size) >= 3
 
 
-def test_tying_makes_the_embedding_as_wide_as_the_layer() -> None:
-    """Unless both widths are given, and then they must agree."""
+def test_tied_embedding_has_the_hidden_size() -> None:
+    """Unless both sizes are given, which must then agree."""
     config, _ = resolve({"tie_weights": True, "hidden_size": 99}, FACTS)
 
     assert config.embedding_dim == 99
 
 
-def test_fine_tuning_starts_at_a_lower_learning_rate() -> None:
-    """The line names the model that the weights come from; rates that are given stay."""
+def test_fine_tuning_has_a_lower_learning_rate() -> None:
+    """The summary names the model of the weights; given rates are kept."""
     new, _ = resolve({}, FACTS)
     facts = dataclasses.replace(FACTS, init_from="base")
     tuned, why = resolve({}, facts)
@@ -181,21 +181,21 @@ def test_fine_tuning_starts_at_a_lower_learning_rate() -> None:
     assert given.lr == 0.1
 
 
-def test_a_budget_of_null_is_none() -> None:
-    """A settings file may name all three budgets: the preset then sets the epochs."""
+def test_null_budget_is_not_given() -> None:
+    """If a settings file sets all three budgets to null, the preset sets the epochs."""
     config, _ = resolve({"epochs": None, "steps": None, "minutes": None}, FACTS)
 
     assert config.epochs == PRESETS["medium"].epochs
 
 
-def test_tied_weights_of_other_widths_are_refused() -> None:
-    """Before anything is built, as what the user asked for and not as a mistake of charnn."""
+def test_tied_weights_of_different_sizes_are_a_usage_error() -> None:
+    """The sizes are checked before the network is built."""
     with pytest.raises(UsageError, match="not 64 and 128"):
         resolve({"tie_weights": True, "embedding_dim": 64, "hidden_size": 128}, Facts(10**6, 65))
 
 
-def test_fields_that_a_preset_sets_are_marked() -> None:
-    """Any other default in `charnn train --help` is what a bare `charnn train` takes."""
+def test_settings_of_presets_are_marked_in_the_config() -> None:
+    """`charnn train --help` shows the default of all other settings."""
     for facts in (Facts(500, 30), Facts(10**5, 60), Facts(10**6, 65), Facts(10**6, 50_000)):
         for budget in ({"epochs": 1.0}, {"epochs": 60.0}, {"minutes": 1.0}):
             config, _ = resolve(budget, facts)
@@ -204,7 +204,7 @@ def test_fields_that_a_preset_sets_are_marked() -> None:
                 assert value == field.default or field.json_schema_extra["by_preset"], name
 
 
-def test_sgd_has_a_rate_of_its_own() -> None:
-    """Hundreds of times that of the others, which size each weight's step themselves."""
+def test_sgd_has_a_larger_learning_rate() -> None:
+    """The steps of the other optimizers do not scale with the gradient."""
     assert resolve({"optimizer": "sgd"}, FACTS)[0].lr == SGD_LR
     assert resolve({"optimizer": "sgd", "lr": 0.5}, FACTS)[0].lr == 0.5

@@ -1,4 +1,4 @@
-"""The settings of a run: what is measured before they are chosen, and what is not."""
+"""Resolved settings: benchmark, device, precision, batch size."""
 
 import pytest
 import torch
@@ -12,13 +12,13 @@ CPU = torch.device("cpu")
 
 
 def machine_with(monkeypatch, tokens_per_minute):
-    """Let the benchmark find this speed."""
+    """Make the benchmark return this speed."""
     found = Machine(Arithmetic(CPU, "float32"), tokens_per_minute)
     monkeypatch.setattr(devices, "measure_machine", lambda *_, **__: found)
 
 
-def test_a_quick_machine_reads_the_text_more_often_and_drops_more(dataset, monkeypatch) -> None:
-    """The same minutes are more epochs there."""
+def test_faster_machine_has_more_epochs_and_dropout(dataset, monkeypatch) -> None:
+    """The same minutes are more epochs."""
     machine_with(monkeypatch, 200)
     slow = resolve(TrainConfig(minutes=1.0), dataset).config
     machine_with(monkeypatch, 10**9)
@@ -30,8 +30,8 @@ def test_a_quick_machine_reads_the_text_more_often_and_drops_more(dataset, monke
 
 
 @pytest.mark.parametrize("given", [{"steps": 10}, {"epochs": 2.0}, {}])
-def test_speed_is_measured_for_minutes_only(dataset, monkeypatch, given) -> None:
-    """Steps and epochs choose the same on every machine."""
+def test_speed_is_measured_only_for_minutes(dataset, monkeypatch, given) -> None:
+    """With steps or epochs, the settings are the same on every machine."""
     monkeypatch.setattr(devices, "_benchmark", lambda *_: pytest.fail("timed"))
 
     resolve(TrainConfig(**{**given, "precision": "float32"}), dataset)
@@ -42,8 +42,8 @@ def test_speed_is_measured_for_minutes_only(dataset, monkeypatch, given) -> None
     [({"minutes": 1.0, "hidden_size": 512}, [512]), ({"minutes": 1.0}, [512, 128]), ({}, [128])],
     ids=["one-width", "speed-then-precision", "no-minutes"],
 )
-def test_no_width_is_benchmarked_twice(dataset, monkeypatch, given, widths) -> None:
-    """The speed is that of one network on all machines, the precision that of the run's own."""
+def test_no_size_is_benchmarked_twice(dataset, monkeypatch, given, widths) -> None:
+    """The speed is that of the reference network, the precision that of the chosen network."""
     benchmark, measured = devices._benchmark, []
 
     def counted(candidates, hidden_size, batch_size):
@@ -57,8 +57,8 @@ def test_no_width_is_benchmarked_twice(dataset, monkeypatch, given, widths) -> N
     assert measured == widths
 
 
-def test_the_machine_is_measured_as_it_will_train(dataset, monkeypatch) -> None:
-    """On the device and in the precision that were asked for."""
+def test_benchmark_uses_the_given_device_and_precision(dataset, monkeypatch) -> None:
+    """The arguments of the benchmark are those of the settings."""
     measured = []
 
     def measure(*arguments, **_):
@@ -71,8 +71,8 @@ def test_the_machine_is_measured_as_it_will_train(dataset, monkeypatch) -> None:
     assert set(measured) == {(CPU, "float32")}
 
 
-def test_what_is_resolved_names_the_machine_and_the_batch_that_fits(dataset) -> None:
-    """Nothing is left to decide later; a smaller batch is reported."""
+def test_resolved_settings_are_complete(dataset) -> None:
+    """Device, precision, threads and batch size are set; a smaller batch size is reported."""
     found = resolve(TrainConfig(steps=1, batch_size=5000, bptt=64, threads=1), dataset)
     rows = (len(dataset.split("train")) - 1) // 64
 

@@ -1,4 +1,4 @@
-"""The folder of a run: created, logged to, replaced only if asked to."""
+"""The folder of a run: creation, replacement, metrics log."""
 
 import json
 
@@ -20,13 +20,13 @@ SCORE = Score(nats=6.0, squares=18.0, tokens=2, chars=4, bytes=4)
 
 @pytest.fixture
 def folder(tmp_path):
-    """A new run, whose tokens have two characters each."""
+    """Return a new run with two characters per token."""
     run = RunFolder(tmp_path / "runs" / "one", chars_per_token=2.0)
     run.create(force=False)
     return run
 
 
-def test_a_run_is_replaced_only_with_force(folder) -> None:
+def test_run_is_replaced_only_with_force(folder) -> None:
     """The files of the old run are removed."""
     folder.write_config(TrainConfig(steps=3))
     with pytest.raises(UsageError, match="exists already"):
@@ -37,7 +37,7 @@ def test_a_run_is_replaced_only_with_force(folder) -> None:
     assert list(folder.path.iterdir()) == []
 
 
-def test_foreign_files_and_a_run_in_use_are_not_replaced(folder) -> None:
+def test_foreign_files_and_locked_runs_are_not_replaced(folder) -> None:
     """The error names the file, or the process."""
     (folder.path / "thesis.txt").write_text("mine")
     with pytest.raises(StorageError, match=r"thesis\.txt"):
@@ -59,7 +59,7 @@ def test_a_folder_that_vanished_is_an_error_of_its_own(folder) -> None:
 
 
 def test_logged_steps_and_validations_become_rows(folder) -> None:
-    """Between two logged steps nothing is written. Bits are per character."""
+    """Other steps are not written. Bits are per character."""
     folder.log(STEP)
     folder.log(Step(11, 20, 704, 0.6, 1.1, 2.0, 1e-3, 0.7, 640.0))
     folder.log(Evaluation(20, 1280, 1.0, 2.0, SCORE, best=True))
@@ -72,7 +72,7 @@ def test_logged_steps_and_validations_become_rows(folder) -> None:
     assert train.keys() == val.keys()
 
 
-def test_a_log_that_cannot_be_written_is_reported_once(folder) -> None:
+def test_log_failure_is_reported_once(folder) -> None:
     """Training continues."""
     (folder.path / METRICS_FILE).mkdir()
     warned = folder.log(STEP)
@@ -82,8 +82,8 @@ def test_a_log_that_cannot_be_written_is_reported_once(folder) -> None:
     assert folder.log(STEP) is None
 
 
-def test_a_row_is_one_line_of_json(folder) -> None:
-    """Other programs read the log while it grows."""
+def test_row_is_one_line_of_json(folder) -> None:
+    """Other programs can read the log during training."""
     folder.log(STEP)
     line = (folder.path / METRICS_FILE).read_text()
 

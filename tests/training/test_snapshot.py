@@ -1,4 +1,4 @@
-"""A resumed run is bit-identical to one that was not stopped."""
+"""Snapshots: a resumed run is bit-identical to an uninterrupted one."""
 
 import pytest
 import torch
@@ -42,9 +42,7 @@ def run_to(training, step):
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_e1_e2_resuming_repeats_the_uninterrupted_run_bit_for_bit(
-    make_model, ids, tmp_path, cell, sampler, optimizer
-) -> None:
+def test_resume_is_bit_identical(make_model, ids, tmp_path, cell, sampler, optimizer) -> None:
     """Stopped at step 23, in the middle of an epoch, with dropout, warm-up and carried state."""
     settings = {"cell": cell, "sampler": sampler, "optimizer": optimizer}
     torch.manual_seed(9)
@@ -54,7 +52,7 @@ def test_e1_e2_resuming_repeats_the_uninterrupted_run_bit_for_bit(
     stopped = start(make_model, ids, **settings)
     first = run_to(stopped, 23)
     save_checkpoint(capture(stopped, FINGERPRINT), tmp_path)
-    torch.manual_seed(1234)  # another process would stand elsewhere
+    torch.manual_seed(1234)  # a new process has another random state
     resumed = start(make_model, ids, **settings)
     restore(resumed, load_newest(tmp_path)[0], FINGERPRINT)
 
@@ -66,8 +64,8 @@ def test_e1_e2_resuming_repeats_the_uninterrupted_run_bit_for_bit(
     assert resumed.counters.tokens == whole.counters.tokens
 
 
-def test_e2_without_the_hidden_state_the_run_would_differ(make_model, ids, tmp_path) -> None:
-    """The control: the carried state is part of what makes a resume exact."""
+def test_resume_without_hidden_state_differs(make_model, ids, tmp_path) -> None:
+    """Control: the carried state is necessary for bit-identical resume."""
     stopped = start(make_model, ids)
     run_to(stopped, 23)
     save_checkpoint(capture(stopped, FINGERPRINT), tmp_path)
@@ -79,16 +77,14 @@ def test_e2_without_the_hidden_state_the_run_would_differ(make_model, ids, tmp_p
     assert run_to(resumed, 30) != expected
 
 
-def test_e6_another_dataset_or_shape_is_refused_with_the_difference(
-    make_model, ids, tmp_path
-) -> None:
-    """The message names what differs; nothing is loaded."""
+def test_different_dataset_or_shape_is_a_usage_error(make_model, ids, tmp_path) -> None:
+    """The message names the difference, and nothing is restored."""
     training = start(make_model, ids)
     run_to(training, 1)
     save_checkpoint(capture(training, FINGERPRINT), tmp_path)
     checkpoint, _ = load_newest(tmp_path)
 
-    with pytest.raises(UsageError, match="another dataset"):
+    with pytest.raises(UsageError, match="the dataset is not the one"):
         restore(start(make_model, ids), checkpoint, "0" * 64)
     with pytest.raises(UsageError, match="cell lstm → gru"):
         restore(start(make_model, ids, cell="gru"), checkpoint, FINGERPRINT)

@@ -1,4 +1,4 @@
-"""The plan of a run with --minutes, on machines with a simulated clock."""
+"""Plans of runs with --minutes, with a simulated clock."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from charnn.training.time_budget import (
 
 
 class Clock:
-    """A clock that advances only when it is told to."""
+    """A clock that advances only when `now` is set."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -23,18 +23,19 @@ class Clock:
 
 
 def run(budget, clock, steps, seconds) -> None:
+    """Time this number of steps."""
     for _ in range(steps):
         with budget.stepping():
             clock.now += seconds
 
 
 def minutes_for(seconds: float) -> float:
-    """Minutes of a budget with so many seconds beside the start-up."""
+    """Return the minutes of a budget with this many seconds after the start-up."""
     return (seconds + STARTUP_RESERVE) / 60
 
 
-def test_steps_fill_what_validations_leave() -> None:
-    """A hundred seconds at a second a step, less validations of five seconds each."""
+def test_steps_fill_the_time_without_validations() -> None:
+    """100 seconds at one second per step, less three validations of five seconds each."""
     clock = Clock()
     budget = TimeBudget(minutes=minutes_for(125), eval_every=30, clock=clock)
     run(budget, clock, 20, 1.0)
@@ -46,8 +47,8 @@ def test_steps_fill_what_validations_leave() -> None:
     assert budget.steps == 20 + 85  # 100 s, three validations
 
 
-def test_the_first_plan_waits_for_three_seconds_or_twenty_steps() -> None:
-    """And for three steps in any case, because the first ones are slow."""
+def test_first_plan_needs_three_seconds_or_twenty_steps() -> None:
+    """And at least three steps, because the first ones are slow."""
     moments = []
     for seconds in (0.01, 1.0, 10.0):
         clock = Clock()
@@ -59,8 +60,8 @@ def test_the_first_plan_waits_for_three_seconds_or_twenty_steps() -> None:
     assert moments == [20, 3, 3]
 
 
-def test_a_budget_that_is_over_is_planned_at_once() -> None:
-    """One slow step may take all the time there is."""
+def test_exceeded_budget_is_planned_immediately() -> None:
+    """A single slow step can take all the time."""
     clock = Clock()
     budget = TimeBudget(minutes=0.1, clock=clock)
     run(budget, clock, 1, 60.0)
@@ -70,8 +71,8 @@ def test_a_budget_that_is_over_is_planned_at_once() -> None:
     assert budget.steps == 1
 
 
-def test_overhead_between_steps_counts() -> None:
-    """Display and checkpoints take their part of every later step."""
+def test_overhead_between_steps_is_included() -> None:
+    """The time of display and checkpoints is added to every later step."""
     clock = Clock()
     budget = TimeBudget(minutes=minutes_for(120), clock=clock)
     for _ in range(10):
@@ -82,8 +83,8 @@ def test_overhead_between_steps_counts() -> None:
     assert budget.steps == 10 + 50
 
 
-def test_one_slow_validation_does_not_end_the_run() -> None:
-    """However long it took, most of the time that is left remains for steps."""
+def test_slow_validation_does_not_end_the_run() -> None:
+    """Most of the remaining time is reserved for steps."""
     clock = Clock()
     budget = TimeBudget(minutes=minutes_for(1110), eval_every=4, clock=clock)
     run(budget, clock, 10, 1.0)
@@ -94,8 +95,8 @@ def test_one_slow_validation_does_not_end_the_run() -> None:
     assert budget.steps == 10 + int(100 * (1 - MAX_RESERVED))
 
 
-def test_validations_take_a_tenth_of_the_time_of_steps_at_most() -> None:
-    """Without --eval-every a slow validation makes the interval longer."""
+def test_validations_take_at_most_a_tenth_of_the_step_time() -> None:
+    """Without --eval-every, slow validations make the interval longer."""
     clock = Clock()
     budget = TimeBudget(minutes=60, clock=clock)
     run(budget, clock, 10, 1.0)
@@ -107,8 +108,8 @@ def test_validations_take_a_tenth_of_the_time_of_steps_at_most() -> None:
     assert budget.evaluation_is_due(1000, 0)
 
 
-def test_a_resumed_run_has_used_its_earlier_seconds() -> None:
-    """`spent` counts towards the budget, not towards the speed."""
+def test_resumed_run_counts_earlier_seconds() -> None:
+    """`spent` counts towards the budget, but not towards the speed."""
     clock = Clock()
     budget = TimeBudget(minutes=minutes_for(100), clock=clock)
     budget.start(50)
@@ -119,8 +120,8 @@ def test_a_resumed_run_has_used_its_earlier_seconds() -> None:
     assert budget.steps == 50
 
 
-def test_a_plan_changes_only_when_it_misses_the_budget() -> None:
-    """Steps that become two per cent slower change nothing; fifty per cent do."""
+def test_plan_changes_only_beyond_the_deadband() -> None:
+    """Steps that become 2 % slower do not change it; 50 % do."""
     clock = Clock()
     budget = TimeBudget(minutes=minutes_for(1000), clock=clock)
     run(budget, clock, 20, 1.0)
@@ -135,8 +136,8 @@ def test_a_plan_changes_only_when_it_misses_the_budget() -> None:
     assert budget.steps < 900
 
 
-def test_without_minutes_nothing_depends_on_the_clock() -> None:
-    """The steps and the interval are those of the configuration."""
+def test_plan_without_minutes_does_not_depend_on_the_clock() -> None:
+    """Steps and interval are those of the configuration."""
     clock = Clock()
     budget = TimeBudget(steps=100, eval_every=10, clock=clock)
     run(budget, clock, 50, 100.0)
@@ -151,8 +152,8 @@ def test_without_minutes_nothing_depends_on_the_clock() -> None:
     assert budget.final_fraction == 1
 
 
-def test_a_validation_reads_more_of_the_split_in_a_longer_run() -> None:
-    """At least what is needed to rank two models, at most all of it."""
+def test_longer_run_validates_a_larger_fraction() -> None:
+    """At least enough tokens to compare two models, at most the whole split."""
     cost = ValidationCost(split=100_000)
 
     assert cost.fraction(0) == MIN_VALIDATED / 100_000
@@ -160,12 +161,12 @@ def test_a_validation_reads_more_of_the_split_in_a_longer_run() -> None:
     assert cost.fraction(1e9) == 1
 
 
-def test_the_final_scoring_takes_half_of_the_minutes_at_most() -> None:
+def test_final_evaluation_takes_at_most_half_of_the_minutes() -> None:
     """A validation of a tenth of the split takes ten seconds, so the whole takes a hundred."""
     clock = Clock()
     cost = ValidationCost(split=10 * MIN_VALIDATED, final=10 * MIN_VALIDATED)
     budget = TimeBudget(minutes=1, cost=cost, clock=clock)
-    assert budget.final_fraction == 1  # before anything is known
+    assert budget.final_fraction == 1  # before any measurement
     with budget.evaluating():
         clock.now += 10
 

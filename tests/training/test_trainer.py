@@ -1,4 +1,4 @@
-"""A run from dataset to result: divergence rolls back, and the best model is what is kept."""
+"""Training runs: rollback, time budget, final evaluation, best model."""
 
 import dataclasses
 import time
@@ -28,7 +28,7 @@ def trainer(tmp_path, dataset):
 
 
 def diverging(monkeypatch, times):
-    """Make step 11 fail so many times."""
+    """Make step 11 fail this number of times."""
     update, failures = TrainLoop.update, [times]
 
     def fail(training):
@@ -40,8 +40,8 @@ def diverging(monkeypatch, times):
     monkeypatch.setattr(TrainLoop, "update", fail)
 
 
-def test_g1_a_divergence_goes_back_with_half_the_learning_rate(trainer, monkeypatch) -> None:
-    """It says so, trains on to the end, and no step is logged twice."""
+def test_divergence_rolls_back_and_halves_the_learning_rate(trainer, monkeypatch) -> None:
+    """There is a warning, training continues, and no step is logged twice."""
     diverging(monkeypatch, 2)
     events = list(trainer.events())
     rates = {event.step: event.lr for event in events if isinstance(event, Step)}
@@ -52,8 +52,8 @@ def test_g1_a_divergence_goes_back_with_half_the_learning_rate(trainer, monkeypa
     assert rates[20] == rates[10] / 4
 
 
-def test_g1_after_three_roll_backs_it_is_given_up_with_a_good_model(trainer, monkeypatch) -> None:
-    """DivergedError, exit code 3, and the last good model in its place."""
+def test_fourth_divergence_fails_and_keeps_a_good_model(trainer, monkeypatch) -> None:
+    """DivergedError with exit code 3."""
     diverging(monkeypatch, MAX_ROLLBACKS + 1)
     with pytest.raises(DivergedError) as caught:
         list(trainer.events())
@@ -62,8 +62,8 @@ def test_g1_after_three_roll_backs_it_is_given_up_with_a_good_model(trainer, mon
     assert read_model(trainer.folder.model_path).metrics["step"] <= 10
 
 
-def test_a_run_starts_at_the_frequencies_of_its_symbols(trainer) -> None:
-    """Without a step, a model whose state is zero costs what the unigrams of its text do."""
+def test_initial_loss_is_that_of_unigrams(trainer) -> None:
+    """An untrained model with a zero state predicts the unigram frequencies."""
     tokens = trainer.dataset.split("train").astype(np.int64)
     with torch.no_grad():
         logits = trainer.loop.model.output(torch.zeros(8))
@@ -74,10 +74,8 @@ def test_a_run_starts_at_the_frequencies_of_its_symbols(trainer) -> None:
     assert float(nats) == pytest.approx(entropy, rel=1e-2)
 
 
-def test_without_validation_the_average_of_the_last_weights_is_kept(
-    dataset, tmp_path, trainer
-) -> None:
-    """As it was announced; the rates of such a run may not have sunk far."""
+def test_average_is_saved_without_validation(dataset, tmp_path, trainer) -> None:
+    """The summary announces averaging, and the final learning rate may be high."""
     alone = dataclasses.replace(dataset, splits={"train": dataset.splits["train"]})
     config = trainer.config.model_copy(update={"average": True})
     unvalidated = Trainer(alone, config, tmp_path / "alone")
@@ -92,8 +90,8 @@ def test_without_validation_the_average_of_the_last_weights_is_kept(
     assert not np.array_equal(kept.tensors[name], training.model.named_tensors()[name].detach())
 
 
-def test_minutes_count_from_when_the_command_began(dataset, tmp_path, trainer) -> None:
-    """What it took to come to the first step is part of them."""
+def test_minutes_include_the_start_up(dataset, tmp_path, trainer) -> None:
+    """The time before the first step counts towards the budget."""
     config = trainer.config.model_copy(update={"steps": None, "minutes": 1.0})
     late = Trainer(dataset, config, tmp_path / "late", began=time.perf_counter() - 50)
     late.folder.create(force=False)
@@ -102,13 +100,11 @@ def test_minutes_count_from_when_the_command_began(dataset, tmp_path, trainer) -
 
     assert 50 <= events[0].seconds < 60
     assert result.seconds > 50
-    assert result.tokens_per_second > late.loop.counters.tokens / 10  # of the training alone
+    assert result.tokens_per_second > late.loop.counters.tokens / 10  # of training only
 
 
-def test_of_a_long_validation_split_as_much_is_scored_as_its_minutes_allow(
-    trainer, monkeypatch
-) -> None:
-    """And it is said; without minutes all of it is."""
+def test_final_evaluation_is_limited_by_minutes(trainer, monkeypatch) -> None:
+    """A note gives the fraction; without minutes the whole split is evaluated."""
     budget = TimeBudget(steps=20, minutes=1.0, cost=trainer.validator.cost)
     monkeypatch.setattr(TimeBudget, "final_fraction", 0.1)
     trainer.loop.budget = budget
@@ -117,19 +113,19 @@ def test_of_a_long_validation_split_as_much_is_scored_as_its_minutes_allow(
     tokens = len(trainer.dataset.split("val"))
 
     assert result.val is not None
-    assert result.val.tokens == pytest.approx(0.1 * tokens, abs=session_rounding(tokens))
+    assert result.val.tokens == pytest.approx(0.1 * tokens, abs=rounding_error(tokens))
     notes = [event.message for event in events if isinstance(event, Noted)]
-    assert any("of the validation split was scored" in note for note in notes)
+    assert any("of the validation split was evaluated" in note for note in notes)
     assert result.share == pytest.approx(read_model(trainer.folder.model_path).metrics["share"])
 
 
-def session_rounding(tokens: int) -> float:
-    """Return the tokens by which a fraction, rounded up in every stream, may be exceeded."""
+def rounding_error(tokens: int) -> float:
+    """Return the tokens by which a fraction is exceeded, because each stream rounds up."""
     return 1 + tokens / 4096
 
 
-def test_the_result_is_the_best_model_on_the_whole_split(trainer) -> None:
-    """Its score is noted in the file, which holds that model's weights."""
+def test_result_is_the_best_model_on_the_full_split(trainer) -> None:
+    """The model file has its weights and its score."""
     *_, result = trainer.events()
     kept = read_model(trainer.folder.model_path)
 
@@ -140,8 +136,8 @@ def test_the_result_is_the_best_model_on_the_whole_split(trainer) -> None:
     assert set(result.baselines) == {"unigram", "5-gram", "xz"}
 
 
-def test_a_model_of_records_shows_three_of_them(dataset, tmp_path, trainer) -> None:
-    """Each ends at its newline; one alone would say little of what was learnt."""
+def test_sample_of_a_record_model_has_three_records(dataset, tmp_path, trainer) -> None:
+    """Each ends in a newline."""
     records = dataclasses.replace(
         dataset, meta={**dataset.meta, "policies": {**dataset.meta["policies"], "lines": True}}
     )

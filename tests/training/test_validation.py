@@ -1,4 +1,4 @@
-"""Validation of a run: parts of a split that add up, and their costs in tokens."""
+"""Validation of a run: parts of a split, and their cost in tokens."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tests.tiny import written_dataset
 CPU = Arithmetic(torch.device("cpu"), "float32")
 
 
-def test_the_final_score_is_that_of_the_whole_split(dataset, make_model) -> None:
+def test_final_score_is_that_of_the_full_split(dataset, make_model) -> None:
     """The score of a validation during training is close to it."""
     model = make_model(vocab_size=dataset.tokenizer.vocab_size)
     validator, tokens = Validator(dataset, CPU), dataset.split("val")
@@ -27,7 +27,7 @@ def test_the_final_score_is_that_of_the_whole_split(dataset, make_model) -> None
     assert during.loss == pytest.approx(exact.loss, abs=0.01)
 
 
-def test_a_fraction_is_taken_from_all_over_the_split(dataset, make_model) -> None:
+def test_fraction_is_distributed_over_the_split(dataset, make_model) -> None:
     """Each stream reads that fraction of its part."""
     model = make_model(vocab_size=dataset.tokenizer.vocab_size)
     score = sum(Validator(dataset, CPU).during(model, 0.25), Score())
@@ -35,10 +35,8 @@ def test_a_fraction_is_taken_from_all_over_the_split(dataset, make_model) -> Non
     assert score.tokens == pytest.approx(0.25 * len(dataset.split("val")), abs=validation.STREAMS)
 
 
-def test_the_training_split_is_scored_on_as_many_tokens_as_the_validation_split(
-    dataset, make_model, monkeypatch
-) -> None:
-    """At its end, and on at most TRAIN_SCORED tokens."""
+def test_train_score_uses_as_many_tokens_as_val(dataset, make_model, monkeypatch) -> None:
+    """At the end of the split, and at most TRAIN_SCORED tokens."""
     model = make_model(vocab_size=dataset.tokenizer.vocab_size)
     equal = sum(Validator(dataset, CPU).final_train(model, 1.0), Score())
     monkeypatch.setattr(validation, "TRAIN_SCORED", 50)
@@ -48,8 +46,8 @@ def test_the_training_split_is_scored_on_as_many_tokens_as_the_validation_split(
     assert few.tokens == 50
 
 
-def test_costs_are_the_tokens_that_are_read(dataset) -> None:
-    """Without a validation split nothing is read."""
+def test_cost_is_the_number_of_tokens_read(dataset) -> None:
+    """It is 0 without a validation split."""
     tokens = len(dataset.split("val"))
     cost = Validator(dataset, CPU).cost
     assert cost.split == tokens
@@ -57,8 +55,8 @@ def test_costs_are_the_tokens_that_are_read(dataset) -> None:
     assert cost.final >= 2 * tokens
 
 
-def test_a_dataset_without_a_validation_split_has_no_score(tmp_path, text, make_model) -> None:
-    """Not even of the training split."""
+def test_dataset_without_validation_split_has_no_score(tmp_path, text, make_model) -> None:
+    """Nor does its training split."""
     dataset = written_dataset(tmp_path / "all", {"train": text})
     model = make_model(vocab_size=dataset.tokenizer.vocab_size)
     validator = Validator(dataset, CPU)

@@ -1,4 +1,4 @@
-"""The average of the weights: its values, and the network that has them."""
+"""The average of the weights, and a network with it."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ import torch
 from charnn.training.weight_average import WeightAverage
 
 
-def test_an_average_is_the_mean_in_a_network_of_its_own(make_model) -> None:
-    """The plain mean up to the horizon; the weights in training stay as they are."""
+def test_average_is_a_separate_network(make_model) -> None:
+    """The plain mean up to the horizon; the weights in training do not change."""
     model, average = make_model(), WeightAverage()
     bias = model.output.bias
     for value in (1.0, 2.0, 6.0):
