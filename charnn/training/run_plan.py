@@ -18,8 +18,8 @@ class RunPlan:
     """A run to start or to resume.
 
     `given` are the settings that the user gave, `settings` those with defaults; `changes` describes
-    the settings of a resumed run that differ from before. `init_from` names the `model` whose weights a new run starts
-    from, if any.
+    the settings of a resumed run that differ from before. `init_from` names the `model` whose
+    weights a new run starts from, if any.
     """
 
     folder: Path
