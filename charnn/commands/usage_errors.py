@@ -29,19 +29,27 @@ def worded(error: typer.TyperException, command: str, commands: Sequence[str]) -
     text = error.format_message()
     for pattern, words in WORDS:
         if match := re.match(pattern, text):
-            known = getattr(error, "possibilities", None) or ()
-            hint = did_you_mean(match[1], known if "option" in words else commands)
-            return UsageError(words.format(match[1]), hint or help_)
+            near = _nearest(match[1], getattr(error, "possibilities", None), commands)
+            return UsageError(words.format(match[1]) + near, help_)
     return UsageError(text[:1].lower() + text[1:].rstrip("."), help_)
+
+
+def _nearest(given: str, options: Sequence[str] | None, commands: Sequence[str]) -> str:
+    """Return a question with the option or command that is nearest; empty if none is near."""
+    if options is None:
+        near = did_you_mean(given, commands)
+    else:  # compared without dashes, which all have in common
+        near = did_you_mean(given.lstrip("-"), [option.lstrip("-") for option in options])
+        near = near.replace("mean ", "mean --")
+    return f"; {near}" if near else ""
 
 
 def _bad_value(error: typer.BadParameter, cause: ValidationError, help_: str) -> UsageError:
     """Return the error for a value that its option does not take."""
     first = cause.errors(include_url=False)[0]
-    what, hint = problem(first), help_
+    what = problem(first)
     if choices := CHOICES.match(what):
         names = re.findall(r"'(.*?)'", choices[1])
         what = f"must be {', '.join(names[:-1])} or {names[-1]}"
-        hint = did_you_mean(str(first["input"]), names) or help_
     option = getattr(error.param, "opts", None) or ["the value"]
-    return UsageError(f"{option[0]} is {shown_value(first['input'])}: {what}", hint)
+    return UsageError(f"{option[0]} is {shown_value(first['input'])}: {what}", help_)

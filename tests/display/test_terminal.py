@@ -5,7 +5,7 @@ import locale
 
 import pytest
 
-from charnn.display.terminal import has_color, has_unicode, is_terminal, obeys_codes
+from charnn.display.terminal import has_color, has_unicode, is_terminal, supports_control_codes
 
 
 class Screen(io.TextIOWrapper):
@@ -46,7 +46,7 @@ def test_colors_depend_on_the_environment(monkeypatch, name, value, codes, color
     """An empty NO_COLOR counts as not set (no-color.org)."""
     monkeypatch.setenv(name, value)
 
-    assert obeys_codes(Screen()) is codes
+    assert supports_control_codes(Screen()) is codes
     assert has_color(Screen()) is color
     assert not has_color(io.StringIO())
 

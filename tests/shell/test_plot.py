@@ -66,15 +66,16 @@ def test_plot_info_and_eval_agree_on_the_final_score(trained) -> None:
     assert legend.endswith(f"final {metrics['val']['loss']:.3f}")
 
 
-def test_runs_of_different_tokenizers_are_plotted_in_bits_per_char(trained) -> None:
+def test_runs_of_different_tokenizers_are_plotted_in_bits_per_char(shell) -> None:
     """A note says so; --y chooses."""
-    trained.run("prepare", "lamp.txt", "--tokenizer", "word", "--name", "words", "-q")
-    words = ("train", "words", "--name", "w", "--hidden-size", "8", "--steps", "10")
-    trained.run(*words, "-q")
-    runs = ("plot", "w", "lamp-lstm-001")
-    done = trained.run(*runs)
+    for name, bits_per_char in (("chars", 2.885), ("words", 0.7)):
+        row = {"split": "train", "step": 10, "loss": 2.0, "bits_per_char": bits_per_char}
+        (shell.folder / "runs" / name).mkdir(parents=True)
+        shell.write(f"runs/{name}/metrics.jsonl", json.dumps(row) + "\n")
+    runs = ("plot", "words", "chars")
+    done = shell.run(*runs)
 
     assert done.stdout.startswith("bits per character by step")
     assert "different tokenizers" in done.stderr
-    assert trained.run(*runs, "--y", "loss").stdout.startswith("loss (nats per token) by step")
-    assert trained.run("plot", "w").stdout.startswith("loss")
+    assert shell.run(*runs, "--y", "loss").stdout.startswith("loss (nats per token) by step")
+    assert shell.run("plot", "words").stdout.startswith("loss")

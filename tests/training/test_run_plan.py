@@ -35,7 +35,7 @@ def test_a_resumed_run_has_its_recorded_settings(folders) -> None:
 
     assert (plan.folder.name, plan.is_resumed) == ("one", True)
     assert (plan.settings.epochs, plan.settings.steps) == (None, 5)
-    assert plan.changes == "changed on resuming: steps None → 5"
+    assert plan.changes == "changed settings: steps unset → 5"
 
 
 def test_what_a_resumed_run_keeps_cannot_change(folders) -> None:
