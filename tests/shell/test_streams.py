@@ -64,7 +64,7 @@ def test_prompt_from_a_terminal_prints_a_hint(trained) -> None:
 
 def test_debug_can_be_a_value_or_an_argument(trained) -> None:
     """As the value of an option, or after `--`, it does not enable tracebacks."""
-    prompt = trained.run("sample", "-n", "0", "-q", "--unk", "skip", "--json", "-p", "--debug")
+    prompt = trained.run("sample", "-n", "0", "-q", "--unk", "replace", "--json", "-p", "--debug")
     argument = trained.run("sample", "--", "--debug", code=2).stderr
 
     assert json.loads(prompt.stdout)["text"] == "--debug"
