@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Terminated as terminated:
         return terminated.exit_code
-    except SystemExit as ended:  # of Typer: shell completion, or help with a broken pipe
+    except SystemExit as ended:  # raised by Typer: shell completion, or help with a broken pipe
         if isinstance(ended.__context__, BrokenPipeError):
             return READER_GONE
         return ended.code if isinstance(ended.code, int) else 0

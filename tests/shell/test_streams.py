@@ -39,7 +39,7 @@ def test_prompt_from_a_closed_stdin_is_an_error(trained) -> None:
     done = trained.bash("charnn sample --prompt-file - -n 3 <&-")
 
     assert done.returncode == 74
-    assert b"standard input is closed" in done.stderr
+    assert b"standard input: it is closed" in done.stderr
 
 
 def test_prompt_from_a_terminal_prints_a_hint(trained) -> None:
