@@ -18,7 +18,7 @@ class CharnnError(Exception):
 
 
 class UsageError(CharnnError):
-    """A wrong option, argument or setting, or options that exclude each other."""
+    """A wrong option, argument or setting, a name that does not exist, or conflicting options."""
 
     exit_code = 2
 
@@ -42,6 +42,6 @@ class StorageError(CharnnError):
 
 
 class BusyError(CharnnError):
-    """A run or dataset that another process is writing."""
+    """A run or dataset that another process uses."""
 
     exit_code = 75

@@ -78,14 +78,14 @@ RUN_FILES = (
     File(
         CONFIG_FILE,
         "The resolved settings.",
-        "`train --resume`, `train --config`",
-        "Yes, but the run cannot be resumed then.",
+        "`train --resume`, `train --config`, `list`",
+        "Yes, but the run cannot be resumed then, and `list` omits it.",
     ),
     File(
         METRICS_FILE,
-        "Loss and speed of logged steps and validations.",
-        "`plot`",
-        "Yes, but the run has no learning curves then.",
+        "Loss and speed of logged steps, validations, and the final score.",
+        "`plot`, `list`; `train --resume` and the choice of the newest run, to tell a finished run.",
+        "Yes, but the run has no learning curves then, and counts as finished.",
     ),
     File(
         MODEL_FILE,

@@ -53,6 +53,8 @@ EXPECTED = {
     "New names": "new.txt",
     "New text": "unheard.txt",
     "Unusual lines of a log": lambda out: out.splitlines()[0].endswith("%$&/(&%$)"),
+    "Longest surprises": lambda out: len(out.splitlines()) == 5,
+    "Line numbers": lambda out: out.startswith('{"line": 1, "file": "log.txt", '),
     "Watch a log": lambda out: out.endswith("%$&/(&%$)\n"),
     "Identify the language": lambda out: (
         [line.split("\t")[0] for line in out.splitlines()] == ["one"] * 4 + ["other"] * 2
@@ -62,6 +64,9 @@ EXPECTED = {
     "Sample in parallel": "out/8.txt",
     "Rank commit messages": lambda out: re.fullmatch(r"\d+\.\d+\tBegin\n", out),
     "Stop at the next speaker": lambda out: "\nALICE:" not in out[10:],
+    "Compare two models": lambda out: (
+        [line.split()[0] for line in out.splitlines()] == ["model", "one", "talk"]
+    ),
     "Continue a text": "here.state",
 }
 
