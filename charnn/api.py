@@ -71,8 +71,8 @@ class Model:
     ) -> Iterator[str]:
         """Return an iterator over the pieces of new text, without the prompt, as it is generated.
 
-        The arguments mean the same as the options of `charnn sample`; `temp` is a short name of
-        `temperature`, and -1 for `max_new_tokens` is no limit. The same seed gives the same text. A
+        The arguments have the meaning of the options of `charnn sample`. `temp` is a short name of
+        `temperature`; a `max_new_tokens` of -1 means no limit. The same seed gives the same text. A
         model of records, one per line, stops before the newline. Raise UsageError if an argument is
         out of range or the prompt contains out-of-vocabulary symbols.
         """
@@ -112,8 +112,8 @@ def load(path: str | Path | None = None) -> Model:
     """Load the model of a run, given by name or folder, or a model file.
 
     The name of a dataset stands for its newest run; the default is the newest finished run. Raise
-    UsageError for a name and StorageError for a path that does not exist, DataError if the file is
-    damaged.
+    UsageError if a name does not exist, StorageError if a path does not exist, DataError if the
+    file is damaged.
     """
     found = workspace.find_model(None if path is None else str(path), workspace.runs_dir())
     return Model(read_model(found), workspace.model_name(found))
@@ -136,9 +136,10 @@ def prepare(
 
     >>> prepared = charnn.prepare("book.txt", name="book", val_frac=0.05)
 
-    Without sources it is the embedded corpus. `settings` are the [settings](settings.md) of
-    preparing by name. A dataset that exists is replaced only with `force`. Raise UsageError,
-    DataError or StorageError, and BusyError while a training reads the dataset to replace.
+    Without sources, the embedded corpus is prepared. `settings` are the
+    [settings](settings.md#charnn-prepare) of `charnn prepare`. An existing dataset is replaced only
+    with `force`. Raise UsageError, DataError or StorageError, or BusyError if the dataset to
+    replace is being used by a training run.
     """
     arguments = [str(source) for source in _listed(sources)]
     from_, val, test = (None if path is None else str(path) for path in (tokenizer_from, val, test))
@@ -166,17 +167,17 @@ def train(
     runs_dir: str | Path | None = None,
     **settings: Unpack[TrainSettings],
 ) -> "Training":
-    """Return a training of a dataset, by default the newest, that is ready to run.
+    """Return a run that is ready to train on a dataset, by default the newest.
 
     >>> result = charnn.train("book", minutes=1).run()
     >>> for event in charnn.train("book", steps=100):
     >>>     print(event)
 
-    `settings` are the [settings](settings.md) of training by name. `resume` names a run to resume
-    from its last checkpoint, or is True for the newest stopped run. `init_from` names a model whose
-    weights a new run starts from. A run that exists is replaced only with `force`. With `baselines`
-    the result has the bits per character of models without a network. Raise UsageError for wrong
-    settings and for names that do not exist, DataError or StorageError.
+    `settings` are the [settings](settings.md#charnn-train) of `charnn train`. `resume` names a run
+    to resume from its last checkpoint, or is True for the newest stopped run. A new run starts from
+    the weights of the model `init_from`, if given. An existing run is replaced only with `force`.
+    With `baselines`, the result includes the bits per character of a unigram, a 5-gram and xz.
+    Raise UsageError for wrong settings and for names that do not exist, DataError or StorageError.
     """
     from charnn.training.run_plan import plan_run
     from charnn.training.training import Training

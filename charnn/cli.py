@@ -73,7 +73,12 @@ def root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", "-V", callback=_print_version, is_eager=True, help="Print the version."
+            "--version",
+            "-V",
+            metavar="",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version.",
         ),
     ] = False,
     debug: options.Debug = False,
@@ -83,7 +88,7 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code (errors.py has those of failures)."""
-    given = _spelled(_command_line() if arguments is None else list(arguments))
+    given = _as_options(_command_line() if arguments is None else list(arguments))
     invocation = options.Invocation(debug=os.environ.get("CHARNN_DEBUG", "0") not in ("", "0"))
     try:
         with unwinding():
@@ -93,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Terminated as terminated:
         return terminated.exit_code
-    except SystemExit as ended:  # of Typer: shell completion, or help with a broken pipe
+    except SystemExit as ended:  # raised by Typer: shell completion, or help with a broken pipe
         if isinstance(ended.__context__, BrokenPipeError):
             return READER_GONE
         return ended.code if isinstance(ended.code, int) else 0
@@ -101,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_for_the_user(error, given), debug=invocation.debug)
 
 
-def _spelled(given: list[str]) -> list[str]:
+def _as_options(given: list[str]) -> list[str]:
     """Return the arguments with --help for `help [COMMAND]` and --version for `version`."""
     match given:
         case ["help", *command]:

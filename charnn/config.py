@@ -137,7 +137,7 @@ class TrainConfig(NetworkConfig):
     data: str | None = Field(None, description="Name or folder of the dataset.")
     preset: PresetName = setting(
         "auto",
-        "Source of defaults; auto chooses by text size and time budget.",
+        "Preset of default settings; auto chooses by text size and time budget.",
         panel=PANEL_NETWORK,
     )
     dropout: Fraction = setting(
@@ -175,7 +175,7 @@ class TrainConfig(NetworkConfig):
     )
     sampled_softmax: int = setting(
         0,
-        "Negative samples of the training loss; 0 = full softmax.",
+        "Number of negative samples of sampled softmax; 0 = full softmax.",
         panel=PANEL_OPTIMIZER,
         by_preset=True,
         ge=0,
@@ -219,7 +219,7 @@ class TrainConfig(NetworkConfig):
     )
     minutes: float | None = setting(
         None,
-        "Time budget of the whole command, final evaluation included.",
+        "Time budget of the whole command, including the final evaluation.",
         panel=PANEL_LENGTH,
         gt=0,
         le=1e7,
@@ -230,7 +230,12 @@ class TrainConfig(NetworkConfig):
         panel=PANEL_OPTIMIZER,
     )
     lr: float = setting(
-        4e-3, "Peak learning rate.", panel=PANEL_OPTIMIZER, by_preset=True, gt=0, le=1e6
+        4e-3,
+        "Peak learning rate of AdamW or SGD.",
+        panel=PANEL_OPTIMIZER,
+        by_preset=True,
+        gt=0,
+        le=1e6,
     )
     matrix_lr: float = setting(
         0.05, "Peak learning rate of Muon.", panel=PANEL_OPTIMIZER, gt=0, le=1e6
@@ -247,7 +252,7 @@ class TrainConfig(NetworkConfig):
         le=1,
     )
     weight_decay: float = setting(
-        0.01, "Decoupled weight decay.", panel=PANEL_OPTIMIZER, ge=0, le=1e3
+        0.01, "Decoupled weight decay of AdamW or SGD.", panel=PANEL_OPTIMIZER, ge=0, le=1e3
     )
     matrix_decay: float = setting(
         0.1, "Decoupled weight decay of Muon.", panel=PANEL_OPTIMIZER, ge=0, le=1e3
@@ -292,7 +297,7 @@ class TrainConfig(NetworkConfig):
         panel=PANEL_CHECKPOINTS,
         ge=1,
         le=MAX_COUNT,
-        shown_default="about 20 per run",
+        shown_default="about 20 validations per run",
     )
     save_every: int | None = setting(
         None,
@@ -311,7 +316,9 @@ class TrainConfig(NetworkConfig):
         shown_default="off",
     )
     deterministic: bool = setting(
-        False, "Make runs of equal seed, machine and threads bit-identical.", panel=PANEL_HARDWARE
+        False,
+        "Make runs with the same seed, machine and threads bit-identical.",
+        panel=PANEL_HARDWARE,
     )
     threads: int | None = setting(
         None,
@@ -361,7 +368,7 @@ class SampleConfig(Settings):
     )
     top_k: int = setting(0, "Sample from the k most likely tokens; 0 = off.", ge=0, le=MAX_COUNT)
     top_p: float = setting(
-        1.0, "Sample from the smallest set with total probability p; 1 = off.", gt=0, le=1
+        1.0, "Sample from the fewest tokens with total probability p; 1 = off.", gt=0, le=1
     )
     min_p: float = setting(
         0.0, "Drop tokens below this fraction of the top probability; 0 = off.", ge=0, le=1
@@ -386,10 +393,10 @@ class PrepareConfig(Settings):
         le=2**31 - 1,
         shown_default="1024 for bpe, else unlimited",
     )
-    min_count: int = setting(1, "Replace symbols that occur less often with <unk>.", ge=1)
+    min_count: int = setting(1, "Minimum count of a symbol; rarer symbols become <unk>.", ge=1)
     word_pattern: str | None = setting(
         None,
-        "Regular expression of a word (word tokenizer).",
+        "Regular expression that matches a word (word tokenizer).",
         max_length=LONGEST_PATTERN,
     )
     val_frac: Fraction = setting(0.1, "Fraction of the text held out for validation, at its end.")

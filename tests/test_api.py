@@ -148,7 +148,7 @@ def test_prepare_train_generate(text, tmp_path, monkeypatch) -> None:
 def test_wrong_settings_of_prepare_and_train_are_named(text, tmp_path) -> None:
     """By argument; unknown ones with the nearest, and no file is written."""
     (tmp_path / "lamp.txt").write_text(text)
-    with pytest.raises(UsageError, match="val and val_frac both say"):
+    with pytest.raises(UsageError, match="val and val_frac cannot be combined"):
         charnn.prepare(tmp_path / "lamp.txt", val="x", val_frac=0.1, data_dir=tmp_path)
     with pytest.raises(UsageError, match="'learning_rate'"):
         charnn.train(data_dir=tmp_path, learning_rate=1)  # type: ignore[call-arg]

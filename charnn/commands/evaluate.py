@@ -71,7 +71,9 @@ def evaluate(
     display = Display(quiet=quiet)
     paths, names = models_and_files(argument, files, model, runs_dir, display)
     if given and not names:
-        raise UsageError(f"{', '.join(map(flag, given))}: only for text files", "name a file")
+        raise UsageError(
+            f"{', '.join(map(flag, given))} can be used only with text files", "name a text file"
+        )
     request = dataclasses.replace(request, names=names)
     models = [read_model(path) for path in paths]
     for path, loaded in zip(paths, models, strict=True):
@@ -97,7 +99,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Request:
-    """What is evaluated, and how. `names` are texts; without any, the split is."""
+    """What to evaluate, and how: the text files `names` or, if there are none, `split`."""
 
     split: str
     windows: int | None
@@ -111,10 +113,10 @@ class Request:
         """Raise UsageError for options that exclude each other."""
         if self.dynamic and (self.windows or self.streams):
             raise UsageError(
-                "--dynamic does not go with --windows or --streams", "leave out one of them"
+                "--dynamic cannot be combined with --windows or --streams", "leave out one of them"
             )
         if self.windows and self.streams:
-            raise UsageError("--windows does not go with --streams", "leave out one of them")
+            raise UsageError("--windows cannot be combined with --streams", "leave out one of them")
         if self.tune and not self.dynamic:
             raise UsageError("--tune needs --dynamic", "add --dynamic")
 

@@ -1,4 +1,4 @@
-"""Print help that begins with the usage line; Typer begins with an empty one."""
+"""Print help without the blank line that Typer prints before the usage line."""
 
 import contextlib
 import io

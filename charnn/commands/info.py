@@ -1,4 +1,4 @@
-"""`charnn info`: what a dataset, a run or a model file is."""
+"""`charnn info`: describe a dataset, a run or a model file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ from charnn.storage import workspace
 if TYPE_CHECKING:
     from charnn.tokenizers.tokenizer import Tokenizer
 
-SHOWN_SYMBOLS = 120  # of a vocabulary; the first ones
+SHOWN_SYMBOLS = 120  # tokens shown of a vocabulary, the first ones
 
 
 @options.command()
@@ -45,7 +45,7 @@ def info(
 
 
 def _describe_dataset(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Return one line about a dataset, and everything about it."""
+    """Return a summary of a dataset on one line, and its full description."""
     from charnn.data.dataset import open_dataset
 
     dataset = open_dataset(folder)
@@ -68,7 +68,7 @@ def _describe_dataset(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _describe_model(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return one line about a model, and everything about it."""
+    """Return a summary of a model on one line, and its full description."""
     from charnn.model.model_file import read_model
     from charnn.model.spec import textbook_names
 

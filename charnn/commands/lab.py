@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from charnn.lab.experiment import Finding
     from charnn.lab.trained_gradients import Subject
 
-FOLDER = Path("lab")  # of the pictures, in the working folder
+FOLDER = Path("lab")  # default folder of pictures, in the working folder
 
 lab = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +34,9 @@ class LabOptions:
             "--output", "-o", help=options.described("PNG or SVG file to write.", "lab/NAME.png")
         ),
     ] = None
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of data, weights and order.")] = 1
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed of data, weights and batch order.")
+    ] = 1
     quick: Annotated[
         bool, typer.Option("--quick", help="Run a shorter version, about 10 seconds.")
     ] = False
@@ -76,7 +78,7 @@ def _conduct(
     draw_charts(finding.charts, picture)
     display.note(f"wrote {picture}")
     if how.quick:
-        display.hint("small differences of a short run may be noise; run without --quick to check")
+        display.hint("small differences in a short run may be noise; repeat it without --quick")
     return 0
 
 
@@ -109,7 +111,7 @@ def _print(name: str, finding: "Finding", picture: Path, how: LabOptions) -> Non
 @lab.command("memory")
 @options.command()
 def memory(*, how: LabOptions) -> int:
-    """Measure how long a dependency truncated BPTT learns, with and without carried state."""
+    """Measure how far back truncated BPTT learns, with and without carried state."""
     return _conduct("memory", how)
 
 
@@ -127,7 +129,7 @@ def gradients(
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> int:
-    """Check BPTT by hand against autograd; measure vanishing and exploding gradients."""
+    """Check manual BPTT against autograd; measure vanishing and exploding gradients."""
     return _conduct("gradients", how, lambda: (_trained_model(model, data_dir, runs_dir),))
 
 
@@ -149,7 +151,7 @@ def _trained_model(model: str | None, data_dir: Path, runs_dir: Path) -> "Subjec
 @lab.command("truncation")
 @options.command()
 def truncation(*, how: LabOptions) -> int:
-    """Measure the cost of BPTT without truncation and the error of truncated gradients."""
+    """Measure the cost of BPTT without truncation, and the error of truncation."""
     return _conduct("truncation", how)
 
 
@@ -163,7 +165,7 @@ def samplers(*, how: LabOptions) -> int:
 @lab.command("cells")
 @options.command()
 def cells(*, how: LabOptions) -> int:
-    """Compare RNN, LSTM and GRU: size, speed, loss at equal tokens and at equal time."""
+    """Compare RNN, LSTM and GRU: size, speed, loss after equal tokens or equal time."""
     return _conduct("cells", how)
 
 

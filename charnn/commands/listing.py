@@ -35,7 +35,7 @@ def list_all(
 
 
 def _dataset(folder: Path) -> dict[str, Any]:
-    """Return what the manifest of a dataset says; None for what it does not say."""
+    """Return the row of a dataset, from its manifest; values that are missing there are None."""
     from charnn.errors import CharnnError
     from charnn.storage.atomic import read_bytes
     from charnn.storage.jsonio import parse_json_object
@@ -56,7 +56,7 @@ def _dataset(folder: Path) -> dict[str, Any]:
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    """Return what is known of a run; None for what a run without a model does not have."""
+    """Return the row of a run; without a model file, the values of the model are None."""
     from charnn.errors import CharnnError
     from charnn.model.model_file import read_summary
     from charnn.storage.lock import is_locked

@@ -19,10 +19,10 @@ def models_and_files(
     runs_dir: Path,
     display: "Display",
 ) -> tuple[list[Path], list[str]]:
-    """Return the model files and the texts that `[MODEL] [FILE]...` and --model name.
+    """Return the model files and the texts named by `[MODEL] [FILE]...` and --model.
 
     With --model, all arguments are texts. Otherwise the first one is the model, and the rest are
-    texts, or all are models. A single argument that is no model is a text for the newest model,
+    texts, or all are models. A single argument that is not a model is a text for the newest model,
     with a note.
     Raise UsageError or StorageError if no argument is a model.
     """
@@ -40,9 +40,11 @@ def models_and_files(
         return [first], given[1:]
     if len(given) == 1 and (given[0] == STDIN or Path(given[0]).exists()):
         newest = workspace.find_model(None, runs_dir)
-        display.note(f"{given[0]} is not a model: it is read as a text for the newest model")
+        display.note(f"{given[0]} is not a model; reading it as a text for the newest model")
         return [newest], given
-    raise type(first)(first.message, f"{first.hint}; the first argument is a model, files follow")
+    raise type(first)(
+        first.message, f"{first.hint}; the first argument must be a model, the others files"
+    )
 
 
 def _find(name: str, runs_dir: Path) -> Path | CharnnError:

@@ -112,7 +112,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help="Model; every argument is then a file.",
+        help="Run or model file; all arguments are then text files.",
         autocompletion=complete_run,
     ),
 ]

@@ -52,7 +52,9 @@ def plot(
     display = Display(quiet=quiet)
     shown = y or default_y(curves)
     if shown != (y or "loss"):
-        display.note("the runs have different tokenizers: plotting bits per character (--y)")
+        display.note(
+            "the runs have different tokenizers; plotting bits per character (change with --y)"
+        )
     if output is not None:
         from charnn.display.figure import draw_learning_curves
 

@@ -31,12 +31,12 @@ def prepare(
         typer.Option(help=options.described("Name of the dataset.", "name of the source")),
     ] = None,
     given: options.Given,
-    val: Annotated[str | None, typer.Option(help="Use this file as validation split.")] = None,
-    test: Annotated[str | None, typer.Option(help="Use this file as test split.")] = None,
+    val: Annotated[str | None, typer.Option(help="File to use as the validation split.")] = None,
+    test: Annotated[str | None, typer.Option(help="File to use as the test split.")] = None,
     tokenizer_from: Annotated[
         str | None,
         typer.Option(
-            help="Reuse the vocabulary of a dataset, run, model or tokenizer.json.",
+            help="Reuse the tokenizer of a dataset, run or model, or a tokenizer.json.",
             autocompletion=options.complete_any,
         ),
     ] = None,

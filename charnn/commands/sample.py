@@ -91,10 +91,12 @@ def sample(
     ] = None,
     novel: Annotated[
         int | None,
-        typer.Option(min=1, help="Drop samples that copy N characters in a row from the corpus."),
+        typer.Option(
+            min=1, help="Drop samples that copy N consecutive characters from the corpus."
+        ),
     ] = None,
     new: Annotated[
-        bool, typer.Option("--new", help="Drop samples that are a line of the training text.")
+        bool, typer.Option("--new", help="Drop samples that equal a line of the training text.")
     ] = False,
     unique: Annotated[bool, typer.Option("--unique", help="Drop repeated samples.")] = False,
     unbuffered: Annotated[
@@ -173,10 +175,13 @@ def _check(
     """Raise UsageError for options that exclude each other, before anything is loaded."""
     unlimited = config.max_new_tokens < 0
     if unlimited and samples > 1:
-        raise UsageError("--samples needs samples that end, but -n -1 has no limit", "give -n")
+        raise UsageError(
+            "--samples needs a length limit, but -n -1 is unlimited", "set -n to a length"
+        )
     if unlimited and is_selective:
         raise UsageError(
-            "--novel, --new and --unique need samples that end, but -n -1 has no limit", "give -n"
+            "--novel, --new and --unique need a length limit, but -n -1 is unlimited",
+            "set -n to a length",
         )
     if save_state and (samples > 1 or is_selective):
         raise UsageError(
@@ -280,7 +285,7 @@ def _without_skipped(
 def _prompt(prompt: str | None, prompt_file: str | None, display: "Display") -> str:
     """Return the prompt; bytes that are not UTF-8 are lone surrogates, refused when encoded."""
     if prompt is not None and prompt_file is not None:
-        raise UsageError("--prompt and --prompt-file both give the prompt", "leave one out")
+        raise UsageError("--prompt and --prompt-file cannot be combined", "leave out one of them")
     if prompt_file is None:
         return prompt or ""
     if prompt_file == STDIN:

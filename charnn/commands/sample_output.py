@@ -43,7 +43,7 @@ class TextWriter:
         )
         self._output = Output(unbuffered=style.unbuffered)
         self._is_safe = self._output.is_terminal if style.raw is None else not style.raw
-        self._index: int | None = None  # of the current sample
+        self._index: int | None = None  # index of the current sample
         self._last = b""  # the bytes written last
         self._flushed = time.monotonic()
 

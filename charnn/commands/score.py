@@ -49,10 +49,10 @@ def score(
     ] = "never",
     bits: Annotated[
         Literal["per_char", "total"],
-        typer.Option(help="Figure of the first column: bits per character, or in total."),
+        typer.Option(help="Value in the first column: bits per character, or total bits."),
     ] = "per_char",
     min_chars: Annotated[
-        int, typer.Option(min=0, help="Leave out lines of fewer characters.", metavar="N")
+        int, typer.Option(min=0, help="Omit lines with fewer characters than this.", metavar="N")
     ] = 0,
     raw: Annotated[
         bool | None,
@@ -70,11 +70,11 @@ def score(
         ),
     ] = False,
     adapt: Annotated[
-        bool, typer.Option("--adapt", help="Update the weights on each part after scoring it.")
+        bool, typer.Option("--adapt", help="Update the weights on each segment after scoring it.")
     ] = False,
     json: Annotated[
         bool,
-        typer.Option("--json/--tsv", help="Print JSON objects, or bits per character and text."),
+        typer.Option("--json/--tsv", help="Print JSON objects, or tab-separated values."),
     ] = False,
     threads: Annotated[
         int | None,
@@ -86,8 +86,9 @@ def score(
 ) -> int:
     """Print the surprisal of each line in bits per character, then the line.
 
-    Lines of any length are scored. Printed lines are cut at 1 MiB or 65,536 tokens, and with
-    --whole at 256 characters. A cut line ends with …; in JSON it has "truncated": true.
+    Lines of any length are scored in full. Printed lines are truncated at 1 MiB or 65,536 tokens,
+    and with --whole at 256 characters. A truncated line ends with …; in JSON it has
+    "truncated": true.
     """
     from charnn.commands.threads import core_count, set_up_numpy
 
@@ -127,7 +128,7 @@ def score(
     # On a terminal, the live line would be among the results.
     with byte_progress(Display(quiet=quiet or output.is_terminal), "scoring") as progress:
         for name in names or [STDIN]:
-            number = 0  # of the line
+            number = 0  # line number
             for parts in _parts(name, display, progress, lines=lines):
                 for scored in scorer.score(parts):
                     number += scored.part.begins
@@ -149,7 +150,9 @@ def _model_and_files(
 ) -> tuple[Path, list[str]]:
     models, names = models_and_files(argument, files, model, runs_dir, display)
     if len(models) > 1:
-        raise UsageError("score takes one model and text files", "charnn eval compares models")
+        raise UsageError(
+            "score takes only one model", "name text files after it; charnn eval compares models"
+        )
     return models[0], names
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from charnn.training.trainer import Trainer
     from charnn.training.training import Training
 
-SAMPLE_LINES = 3  # of the sample printed at the end
+SAMPLE_LINES = 3  # lines shown of the sample at the end
 JSON_KEYS = (
     "run",
     "steps",

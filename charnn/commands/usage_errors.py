@@ -1,4 +1,4 @@
-"""Word the mistakes on a command line that Typer reports, and name the command of the help."""
+"""Convert errors of Typer to messages in the style of charnn, with the help command as hint."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from charnn.config import did_you_mean, problem, shown_value
 from charnn.errors import UsageError
 
-# Messages of Typer, and the words for each; a test has an example of all of them.
+# Messages of Typer, and the message of charnn for each; a test has an example of all of them.
 WORDS = (
     (r"No such option: (\S+)", "no option {}"),
     (r"No such command '(.*?)'", "no command {}"),
@@ -21,7 +21,10 @@ CHOICES = re.compile(r"'.*' is not one of (.*?)\.?$")
 
 
 def worded(error: typer.TyperException, command: str, commands: Sequence[str]) -> UsageError:
-    """Return an error of Typer in our words. `command` is the one whose help is named."""
+    """Return the UsageError for an error of Typer.
+
+    The hint is the help of the command in the error or, without one, of `command`.
+    """
     context = getattr(error, "ctx", None)
     help_ = f"{context.command_path if context else command} --help"
     if isinstance(error, typer.BadParameter) and isinstance(error.__cause__, ValidationError):

@@ -119,7 +119,9 @@ def _refuse_blank(text: str | bytes, sources: Sequence[Source]) -> None:
     if text and not text.isspace():
         return
     names = ", ".join(_shown(source.name) for source in sources) or "the input"
-    raise DataError(f"{names}: {'contains only white space' if text else 'empty'}", "give a text")
+    raise DataError(
+        f"{names}: {'only white space' if text else 'empty'}", "name a file that contains text"
+    )
 
 
 def _shown(name: str) -> str:

@@ -167,7 +167,7 @@ def write_dataset(dataset: Dataset, *, replace: bool = False) -> None:
     _refuse_foreign(folder)
     if folder.exists() and not replace:
         raise UsageError(
-            f"{folder} exists already, with other content",
+            f"{folder} already exists with different content",
             "give another --name, or replace it with --force",
         )
     atomic.make_folder(folder.parent)
@@ -235,7 +235,7 @@ def find_dataset_of(wanted: str, data_dir: Path) -> Dataset:
                 return open_dataset(path.parent)
     raise DataError(
         f"the dataset that this model was trained on is not in {data_dir}",
-        "prepare it again, set --data-dir, or give a file",
+        "prepare it again, set --data-dir, or name a text file",
     )
 
 

@@ -62,13 +62,13 @@ def check_options(
     for split, file in (("val", val), ("test", test)):
         if file is not None and f"{split}_frac" in given:
             raise UsageError(
-                f"--{split} and --{split}-frac both say what the {split} split is", "leave one out"
+                f"--{split} and --{split}-frac cannot be combined", "leave out one of them"
             )
     clash = [flag(name) for name in VOCABULARY_SETTINGS if name in given]
     if tokenizer_from is not None and clash:
         raise UsageError(
-            f"--tokenizer-from takes a vocabulary as it is, without {', '.join(clash)}",
-            "leave one of them out",
+            f"--tokenizer-from cannot be combined with {', '.join(clash)}",
+            "leave out one of them; the vocabulary is reused unchanged",
         )
 
 
@@ -100,9 +100,7 @@ def refuse_own_splits(given: Mapping[str, Any], reading: Reading) -> None:
     """Raise UsageError for a fraction of a split that the corpus already has."""
     for split in ("val", "test"):
         if reading.of(split) and f"{split}_frac" in given:
-            raise UsageError(
-                f"the corpus has a {split} split of its own", f"leave out --{split}-frac"
-            )
+            raise UsageError(f"the corpus already has a {split} split", f"leave out --{split}-frac")
 
 
 def prepare_dataset(
@@ -117,12 +115,14 @@ def prepare_dataset(
     """Prepare the dataset `name`, a checked name, in `data_dir`; hold its lock meanwhile.
 
     Corpora of records are treated as with `lines`. Raise BusyError if another process writes the
-    dataset, or if it would be replaced while a training reads it, and what `prepare` raises.
+    dataset, or if it would be replaced while a training run reads it, and what `prepare` raises.
     """
     config, notes = validate(PrepareConfig, given), []
     if reading.records and "lines" not in given:
         config = config.model_copy(update={"lines": True})
-        notes.append("each line of it is a record, as with --lines; --no-lines joins them")
+        notes.append(
+            "each line of the corpus is a record, as with --lines; --no-lines joins the lines"
+        )
     folder = data_dir / name
     make_folder(data_dir)
     # A dataset that exists is not written without `replace`: others may read it meanwhile.
@@ -153,7 +153,7 @@ def prepare(
     config = config.model_copy(update=overridden)
     splits, notes = _read_splits(sources, config)
     if "train" not in splits:
-        raise DataError("the training split is empty", "lower --val-frac or --test-frac")
+        raise DataError("the training split is empty", "use a smaller --val-frac or --test-frac")
     if not tokenizer:
         options = VocabularyOptions(config.vocab_size, config.min_count, config.word_pattern)
         tokenizer = TOKENIZERS[config.tokenizer].build(splits["train"], options)

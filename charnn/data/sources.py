@@ -123,7 +123,7 @@ def read_sources(
         with atomic.storage_errors("read", Path(argument)):
             places += search.find(argument)
     if not places:
-        raise DataError(f"{', '.join(arguments)}: only files that charnn wrote", "name a text file")
+        raise DataError(f"{', '.join(arguments)}: only files written by charnn", "name a text file")
     once = {place.identity: place for place in sorted(places, reverse=True)}  # the first name stays
     sources = [
         source
@@ -173,19 +173,19 @@ class _Search:
                 self.binary.append(file.name)
         if not found and self.own == own:
             raise DataError(
-                f"{argument} contains no text files", "hidden and binary files do not count"
+                f"{argument} contains no text files", "hidden and binary files are skipped"
             )
         return [_Place(str(file), file.relative_to(path).as_posix(), "file") for file in found]
 
     def _walk(self, folder: Path) -> Iterator[Path]:
-        """Yield the files below a folder that are not hidden, not a pipe and not charnn's."""
+        """Yield the files in a folder tree, except hidden ones, pipes and those of charnn."""
         if is_dataset_or_run(folder):
             self._count_own(folder)
             return
         for entry in folder.iterdir():
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir() and not entry.is_symlink():  # links could lead round in circles
+            if entry.is_dir() and not entry.is_symlink():  # links can form cycles
                 if entry.resolve() in self._skip:
                     self._count_own(entry)
                 else:
@@ -270,7 +270,9 @@ def read_stdin(stdin: BinaryIO | None = None) -> bytes:
     """Return all of standard input. Raise StorageError if it is closed or cannot be read."""
     stream = stdin or _standard_input()
     if stream is None:
-        raise StorageError("standard input is closed", "give a file, or pipe text into charnn")
+        raise StorageError(
+            "cannot read standard input: it is closed", "name a file, or pipe text into charnn"
+        )
     with atomic.storage_errors("read", Path("standard input")):
         return stream.read()
 
@@ -288,10 +290,12 @@ def _gunzip(packed: bytes, name: str) -> bytes:
                 if unpacked.tell() > MAX_UNPACKED:
                     raise DataError(
                         f"{name} unpacks to more than {MAX_UNPACKED:,} bytes",
-                        "if the file is intended, unpack it first: gzip -dk",
+                        "if you trust the file, unpack it first: gzip -dk FILE",
                     )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         cut = isinstance(error, EOFError)
         reason = "file is truncated" if cut else str(error)
-        raise DataError(f"{name} is not a valid gzip file: {reason}", "copy it again") from None
+        raise DataError(
+            f"{name} is not a valid gzip file: {reason}", "copy or download it again"
+        ) from None
     return unpacked.getvalue()

@@ -17,7 +17,7 @@ ORDER = 5  # tokens of an n-gram: KN5, the usual baseline (Mikolov and others, 2
 # These bound the time of `evaluate_baselines` to a few seconds; smaller texts are used whole.
 MAX_TRAIN_TOKENS = 2_000_000
 MAX_SCORED_TOKENS = 500_000
-MAX_XZ_BYTES = 4_000_000  # of training text
+MAX_XZ_BYTES = 4_000_000  # bytes of training text
 
 
 def unigram_nats(train: Ids, held_out: Ids, vocab_size: int) -> Doubles:

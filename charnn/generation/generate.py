@@ -76,7 +76,7 @@ class Request:
             raise UsageError("--stop must not be an empty string")
         if self.config.max_new_tokens < 0 and self.samples > 1:
             raise UsageError(
-                f"-n -1 is endless and allows one sample only, not {self.samples}",
+                f"-n -1 is unlimited and allows only one sample, not {self.samples}",
                 "set -n to a length, or --samples to 1",
             )
 

@@ -8,7 +8,7 @@ from typing import Any
 from charnn.display.charts import Chart
 from charnn.display.messages import table
 
-LINE_WIDTH = 80  # of prose; a narrower terminal has shorter lines
+LINE_WIDTH = 80  # columns of prose; a narrower terminal has shorter lines
 NO_BREAK = "\u00a0=\u00a0"  # " = " with no-break spaces
 PAGE = "docs/lab.md"  # describes each experiment in a section of its name
 Tell = Callable[[str, float], None]  # receives the current part and the fraction of work done

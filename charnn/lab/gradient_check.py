@@ -11,9 +11,9 @@ from charnn.lab import manual_bptt, worked_example
 from charnn.lab.experiment import Table
 from charnn.model.language_model import LanguageModel
 
-EPSILON = 1e-5  # of the central differences; they are then exact to nine digits
+EPSILON = 1e-5  # step of the central differences, which are then exact to nine digits
 LARGEST_ERROR = 1e-5
-CHECKED_WEIGHTS = 8  # of a tensor by finite differences: half with the largest gradients
+CHECKED_WEIGHTS = 8  # weights checked per tensor; half have the largest gradients
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ GAINS = (0.5, 0.9, 1.1, 1.5, 2.0)
 VOCAB_SIZE, EMBEDDING_DIM = 32, 32
 OPEN_GATE_BIAS = 5.0  # σ(5) = 0.993
 NEAR_ONE = 0.05  # largest distance from 1 of a factor that neither vanishes nor explodes
-CHECK_WIDTH, EXAMPLE_WIDTH = 12, 4  # of the networks and the worked example that are checked
+CHECK_WIDTH, EXAMPLE_WIDTH = 12, 4  # widths of the checked networks and worked example
 LARGE_ERROR = 0.01  # an error that is not due to rounding
 CHECK_COST, CLIPPING_COST = 5, 10  # durations, relative to measuring the norms of a network
 EXPERIMENT = Experiment(

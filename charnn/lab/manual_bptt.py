@@ -22,8 +22,8 @@ from torch import Tensor
 
 from charnn.model.spec import layer_tensors
 
-KINDS = ("weight_ih", "weight_hh", "bias")  # of a layer's tensors, as in `layer_tensors`
-Parts = tuple[Tensor, ...]  # of a state, (B, H) each, or values saved by a forward step
+KINDS = ("weight_ih", "weight_hh", "bias")  # tensors of a layer, as in `layer_tensors`
+Parts = tuple[Tensor, ...]  # parts of a state, (B, H) each, or values saved by a forward step
 Gradients = dict[str, Tensor]
 # (W x + b, U h, state) → (new state, values saved for the backward step)
 ForwardStep = Callable[[Tensor, Tensor, Parts], tuple[Parts, Parts]]

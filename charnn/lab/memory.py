@@ -35,7 +35,8 @@ BASE = 0.5  # P(Y_t = 1) where every X is 0
 FIRST, SECOND = 3, 8
 LAGS = {FIRST: 0.5, SECOND: -0.25}  # lag → coefficient of X at that lag
 SHORT = 5  # an n at which the gradient reaches the first lag but not the second
-STATES: dict[SamplerName, str] = {"random": "zero", "sequential": "carried"}  # of a new window
+# The state at the start of a window.
+STATES: dict[SamplerName, str] = {"random": "zero", "sequential": "carried"}
 WIDE, NARROW = 16, 4  # hidden sizes
 LR = 0.02  # peak learning rate of AdamW; the networks have at most 16 units
 BEST = "best possible, zero state"

@@ -48,15 +48,15 @@ PART_COSTS = (
     1.5,
     2,
 )  # relative durations of the two series of batches and the three cells
-TRAINING_FRACTION = 0.5  # of the duration of a cell; the rest measures gradients
-BATCH_SIZE, BPTT = 16, 20  # of the batches whose cost is measured
+TRAINING_FRACTION = 0.5  # fraction of the time of a cell; the rest measures gradients
+BATCH_SIZE, BPTT = 16, 20  # shape of the batches whose cost is measured
 MAX_SECONDS = 20.0  # for the batches in one graph
 TABLE_ROWS = 6
 SPAN, ROWS = 256, 32  # length and number of the texts whose gradient is compared
 LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-MIN_COSINE = 0.99  # of a truncated gradient that counts as equal
+MIN_COSINE = 0.99  # a truncated gradient with this cosine counts as equal
 TOLERANCE = 0.01  # a cosine may fall by this as n grows and still count as growing
-MIN_SLOWDOWN = 2.0  # of batches in a growing graph, compared with detached ones
+MIN_SLOWDOWN = 2.0  # slowdown of attached batches, relative to detached ones
 EXPERIMENT = Experiment(
     name="truncation",
     question="Why is the hidden state detached between batches, and what does that lose?",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from charnn.errors import StorageError
 
-TEMPORARY_PREFIX = ".tmp-"  # of unfinished files; ignored by readers, removed by writers
-REPLACED_PREFIX = ".old-"  # of a folder being replaced; restored if the replacement fails
+TEMPORARY_PREFIX = ".tmp-"  # marks unfinished files: readers ignore them, writers remove them
+REPLACED_PREFIX = ".old-"  # marks a folder being replaced; restored if that fails
 SHOWN_NAMES = 5  # names of foreign files that a message lists
 
 

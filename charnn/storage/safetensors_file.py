@@ -18,7 +18,7 @@ from charnn.storage import atomic, jsonio
 
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 LENGTH_PREFIX = 8  # bytes: the little-endian header length at the start of a file
-MAX_DIGITS = 40  # of a number in a string; Python parses at most 4,300
+MAX_DIGITS = 40  # digits of a number in a string; Python parses at most 4,300
 PICKLE_OR_ZIP = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 FORMAT, FORMAT_VERSION = "format", "format_version"  # metadata keys of every charnn file
 

@@ -17,7 +17,7 @@ from charnn.errors import StorageError, UsageError
 # Limits that no file of settings reaches, so that a hostile one is refused at once.
 MAX_BYTES = 1_000_000  # size of the file
 MAX_DEPTH = 20  # nested levels; settings have one or two
-MAX_DIGITS = 40  # of an integer; longer ones are out of every range
+MAX_DIGITS = 40  # digits of an integer; longer ones are out of every range
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
@@ -96,7 +96,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
     if len(data) > MAX_BYTES:
-        raise UsageError(f"{path}: larger than {MAX_BYTES:,} bytes", "is this a settings file?")
+        raise UsageError(f"{path}: larger than {MAX_BYTES:,} bytes", "name a YAML file of settings")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

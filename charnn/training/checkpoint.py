@@ -77,7 +77,7 @@ def load_newest(run: Path) -> tuple[Snapshot, list[DataError]]:
             errors.append(error)
     if errors:
         raise errors[0]
-    raise DataError(f"{run} has no checkpoint", f"start it again: --name {run.name} --force")
+    raise DataError(f"{run} has no checkpoint", f"start it again with --name {run.name} --force")
 
 
 def _load(folder: Path) -> Snapshot:

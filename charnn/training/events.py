@@ -39,8 +39,8 @@ class Validating:
 class Evaluation:
     """A validation between two steps, on a `fraction` of the split.
 
-    `best` is set if its loss is the lowest so far, `averaged` if the average of the weights had a
-    lower loss than the weights; `score` is then that of the average.
+    `best` is set if its loss is the lowest so far. `averaged` is set if the averaged weights had a
+    lower loss than the current ones; `score` is then the score of the averaged weights.
     """
 
     step: int

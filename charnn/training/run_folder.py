@@ -56,7 +56,7 @@ class RunFolder:
                     with Lock(self.path):  # names the owner
                         pass
                 raise UsageError(
-                    f"{self.path} exists already",
+                    f"{self.path} already exists",
                     "give another --name, --resume it, or replace it with --force",
                 ) from None
 
@@ -93,7 +93,7 @@ class RunFolder:
             if self.path.is_dir():
                 raise
             raise StorageError(
-                f"the run folder {self.path} has vanished: it was removed or renamed",
+                f"the run folder {self.path} was removed or renamed during training",
                 "rename it back and use --resume, or start a new run",
             ) from error
 

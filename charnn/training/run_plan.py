@@ -1,4 +1,4 @@
-"""Plan a run: find its folder and its dataset, and merge the settings asked for."""
+"""Plan a run: find its folder and its dataset, and merge the given settings with the defaults."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from charnn.training.loop import TrainLoop
 from charnn.training.optimizers import STATE_NAMES
 
 FORMAT_VERSION = 2
-SHOWN_DIGITS = 8  # of a fingerprint, in messages
+SHOWN_DIGITS = 8  # digits of a fingerprint in messages
 
 
 class SnapshotHeader(Settings):

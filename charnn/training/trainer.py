@@ -1,4 +1,4 @@
-"""Run a training from start to end: build, train, validate, save, resume, roll back, score."""
+"""Train a network from start to end: build, train, validate, save, resume, roll back, score."""
 
 import dataclasses
 import time
@@ -225,7 +225,7 @@ class Trainer:
         rates = " ".join(f"{flag(name)} …" for name in sorted(rate_names(self.config)))
         return DivergedError(
             error.message,
-            f"{error.hint}; step {self.loop.counters.step:,} was good: "
+            f"{error.hint}; resume from step {self.loop.counters.step:,}: "
             f"charnn train --resume {self.folder.path} {rates}",
         )
 

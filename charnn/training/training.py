@@ -1,4 +1,4 @@
-"""Run a training from its plan to its result: resolve settings, lock, build or resume, train."""
+"""Train a run from its plan to its result: resolve settings, lock, build or resume, train."""
 
 import contextlib
 import time
@@ -23,8 +23,8 @@ class Training:
     >>>     if isinstance(event, charnn.Evaluation):
     >>>         print(event.step, event.score.bits_per_char)
 
-    The last event is the `Result`. Leaving the loop before it saves a checkpoint, from which
-    `charnn.train(resume=...)` continues. The run folder and the dataset are locked meanwhile.
+    The last event is the `Result`. If you leave the loop earlier, a checkpoint is saved, from which
+    `charnn.train(resume=...)` continues. The run folder and the dataset are locked in the loop.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Training:
 
     @property
     def folder(self) -> Path:
-        """The folder of the run; `charnn.load` takes it once there is a model."""
+        """The folder of the run. `charnn.load` accepts it once it contains a model."""
         return self._plan.folder
 
     @property
@@ -58,12 +58,12 @@ class Training:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The choices that were made, one line each."""
+        """Settings that were chosen or changed, one line each."""
         return tuple(filter(None, (self._plan.changes, *self._resolved.notes)))
 
     @property
     def trainer(self) -> Trainer:
-        """The trainer inside the block of the training."""
+        """The trainer; available only inside the `with` block of the training."""
         assert self._trainer
         return self._trainer
 
@@ -119,7 +119,7 @@ class Training:
         self._locks.close()
 
     def events(self) -> Generator[Event, None, None]:
-        """Train inside the block of the training; save a checkpoint if closed before the end."""
+        """Train inside the `with` block; save a checkpoint if closed before the end."""
         event: Event | None = None
         with self._memory_errors():
             try:
@@ -132,7 +132,7 @@ class Training:
                 raise
 
     def save(self) -> Saved:
-        """Write a checkpoint; between two events only."""
+        """Write a checkpoint. Call it only between two events."""
         return self.trainer.save()
 
     def _memory_errors(self) -> contextlib.AbstractContextManager[None]:

@@ -21,8 +21,8 @@ OWN = {
     "CHARNN_DEBUG": ("`--debug`", "Show a traceback on failure, unless it is `0`."),
 }
 TERMINAL = {
-    "NO_COLOR": "Write no colors, if it is set to anything.",
-    "TERM": "Write no colors and no progress line, if it is `dumb` or `unknown`.",
+    "NO_COLOR": "Disables colors if it is set to any value.",
+    "TERM": "Disables colors and the progress line if it is `dumb` or `unknown`.",
     "COLUMNS": "Width of help, of plots and of the output of `charnn lab`.",
 }
 THREADS = {
@@ -30,12 +30,12 @@ THREADS = {
     "OPENBLAS_NUM_THREADS": "Threads of NumPy with OpenBLAS, unless `--threads` is given.",
     "MKL_NUM_THREADS": "Threads of NumPy or torch with MKL, unless `--threads` is given.",
     "VECLIB_MAXIMUM_THREADS": "Set together with the three variables above.",
-    "OMP_WAIT_POLICY": "How waiting threads of torch behave; charnn then leaves `GOMP_SPINCOUNT`.",
+    "OMP_WAIT_POLICY": "How waiting threads of torch behave. It disables `GOMP_SPINCOUNT` below.",
     "GOMP_SPINCOUNT": "How long waiting threads of torch spin. charnn sets it if it is unset.",
     "CUBLAS_WORKSPACE_CONFIG": "`--deterministic` sets it to `:4096:8` if it is unset.",
     "PYTHONUTF8": "charnn starts itself again with `1` if the locale is not UTF-8.",
-    "WORLD_SIZE": "Set by `torchrun`: a process that is one of several refuses to train.",
-    "RANK": "Set by `torchrun`: the number of the process in that message.",
+    "WORLD_SIZE": "Set by `torchrun`: number of processes. charnn refuses to train if it is not 1.",
+    "RANK": "Set by `torchrun`: number of this process, which the error message shows.",
 }
 LIBRARIES = {
     "XDG_CACHE_HOME": "Cache folder of the user on Linux, where `CHARNN_CACHE_DIR` is unset.",

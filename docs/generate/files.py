@@ -84,7 +84,7 @@ RUN_FILES = (
     File(
         METRICS_FILE,
         "Loss and speed of logged steps, validations, and the final score.",
-        "`plot`, `list`; every command that chooses a finished or a stopped run.",
+        "`plot`, `list`; `train --resume` and the default model, to recognize a finished run.",
         "Yes, but the run has no learning curves then, and counts as finished.",
     ),
     File(

@@ -13,11 +13,11 @@ from docs.generate import markdown
 
 LINE_LENGTH = 80  # of a signature on one line
 INTRODUCTION = """\
-`import charnn` loads nothing heavy. Everything but training needs NumPy, and not torch. The names
-on this page are the public API; `dir(charnn)` lists them. Errors are exceptions of `charnn.errors`,
-one for each [exit code](exit-codes.md); each has a `message` and a `hint`."""
+`import charnn` loads nothing heavy. Only training needs torch; everything else needs only NumPy.
+The names on this page are the public API; `dir(charnn)` lists them. Errors are exceptions of
+`charnn.errors`, one for each [exit code](exit-codes.md); each has a `message` and a `hint`."""
 EVENTS = """\
-What a training yields, in order. All are frozen dataclasses; the last one is the `Result`.
+The values that a `Training` yields. All are frozen dataclasses; the last one is the `Result`.
 `charnn.Event` is the union of their types."""
 
 

@@ -28,8 +28,8 @@ length of the training split and, with `minutes`, by the speed of the machine; i
 only with `minutes`. Small texts and large vocabularies change these defaults further.
 `charnn train` prints what it chose."""
 REGULARIZATION = """\
-The number of epochs decides the regularization. It is weighted: a smaller network or a longer text
-counts as fewer epochs."""
+The regularization depends on the number of epochs, weighted: for a smaller network or a longer
+text, the same number of epochs counts as fewer."""
 ALIASES = "Other names of options, for users of older tools: "
 
 
@@ -115,7 +115,7 @@ def number(value: float | None) -> str:
     powers = {base**exponent: f"{base}<sup>{exponent}</sup>" for base, exponent in bases}
     if value + 1 in powers and value not in powers:
         return f"{powers[value + 1]} − 1"
-    return powers.get(value, f"{value:,}")
+    return powers.get(value, f"{value:,.12g}")
 
 
 def code(value: Any) -> str:
@@ -134,7 +134,7 @@ def preset_table() -> str:
         + [code(preset.epochs), f"{preset.min_text:,}"]
         for name, preset in presets.PRESETS.items()
     ]
-    headers = ["preset", *(f"`{key}`" for key in keys), "`epochs`", "tokens at least"]
+    headers = ["preset", *(f"`{key}`" for key in keys), "`epochs`", "minimum tokens"]
     return markdown.table(headers, rows)
 
 

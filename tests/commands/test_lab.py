@@ -84,7 +84,7 @@ def test_the_command_prints_the_result_and_draws_its_picture(quick_memory, capfd
 def test_a_quick_run_warns_of_noise(quick_memory, capfd) -> None:
     """On stderr, after the result."""
     assert cli.main(["lab", "memory", "--quick"]) == 0
-    assert "run without --quick to check" in capfd.readouterr().err
+    assert "repeat it without --quick" in capfd.readouterr().err
     assert quick_memory == {"seed": 1, "quick": True}
 
 

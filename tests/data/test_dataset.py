@@ -77,7 +77,7 @@ def test_same_text_gives_identical_files(tmp_path, text) -> None:
 def test_other_dataset_is_replaced_only_with_replace(tmp_path, text) -> None:
     """Different content is a UsageError, or replaces the whole dataset."""
     write(tmp_path / "d", text)
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write(tmp_path / "d", text + "more")
     write(tmp_path / "d", text + "more", replace=True)
     assert open_dataset(tmp_path / "d").meta["splits"]["train"]["chars"] > len(text) * 0.9

@@ -89,7 +89,7 @@ def test_preparing_again_keeps_the_files(tmp_path) -> None:
     assert (first.unchanged, second.unchanged) == (False, True)
     assert {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()} == inodes
     assert (tmp_path / "d" / "meta.json").stat().st_mtime > 0
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         prepare(reading, tmp_path / "d", PrepareConfig(val_frac=0.2))
 
 
@@ -150,6 +150,6 @@ def test_dataset_name_from_source(source, name) -> None:
 
 def test_fraction_of_a_given_split_is_refused() -> None:
     """--val-frac has no effect if the corpus has a validation split."""
-    with pytest.raises(UsageError, match="a val split of its own"):
+    with pytest.raises(UsageError, match="already has a val split"):
         refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN, "val": TRAIN}))
     refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN}))

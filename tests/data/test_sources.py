@@ -133,7 +133,7 @@ def test_a_folder_of_datasets_is_read_if_it_is_named(read: Read) -> None:
     """Texts may be in data/; its datasets are skipped. A folder of datasets alone is bad data."""
     for name in ("meta.json", "tokenizer.json"):
         write(f"data/one/{name}")
-    with pytest.raises(DataError, match=r"^data: only files that charnn wrote"):
+    with pytest.raises(DataError, match=r"^data: only files written by charnn"):
         read("data", skip=[Path("data")])
     write("data/book.txt")
     reading = read("data", "data/book.txt", skip=[Path("data")])
@@ -263,7 +263,7 @@ def test_closed_standard_input_is_a_storage_error(
 ) -> None:
     """`charnn prepare - <&-` has a one-line error message."""
     monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(StorageError, match="standard input is closed"):
+    with pytest.raises(StorageError, match="standard input: it is closed"):
         read("-")
     assert not reads_terminal(["-"])
 

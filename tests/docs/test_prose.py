@@ -160,7 +160,6 @@ def test_scripts_use_plain_terms() -> None:
     assert not hits, report(hits)
 
 
-@pytest.mark.xfail(strict=False, reason="the docstrings and messages are being rewritten")
 def test_package_and_generated_pages_use_plain_terms() -> None:
     """Help texts, messages, docstrings and comments of charnn/, and pages generated from them."""
     hits = [hit for path in [*PACKAGE, *RELIABILITY] for hit in in_source(path)]

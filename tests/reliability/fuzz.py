@@ -44,7 +44,7 @@ from charnn.storage.settings_file import dump_settings, read_settings
 from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 from charnn.training.checkpoint import load_newest
-from charnn.training.metrics_log import cut_back, read_metrics
+from charnn.training.metrics_log import read_metrics, truncate_log
 from charnn.training.resolve import resolve_machine
 from charnn.training.snapshot import restore
 from charnn.training.trainer import Trainer
@@ -172,7 +172,8 @@ class Targets:
     def _use_model(self) -> None:
         model = read_model(self.model)
         to_json(_describe_model(self.model))
-        _as_text(_describe_model(self.model)).encode()
+        headline, description = _describe_model(self.model)
+        f"{headline}{_as_text(description)}".encode()
         network = NumpyModel(model.config, model.tensors)
         start = generate.initial_context(network, model.start_token)
         prompt = generate.encode_prompt(model.tokenizer, LAMP[:20], "skip")
@@ -208,7 +209,8 @@ class Targets:
     def _use_dataset(self) -> None:
         dataset = open_dataset(self.dataset.folder)
         to_json(_describe_dataset(dataset.folder))
-        _as_text(_describe_dataset(dataset.folder)).encode()
+        headline, description = _describe_dataset(dataset.folder)
+        f"{headline}{_as_text(description)}".encode()
         new_trainer(dataset, self.folder / "other").loop.update()
 
     def training_state(self, chance: random.Random) -> None:
@@ -269,7 +271,7 @@ class Targets:
             rows = read_metrics(path.parent)
             terminal_curves([Curve("run", rows)], "step", width=80)
         finally:
-            cut_back(path.parent, 20, 20)
+            truncate_log(path.parent, 20, 20)
             read_metrics(path.parent)
 
     def text(self, chance: random.Random) -> None:

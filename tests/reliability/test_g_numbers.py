@@ -195,7 +195,7 @@ def test_g1_without_validation_a_divergence_rolls_back_to_a_recent_snapshot(
     with pytest.raises(DivergedError) as given_up:
         list(trainer.events())
 
-    assert "step 20 was good" in given_up.value.hint
+    assert "from step 20: charnn train --resume" in given_up.value.hint
     assert [folder.name for folder in checkpoint_folders(trainer.folder.path)] == [
         "step-00000016",
         "step-00000020",

@@ -119,7 +119,7 @@ def test_h5_two_prepares_of_one_dataset(trained) -> None:
 
 
 def test_h5_a_dataset_that_a_training_reads_is_not_replaced(trained) -> None:
-    """75 with the process id; other trainings read it too, and afterwards it is free."""
+    """75 with the process id. Other runs can read it too; after the last one it can be replaced."""
     with Lock(trained.folder / "data", "lamp", shared=True):
         again = ("prepare", "lamp.txt", "--newlines", "lf")
         trained.refused(*again, "--force", code=75, said=(f"process {os.getpid()}", "lamp"))

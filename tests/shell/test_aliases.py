@@ -26,6 +26,8 @@ def test_aliases_set_the_same_options_and_are_not_in_the_help(trained) -> None:
 
 def test_value_that_looks_like_an_alias_is_unchanged(trained) -> None:
     """Only option names are replaced."""
-    prompt = trained.run("sample", "-n0", "-q", "--unk", "skip", "--json", "-p", "--length").stdout
+    prompt = trained.run(
+        "sample", "-n0", "-q", "--unk", "replace", "--json", "-p", "--length"
+    ).stdout
 
     assert json.loads(prompt)["text"] == "--length"

@@ -180,7 +180,7 @@ def test_existing_run_is_not_overwritten(trained) -> None:
     """Training with the name of an existing run is a usage error that suggests --force."""
     refused = trained.run("train", "--name", "lamp-lstm-001", "--steps", "1", code=2)
 
-    assert "exists already" in refused.stderr
+    assert "already exists" in refused.stderr
     assert "--force" in refused.stderr
 
 

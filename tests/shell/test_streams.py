@@ -39,7 +39,7 @@ def test_prompt_from_a_closed_stdin_is_an_error(trained) -> None:
     done = trained.bash("charnn sample --prompt-file - -n 3 <&-")
 
     assert done.returncode == 74
-    assert b"standard input is closed" in done.stderr
+    assert b"standard input: it is closed" in done.stderr
 
 
 def test_prompt_from_a_terminal_prints_a_hint(trained) -> None:
@@ -64,7 +64,7 @@ def test_prompt_from_a_terminal_prints_a_hint(trained) -> None:
 
 def test_debug_can_be_a_value_or_an_argument(trained) -> None:
     """As the value of an option, or after `--`, it does not enable tracebacks."""
-    prompt = trained.run("sample", "-n", "0", "-q", "--unk", "skip", "--json", "-p", "--debug")
+    prompt = trained.run("sample", "-n", "0", "-q", "--unk", "replace", "--json", "-p", "--debug")
     argument = trained.run("sample", "--", "--debug", code=2).stderr
 
     assert json.loads(prompt.stdout)["text"] == "--debug"

@@ -29,7 +29,7 @@ def folder(tmp_path):
 def test_run_is_replaced_only_with_force(folder) -> None:
     """The files of the old run are removed."""
     folder.write_config(TrainConfig(steps=3))
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         folder.create(force=False)
     assert read_settings(folder.path / CONFIG_FILE, TrainConfig)["steps"] == 3
 
@@ -53,7 +53,7 @@ def test_a_folder_that_vanished_is_an_error_of_its_own(folder) -> None:
     """It was removed or renamed; the path is not misspelt."""
     folder.path.rename(folder.path.with_name("elsewhere"))
     for write in (lambda: folder.log(STEP), lambda: folder.write_config(TrainConfig())):
-        with pytest.raises(StorageError, match="has vanished") as caught:
+        with pytest.raises(StorageError, match="was removed or renamed") as caught:
             write()
         assert "--resume" in caught.value.hint
 

@@ -81,7 +81,7 @@ def test_leaving_the_loop_saves_a_checkpoint(plan) -> None:
 def test_a_name_that_is_taken_is_refused_on_running(plan) -> None:
     """From Python, the hint names arguments."""
     Training(plan(name="one"), baselines=False).run()
-    with pytest.raises(UsageError, match="exists already") as caught:
+    with pytest.raises(UsageError, match="already exists") as caught:
         Training(plan(name="one")).run()
 
     assert caught.value.hint == "give another name, resume it, or replace it with force"
