@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from charnn.config import STDIN
 from charnn.errors import CharnnError, StorageError, UsageError
 from charnn.storage import workspace
+from charnn.storage.lock import is_locked
 
 if TYPE_CHECKING:
     from charnn.display.messages import Display
@@ -70,6 +71,6 @@ def announce(path: Path, model: "ModelFile", display: "Display", seed: int | Non
     if loss is not None:
         found.append(f"val loss {loss:.4f}")
     if path.name == workspace.MODEL_FILE and workspace.is_stopped(path.parent):
-        found.append("stopped run")
+        found.append("still in training" if is_locked(path.parent) else "stopped run")
     text = f"model {workspace.model_name(path)}" + (f" ({', '.join(found)})" if found else "")
     display.note(text if seed is None else f"seed {seed}, {text}")

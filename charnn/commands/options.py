@@ -103,7 +103,7 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="MODEL",
         help=described("Run or model file.", "newest"),
-        autocompletion=complete_run,
+        autocompletion=complete_any,
     ),
 ]
 ModelOption = Annotated[

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from charnn.errors import CharnnError, StorageError, UsageError
 from charnn.escape import REPLACEMENT
+from charnn.storage.lock import is_locked
 
 META_FILE = "meta.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -77,9 +78,9 @@ def find_run(argument: str | None, folder: Path) -> Path:
 
 
 def find_stopped_run(folder: Path) -> Path:
-    """Return the newest run that can be resumed. Raise UsageError if all are finished."""
+    """Return the newest run that is neither finished nor running. Raise UsageError if none is."""
     runs = {path.parent for path in folder.glob(f"*/{CONFIG_FILE}")}
-    stopped = [path for path in runs if not is_finished(path)]
+    stopped = [path for path in runs if not is_finished(path) and not is_locked(path)]
     if not stopped:
         raise UsageError(f"no stopped run in {folder}{os.sep}", "name the run: --resume RUN")
     return max(stopped, key=lambda path: ((path / CONFIG_FILE).stat().st_mtime_ns, path.name))
@@ -145,6 +146,12 @@ def find_dataset_or_model(argument: str | None, data_dir: Path, runs_dir: Path) 
 
     Raise UsageError for a name, StorageError for a path that does not exist.
     """
+    for what, folder in (("datasets", data_dir), ("runs", runs_dir)):
+        if argument and folder.is_dir() and Path(argument).resolve() == folder.resolve():
+            raise UsageError(
+                f"{argument} is the folder of all {what}",
+                "name one of them; charnn list shows them",
+            )
     dataset = _find(argument, data_dir, _has(META_FILE)) if argument else None
     if dataset:
         return dataset

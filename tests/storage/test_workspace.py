@@ -6,6 +6,7 @@ import pytest
 
 from charnn.errors import StorageError, UsageError
 from charnn.storage import workspace
+from charnn.storage.lock import Lock
 
 
 def make(path, seconds):
@@ -206,3 +207,20 @@ def test_bad_names_are_refused(name) -> None:
     """A name that begins with a dash would be read as an option."""
     with pytest.raises(UsageError, match="not a valid name"):
         workspace.check_name(name)
+
+
+def test_folder_of_all_runs_is_not_a_run(tmp_path) -> None:
+    """`charnn info runs` names the command that lists them."""
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UsageError, match="is the folder of all runs"):
+        workspace.find_dataset_or_model(
+            str(tmp_path / "runs"), tmp_path / "data", tmp_path / "runs"
+        )
+
+
+def test_running_run_is_not_resumed(tmp_path) -> None:
+    """The newest stopped run is the newest one that no process holds."""
+    stopped = make_run(tmp_path, "a", "x", STOPPED, 100)
+    running = make_run(tmp_path, "b", "x", STOPPED, 200)
+    with Lock(running.parent):
+        assert workspace.find_stopped_run(tmp_path) == stopped.parent
