@@ -22,7 +22,7 @@ from charnn.training.events import Result
 from charnn.training.resolve import resolve
 from charnn.training.trainer import Trainer
 
-FACTORS = (1.0, 0.5, 0.25, 0.1)
+FACTORS = (2.0, 1.0, 0.5, 0.25, 0.1)
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--base-steps", type=int, default=800)
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 300])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--factors", type=float, nargs="+", default=FACTORS)
     options = parser.parse_args()
     print(f"{title('torch')}\n")
     with tempfile.TemporaryDirectory() as name:
@@ -40,7 +41,7 @@ def main() -> None:
         base = open_dataset(folder / "data" / prepared(options.base.resolve(), "char", name))
         trained(base, folder / "base", {"steps": options.base_steps, "seed": 1})
         model = read_model(folder / "base" / "model.safetensors")
-        header = ("text", "steps", "new", *(f"× {factor:g}" for factor in FACTORS))
+        header = ("text", "steps", "new", *(f"× {factor:g}" for factor in options.factors))
         print_table(header, rows(options, model, folder))
 
 
@@ -50,7 +51,7 @@ def rows(options: argparse.Namespace, model: ModelFile, folder: Path) -> Iterato
         dataset = open_dataset(folder / "data" / prepared(text.resolve(), "char", str(folder)))
         for steps in options.steps:
             cells = []
-            for factor in (None, *FACTORS):
+            for factor in (None, *options.factors):
                 losses = [
                     trained(
                         dataset,

@@ -387,7 +387,7 @@ def test_c8_inconsistent_vocabulary_sizes_are_refused(trained, model) -> None:
     whole = model.read_bytes()
     config = {**json.loads(header["__metadata__"]["config"]), "vocab_size": size + 1}
     change(model, strings={"config": json.dumps(config)})
-    refused(trained, said=(f"{size} tokens", f"configuration {size + 1}"))
+    refused(trained, said=(f"{size} tokens", f"vocab_size is {size + 1}"))
 
     model.write_bytes(whole)
     vocab = json.loads(header["__metadata__"]["tokenizer"])["model"]["vocab"]
@@ -522,7 +522,7 @@ def test_c11_out_of_range_ids_are_detected_before_the_first_step(trained) -> Non
     ids[100] = 250
     reseal_dataset(folder, "train.bin", ids.tobytes())
 
-    trained.refused("train", "--steps", "1", code=65, said="id 250 is beyond")
+    trained.refused("train", "--steps", "1", code=65, said="id 250 is not in the vocabulary")
 
 
 @pytest.mark.parametrize("value", [None, "1", [1], 1.5, -1, True], ids=str)

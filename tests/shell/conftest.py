@@ -1,6 +1,7 @@
 """Fixtures that run commands as subprocesses in a temporary folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,12 @@ def trained(tmp_path_factory) -> Shell:
     shell.run("prepare", "lamp.txt")
     shell.run("train", "--preset", "tiny", "--steps", "40")
     return shell
+
+
+@pytest.fixture
+def own(trained, tmp_path) -> Shell:
+    """A folder of the test's own with only the dataset `lamp` and the run `lamp-lstm-001`."""
+    for name in ("data/lamp", "runs/lamp-lstm-001"):
+        shutil.copytree(trained.folder / name, tmp_path / name)
+    shutil.copy(trained.folder / "lamp.txt", tmp_path)
+    return Shell(tmp_path)

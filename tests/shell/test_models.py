@@ -5,70 +5,70 @@ import json
 RUN = "lamp-lstm-001"
 
 
-def test_the_model_that_is_used_is_named_on_stderr(trained) -> None:
+def test_the_model_that_is_used_is_named_on_stderr(own) -> None:
     """With its step and its validation loss; --quiet silences it."""
     for command in (("sample", "-n", "1", "--seed", "1"), ("score", "lamp.txt"), ("eval",)):
-        told = trained.run(*command).stderr
-        quiet = trained.run(*command, "-q").stderr
+        shown = own.run(*command).stderr
+        quiet = own.run(*command, "-q").stderr
 
-        assert f"model {RUN} (step 4" in told or f"model {RUN} (step 3" in told
-        assert "val loss" in told
+        assert f"model {RUN} (step 4" in shown or f"model {RUN} (step 3" in shown
+        assert "val loss" in shown
         assert quiet == ""
 
 
-def test_the_seed_is_on_the_same_line(trained) -> None:
+def test_the_seed_is_on_the_same_line(own) -> None:
     """Only if it was chosen at random."""
-    lines = trained.run("sample", "-n", "1").stderr.splitlines()
+    lines = own.run("sample", "-n", "1").stderr.splitlines()
 
     assert len(lines) == 1
     assert lines[0].startswith("seed ")
     assert f", model {RUN} (" in lines[0]
 
 
-def test_a_single_text_is_scored_with_the_newest_model(trained) -> None:
+def test_a_single_text_is_scored_with_the_newest_model(own) -> None:
     """`score` and `eval` say that the argument is no model."""
-    scored = trained.run("score", "lamp.txt")
-    measured = trained.run("eval", "lamp.txt", "--json")
+    scored = own.run("score", "lamp.txt")
+    measured = own.run("eval", "lamp.txt", "--json")
 
     assert scored.stdout.count("\n") == 120
     assert "lamp.txt is not a model" in scored.stderr
     assert json.loads(measured.stdout)["text"] == "lamp.txt"
 
 
-def test_several_models_give_a_table(trained) -> None:
+def test_several_models_give_a_table(own) -> None:
     """A row for each model in the order of the arguments; JSON is one object."""
     file = f"runs/{RUN}/model.safetensors"
-    table = trained.run("eval", RUN, file, RUN).stdout.splitlines()
-    result = json.loads(trained.run("eval", RUN, file, "--json").stdout)
+    table = own.run("eval", RUN, file, RUN).stdout.splitlines()
+    result = json.loads(own.run("eval", RUN, file, "--json").stdout)
 
     assert table[0].split()[:2] == ["model", "text"]
     assert len(table) == 4
     assert [row["model"] for row in result["models"]] == [RUN, RUN]
 
 
-def test_the_name_of_the_dataset_stands_for_its_run(trained) -> None:
+def test_the_name_of_the_dataset_stands_for_its_run(own) -> None:
     """In every command that takes a model."""
     for command in (("sample", "lamp", "-n", "1"), ("score", "lamp", "lamp.txt"), ("eval", "lamp")):
-        assert f"model {RUN} " in trained.run(*command).stderr
+        assert f"model {RUN} " in own.run(*command).stderr
 
 
-def test_a_text_is_not_a_damaged_model(trained) -> None:
+def test_a_text_is_not_a_damaged_model(own) -> None:
     """The message does not frighten the owner of the text."""
-    refused = trained.run("sample", "lamp.txt", code=65).stderr
+    refused = own.run("sample", "lamp.txt", code=65).stderr
 
     assert "lamp.txt is not a charnn model" in refused
     assert "damaged" not in refused
 
 
-def test_train_of_a_text_says_to_prepare_it(trained) -> None:
+def test_train_of_a_text_says_to_prepare_it(own) -> None:
     """The hint is the command."""
-    assert "charnn prepare lamp.txt" in trained.run("train", "lamp.txt", code=2).stderr
+    assert "charnn prepare lamp.txt" in own.run("train", "lamp.txt", code=2).stderr
 
 
-def test_list_shows_datasets_and_runs(trained) -> None:
+def test_list_shows_datasets_and_runs(own) -> None:
     """As tables, and as one JSON object with the same values."""
-    text = trained.run("list").stdout
-    listed = json.loads(trained.run("list", "--json").stdout)
+    text = own.run("list").stdout
+    listed = json.loads(own.run("list", "--json").stdout)
     (run,), (dataset,) = listed["runs"], listed["datasets"]
 
     assert "lamp" in text
@@ -84,7 +84,7 @@ def test_list_of_an_empty_folder(shell) -> None:
     assert shell.run("list").stdout == "no datasets in data\nno runs in runs\n"
 
 
-def test_the_shell_completes_names(trained) -> None:
+def test_the_shell_completes_names(own) -> None:
     """Of runs where a model is expected, of datasets where a dataset is."""
     for words, expected in (
         ("charnn sample la", RUN),
@@ -92,7 +92,7 @@ def test_the_shell_completes_names(trained) -> None:
         ("charnn train la", "lamp"),
         ("charnn info la", "lamp"),
     ):
-        done = trained.run(
+        done = own.run(
             env={
                 "_CHARNN_COMPLETE": "complete_bash",
                 "COMP_WORDS": words,

@@ -58,9 +58,9 @@ def test_plot_is_ascii_in_an_ascii_locale(plotted) -> None:
 
 def test_plot_info_and_eval_agree_on_the_final_score(trained) -> None:
     """The curve may be on a part of the split; the closing score is on all of it."""
-    loss = json.loads(trained.run("eval", "--json", "-q").stdout)["loss"]
+    loss = json.loads(trained.run("eval", "lamp-lstm-001", "--json", "-q").stdout)["loss"]
     metrics = json.loads(trained.run("info", "lamp-lstm-001", "--json").stdout)["metrics"]
-    legend = trained.run("plot").stdout.splitlines()[-1]
+    legend = trained.run("plot", "lamp-lstm-001").stdout.splitlines()[-1]
 
     assert metrics["val"]["loss"] == pytest.approx(loss, abs=2e-4)
     assert legend.endswith(f"final {metrics['val']['loss']:.3f}")

@@ -14,17 +14,10 @@ STEPS = ("--steps", "3", "--preset", "tiny")
 
 
 @pytest.fixture
-def prepared(trained, tmp_path) -> Shell:
+def prepared(own) -> Shell:
     """A folder with a dataset and no run."""
-    shutil.copytree(trained.folder / "data", tmp_path / "data")
-    return Shell(tmp_path)
-
-
-@pytest.fixture
-def own(trained, prepared) -> Shell:
-    """A folder with a dataset and a finished run."""
-    shutil.copytree(trained.folder / "runs", prepared.folder / "runs")
-    return prepared
+    shutil.rmtree(own.folder / "runs")
+    return own
 
 
 def test_stdout_has_the_closing_table_if_it_is_no_terminal(prepared) -> None:
@@ -55,11 +48,11 @@ def test_something_is_printed_before_torch_is_loaded(prepared) -> None:
     assert time.monotonic() - at > 0.3
 
 
-def test_the_closing_score_is_the_last_row_of_the_log(trained) -> None:
+def test_the_closing_score_is_the_last_row_of_the_log(own) -> None:
     """It is the score that the model file and `info` have, and marks the run as finished."""
-    run = trained.folder / "runs" / RUN
+    run = own.folder / "runs" / RUN
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    described = json.loads(trained.run("info", RUN, "--json").stdout)
+    described = json.loads(own.run("info", RUN, "--json").stdout)
 
     assert [row.get("final") for row in rows] == [None] * (len(rows) - 1) + [True]
     assert rows[-1]["loss"] == described["metrics"]["val"]["loss"]
@@ -67,11 +60,11 @@ def test_the_closing_score_is_the_last_row_of_the_log(trained) -> None:
     assert is_finished(run)
 
 
-def test_a_finished_run_is_not_resumed_without_more_to_do(trained) -> None:
+def test_a_finished_run_is_not_resumed_without_more_to_do(own) -> None:
     """Exit code 2, a hint at what to change, and the log stays as it is."""
-    log = trained.folder / "runs" / RUN / "metrics.jsonl"
+    log = own.folder / "runs" / RUN / "metrics.jsonl"
     before = log.read_bytes()
-    done = trained.run("train", "--resume", RUN, code=2)
+    done = own.run("train", "--resume", RUN, code=2)
 
     assert "is finished at step 40: nothing is left to do" in done.stderr
     assert "--steps" in done.stderr
