@@ -49,6 +49,7 @@ def prepare(
     quiet: options.Quiet = False,
 ) -> int:
     """Tokenize text into a dataset with training, validation and test splits."""
+    from charnn.data.corpora import DEFAULT_CORPUS
     from charnn.data.prepare import check_options, dataset_name, prepare_dataset, read_splits
     from charnn.display.messages import Display
     from charnn.display.progress import byte_progress
@@ -62,6 +63,8 @@ def prepare(
     with byte_progress(display, "downloading") as progress:
         skip = [data_dir, runs_dir]
         reading = read_splits(arguments, given, val=val, test=test, skip=skip, progress=progress)
+    if not arguments:
+        display.note(f"no source given: preparing the embedded corpus {DEFAULT_CORPUS}")
     for note in (reading.summary(), *reading.notes):
         display.note(note)
     tokenizer = None

@@ -113,7 +113,7 @@ def sample(
     """Generate text from a model."""
     config = validate(SampleConfig, given)
     is_selective = bool(novel or new or unique)
-    _check(config, samples, save_state, is_selective=is_selective)
+    _check(config, samples, save_state, is_selective=is_selective, json=json, jsonl=jsonl)
     from charnn.commands.threads import set_up_numpy
 
     set_up_numpy(threads)
@@ -170,9 +170,17 @@ def sample(
 
 
 def _check(
-    config: SampleConfig, samples: int, save_state: Path | None, *, is_selective: bool
+    config: SampleConfig,
+    samples: int,
+    save_state: Path | None,
+    *,
+    is_selective: bool,
+    json: bool,
+    jsonl: bool,
 ) -> None:
     """Raise UsageError for options that exclude each other, before anything is loaded."""
+    if json and jsonl:
+        raise UsageError("--json and --jsonl cannot be combined", "leave one of them out")
     unlimited = config.max_new_tokens < 0
     if unlimited and samples > 1:
         raise UsageError(

@@ -171,7 +171,8 @@ class Selection:
         if not self.dropped:
             return ""
         reasons = ", ".join(f"{count:,} {name}" for name, count in self.dropped.items())
-        text = f"{self.dropped.total():,} samples dropped: {reasons}"
+        total = self.dropped.total()
+        text = f"{total:,} sample{'' if total == 1 else 's'} dropped: {reasons}"
         if self.kept < self.wanted:
             drawn = self.kept + self.dropped.total()
             text = f"{self.kept} of {self.wanted} samples after {drawn:,} attempts; {text}"

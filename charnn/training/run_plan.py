@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charnn.config import FIXED_SETTINGS, NetworkConfig, TrainConfig, merge, validate
+from charnn.config import FIXED_SETTINGS, NetworkConfig, TrainConfig, flag, merge, validate
 from charnn.data.dataset import Dataset, open_dataset
 from charnn.errors import UsageError
 from charnn.model.model_file import ModelFile, read_model
@@ -75,6 +75,13 @@ def _new(
     network = {}
     if model is not None:
         network = {name: getattr(model.config, name) for name in NetworkConfig.model_fields}
+        other = [f"{flag(n)} {given[n]}" for n in network if given.get(n, network[n]) != network[n]]
+        if other:
+            own = ", ".join(f"{name} {value}" for name, value in network.items())
+            raise UsageError(
+                f"--init-from needs the network of the model ({own}), not {', '.join(other)}",
+                "leave these options out",
+            )
     settings = validate(TrainConfig, {**network, **given})
     folder = workspace.find_dataset(settings.data, data_dir)
     dataset = open_dataset(folder)

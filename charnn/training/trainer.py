@@ -80,7 +80,7 @@ class Trainer:
             cost=self.validator.cost,
             planned_tokens=planned_tokens,
         )
-        self._has_val = "val" in dataset.splits
+        self._has_val = self.validator.has_val
         self._with_baselines = baselines and self._has_val
         self._baselines: dict[str, float] = {}
         self._notes: list[str] = []
@@ -112,6 +112,7 @@ class Trainer:
                 "use a larger --steps, --epochs or --minutes, or --init-from for a new run",
             )
         truncate_log(self.folder.path, counters.step, counters.evaluated_at)
+        self._notes.insert(0, f"resuming {self.folder.path} at step {counters.step:,}")
 
     def init_from(self, model: ModelFile, name: str) -> None:
         """Start with the weights of a model. Raise DataError if the shapes differ."""
@@ -205,6 +206,7 @@ class Trainer:
         restore(self.loop, snapshot, self.dataset.fingerprint)
         counters = self.loop.counters
         truncate_log(self.folder.path, counters.step, counters.evaluated_at)
+        self._notes.insert(0, f"resuming {self.folder.path} at step {counters.step:,}")
 
     def _roll_back(self, good: Snapshot, error: DivergedError) -> Warned:
         """Restore the last good state with half the learning rate; raise at the last attempt."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from charnn.arrays import Ids
 from charnn.data.dataset import Dataset
 from charnn.evaluation.baselines import evaluate_baselines
@@ -32,6 +34,12 @@ class Validator:
         self._streams = max(1, min(STREAMS, len(self._val) // SHORT_WARM_UP))
         self._final_streams = default_streams(len(self._val))
         self._train = train[max(0, len(train) - min(len(self._val), TRAIN_SCORED)) :]
+
+    @property
+    def has_val(self) -> bool:
+        """Whether the dataset has a validation split with a token that can be scored."""
+        unk_id = self._lengths.unk_id
+        return len(self._val) > 0 and (unk_id is None or bool(np.any(self._val != unk_id)))
 
     @property
     def cost(self) -> ValidationCost:

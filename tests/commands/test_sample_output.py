@@ -54,7 +54,7 @@ def test_selection_ends_with_the_wanted_number() -> None:
 
     assert [data for data, _ in complete_samples(selection.among(source, ""))] == [b"a", b"c"]
     assert [data for data, _ in complete_samples(source)] == [b"d"]
-    assert selection.summary() == "1 samples dropped: 1 long"
+    assert selection.summary() == "1 sample dropped: 1 long"
 
 
 def test_text_is_written_before_an_error(capfd) -> None:

@@ -75,6 +75,11 @@ def test_skipped_symbols_are_counted_and_not_printed(trained) -> None:
     assert "2 out-of-vocabulary symbols of the prompt skipped" in done.stderr
 
 
+def test_json_and_jsonl_exclude_each_other(trained) -> None:
+    """Exit code 2."""
+    assert "cannot be combined" in trained.run("sample", "--json", "--jsonl", code=2).stderr
+
+
 @pytest.mark.parametrize("option", ["--unique", "--new", "--novel=5"])
 @pytest.mark.parametrize("other", [["-n", "-1"], ["--save-state", "x"]], ids=str)
 def test_selection_needs_samples_that_end(trained, option, other) -> None:

@@ -92,6 +92,34 @@ def test_resume_without_a_value_takes_the_newest_stopped_run(own) -> None:
     assert resumed.stdout == "runs/stopped/model.safetensors\n"
 
 
+def test_a_resumed_run_is_named_with_its_step(own) -> None:
+    """Before it trains."""
+    done = own.run("train", "--resume", "--steps", "42", code=2)
+    resumed = own.run("train", "--resume", "lamp", "--steps", "42")
+
+    assert "no stopped run" in done.stderr
+    assert f"resuming runs/{RUN} at step 40" in resumed.stderr
+
+
+def test_init_from_with_another_network_is_refused(own) -> None:
+    """Exit code 2 before anything is loaded, with the network of the model."""
+    done = own.run("train", "--init-from", RUN, "--hidden-size", "64", code=2)
+
+    assert "hidden_size 128" in done.stderr
+    assert "--hidden-size 64" in done.stderr
+    assert "PyTorch" not in done.stderr
+
+
+def test_a_validation_text_without_known_symbols_is_no_validation(shell) -> None:
+    """The run trains and keeps its last model, as without a validation split."""
+    shell.write("short.txt", "abababababababababa§")
+    shell.run("prepare", "short.txt", "--val-frac", "0.05", "-q")
+    done = shell.run("train", *STEPS, "--json")
+
+    assert json.loads(done.stdout)["val"] is None
+    assert "nan" not in done.stderr
+
+
 def test_fine_tuning_names_the_model_it_starts_from(own) -> None:
     """Not the preset, whose network it does not have."""
     done = own.run("train", "--init-from", RUN, "--steps", "1")
