@@ -39,7 +39,10 @@ LARGE_VOCABULARY = 3_000  # minimum vocabulary size for sampled softmax: words, 
 TIED_VOCABULARY = 1_000  # minimum vocabulary size for tied weights
 MIN_SAMPLED, SAMPLED_DIVISOR = 1024, 8  # negative samples: minimum, and vocabulary size per sample
 MIN_WINDOWS = 4  # minimum windows per row of a batch in an epoch
-FINE_TUNING_LR = 0.5  # factor of the learning rates when starting from another model
+# A run from the weights of another model, on a text of less than SHORT_TEXT tokens, has its learning
+# rates multiplied by FINE_TUNING_LR; on longer texts the full rates are better
+# (benchmarks/README.md, fine_tuning.py).
+FINE_TUNING_LR, SHORT_TEXT = 0.5, 100_000
 SGD_LR = 3.0  # plain gradient descent, whose steps are proportional to the gradient
 # Input dropout for a large vocabulary: maximum effective epochs and rate.
 INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
@@ -151,7 +154,7 @@ def _sizes(preset: Preset, asked: TrainConfig, facts: Facts) -> dict[str, Any]:
         "batch_size": batch_size,
         "lr": SGD_LR if asked.optimizer == "sgd" else preset.lr,
     }
-    if facts.init_from:
+    if facts.init_from and facts.tokens < SHORT_TEXT:
         values["lr"] *= FINE_TUNING_LR
         values["matrix_lr"] = asked.matrix_lr * FINE_TUNING_LR
     if not any(_is_given(asked, budget) for budget in BUDGETS):

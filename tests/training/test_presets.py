@@ -168,17 +168,19 @@ def test_tied_embedding_has_the_hidden_size() -> None:
     assert config.embedding_dim == 99
 
 
-def test_fine_tuning_has_a_lower_learning_rate() -> None:
+def test_fine_tuning_on_a_short_text_has_a_lower_learning_rate() -> None:
     """The summary names the model of the weights; given rates are kept."""
-    new, _ = resolve({}, FACTS)
-    facts = dataclasses.replace(FACTS, init_from="base")
-    tuned, why = resolve({}, facts)
-    given, _ = resolve({"lr": 0.1}, facts)
+    short = Facts(40_000, 66, init_from="base")
+    new, _ = resolve({}, dataclasses.replace(short, init_from=""))
+    tuned, why = resolve({}, short)
+    given, _ = resolve({"lr": 0.1}, short)
+    on_long_text, _ = resolve({}, dataclasses.replace(FACTS, init_from="base"))
 
     assert tuned.lr < new.lr
     assert tuned.matrix_lr < new.matrix_lr
-    assert "LSTM 1×512 with the weights of base" in why
+    assert "LSTM 1×256 with the weights of base" in why
     assert given.lr == 0.1
+    assert on_long_text.lr == resolve({}, FACTS)[0].lr
 
 
 def test_null_budget_is_not_given() -> None:
