@@ -39,9 +39,8 @@ LARGE_VOCABULARY = 3_000  # minimum vocabulary size for sampled softmax: words, 
 TIED_VOCABULARY = 1_000  # minimum vocabulary size for tied weights
 MIN_SAMPLED, SAMPLED_DIVISOR = 1024, 8  # negative samples: minimum, and vocabulary size per sample
 MIN_WINDOWS = 4  # minimum windows per row of a batch in an epoch
-# A run from the weights of another model, on a text of less than SHORT_TEXT tokens, has its learning
-# rates multiplied by FINE_TUNING_LR; on longer texts the full rates are better
-# (benchmarks/README.md, fine_tuning.py).
+# With --init-from and a text of less than SHORT_TEXT tokens, learning rates are multiplied by
+# FINE_TUNING_LR. On longer texts the full rates are better (benchmarks/README.md, fine_tuning.py).
 FINE_TUNING_LR, SHORT_TEXT = 0.5, 100_000
 SGD_LR = 3.0  # plain gradient descent, whose steps are proportional to the gradient
 # Input dropout for a large vocabulary: maximum effective epochs and rate.
