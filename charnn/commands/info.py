@@ -28,8 +28,10 @@ def info(
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Describe a dataset, a run or a model: sizes, vocabulary, settings, results."""
+    from charnn.display.messages import Display
     from charnn.display.stdout import Output, print_json
 
     found = workspace.find_dataset_or_model(path, data_dir, runs_dir)
@@ -41,6 +43,8 @@ def info(
         output.line(visible(headline, one_line=True))
         output.write(_as_text(description))
         output.flush()
+    if path and found.is_dir() and (runs_dir / path / workspace.MODEL_FILE).is_file():
+        Display(quiet=quiet).hint(f"a run has this name too: charnn info {runs_dir / path}")
     return 0
 
 

@@ -100,3 +100,13 @@ def test_the_shell_completes_names(own) -> None:
             }
         )
         assert expected in done.stdout.split()
+
+
+def test_info_of_a_dataset_names_the_run_of_the_same_name(own) -> None:
+    """On stderr, with the command that describes the run."""
+    (own.folder / "runs" / RUN).rename(own.folder / "runs" / "lamp")
+    described = own.run("info", "lamp", "--json")
+
+    assert json.loads(described.stdout)["kind"] == "dataset"
+    assert described.stderr == "a run has this name too: charnn info runs/lamp\n"
+    assert json.loads(own.run("info", "runs/lamp", "--json").stdout)["kind"] == "model"
