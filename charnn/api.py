@@ -192,6 +192,7 @@ def train(
         name=name,
         resume=None if resume is False else "" if resume is True else str(resume),
         init_from=None if init_from is None else str(init_from),
+        force=force,
     )
     return Training(plan, force=force, baselines=baselines)
 

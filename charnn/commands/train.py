@@ -98,7 +98,8 @@ def train(
     asked = train_settings.asked(given if data is None else {**given, "data": data}, config)
     from charnn.training.run_plan import plan_run
 
-    plan = plan_run(asked, data_dir, runs_dir, name=name, resume=resume, init_from=init_from)
+    names = {"name": name, "resume": resume, "init_from": init_from}
+    plan = plan_run(asked, data_dir, runs_dir, **names, force=force or print_config)
     display.note("loading PyTorch and measuring this machine …")
     from charnn.training.training import Training
 

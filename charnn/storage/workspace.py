@@ -9,7 +9,7 @@ from pathlib import Path
 
 from charnn.errors import CharnnError, StorageError, UsageError
 from charnn.escape import REPLACEMENT
-from charnn.storage.lock import is_locked
+from charnn.storage.lock import Lock, is_locked
 
 META_FILE = "meta.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -75,6 +75,18 @@ def find_run(argument: str | None, folder: Path) -> Path:
     if found is None:
         raise _missing("run", argument, folder, CONFIG_FILE)
     return found
+
+
+def refuse_existing_run(folder: Path) -> None:
+    """Raise UsageError if a run exists, BusyError if another process is writing it."""
+    if not folder.is_dir():
+        return
+    if is_locked(folder):
+        with Lock(folder):  # raises an error that names the owner
+            pass
+    raise UsageError(
+        f"{folder} already exists", "give another --name, --resume it, or replace it with --force"
+    )
 
 
 def find_stopped_run(folder: Path) -> Path:

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from charnn.config import TrainConfig
-from charnn.errors import StorageError, UsageError
+from charnn.errors import StorageError
 from charnn.evaluation.metrics import Score, bits, perplexity
 from charnn.model.model_file import ModelFile, read_model, write_model
 from charnn.storage import atomic
-from charnn.storage.lock import LOCK_FILE, Lock, is_locked
+from charnn.storage.lock import LOCK_FILE, Lock
 from charnn.storage.settings_file import dump_settings
-from charnn.storage.workspace import CONFIG_FILE, FINAL, METRICS_FILE, MODEL_FILE
+from charnn.storage.workspace import (
+    CONFIG_FILE,
+    FINAL,
+    METRICS_FILE,
+    MODEL_FILE,
+    refuse_existing_run,
+)
 from charnn.training.checkpoint import CHECKPOINTS, save_checkpoint
 from charnn.training.counters import Counters
 from charnn.training.events import Evaluation, Saved, Step, Warned
@@ -50,15 +56,8 @@ class RunFolder:
             try:
                 self.path.mkdir()
             except FileExistsError:
-                if not self.path.is_dir():
-                    raise
-                if is_locked(self.path):
-                    with Lock(self.path):  # names the owner
-                        pass
-                raise UsageError(
-                    f"{self.path} already exists",
-                    "give another --name, --resume it, or replace it with --force",
-                ) from None
+                refuse_existing_run(self.path)
+                raise
 
     def clean_up(self) -> None:
         """Remove temporary files of a killed process. Raise StorageError if that fails."""

@@ -40,6 +40,7 @@ def plan_run(
     name: str | None = None,
     resume: str | None = None,
     init_from: str | None = None,
+    force: bool = False,
 ) -> RunPlan:
     """Return the plan of a new run, or of the run to `resume`; "" is the newest stopped run.
 
@@ -56,6 +57,8 @@ def plan_run(
     dataset, settings = _new(given, data_dir, model)
     name = name or workspace.next_run_name(runs_dir, dataset.name, settings.cell)
     folder = runs_dir / workspace.check_name(name)
+    if not force:
+        workspace.refuse_existing_run(folder)
     return RunPlan(folder, dataset, settings, given, init_from=init_from or "", model=model)
 
 

@@ -92,6 +92,15 @@ def test_resume_without_a_value_takes_the_newest_stopped_run(own) -> None:
     assert resumed.stdout == "runs/stopped/model.safetensors\n"
 
 
+def test_a_taken_name_is_refused_before_torch_is_loaded(own) -> None:
+    """Exit code 2; --print-config writes nothing, so any name is fine."""
+    refused = own.run("train", *STEPS, "--name", RUN, code=2)
+    own.run("train", *STEPS, "--name", RUN, "--print-config")
+
+    assert "already exists" in refused.stderr
+    assert "PyTorch" not in refused.stderr
+
+
 def test_a_resumed_run_is_named_with_its_step(own) -> None:
     """Before it trains."""
     done = own.run("train", "--resume", "--steps", "42", code=2)

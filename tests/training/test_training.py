@@ -78,11 +78,14 @@ def test_leaving_the_loop_saves_a_checkpoint(plan) -> None:
     assert isinstance(resumed[-1], Result)
 
 
-def test_a_name_that_is_taken_is_refused_on_running(plan) -> None:
-    """From Python, the hint names arguments."""
+def test_a_name_that_is_taken_is_refused(plan) -> None:
+    """When the run is planned, and if another run took the name since then, when it begins."""
+    late = plan(name="one")
     Training(plan(name="one"), baselines=False).run()
+    with pytest.raises(UsageError, match="already exists"):
+        plan(name="one")
     with pytest.raises(UsageError, match="already exists") as caught:
-        Training(plan(name="one")).run()
+        Training(late).run()
 
     assert caught.value.hint == "give another name, resume it, or replace it with force"
-    assert Training(plan(name="one"), force=True).run().steps == 12
+    assert Training(plan(name="one", force=True), force=True).run().steps == 12
