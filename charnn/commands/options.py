@@ -98,6 +98,13 @@ Device = Annotated[str, train_option("device")]
 Threads = Annotated[int | None, train_option("threads", default="all cores")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Suppress hints and progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Raw = Annotated[
+    bool | None,
+    typer.Option(
+        "--raw/--safe",
+        help=described("Write exact bytes, or escape control characters.", "safe on a terminal"),
+    ),
+]
 ModelArgument = Annotated[
     str | None,
     typer.Argument(

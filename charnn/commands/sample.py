@@ -62,15 +62,7 @@ def sample(
             help="Constrain the sample to match this regular expression.", metavar="REGEX"
         ),
     ] = None,
-    raw: Annotated[
-        bool | None,
-        typer.Option(
-            "--raw/--safe",
-            help=options.described(
-                "Write exact bytes, or escape control characters.", "safe on a terminal"
-            ),
-        ),
-    ] = None,
+    raw: options.Raw = None,
     json: options.Json = False,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Print one JSON object per sample.")

@@ -54,15 +54,7 @@ def score(
     min_chars: Annotated[
         int, typer.Option(min=0, help="Omit lines with fewer characters than this.", metavar="N")
     ] = 0,
-    raw: Annotated[
-        bool | None,
-        typer.Option(
-            "--raw/--safe",
-            help=options.described(
-                "Write exact bytes, or escape control characters.", "safe on a terminal"
-            ),
-        ),
-    ] = None,
+    raw: options.Raw = None,
     overlap: Annotated[
         bool,
         typer.Option(
