@@ -62,7 +62,7 @@ class TrainLoop:
         self.config = config
         self.arithmetic = arithmetic
         self.unk_id = unk_id
-        self.optimizers = build_optimizers(model, config)
+        self.optimizers = build_optimizers(model, config, arithmetic)
         self.scaler = torch.amp.GradScaler(
             arithmetic.device.type, enabled=arithmetic.precision == "float16"
         )
@@ -77,6 +77,11 @@ class TrainLoop:
         self.counters = Counters()
         self.average = WeightAverage()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def change_regularization(self, config: TrainConfig) -> None:
+        """Continue with other settings of regularization; the others must be the same."""
+        self.config = config
+        self.model.set_dropouts(_dropouts(config))
 
     @property
     def epoch(self) -> float:
@@ -231,14 +236,17 @@ def new_loop(
     `planned_tokens` are for the time budget.
     """
     torch.manual_seed(config.seed)
-    dropouts = Dropouts(
-        config.dropout, config.input_dropout, config.embedding_dropout, config.weight_dropout
-    )
-    model = LanguageModel(config.shape(len(counts)), dropouts)
+    model = LanguageModel(config.shape(len(counts)), _dropouts(config))
     model.init_output_bias(unigram(counts))
     model = model.to(arithmetic.device)
     sampler = SAMPLERS[config.sampler].from_config(config, tokens, targets)
     return TrainLoop(model, sampler, config, arithmetic, unk_id, cost, planned_tokens)
+
+
+def _dropouts(config: TrainConfig) -> Dropouts:
+    return Dropouts(
+        config.dropout, config.input_dropout, config.embedding_dropout, config.weight_dropout
+    )
 
 
 def train(

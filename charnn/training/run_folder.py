@@ -20,7 +20,7 @@ from charnn.storage.workspace import (
     MODEL_FILE,
     refuse_existing_run,
 )
-from charnn.training.checkpoint import CHECKPOINTS, save_checkpoint
+from charnn.training.checkpoint import CHECKPOINTS, checkpoint_folders, save_checkpoint
 from charnn.training.counters import Counters
 from charnn.training.events import Evaluation, Saved, Step, Warned
 from charnn.training.metrics_log import append_row
@@ -63,6 +63,14 @@ class RunFolder:
         """Remove temporary files of a killed process. Raise StorageError if that fails."""
         with atomic.storage_errors("clean up", self.path):
             atomic.clean_up(self.path)
+
+    def restart(self) -> None:
+        """Remove log, model and checkpoints. Raise StorageError if that fails."""
+        with self._vanishing(), atomic.storage_errors("clean up", self.path):
+            for path in (self.path / METRICS_FILE, self.model_path):
+                path.unlink(missing_ok=True)
+            for folder in checkpoint_folders(self.path):
+                atomic.discard(folder)
 
     def write_config(self, config: TrainConfig) -> None:
         """Write config.yaml. Raise StorageError if it cannot be written."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ from charnn.training.init_from import copy_weights
 from charnn.training.loop import new_loop, train
 from charnn.training.metrics_log import truncate_log
 from charnn.training.optimizers import rate_names
+from charnn.training.resolve import Resolved
 from charnn.training.run_folder import RunFolder
 from charnn.training.snapshot import Snapshot, capture, restore
 from charnn.training.validation import Validator
@@ -51,7 +52,8 @@ class Trainer:
     `config` is resolved (resolve.py). A budget in minutes counts from `began`, in seconds of
     time.perf_counter, or from the construction. The fraction of the split read per validation
     grows with `planned_tokens`. If `baselines` is set, the result has the bits per character of
-    n-gram models and compressors.
+    n-gram models and compressors. `reconsider` returns other settings for a measured speed in
+    tokens per minute, or None; it is called once, early in a run with a budget in minutes.
     """
 
     def __init__(
@@ -63,14 +65,24 @@ class Trainer:
         *,
         planned_tokens: float = 0.0,
         baselines: bool = False,
+        reconsider: Callable[[float], Resolved | None] | None = None,
     ) -> None:
         self._began = time.perf_counter() if began is None else began
         self.dataset = dataset
-        self.config = config
         self.folder = RunFolder(folder, dataset.chars_per_token("train"))
+        self._reconsider = reconsider
+        self._build(config, planned_tokens)
+        self._has_val = self.validator.has_val
+        self._with_baselines = baselines and self._has_val
+        self._baselines: dict[str, float] = {}
+        self._notes: list[str] = []
+
+    def _build(self, config: TrainConfig, planned_tokens: float) -> None:
+        """Create the network and its training at step 0."""
+        self.config = config
         arithmetic = Arithmetic(torch.device(config.device), config.precision)
-        self.validator = Validator(dataset, arithmetic)
-        tokens, tokenizer = dataset.split("train"), dataset.tokenizer
+        self.validator = Validator(self.dataset, arithmetic)
+        tokens, tokenizer = self.dataset.split("train"), self.dataset.tokenizer
         self.loop = new_loop(
             config,
             tokens,
@@ -80,10 +92,6 @@ class Trainer:
             cost=self.validator.cost,
             planned_tokens=planned_tokens,
         )
-        self._has_val = self.validator.has_val
-        self._with_baselines = baselines and self._has_val
-        self._baselines: dict[str, float] = {}
-        self._notes: list[str] = []
 
     def resume(self, *, new_rates: bool = False) -> None:
         """Continue from the newest undamaged checkpoint of the run.
@@ -144,14 +152,50 @@ class Trainer:
     def _train_with_rollbacks(self) -> Iterator[Event]:
         good = self._capture()
         while True:
+            loop = self.loop
             try:
                 for event in self._train():
                     if self._is_good(event, good):
                         good = self._capture()
                     yield event
-                return
+                    if isinstance(event, Step) and (note := self._check_speed()):
+                        yield note
+                    if self.loop is not loop:
+                        break
+                else:
+                    return
+                good = self._capture()
             except DivergedError as error:
                 yield self._roll_back(good, error)
+
+    def _check_speed(self) -> Noted | None:
+        """Compare the speed with that of the benchmark; plan the run again if it differs.
+
+        A network of another size starts again at step 0, in the same folder and within the same
+        time; for the same network only the regularization changes.
+        """
+        seconds = self.loop.budget.check_speed()
+        if seconds is None or self._reconsider is None:
+            return None
+        counters = self.loop.counters
+        resolved = self._reconsider(60 / seconds * counters.tokens / counters.step)
+        if resolved is None:
+            return None
+        note = "; ".join(resolved.notes)
+        vocab_size = self.dataset.tokenizer.vocab_size
+        if resolved.config.shape(vocab_size) == self.loop.model.config:
+            self.config = resolved.config
+            self.loop.change_regularization(resolved.config)
+            self.loop.budget.expect_tokens(resolved.planned_tokens)
+        else:
+            spent = self.loop.budget.elapsed
+            self._build(resolved.config, resolved.planned_tokens)
+            self.loop.counters.seconds = spent
+            self.loop.budget.speed_is_checked = True
+            self.folder.restart()
+            note += "; starting again with this network"
+        self.record_config()
+        return Noted(note)
 
     def _train(self) -> Iterator[Event]:
         """Train for the planned steps; log events, save checkpoints and the best model."""
@@ -206,7 +250,6 @@ class Trainer:
         restore(self.loop, snapshot, self.dataset.fingerprint)
         counters = self.loop.counters
         truncate_log(self.folder.path, counters.step, counters.evaluated_at)
-        self._notes.insert(0, f"resuming {self.folder.path} at step {counters.step:,}")
 
     def _roll_back(self, good: Snapshot, error: DivergedError) -> Warned:
         """Restore the last good state with half the learning rate; raise at the last attempt."""
