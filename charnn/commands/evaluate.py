@@ -130,6 +130,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Return the name of the text, the protocol and the scores of a model."""
     from charnn.data.dataset import find_dataset_of
+    from charnn.model.device import memory_explained
 
     names = request.names
     if request.dynamic or not names:
@@ -139,12 +140,13 @@ def _evaluate(
         tokens = _tokens_of_files(model, names, request.decoding, display)
     else:
         label, tokens = request.split, dataset.split(request.split)
-    if request.dynamic:
-        score, protocol = _score_dynamic(
-            model, dataset, tokens, arithmetic, display, tune=request.tune
-        )
-    else:
-        score, protocol = _score(model, tokens, request.windows, request.streams, arithmetic)
+    with memory_explained("in the evaluation", "use --streams 1, or --device cpu"):
+        if request.dynamic:
+            score, protocol = _score_dynamic(
+                model, dataset, tokens, arithmetic, display, tune=request.tune
+            )
+        else:
+            score, protocol = _score(model, tokens, request.windows, request.streams, arithmetic)
     return {"text": label, "protocol": protocol, **score.as_dict()}
 
 

@@ -74,18 +74,15 @@ def configure(threads: int | None, *, deterministic: bool) -> None:
 
 
 @contextlib.contextmanager
-def memory_explained(batch_size: int) -> Iterator[None]:
-    """Convert an out-of-memory error in the block to a CharnnError with a hint."""
+def memory_explained(when: str, hint: str) -> Iterator[None]:
+    """Convert an out-of-memory error in the block to a CharnnError that says `when`."""
     try:
         yield
     except RuntimeError as error:
         on_cpu = "can't allocate memory" in str(error)  # on a CPU it is a plain RuntimeError
         if not on_cpu and not isinstance(error, torch.OutOfMemoryError):
             raise
-        raise CharnnError(
-            f"out of memory at batch size {batch_size}",
-            f"use --batch-size {max(1, batch_size // 2)}, a shorter --bptt, or a smaller model",
-        ) from error
+        raise CharnnError(f"out of memory {when}", hint) from error
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

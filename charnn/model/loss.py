@@ -11,6 +11,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# Bytes of logits at once, with what is computed from them, where no gradients are needed.
+MAX_LOGITS_BYTES = 256e6
+BYTES_PER_LOGIT = 12  # logits, their copy in float32, and log-probabilities
+
+
+def positions_at_once(rows: int, vocab_size: int, bytes_per_logit: int = BYTES_PER_LOGIT) -> int:
+    """Return the number of positions of B rows whose logits fit into MAX_LOGITS_BYTES; at least 1.
+
+    A text read in parts has the same result, because the hidden state is carried from part to part.
+    """
+    per_position = max(1, rows * vocab_size * bytes_per_logit)
+    return max(1, int(MAX_LOGITS_BYTES / per_position))
+
+
+def token_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return -ln p of each target (B, T) under logits (B, T, V); 0 for a negative target."""
+    flat = logits.reshape(targets.numel(), -1).float()
+    nats = F.cross_entropy(flat, targets.flatten().clamp(min=-1), ignore_index=-1, reduction="none")
+    return nats.reshape(targets.shape)
+
 
 def mean_nats(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the mean -ln p of the targets (B, T) under logits (B, T, V); 0 if there are none."""
@@ -34,9 +54,9 @@ def sampled_nats(outputs: Tensor, layer: nn.Linear, targets: Tensor, samples: in
     if others <= samples:
         return mean_nats(layer(outputs), targets)
     classes = torch.cat([used, torch.multinomial(1 - is_target, samples)])
-    logits = F.linear(
-        outputs.reshape(len(flat), -1), layer.weight[classes], layer.bias[classes]
-    ).float()
+    # `embedding`, because the backward pass of indexing is four times slower.
+    weights, biases = F.embedding(classes, layer.weight), layer.bias.index_select(0, classes)
+    logits = F.linear(outputs.reshape(len(flat), -1), weights, biases).float()
     logits[:, len(used) :] += math.log(others / samples)
     indices = torch.zeros(vocab_size, dtype=torch.long, device=flat.device)  # into `classes`
     indices[used] = torch.arange(len(used), device=flat.device)

@@ -106,8 +106,11 @@ class TrainLoop:
         norm = self._apply(nats)
         self.hidden = detach(hidden)
         self.counters.count_step(nats, int(np.count_nonzero(batch.targets >= 0)))
-        if self.config.average and steps and self.counters.step >= AVERAGE_FROM * steps:
+        if self._is_averaging:
+            assert steps
             self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * steps))
+        elif self.average.updates:  # the plan became longer
+            self.average = WeightAverage()
         return nats, norm, self.config.lr * factor
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, LayerState]:
@@ -176,7 +179,7 @@ class TrainLoop:
         Yield a `Validating` after each part, and the `Evaluation` at the end.
         """
         networks = [self.model]
-        if self.average.updates:
+        if self.has_average:
             networks.append(self.average.network(self.model))
         scores: list[Score] = []
         with self.budget.evaluating(len(networks)):
@@ -199,6 +202,19 @@ class TrainLoop:
             averaged=averaged,
             fraction=self.budget.fraction,
         )
+
+    @property
+    def _is_averaging(self) -> bool:
+        steps = self.budget.steps
+        return bool(self.config.average and steps and self.counters.step >= AVERAGE_FROM * steps)
+
+    @property
+    def has_average(self) -> bool:
+        """Return whether there is an average of the weights up to this step.
+
+        A run that was resumed with more steps, or without averaging, may have a stale one.
+        """
+        return self._is_averaging and self.average.updates > 0
 
     def weights(self, *, averaged: bool = False) -> Mapping[str, Tensor]:
         """Return the weights, or their average, by their names in a model file."""

@@ -23,7 +23,7 @@ NEWTON_SCHULZ = (
 SAFETY = 1.01
 # Smallest matrices that are multiplied in bfloat16. In smaller ones its rounding errors do not
 # average out (singular values up to 1.4), and it is not faster.
-MIN_BFLOAT16 = 64
+MIN_BFLOAT16 = 128
 SMALLEST = 1e-37  # a matrix whose largest element is smaller counts as zero
 
 

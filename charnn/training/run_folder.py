@@ -86,10 +86,13 @@ class RunFolder:
         """Read model.safetensors. Raise StorageError or DataError if it cannot be read."""
         return read_model(self.model_path)
 
-    def save(self, snapshot: Snapshot) -> Saved:
-        """Write a checkpoint. Raise StorageError, or DivergedError if a weight is not finite."""
+    def save(self, snapshot: Snapshot, good: Snapshot) -> Saved:
+        """Write a checkpoint, and one of the state to roll back to, unless it is written already.
+
+        Raise StorageError, or DivergedError if a weight is not finite.
+        """
         with self._vanishing():
-            return Saved(snapshot.step, save_checkpoint(snapshot, self.path))
+            return Saved(snapshot.step, save_checkpoint(snapshot, self.path, good))
 
     @contextlib.contextmanager
     def _vanishing(self) -> Iterator[None]:

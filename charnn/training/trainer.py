@@ -1,6 +1,7 @@
 """Train a network from start to end: build, train, validate, save, resume, roll back, score."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from charnn.model.language_model import LanguageModel, with_weights
 from charnn.model.model_file import ModelFile
 from charnn.model.numpy_model import NumpyModel
 from charnn.storage.workspace import is_finished
-from charnn.training.checkpoint import load_newest
+from charnn.training.checkpoint import checkpoint_folder, load_good, load_newest
 from charnn.training.events import (
     Evaluation,
     Event,
@@ -42,6 +43,7 @@ MAX_ROLLBACKS = 3  # the learning rate is then an eighth
 SNAPSHOT_STEPS = 200  # steps between rollback states without validation: the most that are lost
 # Seconds between checkpoints without --save-every. A test checks that saving takes less than 1 %.
 SAVE_SECONDS = 300.0
+EXPLODED = 1.0  # nats above the best validation: the run is diverging
 SAMPLE_TOKENS = 200  # in a sample shown during training: two or three lines of characters
 STALLED = 5  # validations without improvement before a note: a quarter of the default 20
 
@@ -92,6 +94,7 @@ class Trainer:
             cost=self.validator.cost,
             planned_tokens=planned_tokens,
         )
+        self._good = self._capture()  # the state that a divergence is rolled back to
 
     def resume(self, *, new_rates: bool = False) -> None:
         """Continue from the newest undamaged checkpoint of the run.
@@ -110,6 +113,7 @@ class Trainer:
                 "the last digits from those of an uninterrupted run"
             )
         restore(self.loop, snapshot, self.dataset.fingerprint)
+        self._good = load_good(snapshot, self.folder.path)
         counters = self.loop.counters
         if new_rates:
             counters.lr_scale = 1.0
@@ -129,6 +133,7 @@ class Trainer:
             f"weights from {name}: {known:,} of {self.dataset.tokenizer.vocab_size:,} "
             "symbols are in its vocabulary"
         )
+        self._good = self._capture()
 
     def events(self) -> Generator[Event, None, None]:
         """Train, log, save the best model and evaluate it; the last event is the `Result`.
@@ -150,13 +155,12 @@ class Trainer:
         yield from self._finish(tokens / seconds if seconds else 0.0)
 
     def _train_with_rollbacks(self) -> Iterator[Event]:
-        good = self._capture()
         while True:
             loop = self.loop
             try:
                 for event in self._train():
-                    if self._is_good(event, good):
-                        good = self._capture()
+                    if self._is_good(event):
+                        self._good = self._capture()
                     yield event
                     if isinstance(event, Step) and (note := self._check_speed()):
                         yield note
@@ -164,9 +168,8 @@ class Trainer:
                         break
                 else:
                     return
-                good = self._capture()
             except DivergedError as error:
-                yield self._roll_back(good, error)
+                yield self._roll_back(error)
 
     def _check_speed(self) -> Noted | None:
         """Compare the speed with that of the benchmark; plan the run again if it differs.
@@ -232,11 +235,13 @@ class Trainer:
     def _validate(self, model: LanguageModel) -> Iterator[Score]:
         return self.validator.during(model, self.loop.budget.fraction)
 
-    def _is_good(self, event: Event, last: Snapshot) -> bool:
+    def _is_good(self, event: Event) -> bool:
         """Return whether the current state becomes the one to roll back to."""
         if self._has_val:
-            return isinstance(event, Evaluation)
-        return self.loop.counters.step - last.step >= SNAPSHOT_STEPS
+            best = self.loop.counters.best_loss
+            limit = math.inf if best is None else best + EXPLODED
+            return isinstance(event, Evaluation) and event.score.loss < limit  # False for NaN
+        return self.loop.counters.step - self._good.step >= SNAPSHOT_STEPS
 
     def _save_is_due(self, step: int, saved_at: float) -> bool:
         if self.config.save_every:
@@ -246,16 +251,13 @@ class Trainer:
     def _capture(self) -> Snapshot:
         return capture(self.loop, self.dataset.fingerprint)
 
-    def _go_back_to(self, snapshot: Snapshot) -> None:
-        restore(self.loop, snapshot, self.dataset.fingerprint)
-        counters = self.loop.counters
-        truncate_log(self.folder.path, counters.step, counters.evaluated_at)
-
-    def _roll_back(self, good: Snapshot, error: DivergedError) -> Warned:
+    def _roll_back(self, error: DivergedError) -> Warned:
         """Restore the last good state with half the learning rate; raise at the last attempt."""
         scale, seconds = self.loop.counters.lr_scale, self.loop.counters.seconds
         is_last = scale <= 0.5**MAX_ROLLBACKS
-        self._go_back_to(good)
+        restore(self.loop, self._good, self.dataset.fingerprint)
+        counters = self.loop.counters
+        truncate_log(self.folder.path, counters.step, counters.evaluated_at)
         self.loop.counters.lr_scale = scale if is_last else scale / 2
         if is_last:
             self.save()
@@ -276,10 +278,12 @@ class Trainer:
 
     def save(self) -> Saved:
         """Write a checkpoint, and a model if no validation has saved one. Raise StorageError."""
-        saved = self.folder.save(self._capture())
+        saved = self.folder.save(self._capture(), self._good)
+        written = checkpoint_folder(self.folder.path, self._good.step)
+        self._good = dataclasses.replace(self._good, source=str(written))
         self.record_config()
         if not (self._has_val and self.folder.model_path.exists()):
-            averaged = bool(self.loop.average.updates)
+            averaged = self.loop.has_average
             metrics = {"step": self.loop.counters.step, "averaged": averaged}
             self.folder.write_model(self._model_file(metrics, averaged=averaged))
         return saved

@@ -38,10 +38,12 @@ class Training:
         """Resolve the settings; benchmark the machine if they depend on it."""
         self._plan, self._force, self._baselines = plan, force, baselines
         self._began = time.perf_counter() if began is None else began
-        if plan.is_resumed:
-            self._resolved = resolve_machine(plan.settings, plan.dataset)
-        else:
-            self._resolved = resolve(plan.settings, plan.dataset, plan.init_from)
+        smaller = "use a smaller --batch-size or --bptt, or a smaller model"
+        with memory_explained("with this network", smaller):
+            if plan.is_resumed:
+                self._resolved = resolve_machine(plan.settings, plan.dataset)
+            else:
+                self._resolved = resolve(plan.settings, plan.dataset, plan.init_from)
         self._trainer: Trainer | None = None
         self._locks = contextlib.ExitStack()
 
@@ -142,4 +144,8 @@ class Training:
         return self.trainer.save()
 
     def _memory_errors(self) -> contextlib.AbstractContextManager[None]:
-        return memory_explained(self.config.batch_size)
+        rows = self.config.batch_size
+        return memory_explained(
+            f"at batch size {rows}",
+            f"use --batch-size {max(1, rows // 2)}, a shorter --bptt, or a smaller model",
+        )
