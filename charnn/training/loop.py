@@ -99,10 +99,10 @@ class TrainLoop:
         steps = self.budget.steps
         factor = self.counters.lr_scale * lr_factor(self.counters.step, steps, self.config)
         set_lr(self.optimizers, factor)
-        loss, penalty, hidden = self._loss(batch)
+        loss, bias, penalty, hidden = self._loss(batch)
         self.model.zero_grad()
         self.scaler.scale(loss + penalty).backward()  # type: ignore[no-untyped-call]  # torch's
-        nats = float(loss.detach())
+        nats = float(loss.detach() + bias)
         norm = self._apply(nats)
         self.hidden = detach(hidden)
         self.counters.count_step(nats, int(np.count_nonzero(batch.targets >= 0)))
@@ -113,7 +113,8 @@ class TrainLoop:
             self.average = WeightAverage()
         return nats, norm, self.config.lr * factor
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, LayerState]:
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, LayerState]:
+        """Return loss and its bias (see `sampled_nats`), penalty, and the hidden state after."""
         device = self.arithmetic.device
         inputs = torch.from_numpy(batch.inputs).to(device, non_blocking=True)
         scored = mask_unknown(batch.targets, self.unk_id)
@@ -121,15 +122,15 @@ class TrainLoop:
         self.model.train()
         with self.arithmetic.autocast():
             dropped, outputs, hidden = self.model.hidden(inputs, self._state_before(batch))
-            loss = self._nats(dropped, targets)
-        return loss, self._penalty(dropped, outputs), hidden
+            loss, bias = self._nats(dropped, targets)
+        return loss, bias, self._penalty(dropped, outputs), hidden
 
-    def _nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of a batch in nats: exact, or estimated by sampled softmax."""
+    def _nats(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of a batch in nats, exact or estimated, and the bias of it."""
         samples = self.config.sampled_softmax
         if samples:
             return sampled_nats(outputs, self.model.output, targets, samples)
-        return mean_nats(self.model.output(outputs), targets)
+        return mean_nats(self.model.output(outputs), targets), outputs.new_zeros(())
 
     def _penalty(self, dropped: Tensor, outputs: Tensor) -> Tensor:
         """Return activation and temporal activation regularization of outputs (B, T, H).
@@ -302,6 +303,7 @@ def _step_event(loop: TrainLoop, loss: float, norm: float, lr: float) -> Step:
         grad_norm=norm,
         tokens_per_second=counters.tokens / counters.step / loop.budget.step_seconds,
         mean_loss=counters.take_mean_loss() if is_logged else None,
+        estimated=loop.config.sampled_softmax > 0,
     )
 
 

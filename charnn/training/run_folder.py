@@ -171,6 +171,7 @@ def _metrics_row(
         "lr": step.lr if step else None,
         "grad_norm": step.grad_norm if step else None,
         "tokens_per_second": round(step.tokens_per_second, 1) if step else None,
+        **({"estimated": True} if step and step.estimated else {}),
     }
 
 
