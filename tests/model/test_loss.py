@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from charnn.model import loss as loss_module
 from charnn.model.loss import mean_nats, sampled_nats
 
 VOCABULARY, WIDTH = 50, 6
@@ -79,15 +80,16 @@ def test_batch_without_targets_has_zero_loss(parts) -> None:
     assert all(g.isfinite().all() for g in gradients(loss, outputs, layer))
 
 
-def test_estimate_plus_its_bias_is_close_to_the_exact_loss() -> None:
+def test_estimate_plus_its_bias_is_close_to_the_exact_loss(monkeypatch) -> None:
     """The estimate alone is too low (Jensen's inequality); the sum removes most of the error."""
+    monkeypatch.setattr(loss_module, "BIAS_STRIDE", 1)
     torch.manual_seed(3)
     layer = nn.Linear(16, 2000)
     outputs, targets = 2 * torch.randn(1, 64, 16), torch.randint(0, 30, (1, 64))
     exact = mean_nats(layer(outputs), targets).item()
-    draws = [sampled_nats(outputs, layer, targets, 200) for _ in range(100)]
+    draws = [sampled_nats(outputs, layer, targets, 100) for _ in range(300)]
     estimate = sum(loss.item() for loss, _ in draws) / len(draws)
     corrected = sum((loss + bias).item() for loss, bias in draws) / len(draws)
 
     assert estimate < exact - 0.005
-    assert abs(corrected - exact) < 0.25 * (exact - estimate)
+    assert abs(corrected - exact) < 0.5 * (exact - estimate)
