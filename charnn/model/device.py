@@ -48,6 +48,8 @@ def choose_device(name: str) -> torch.device:
     counts = {"cuda": cuda_devices, "mps": int(_has_mps()), "cpu": 1}
     if int(index or 0) >= counts.get(kind, 0):
         raise UsageError(f"--device {name}: no such device on this machine", "use --device cpu")
+    if kind == "cuda" and index:
+        torch.cuda.set_device(int(index))  # otherwise CUDA also allocates memory on device 0
     return torch.device(name)
 
 

@@ -102,8 +102,7 @@ class TrainLoop:
         loss, bias, penalty, hidden = self._loss(batch)
         self.model.zero_grad()
         self.scaler.scale(loss + penalty).backward()  # type: ignore[no-untyped-call]  # torch's
-        nats = float(loss.detach() + bias)
-        norm = self._apply(nats)
+        nats, norm = self._apply(loss.detach() + bias)
         self.hidden = detach(hidden)
         self.counters.count_step(nats, int(np.count_nonzero(batch.targets >= 0)))
         if self._is_averaging:
@@ -115,15 +114,19 @@ class TrainLoop:
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, LayerState]:
         """Return loss and its bias (see `sampled_nats`), penalty, and the hidden state after."""
-        device = self.arithmetic.device
-        inputs = torch.from_numpy(batch.inputs).to(device, non_blocking=True)
-        scored = mask_unknown(batch.targets, self.unk_id)
-        targets = torch.from_numpy(scored).to(device, non_blocking=True)
+        inputs, targets = self._on_device(batch.inputs, mask_unknown(batch.targets, self.unk_id))
         self.model.train()
         with self.arithmetic.autocast():
             dropped, outputs, hidden = self.model.hidden(inputs, self._state_before(batch))
             loss, bias = self._nats(dropped, targets)
         return loss, bias, self._penalty(dropped, outputs), hidden
+
+    def _on_device(self, *ids: Integers) -> Tensor:
+        """Return arrays of one shape as a tensor on the device, in one transfer."""
+        both = torch.from_numpy(np.stack(ids))
+        if self.arithmetic.device.type == "cuda":  # without a wait for earlier work of the GPU
+            return both.pin_memory().to(self.arithmetic.device, non_blocking=True)
+        return both.to(self.arithmetic.device)
 
     def _nats(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch in nats, exact or estimated, and the bias of it."""
@@ -154,12 +157,13 @@ class TrainLoop:
             return reset_rows(self.hidden, torch.from_numpy(batch.fresh).to(self.model.device))
         return self.hidden
 
-    def _apply(self, loss: float) -> float:
-        """Clip the gradient and apply it unless it overflowed. Return its norm."""
+    def _apply(self, mean_nats: Tensor) -> tuple[float, float]:
+        """Clip the gradient and apply it unless it overflowed. Return the loss and its norm."""
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         limit = self.config.grad_clip or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
+        gradient_norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+        loss, norm = torch.stack([mean_nats, gradient_norm]).tolist()  # one wait for the device
         finite = math.isfinite(norm) and math.isfinite(loss)
         if finite:  # the norm is over all weights, so no optimizer has an overflow
             for optimizer in self.optimizers:
@@ -172,7 +176,7 @@ class TrainLoop:
                 f"gradient norm {norm}",
                 "use a lower --lr or a lower --grad-clip",
             )
-        return norm
+        return loss, norm
 
     def evaluate(self, validate: Validate) -> Iterator[Validating | Evaluation]:
         """Validate the weights and their average, if any. The lower loss is the result.
