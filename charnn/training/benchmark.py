@@ -85,7 +85,7 @@ def _candidates(device: torch.device, config: TrainConfig) -> tuple[list[Arithme
             names += ["bfloat16"] if multiplies_bfloat16(device) else []
             names += ["float16"]
         elif device.type == "cpu":
-            slowdown = _bfloat16_slowdown()
+            slowdown = bfloat16_slowdown()
             if slowdown < 1:
                 names += ["bfloat16"]
             else:
@@ -96,7 +96,7 @@ def _candidates(device: torch.device, config: TrainConfig) -> tuple[list[Arithme
     return [Arithmetic(device, name) for name in names], note
 
 
-def _bfloat16_slowdown() -> float:
+def bfloat16_slowdown() -> float:
     """Return the time of a matrix product in bfloat16 on the CPU relative to float32.
 
     CPUs without instructions for bfloat16 take up to thirty times as long, so that even one update

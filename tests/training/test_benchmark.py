@@ -31,7 +31,7 @@ def measured(*args, speed=False, **settings):
 
 def slowdown(monkeypatch, factor):
     """Make matrix products in bfloat16 take this many times as long as in float32."""
-    monkeypatch.setattr(benchmark, "_bfloat16_slowdown", lambda: factor)
+    monkeypatch.setattr(benchmark, "bfloat16_slowdown", lambda: factor)
 
 
 def update_seconds(monkeypatch, *seconds):
@@ -126,7 +126,7 @@ def test_fastest_update_counts(monkeypatch) -> None:
 
 def test_nothing_is_timed_for_a_deterministic_run(monkeypatch) -> None:
     """Its precision does not depend on a benchmark: float32 on a CPU."""
-    monkeypatch.setattr(benchmark, "_bfloat16_slowdown", lambda: pytest.fail("timed"))
+    monkeypatch.setattr(benchmark, "bfloat16_slowdown", lambda: pytest.fail("timed"))
     monkeypatch.setattr(benchmark, "_time_updates", lambda *_: pytest.fail("timed"))
 
     assert measured(deterministic=True).arithmetic.precision == "float32"
