@@ -1,5 +1,6 @@
 """`charnn score` as a filter: rows, order, JSON, colors, streaming, long lines, memory."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from charnn.commands import score_output
+from charnn.model.model_file import read_model, write_model
 from tests.shell.conftest import LAMP
 
 LINES = LAMP.splitlines()
+RUN = "lamp-lstm-001"
 
 
 def rows(done):
@@ -59,8 +62,10 @@ def test_json_has_the_documented_keys(trained) -> None:
 
     assert [set(row) for row in objects] == [
         {"line", "file", "loss", "perplexity", "bits_per_char", "tokens", "unknown", "text"}
+        | {"coverage", "bits_per_char_all"}
     ] * 3
     assert [(row["tokens"], row["unknown"]) for row in objects] == [(8, 0), (0, 2), (0, 0)]
+    assert [row["coverage"] for row in objects] == [1, 0, 1]
     assert objects[1]["loss"] is None
     assert [row["text"] for row in objects] == ["The lamp", "§§", ""]
 
@@ -97,10 +102,13 @@ def test_per_token_has_one_row_per_token(trained) -> None:
 
     assert [row[0] for row in table] == ["1"] * 8 + ["2"]
     assert [row[2] for row in table] == [*"The", r"\t", *"lamp", "x"]
-    known = [float(row[1]) for row in table[:8] if row[1] != "-"]
+    known = [float(row[1]) for row in table[:8] if row[2] != r"\t"]
     line = json.loads(trained.run("score", "--json", input="The\tlamp\n").stdout)
     assert sum(known) / len(known) == pytest.approx(line["bits_per_char"], abs=1e-3)
     assert len(known) == line["tokens"]
+    bits = [float(row[1]) for row in table[:8]]
+    p_known = 8 * line["bits_per_char_all"] - sum(bits)  # -log2(1 - p(<unk>)) of each known token
+    assert 0 < p_known < 0.01
 
 
 def test_color_auto_always_never(trained) -> None:
@@ -359,11 +367,67 @@ def test_rows_name_line_and_file(trained) -> None:
     assert json.loads(piped.stdout)["file"] == "-"
 
 
-def test_a_line_of_unknown_characters_is_infinitely_surprising(trained) -> None:
-    """It sorts first with `sort -rg`; an empty line has no number."""
-    done = trained.run("score", "-q", input="The lamp\n€€€\n\n")
+TEXTS = "The lamp\n€€€\n\nThe € lamp\nkkkk\n"
 
-    assert [row.split("\t")[0] for row in done.stdout.splitlines()][1:] == ["inf", "-"]
+
+@pytest.mark.parametrize("total", [False, True], ids=["per_char", "total"])
+def test_unknown_characters_are_charged(trained, total) -> None:
+    """A line of them sorts first with `sort -rn`, and JSON has the same numbers."""
+    unit = ("--bits", "total" if total else "per_char")
+    columns = [
+        row.split("\t")[0] for row in trained.run("score", *unit, input=TEXTS).stdout.splitlines()
+    ]
+    objects = map(json.loads, trained.run("score", "--json", input=TEXTS).stdout.splitlines())
+    bits = [
+        None if row["bits_per_char_all"] is None
+        else row["bits_per_char_all"] * (len(row["text"]) if total else 1)
+        for row in objects
+    ]  # fmt: skip
+
+    assert columns[2] == "-"
+    assert bits[2] is None
+    numbers = [float(column) for column in columns if column != "-"]
+    assert numbers == [pytest.approx(b, abs=1e-3) for b in bits if b is not None]
+    assert max(numbers) == numbers[1]
+    assert numbers[1] > 20 * (3 if total else 1)
+    assert numbers[2] > numbers[0]
+
+
+def test_unknown_tokens_have_bits(own) -> None:
+    """In rows and in JSON, where a key marks them; words are shown as they are."""
+    own.run("prepare", "lamp.txt", "--tokenizer", "word", "--name", "words")
+    own.run("train", "words", "--name", "words", "--preset", "tiny", "--steps", "2", "-q")
+    line = "The gull said\n"
+    table = own.run("score", "words", "--per-token", input=line).stdout.splitlines()
+    row = json.loads(own.run("score", "words", "--per-token", "--json", input=line).stdout)
+
+    assert [text.split("\t")[2] for text in table] == ["The", " gull", " said"]
+    tokens = row["per_token"]
+    assert [token.get("unknown") for token in tokens] == [None, True, None]
+    assert [float(text.split("\t")[1]) for text in table] == [
+        pytest.approx(token["bits"], abs=1e-4) for token in tokens
+    ]
+    assert tokens[1]["bits"] > 30
+    assert row["coverage"] == (3 + 5) / 13
+
+
+def test_models_of_older_files_have_no_bits_of_unknown_symbols(own) -> None:
+    """The numbers of all characters are null; a line of unknown characters has the score inf."""
+    path = own.folder / "runs/lamp-lstm-001/model.safetensors"
+    model = read_model(path)
+    write_model(path, dataclasses.replace(model, unknown_model=None))
+    columns = own.run("score", input=TEXTS).stdout.splitlines()
+    objects = list(map(json.loads, own.run("score", "--json", input=TEXTS).stdout.splitlines()))
+    own.write("text.txt", TEXTS)
+    evaluated = json.loads(own.run("eval", RUN, "text.txt", "--json").stdout)
+    on_split = json.loads(own.run("eval", RUN, "--json").stdout)
+
+    assert [column.split("\t")[0] for column in columns][1:3] == ["inf", "-"]
+    assert float(columns[3].split("\t")[0]) == pytest.approx(objects[3]["bits_per_char"], abs=1e-4)
+    assert [row["bits_per_char_all"] for row in objects] == [None] * 5
+    assert evaluated["bits_per_char_all"] is on_split["bits_per_char_all"] is None
+    assert evaluated["coverage"] == pytest.approx(1 - 4 / len(TEXTS))
+    assert on_split["coverage"] == 1
 
 
 def test_bits_in_total(trained) -> None:
