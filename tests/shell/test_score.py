@@ -1,6 +1,5 @@
 """`charnn score` as a filter: rows, order, JSON, colors, streaming, long lines, memory."""
 
-import dataclasses
 import json
 import os
 import pty
@@ -14,11 +13,9 @@ from pathlib import Path
 import pytest
 
 from charnn.commands import score_output
-from charnn.model.model_file import read_model, write_model
 from tests.shell.conftest import LAMP
 
 LINES = LAMP.splitlines()
-RUN = "lamp-lstm-001"
 
 
 def rows(done):
@@ -391,43 +388,6 @@ def test_unknown_characters_are_charged(trained, total) -> None:
     assert max(numbers) == numbers[1]
     assert numbers[1] > 20 * (3 if total else 1)
     assert numbers[2] > numbers[0]
-
-
-def test_unknown_tokens_have_bits(own) -> None:
-    """In rows and in JSON, where a key marks them; words are shown as they are."""
-    own.run("prepare", "lamp.txt", "--tokenizer", "word", "--name", "words")
-    own.run("train", "words", "--name", "words", "--preset", "tiny", "--steps", "2", "-q")
-    line = "The gull said\n"
-    table = own.run("score", "words", "--per-token", input=line).stdout.splitlines()
-    row = json.loads(own.run("score", "words", "--per-token", "--json", input=line).stdout)
-
-    assert [text.split("\t")[2] for text in table] == ["The", " gull", " said"]
-    tokens = row["per_token"]
-    assert [token.get("unknown") for token in tokens] == [None, True, None]
-    assert [float(text.split("\t")[1]) for text in table] == [
-        pytest.approx(token["bits"], abs=1e-4) for token in tokens
-    ]
-    assert tokens[1]["bits"] > 30
-    assert row["coverage"] == (3 + 5) / 13
-
-
-def test_models_of_older_files_have_no_bits_of_unknown_symbols(own) -> None:
-    """The numbers of all characters are null; a line of unknown characters has the score inf."""
-    path = own.folder / "runs/lamp-lstm-001/model.safetensors"
-    model = read_model(path)
-    write_model(path, dataclasses.replace(model, unknown_model=None))
-    columns = own.run("score", input=TEXTS).stdout.splitlines()
-    objects = list(map(json.loads, own.run("score", "--json", input=TEXTS).stdout.splitlines()))
-    own.write("text.txt", TEXTS)
-    evaluated = json.loads(own.run("eval", RUN, "text.txt", "--json").stdout)
-    on_split = json.loads(own.run("eval", RUN, "--json").stdout)
-
-    assert [column.split("\t")[0] for column in columns][1:3] == ["inf", "-"]
-    assert float(columns[3].split("\t")[0]) == pytest.approx(objects[3]["bits_per_char"], abs=1e-4)
-    assert [row["bits_per_char_all"] for row in objects] == [None] * 5
-    assert evaluated["bits_per_char_all"] is on_split["bits_per_char_all"] is None
-    assert evaluated["coverage"] == pytest.approx(1 - 4 / len(TEXTS))
-    assert on_split["coverage"] == 1
 
 
 def test_bits_in_total(trained) -> None:
