@@ -72,8 +72,8 @@ class UnknownModel:
         would be out of vocabulary if the vocabulary were built without this one occurrence. Where
         the vocabulary holds every training symbol, these are the symbols that occur once. With a
         `min_count` of m they are those that occur at most m times, and with a limited size those
-        with at most one occurrence more than a symbol outside. `min_count` is None for the vocabulary
-        of another text, which is fixed: then only its out-of-vocabulary tokens count.
+        with at most one occurrence more than a symbol outside. `min_count` is None for the
+        vocabulary of another text, which is fixed: then only its out-of-vocabulary tokens count.
         """
         if tokenizer.unk_id is None:
             return None
