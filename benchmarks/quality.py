@@ -71,7 +71,7 @@ def figures(runs: list[dict]) -> list[str]:
     losses = [run["val"]["loss"] for run in runs]
     return [
         spread(losses, 4),
-        f"{statistics.median(run['val']['bits_per_char'] for run in runs):.3f}",
+        f"{statistics.median(run['val']['bits_per_char_all'] for run in runs):.3f}",
         f"{statistics.median(run['steps'] for run in runs):,.0f}",
         f"{statistics.median(run['tokens_per_second'] for run in runs):,.0f}",
         f"{runs[0]['parameters'] / 1e6:.1f} M",

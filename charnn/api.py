@@ -17,7 +17,7 @@ from charnn.data.prepare import (
     read_splits,
 )
 from charnn.evaluation.line_reader import cut_line
-from charnn.evaluation.metrics import Score, TokenLengths
+from charnn.evaluation.metrics import Score
 from charnn.evaluation.surprisal import ModelReader, Passage
 from charnn.generation.generate import generate_text
 from charnn.model.model_file import ModelFile, read_model, read_tokenizer
@@ -96,15 +96,14 @@ class Model:
         """Return the score of all tokens of a text, in one pass with carried hidden state.
 
         As in `charnn score --whole`, out-of-vocabulary symbols are fed as `<unk>`, counted in
-        `unknown`, and left out of the loss.
+        `unknown`, and left out of the loss; `bits_per_char_all` includes them.
         """
-        tokenizer, start_token = self.file.tokenizer, self.file.start_token
-        passage = Passage(ModelReader(self._model), tokenizer, start_token)
-        lengths, score = TokenLengths.of(tokenizer), Score()
-        for part in cut_line(to_utf8(text)):
-            scored = passage.feed(part)
-            score += lengths.score(scored.nats, scored.ids)
-        return score
+        file = self.file
+        passage = Passage(
+            ModelReader(self._model), file.tokenizer, file.start_token, file.unknown_model
+        )
+        parts = cut_line(to_utf8(text))
+        return sum((passage.total(passage.feed(part)) for part in parts), Score())
 
 
 @argument_names()

@@ -17,6 +17,7 @@ from charnn.evaluation.metrics import TokenLengths
 from charnn.model.language_model import LanguageModel
 from charnn.model.model_file import ModelFile, write_model
 from charnn.tokenizers.char import CharTokenizer
+from charnn.tokenizers.unknown_model import UnknownModel
 
 
 @pytest.fixture
@@ -79,6 +80,44 @@ def test_score_equals_evaluation_with_torch(path, text) -> None:
     assert math.isclose(score.nats, expected.nats, rel_tol=1e-5)
     assert (score.tokens, score.chars, score.bytes) == (len(text),) * 3
     assert score.unknown == expected.unknown == 1
+    assert score.coverage == len(text) / (len(text) + 1)
+
+
+def test_all_next_characters_are_a_distribution(path) -> None:
+    """Those in the vocabulary and the others share a probability of one at most."""
+    file = dataclasses.replace(
+        charnn.load(path).file, unknown_model=UnknownModel(0.2, ["é", "q", "ü"], ends=False)
+    )
+    model = charnn.Model(file)
+
+    def probability(text: str) -> float:
+        score = model.score(text)
+        return math.exp(-score.nats - score.charge)
+
+    letters = [chr(code) for code in range(0x180)]
+    known = [letter for letter in letters if letter.encode() in file.tokenizer.pieces]
+    total, of_known = (
+        sum(probability(f"the {letter}") for letter in some) / probability("the ")
+        for some in (letters, known)
+    )
+    assert 0.5 < of_known < 0.8 < total <= 1
+
+
+def test_score_of_unknown_symbols_is_that_of_the_model(path) -> None:
+    """They are part of the bits of all characters; without a model these are not known."""
+    unknown_model = UnknownModel(0.25, ["é"], ends=False)
+    old = charnn.load(path)
+    model = charnn.Model(dataclasses.replace(old.file, unknown_model=unknown_model))
+    score, known = model.score("the éé"), model.score("the ")
+
+    assert score.unknown == score.unknown_chars == 2
+    added = unknown_model.nats(["é", "é"]).sum() - 4 * math.log(0.75)
+    assert score.charge == pytest.approx(added)
+    assert score.bits_per_char_all == pytest.approx((score.nats + added) / 6 / math.log(2))
+    assert score.bits_per_char == known.bits_per_char
+    assert repr(score).startswith(f"Score(bits_per_char={score.bits_per_char:.4f}, coverage=66.7%")
+    assert math.isnan(old.score("the é").bits_per_char_all)
+    assert math.isfinite(model.score("é").bits_per_char_all)
 
 
 def test_arguments_are_validated(path) -> None:

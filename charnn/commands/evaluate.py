@@ -1,6 +1,7 @@
 """`charnn eval`: loss of a model on a split or on any text."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from charnn.arrays import Ids
     from charnn.data.dataset import Dataset
     from charnn.display.messages import Display
-    from charnn.evaluation.metrics import Score
+    from charnn.evaluation.metrics import Score, TokenLengths
     from charnn.model.device import Arithmetic
     from charnn.model.model_file import ModelFile
+    from charnn.tokenizers.unknown_model import UnknownCost
 
+RANKED_BY = "bits_per_char"  # if all models cover the same part of the text
 DECODING = ("newlines", "encoding", "errors")  # settings that decide how a file becomes text
 
 
@@ -91,7 +94,10 @@ def evaluate(
         for path, loaded in zip(paths, models, strict=True)
     ]
     _report(results, json=json)
-    best = paths[min(range(len(paths)), key=lambda index: results[index]["bits_per_char"])]
+    ranked = _ranked_by(results)
+    if len(results) > 1 and ranked != RANKED_BY:
+        display.note(f"the models cover different parts of the text: compare {ranked}")
+    best = paths[min(range(len(paths)), key=lambda index: results[index][ranked])]
     name = workspace.model_argument(best, runs_dir)
     display.hint(f"next: {options.next_command(context, 'charnn', 'sample', name)}")
     return 0
@@ -130,31 +136,41 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Return the name of the text, the protocol and the scores of a model."""
     from charnn.data.dataset import find_dataset_of
+    from charnn.evaluation.metrics import TokenLengths
     from charnn.model.device import memory_explained
+    from charnn.tokenizers.unknown_model import UnknownCost
 
     names = request.names
     if request.dynamic or not names:
         dataset = find_dataset_of(model.fingerprint, data_dir)
     if names:
         label = ", ".join(names)
-        tokens = _tokens_of_files(model, names, request.decoding, display)
+        tokens, unknown = _tokens_of_files(model, names, request.decoding, display)
     else:
         label, tokens = request.split, dataset.split(request.split)
+        unknown = dataset.unknown_cost(request.split)
+        if model.unknown_model is None:  # an older file has no probabilities of unknown symbols
+            unknown = UnknownCost(unknown.chars)
+    lengths = TokenLengths.of(model.tokenizer, unknown)
     with memory_explained("in the evaluation", "use --streams 1, or --device cpu"):
         if request.dynamic:
             score, protocol = _score_dynamic(
-                model, dataset, tokens, arithmetic, display, tune=request.tune
+                model, dataset, tokens, lengths, arithmetic, display, tune=request.tune
             )
         else:
-            score, protocol = _score(model, tokens, request.windows, request.streams, arithmetic)
+            score, protocol = _score(
+                model, tokens, lengths, request.windows, request.streams, arithmetic
+            )
     return {"text": label, "protocol": protocol, **score.as_dict()}
 
 
 def _tokens_of_files(
     model: "ModelFile", names: list[str], config: PrepareConfig, display: "Display"
-) -> "Ids":
+) -> tuple["Ids", "UnknownCost"]:
+    """Return the tokens of text files, and the cost of those that are out of vocabulary."""
     from charnn.data.charset import read_text
     from charnn.data.sources import read_sources
+    from charnn.tokenizers.unknown_model import cost_of
 
     options.hint_at_terminal(names, display)
     reading = read_sources(names)
@@ -163,7 +179,9 @@ def _tokens_of_files(
     skipped = [reading.summary()] if reading.skipped() else []
     for note in (*skipped, *reading.notes, *report.notes):
         display.note(note)
-    return model.tokenizer.encode(text).ids
+    encoded = model.tokenizer.encode(text)
+    symbols = {symbol: len(offsets) for symbol, offsets in encoded.unknown.items()}
+    return encoded.ids, cost_of(symbols, model.unknown_model)
 
 
 def _arithmetic(device: str, threads: int | None) -> "Arithmetic":
@@ -176,16 +194,15 @@ def _arithmetic(device: str, threads: int | None) -> "Arithmetic":
 def _score(
     loaded: "ModelFile",
     tokens: "Ids",
+    lengths: "TokenLengths",
     windows: int | None,
     streams: int | None,
     arithmetic: "Arithmetic",
 ) -> tuple["Score", str]:
     from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
-    from charnn.evaluation.metrics import TokenLengths
     from charnn.model.language_model import with_weights
 
     model = with_weights(loaded).to(arithmetic.device)
-    lengths = TokenLengths.of(loaded.tokenizer)
     if windows:
         return evaluate_windows(model, tokens, lengths, windows), f"windows:{windows}"
     streams = streams or default_streams(len(tokens))
@@ -196,17 +213,16 @@ def _score_dynamic(
     loaded: "ModelFile",
     dataset: "Dataset",
     tokens: "Ids",
+    lengths: "TokenLengths",
     arithmetic: "Arithmetic",
     display: "Display",
     *,
     tune: bool,
 ) -> tuple["Score", str]:
     from charnn.evaluation import dynamic_evaluation
-    from charnn.evaluation.metrics import TokenLengths
     from charnn.model.language_model import with_weights
 
     model = with_weights(loaded).to(arithmetic.device)
-    lengths, start_token = TokenLengths.of(loaded.tokenizer), loaded.start_token
     rates = dynamic_evaluation.Rates()
     sizes = dynamic_evaluation.gradient_sizes(
         model, dataset.split("train"), lengths.unk_id, rates.segment
@@ -215,17 +231,18 @@ def _score_dynamic(
         part = dataset.split("val")[: dynamic_evaluation.TUNED_ON]
         rates = dynamic_evaluation.tune(
             lambda tried: dynamic_evaluation.evaluate_dynamic(
-                model, part, lengths, start_token, sizes, tried
+                model, part, lengths, loaded.start_token, sizes, tried
             )
         )
         display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
     return dynamic_evaluation.evaluate_dynamic(
-        model, tokens, lengths, start_token, sizes, rates
+        model, tokens, lengths, loaded.start_token, sizes, rates
     ), "dynamic"
 
 
 def _report(results: Sequence[dict[str, Any]], *, json: bool) -> None:
     """Print the results: of one model as lines or an object, of several as a table or a list."""
+    from charnn.display import humanize
     from charnn.display.messages import table
     from charnn.display.stdout import Output, print_json
     from charnn.escape import visible
@@ -238,9 +255,18 @@ def _report(results: Sequence[dict[str, Any]], *, json: bool) -> None:
     if len(rows) > 1:
         output.line(table(list(results[0]), rows))
     else:
+        width, coverage = max(map(len, results[0])), results[0]["coverage"]
         for name, cell in zip(results[0], rows[0], strict=True):
-            output.line(f"{name:<14} {visible(cell, one_line=True)}")
+            shown = humanize.covering(cell, coverage) if name == RANKED_BY else cell
+            output.line(f"{name:<{width}} {visible(shown, one_line=True)}")
     output.flush()
+
+
+def _ranked_by(results: Sequence[dict[str, Any]]) -> str:
+    """Return the metric that ranks models, which may cover different parts of the text."""
+    is_known = all(math.isfinite(result["bits_per_char_all"]) for result in results)
+    differ = len({result["coverage"] for result in results}) > 1
+    return "bits_per_char_all" if differ and is_known else RANKED_BY
 
 
 def _cell(value: str | float) -> str:

@@ -6,6 +6,9 @@ from typing import Any
 from charnn.commands import options
 from charnn.storage import workspace
 
+COVERED = ("coverage", "bits_per_char_all")  # shown if a model does not cover its whole text
+SCORES = ("bits_per_char", *COVERED)  # of the best model on its validation split
+
 
 @options.command()
 def list_all(
@@ -14,6 +17,7 @@ def list_all(
     json: options.Json = False,
 ) -> int:
     """List datasets and runs with their size, model and bits per character."""
+    from charnn.display import humanize
     from charnn.display.messages import table
     from charnn.display.stdout import Output, print_json
 
@@ -22,6 +26,8 @@ def list_all(
     if json:
         print_json({"datasets": datasets, "runs": runs})
         return 0
+    if not any(humanize.is_partial(run["coverage"]) for run in runs):
+        runs = [{name: run[name] for name in run if name not in COVERED} for run in runs]
     output = Output()
     for title, rows in (("datasets", datasets), ("runs", runs)):
         if rows:
@@ -61,7 +67,7 @@ def _run(folder: Path) -> dict[str, Any]:
     from charnn.model.model_file import read_summary
     from charnn.storage.lock import is_locked
 
-    values: dict[str, Any] = {"dataset": None, "model": None, "step": None, "bits_per_char": None}
+    values: dict[str, Any] = dict.fromkeys(("dataset", "model", "step", *SCORES))
     stopped = "stopped" if workspace.is_stopped(folder) else "finished"
     state = "running" if is_locked(folder) else stopped
     path = folder / workspace.MODEL_FILE
@@ -72,7 +78,7 @@ def _run(folder: Path) -> dict[str, Any]:
                 "dataset": training.get("data"),
                 "model": f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}",
                 "step": metrics.get("step"),
-                "bits_per_char": (metrics.get("val") or {}).get("bits_per_char"),
+                **{name: (metrics.get("val") or {}).get(name) for name in SCORES},
             }
         except CharnnError:
             state = "damaged"
@@ -97,5 +103,5 @@ def _cell(name: str, value: Any) -> str:
     if name == "bytes":
         return humanize.size(value)
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return humanize.percent(value) if name == "coverage" else f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -111,6 +111,7 @@ def score(
         NumpyModel(loaded.config, loaded.tensors),
         loaded.tokenizer,
         loaded.start_token,
+        unknown_model=loaded.unknown_model,
         carry=state == "carry",
         reader=reader,
         threads=threads or core_count(),

@@ -29,16 +29,20 @@ LEVELS = (
     (6.0, "\x1b[48;5;144;38;5;16m"),
     (8.0, "\x1b[48;5;227;38;5;16m"),
 )
-UNKNOWN = "\x1b[7m"  # reverse video for out-of-vocabulary tokens, which have no surprisal
+UNKNOWN = "\x1b[7m"  # reverse video for out-of-vocabulary tokens
 RESET = "\x1b[0m"
 
 
 @dataclass(frozen=True)
 class Token:
-    """The text of a token and its surprisal in bits; NaN for out-of-vocabulary tokens."""
+    """The text of a token and its surprisal in bits; NaN if that is not known.
+
+    `unknown` is set if the token is out of vocabulary.
+    """
 
     text: bytes
     bits: float
+    unknown: bool
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Layout:
 
     def is_shown(self, row: Row) -> bool:
         """Return whether a row is long enough to be written."""
-        return row.score.chars + row.score.unknown >= self.min_chars
+        return row.score.chars + row.score.unknown_chars >= self.min_chars
 
     def rendered(self, row: Row) -> bytes:
         """Return the output of a row, including the newline."""
@@ -103,11 +107,14 @@ class Layout:
 def ranking(score: Score, *, total: bool) -> float:
     """Return the bits of a line, in total or per character; NaN for an empty line.
 
-    Return infinity if all characters are out-of-vocabulary.
+    A model from an older file has no bits for out-of-vocabulary characters, so they are left out;
+    return infinity if there are no others.
     """
-    if score.unknown and not score.chars:
-        return math.inf
-    return score.nats / NATS_PER_BIT if total and score.chars else score.bits_per_char
+    if math.isnan(score.bits_per_char_all):
+        if score.unknown and not score.chars:
+            return math.inf
+        return score.nats / NATS_PER_BIT if total and score.chars else score.bits_per_char
+    return (score.nats + score.charge) / NATS_PER_BIT if total else score.bits_per_char_all
 
 
 def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
@@ -121,6 +128,8 @@ def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
         "bits_per_char": score.bits_per_char,
         "tokens": score.tokens,
         "unknown": score.unknown,
+        "coverage": score.coverage,
+        "bits_per_char_all": score.bits_per_char_all,
         "text": row.text.decode("utf-8", "replace") + MORE * row.cut,
     }
     if row.cut or (per_token and row.tokens_cut):
@@ -128,11 +137,14 @@ def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
     if row.overlap is not None:
         values["overlap"] = row.overlap
     if per_token:
-        values["per_token"] = [
-            {"token": token.text.decode("utf-8", "backslashreplace"), "bits": token.bits}
-            for token in row.tokens
-        ]
+        values["per_token"] = list(map(token_dict, row.tokens))
     return values
+
+
+def token_dict(token: Token) -> dict[str, object]:
+    """Return a token as a JSON object; only out-of-vocabulary tokens have the key `unknown`."""
+    values = {"token": token.text.decode("utf-8", "backslashreplace"), "bits": token.bits}
+    return {**values, "unknown": True} if token.unknown else values
 
 
 def token_rows(line: int, tokens: Iterable[Token]) -> bytes:
@@ -162,7 +174,7 @@ def painted(tokens: Iterable[Token]) -> str:
         text = decode(token.text)
         if not text:
             continue
-        style = UNKNOWN if math.isnan(token.bits) else style_of(token.bits)
+        style = UNKNOWN if token.unknown else style_of(token.bits)
         if style != current:
             painted.append((RESET if current else "") + style)
             current = style
@@ -194,7 +206,8 @@ def shortened(data: bytes) -> bytes:
 def tokens_of(scorer: Scorer, scored: Scored) -> list[Token]:
     """Return the tokens of a scored part, with their surprisal in bits."""
     bits = (scored.nats / NATS_PER_BIT).tolist()
-    return list(map(Token, scorer.spelled(scored), bits))
+    unknown = (scored.ids == scorer.tokenizer.unk_id).tolist()
+    return list(map(Token, scorer.spelled(scored), bits, unknown))
 
 
 class LineAccumulator:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from charnn.escape import visible
 if TYPE_CHECKING:
     from charnn.commands.train_progress import TrainProgress
     from charnn.display.messages import Display
+    from charnn.evaluation.metrics import Score
     from charnn.training.events import Result
     from charnn.training.trainer import Trainer
     from charnn.training.training import Training
@@ -205,6 +207,7 @@ def _print_result(result: "Result") -> None:
 
 def _summary(result: "Result", trainer: "Trainer") -> str:
     from charnn.commands.train_progress import quoted
+    from charnn.display import humanize
     from charnn.display.messages import table
 
     parts = []
@@ -216,20 +219,30 @@ def _summary(result: "Result", trainer: "Trainer") -> str:
             + [f"{x:.4f}" for x in (s.loss, s.perplexity, s.bits_per_char, s.bits_per_byte)]
             for name, s in scores.items()
         ]
+        if result.train.unknown or result.val.unknown:
+            headers.append("covers")
+            for row, s in zip(figures, scores.values(), strict=True):
+                row.append(f"{humanize.percent(s.coverage)} of characters")
         parts.append(table(headers, figures))
-        compared = {**result.baselines, "this model": result.val.bits_per_char}
+        compared = {**result.baselines, "this model": result.val.comparable_bits}
         rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in compared.items()]
-        parts.append(table([f"bits/char of {_compared_text(trainer)}", ""], rows))
+        parts.append(table([f"bits/char of {_compared_text(trainer, result.val)}", ""], rows))
     sample = result.sample.strip("\n").splitlines()[:SAMPLE_LINES]
     parts.append(quoted("\n".join(sample)))
     parts.append(f"model: {trainer.folder.model_path}")
     return "\n\n".join(part for part in parts if part)
 
 
-def _compared_text(trainer: "Trainer") -> str:
+def _compared_text(trainer: "Trainer", val: "Score") -> str:
     """Return a description of the text that the baselines are evaluated on."""
+    from charnn.display import humanize
     from charnn.evaluation.baselines import MAX_SCORED_TOKENS
 
+    text = "the validation text"
+    if val.unknown:
+        known_only = math.isnan(val.bits_per_char_all)
+        part = f"{humanize.percent(val.coverage)} of the characters" if known_only else "all"
+        text = f"{part} of {text}"
     if len(trainer.dataset.split("val")) <= MAX_SCORED_TOKENS:
-        return "the validation text"
-    return f"the validation text (baselines: its first {MAX_SCORED_TOKENS:,} tokens)"
+        return text
+    return f"{text} (baselines: its first {MAX_SCORED_TOKENS:,} tokens)"

@@ -230,7 +230,7 @@ def evaluation_text(event: Evaluation) -> str:
         f"epoch {event.epoch:.2f}",
         f"val loss {score.loss:.4f}{_part_of_split(event)}",
         f"perplexity {humanize.figure(score.perplexity)}",
-        f"{humanize.figure(score.bits_per_char)} bits/char",
+        humanize.covering(f"{humanize.figure(score.bits_per_char)} bits/char", score.coverage),
     ]
     return SEPARATOR.join([*parts, "best"] if event.best else parts)
 
@@ -248,6 +248,8 @@ def evaluation_log(event: Evaluation) -> str:
         val_loss=f"{score.loss:.4f}",
         val_perplexity=f"{score.perplexity:.4g}",
         val_bits_per_char=f"{score.bits_per_char:.4f}",
+        val_coverage=f"{score.coverage:.6g}" if score.unknown else None,
+        val_bits_per_char_all=f"{score.bits_per_char_all:.4f}" if score.unknown else None,
         val_fraction=None if event.fraction == 1 else f"{event.fraction:.3f}",
         best="yes" if event.best else "no",
     )

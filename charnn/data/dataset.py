@@ -1,9 +1,11 @@
 """A prepared dataset on disk: token ids of each split, tokenizer and manifest."""
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,14 @@ from charnn.storage import atomic, jsonio
 from charnn.storage.workspace import META_FILE, TOKENIZER_FILE
 from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
+from charnn.tokenizers.unknown_model import UnknownCost, UnknownModel, cost_of
 
 FORMAT_VERSION = 1
 FILES = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # of a dataset folder
 SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # manifest entry of a source
 COUNTED = 1 << 20  # tokens per bincount call, which converts them to 64 bits
 COUNTS = ("tokens", "chars", "bytes", "unknown")  # manifest entry of a split
+DECIMALS = 6  # of the nats in the manifest; rounding makes it equal on all machines
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,35 @@ class Dataset:
         """Return the text of a split, with U+FFFD for `<unk>` and for bytes that are not UTF-8."""
         return self.tokenizer.decode(self.split(name).tolist()).decode("utf-8", "replace")
 
+    @cached_property
+    def unknown_model(self) -> UnknownModel | None:
+        """Return the model of out-of-vocabulary symbols.
+
+        None if the tokenizer has no `<unk>` or the dataset was prepared before there was one.
+        """
+        value = self.meta.get("unknown")
+        return None if value is None else UnknownModel.from_json(value, self.tokenizer)
+
+    def unknown_cost(self, name: str) -> UnknownCost:
+        """Return the cost of the out-of-vocabulary tokens of a split."""
+        described, model = self.meta["splits"][name], self.unknown_model
+        count, nats = described["unknown"] or math.nan, described.get("unknown_nats", math.nan)
+        known = math.nan if model is None else model.known_nats
+        return UnknownCost(self._unknown_chars(name) / count, nats / count, known)
+
     def chars_per_token(self, name: str) -> float:
-        """Return the mean number of characters per token of a split."""
+        """Return the mean number of characters per token of a split, without `<unk>`."""
         described = self.meta["splits"][name]
-        return float(described["chars"] / max(1, described["tokens"]))
+        tokens = described["tokens"] - described["unknown"]
+        return float((described["chars"] - self._unknown_chars(name)) / max(1, tokens))
+
+    def _unknown_chars(self, name: str) -> int:
+        """Return the number of characters of the out-of-vocabulary symbols of a split."""
+        described = self.meta["splits"][name]
+        if not described["unknown"]:
+            return 0
+        counts = symbol_counts(self.split(name), self.tokenizer)
+        return int(described["chars"] - counts @ self.tokenizer.char_lengths)
 
 
 def new_dataset(
@@ -90,9 +119,20 @@ def new_dataset(
     splits: Mapping[str, EncodedSplit],
     config: PrepareConfig,
     sources: Sequence[Mapping[str, Any]] = (),
+    *,
+    own_vocabulary: bool = True,
 ) -> Dataset:
-    """Return a dataset without writing it. The same arguments give the same manifest."""
+    """Return a dataset without writing it. The same arguments give the same manifest.
+
+    `own_vocabulary` is set if the vocabulary was built from the training split.
+    """
     ids = {name: split.ids for name, split in splits.items()}
+    unknown_model = UnknownModel.fit(
+        tokenizer,
+        symbol_counts(ids["train"], tokenizer),
+        splits["train"].unknown,
+        config.min_count if own_vocabulary else None,
+    )
     meta = {
         "format_version": FORMAT_VERSION,
         "dtype": tokenizer.dtype.name,
@@ -102,20 +142,24 @@ def new_dataset(
             "sha256": atomic.sha256(dump_tokenizer(tokenizer).encode()),
         },
         "start_token": _start_token(ids["train"], tokenizer),
-        "splits": {name: _described(split) for name, split in splits.items()},
+        "splits": {name: _described(split, unknown_model) for name, split in splits.items()},
+        "unknown": None if unknown_model is None else unknown_model.to_json(),
         "sources": list(sources),
         "policies": config.model_dump(mode="json"),
     }
     return Dataset(folder, tokenizer, ids, meta)
 
 
-def _described(split: EncodedSplit) -> dict[str, Any]:
+def _described(split: EncodedSplit, unknown_model: UnknownModel | None) -> dict[str, Any]:
+    unknown = split.unknown.total()
+    cost = cost_of(split.unknown, unknown_model).nats if unknown else 0.0
     return {
         "tokens": len(split.ids),
         "chars": split.chars,
         "bytes": split.bytes,
         "sha256": atomic.sha256(split.ids.data.cast("B")),
-        "unknown": split.unknown.total(),
+        "unknown": unknown,
+        "unknown_nats": round(unknown * cost, DECIMALS),
     }
 
 
@@ -217,7 +261,12 @@ def open_dataset(folder: Path) -> Dataset:
         raise _damaged(folder / META_FILE, "it has no training split")
     if not _are_sources(meta.get("sources")):
         raise _damaged(folder / META_FILE, "sources are missing or have the wrong type")
-    return Dataset(folder, tokenizer, splits, meta)
+    dataset = Dataset(folder, tokenizer, splits, meta)
+    try:
+        _ = dataset.unknown_model
+    except DataError as error:
+        raise _damaged(folder / META_FILE, error.message) from None
+    return dataset
 
 
 def _are_sources(value: Any) -> bool:
@@ -269,6 +318,8 @@ def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) 
     for count in COUNTS:
         if type(described[count]) is not int or described[count] < 0:
             raise _damaged(path.with_name(META_FILE), f"{count} of {path.stem} is not a count")
+    if type(described.get("unknown_nats", 0.0)) is not float:
+        raise _damaged(path.with_name(META_FILE), f"unknown_nats of {path.stem} is not a number")
     data = atomic.read_bytes(path)
     expected = described["tokens"] * tokenizer.dtype.itemsize
     if len(data) != expected:

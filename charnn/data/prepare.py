@@ -154,12 +154,15 @@ def prepare(
     splits, notes = _read_splits(sources, config)
     if "train" not in splits:
         raise DataError("the training split is empty", "use a smaller --val-frac or --test-frac")
+    own_vocabulary = not tokenizer
     if not tokenizer:
         options = VocabularyOptions(config.vocab_size, config.min_count, config.word_pattern)
         tokenizer = TOKENIZERS[config.tokenizer].build(splits["train"], options)
     encoded = {name: encode_split(text, tokenizer) for name, text in splits.items()}
     described = [_described(source) for some in sources.values() for source in some]
-    dataset = new_dataset(folder, tokenizer, encoded, config, described)
+    dataset = new_dataset(
+        folder, tokenizer, encoded, config, described, own_vocabulary=own_vocabulary
+    )
     unchanged = is_written(dataset)
     if unchanged:
         (folder / META_FILE).touch()  # `train` uses the most recently prepared dataset by default

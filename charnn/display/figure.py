@@ -128,7 +128,8 @@ def _draw_run(
     best = min(finite(val), key=lambda point: point[1], default=(math.nan, math.nan))
     final = run.final(names[1])
     shown = final if math.isfinite(final) else best[1]
-    label = f"{humanize.figure(shown)}  {literal(run.name)}"
+    name = humanize.covering(literal(run.name), run.coverage(names[1]))
+    label = f"{humanize.figure(shown)}  {name}"
     axes.plot(*columns(train), color=color, linewidth=0.8, alpha=0.18)
     axes.plot(*columns(smooth), color=color, linewidth=0.9)
     axes.plot(*columns(val), color=color, linewidth=1.8, marker="o", markersize=3.5, label=label)

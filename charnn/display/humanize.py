@@ -1,6 +1,7 @@
 """Format sizes, durations, rates and measured values for people."""
 
 import math
+from typing import TypeGuard
 
 _STEPS = ("", "k", "M", "G", "T", "P")  # powers of 1000
 MINUTE, HOUR, DAY = 60, 3600, 86_400  # seconds
@@ -54,6 +55,27 @@ def duration(seconds: float) -> str:
     if total < DAY:
         return f"{total // HOUR} h {total % HOUR // MINUTE:02} m"
     return f"{total // DAY:,} d {total % DAY // HOUR:02} h"
+
+
+def percent(fraction: float) -> str:
+    """Format a fraction: "92.2%"; one below 1 is never shown as 100%, but as "99.99%"."""
+    decimals = next((n for n in range(1, 9) if round(100 * fraction, n) < 100), 0)  # noqa: PLR2004
+    return f"{fraction:.{decimals}%}"
+
+
+def is_partial(coverage: object) -> TypeGuard[float]:
+    """Return whether a figure covers only this fraction of the characters of a text."""
+    return isinstance(coverage, float) and coverage < 1
+
+
+def covering(figure: str, coverage: object) -> str:
+    """Add to a figure which part of the text it covers, unless it covers all of it.
+
+    "1.683 bits/char", 0.922 → "1.683 bits/char (covers 92.2% of the characters)".
+    """
+    if not is_partial(coverage):
+        return figure
+    return f"{figure} (covers {percent(coverage)} of the characters)"
 
 
 def figure(value: float | None) -> str:

@@ -49,6 +49,12 @@ class Curve:
         rows = [r for r in self.rows if r.get(FINAL) is True and r.get("split") == "val"]
         return _number(rows[-1], y) if rows else math.nan
 
+    def coverage(self, y: YName) -> float:
+        """Return the fraction of the validation text that y covers, at the last validation."""
+        rows = [row for row in self.rows if row.get("split") == "val" and "coverage" in row]
+        covered = _number(rows[-1], "coverage") if rows and y == "bits_per_char" else 1.0
+        return covered if covered < 1 else 1.0
+
     def bits_per_nat(self, split: str) -> float | None:
         """Return the factor from nats per token to bits per character; None if not known."""
         losses, bits = self.points(split, "step"), self.points(split, "step", "bits_per_char")

@@ -48,7 +48,7 @@ def terminal_curves(
     run. The plot has at least MIN_WIDTH columns and MIN_ROWS rows.
     """
     width = max(width, MIN_WIDTH)
-    names, lines, finals = _chosen(runs, x, y)
+    names, lines, finals, coverages = _chosen(runs, x, y)
     unit, x_label = x_unit(x, x_limits(lines)[1])
     lines = [[(a / unit, b) for a, b in line] for line in lines]
     rows = max(MIN_ROWS, height - 3 - len(lines))  # 3: title, x axis, tick labels
@@ -56,7 +56,7 @@ def terminal_curves(
     for i, line in enumerate(lines):
         frame.draw(line, i)
     parts = [
-        f"{Y_LABELS[y]} by {x_label}",
+        f"{Y_LABELS[y]} by {x_label}{_covered(coverages)}"[:width],
         *frame.body(lines),
         *frame.axis(),
         *frame.legend(map(_summary, names, lines, finals, itertools.repeat(x_label)), width),
@@ -64,16 +64,29 @@ def terminal_curves(
     return "\n".join(part.rstrip() for part in parts)
 
 
-def _chosen(runs: Sequence[Curve], x: XName, y: YName) -> tuple[list[str], list[Line], list[float]]:
-    """Return the names, the points and the closing scores of the curves to draw."""
-    names, lines, finals = list[str](), list[Line](), list[float]()
+def _chosen(
+    runs: Sequence[Curve], x: XName, y: YName
+) -> tuple[list[str], list[Line], list[float], list[float]]:
+    """Return the names, the points, the closing scores and the coverages of the curves to draw."""
+    names, lines, finals, coverages = list[str](), list[Line](), list[float](), list[float]()
     for run in runs:
         splits = [split for split in ("train", "val") if finite(run.points(split, x, y))]
         for split in splits if len(runs) == 1 else splits[-1:]:
             names.append(f"{visible(run.name, one_line=True)} {split}")
             lines.append(run.points(split, x, y))
             finals.append(run.final(y) if split == "val" else math.nan)
-    return names, lines, finals
+            coverages.append(run.coverage(y) if split == "val" else 1.0)
+    return names, lines, finals, coverages
+
+
+def _covered(coverages: Sequence[float]) -> str:
+    """Return which part of the text some curves cover: " (b covers 92.2% of the characters)"."""
+    parts = [
+        f"{letter(i)} covers {humanize.percent(coverage)}"
+        for i, coverage in enumerate(coverages)
+        if humanize.is_partial(coverage)
+    ]
+    return f" ({', '.join(parts)} of the characters)" if parts else ""
 
 
 def _frame(lines: Sequence[Line], width: int, rows: int, *, color: bool, unicode: bool) -> "Frame":

@@ -4,14 +4,15 @@ Shapes: N tokens of training text, M of held-out text, V vocab_size.
 """
 
 import lzma
-import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
 from charnn.arrays import Bools, Doubles, Ids, Integers
-from charnn.evaluation.metrics import TokenLengths, mask_unknown
-from charnn.tokenizers.tokenizer import Tokenizer
+from charnn.evaluation.metrics import NATS_PER_BIT, Score, TokenLengths, mask_unknown
+from charnn.tokenizers.unknown_model import discount, interpolated
 
 ORDER = 5  # tokens of an n-gram: KN5, the usual baseline (Mikolov and others, 2010)
 # These bound the time of `evaluate_baselines` to a few seconds; smaller texts are used whole.
@@ -20,9 +21,15 @@ MAX_SCORED_TOKENS = 500_000
 MAX_XZ_BYTES = 4_000_000  # bytes of training text
 
 
-def unigram_nats(train: Ids, held_out: Ids, vocab_size: int) -> Doubles:
-    """Return -ln p of each held-out token in nats, (M,), by its frequency in training."""
-    nats: Doubles = -unigram(np.bincount(train, minlength=vocab_size))[held_out]
+def unigram_nats(train: Ids, held_out: Ids, vocab_size: int, unk_id: int | None = None) -> Doubles:
+    """Return -ln p of each held-out token in nats, (M,), by its frequency in training.
+
+    `<unk>` is not counted: the result is the probability among the tokens in the vocabulary.
+    """
+    counts = np.bincount(train, minlength=vocab_size)
+    if unk_id is not None:
+        counts[unk_id] = 0
+    nats: Doubles = -unigram(counts)[held_out]
     return nats
 
 
@@ -32,24 +39,27 @@ def unigram(counts: Integers) -> Doubles:
     return log_probabilities
 
 
-def kneser_ney_nats(train: Ids, held_out: Ids, vocab_size: int, order: int) -> Doubles:
+def kneser_ney_nats(
+    train: Ids, held_out: Ids, vocab_size: int, order: int, unk_id: int | None = None
+) -> Doubles:
     """Return -ln p of each held-out token in nats, (M,), by an interpolated Kneser-Ney model.
 
     Kneser and Ney, "Improved backing-off for m-gram language modeling", 1995; one discount per
     order, n1 / (n1 + 2 n2), estimated as in Chen and Goodman, "An empirical study of smoothing
     techniques for language modeling", 1999. The end of the training text is the first context of
-    the held-out text.
+    the held-out text. As in the training of a network, `<unk>` is a context but never predicted.
     """
     text = np.concatenate([train, held_out]).astype(np.int64)
     in_training = np.arange(len(text)) < len(train)
+    known = in_training & (mask_unknown(text, unk_id) >= 0)
     ngrams, contexts = _ngrams(text, vocab_size, order)
     probabilities = np.full(len(held_out), 1 / vocab_size)
     for n in range(1, order + 1):
         # The highest order uses counts of occurrences. Lower orders use continuation counts: the
         # number of different tokens before an n-gram, which is the number of different
         # (n + 1)-grams that end with it.
-        counted = in_training if n == order else _first_occurrences(ngrams[n + 1], in_training)
-        probabilities = _interpolated(ngrams[n], contexts[n], counted, in_training, probabilities)
+        counted = known if n == order else _first_occurrences(ngrams[n + 1], known)
+        probabilities = _interpolated(ngrams[n], contexts[n], counted, ~in_training, probabilities)
     nats: Doubles = -np.log(probabilities)
     return nats
 
@@ -82,31 +92,19 @@ def _interpolated(
     ngrams: Integers,
     contexts: Integers,
     counted: Bools,
-    in_training: Bools,
+    held_out: Bools,
     lower_order: Doubles,
 ) -> Doubles:
-    """Return p of each held-out token, (M,), from the counts of one order and p of the lower order.
-
-    With the count c of an n-gram, the count C of its context, the number t of different tokens
-    that follow the context, and the discount D:
-
-        p = max(c - D, 0) / C + D t / C · p_lower, or p_lower if C is 0
-    """
+    """Return p of each held-out token, (M,), from the counts of one order and the lower p, (M,)."""
     counts = np.bincount(ngrams[counted], minlength=int(ngrams.max()) + 1)
     context_counts = np.bincount(contexts[counted], minlength=int(contexts.max()) + 1)
     followers = np.bincount(
         contexts[_first_occurrences(ngrams, counted)], minlength=len(context_counts)
     )
-    once, twice = (np.count_nonzero(counts == n) for n in (1, 2))
-    discount = once / (once + 2 * twice) if once else 0.5
-    held_out = ~in_training
     count, context = counts[ngrams[held_out]], contexts[held_out]
-    is_known = context_counts[context] > 0
-    total = np.maximum(context_counts[context], 1)
-    backoff_weight = np.where(is_known, discount * followers[context] / total, 1.0)
-    discounted = np.where(is_known, np.maximum(count - discount, 0) / total, 0.0)
-    interpolated: Doubles = discounted + backoff_weight * lower_order
-    return interpolated
+    return interpolated(
+        count, context_counts[context], followers[context], discount(counts), lower_order
+    )
 
 
 def xz_bits(train: bytes, held_out: bytes) -> float:
@@ -121,23 +119,31 @@ def xz_bits(train: bytes, held_out: bytes) -> float:
     return 8.0 * (both - alone)
 
 
-def evaluate_baselines(train: Ids, held_out: Ids, tokenizer: Tokenizer) -> dict[str, float]:
+def evaluate_baselines(
+    train: Ids, held_out: Ids, pieces: Sequence[bytes], lengths: TokenLengths
+) -> dict[str, float]:
     """Return bits per character of the held-out text by baseline: unigram, 5-gram, xz.
 
     The baselines are fit to the last MAX_TRAIN_TOKENS tokens of the training text and predict the
-    first MAX_SCORED_TOKENS of the held-out text. Out-of-vocabulary tokens are not scored.
+    first MAX_SCORED_TOKENS of the held-out text. Out-of-vocabulary tokens cost what `lengths` says,
+    as for a network; where it does not say, they are left out.
     """
     train, held_out = train[-MAX_TRAIN_TOKENS:], held_out[:MAX_SCORED_TOKENS]
-    lengths, pieces = TokenLengths.of(tokenizer), tokenizer.pieces
-    scored = held_out[mask_unknown(held_out, tokenizer.unk_id) >= 0]
-    before = b"".join([pieces[index] for index in train])[-MAX_XZ_BYTES:]
-    text = b"".join([pieces[index] for index in scored])
+    unk_id, size = lengths.unk_id, len(pieces)
     with ThreadPoolExecutor() as threads:  # xz and NumPy's sorts run in parallel
-        xz = threads.submit(xz_bits, before, text)
+        xz = threads.submit(xz_score, train, held_out, pieces, lengths)
         nats = {
-            "unigram": unigram_nats(train, held_out, len(pieces)),
-            f"{ORDER}-gram": kneser_ney_nats(train, held_out, len(pieces), ORDER),
+            "unigram": unigram_nats(train, held_out, size, unk_id),
+            f"{ORDER}-gram": kneser_ney_nats(train, held_out, size, ORDER, unk_id),
         }
-    rows = {name: lengths.score(n, held_out).bits_per_char for name, n in nats.items()}
-    chars = int(lengths.chars[scored].sum())
-    return {**rows, "xz": xz.result() / chars if chars else math.nan}
+    scores = {name: lengths.score(each, held_out) for name, each in nats.items()}
+    scores["xz"] = xz.result()
+    return {name: score.comparable_bits for name, score in scores.items()}
+
+
+def xz_score(train: Ids, held_out: Ids, pieces: Sequence[bytes], lengths: TokenLengths) -> Score:
+    """Return the score of a held-out text by xz, which compresses its tokens in the vocabulary."""
+    known = held_out[mask_unknown(held_out, lengths.unk_id) >= 0]
+    data = [b"".join([pieces[index] for index in ids]) for ids in (train, known)]
+    free = lengths.score(np.zeros(len(held_out)), held_out)
+    return replace(free, nats=xz_bits(data[0][-MAX_XZ_BYTES:], data[1]) * NATS_PER_BIT)

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from charnn.arrays import Doubles, Ids, Integers
+from charnn.display import humanize
 from charnn.tokenizers.tokenizer import Tokenizer
+from charnn.tokenizers.unknown_model import UnknownCost
 
 NATS_PER_BIT = math.log(2)
+NOT_KNOWN = UnknownCost()
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,7 +23,9 @@ class Score:
 
     `nats` is the sum of -ln p over the scored tokens, and `squares` the sum of its squares.
     `tokens`, `chars` and `bytes` count the scored text. `unknown` counts out-of-vocabulary tokens,
-    which are not included in the other sums.
+    which are not included in these sums; `unknown_chars` are their characters. `charge` is what
+    `bits_per_char_all` adds to `nats`: the cost of the out-of-vocabulary tokens, and of the tokens
+    that are not.
     """
 
     nats: float = 0.0
@@ -29,6 +34,8 @@ class Score:
     chars: int = 0
     bytes: int = 0
     unknown: int = 0
+    unknown_chars: float = 0.0
+    charge: float = 0.0
 
     def __add__(self, other: "Score") -> "Score":
         return Score(
@@ -38,11 +45,20 @@ class Score:
             self.chars + other.chars,
             self.bytes + other.bytes,
             self.unknown + other.unknown,
+            self.unknown_chars + other.unknown_chars,
+            self.charge + other.charge,
         )
 
     def __repr__(self) -> str:
+        covered = (
+            f"coverage={humanize.percent(self.coverage)}, "
+            f"bits_per_char_all={self.bits_per_char_all:.4f}, "
+            if self.unknown
+            else ""
+        )
         return (
-            f"Score(bits_per_char={self.bits_per_char:.4f}, perplexity={self.perplexity:.4g}, "
+            f"Score(bits_per_char={self.bits_per_char:.4f}, {covered}"
+            f"perplexity={self.perplexity:.4g}, "
             f"loss={self.loss:.4f}, tokens={self.tokens}, chars={self.chars}, "
             f"bytes={self.bytes}, unknown={self.unknown})"
         )
@@ -75,31 +91,57 @@ class Score:
         """Bits per UTF-8 byte of the scored text."""
         return bits(self.nats, self.bytes)
 
+    @property
+    def coverage(self) -> float:
+        """Fraction of the characters that the other metrics cover; 1 without unknown tokens.
+
+        NaN if the characters of the unknown tokens are not known.
+        """
+        chars = self.chars + self.unknown_chars
+        return (self.chars / chars if chars else math.nan) if self.unknown else 1.0
+
+    @property
+    def bits_per_char_all(self) -> float:
+        """Bits per character of the whole text, with its unknown tokens; NaN if not known."""
+        return bits(self.nats + self.charge, self.chars + self.unknown_chars)
+
+    @property
+    def comparable_bits(self) -> float:
+        """`bits_per_char_all`, or `bits_per_char` where that is not known."""
+        bits_all = self.bits_per_char_all
+        return self.bits_per_char if math.isnan(bits_all) else bits_all
+
     def as_dict(self) -> dict[str, float | int]:
         """Return the metrics under the names that they have in all JSON output."""
         return {
             "tokens": self.tokens,
             "unknown": self.unknown,
+            "coverage": self.coverage,
             "loss": self.loss,
             "loss_stderr": self.loss_stderr,
             "perplexity": self.perplexity,
             "bits_per_char": self.bits_per_char,
             "bits_per_byte": self.bits_per_byte,
+            "bits_per_char_all": self.bits_per_char_all,
         }
 
 
 @dataclass(frozen=True)
 class TokenLengths:
-    """The numbers of characters and bytes of each token by id, (V,), and the id of `<unk>`."""
+    """The numbers of characters and bytes of each token by id, (V,), and the id of `<unk>`.
+
+    `unknown` is the cost of the out-of-vocabulary tokens of the text to be scored.
+    """
 
     chars: Integers
     bytes: Integers
     unk_id: int | None
+    unknown: UnknownCost = NOT_KNOWN
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> "TokenLengths":
+    def of(cls, tokenizer: Tokenizer, unknown: UnknownCost = NOT_KNOWN) -> "TokenLengths":
         """Return the lengths of the tokens of a tokenizer."""
-        return cls(tokenizer.char_lengths, tokenizer.byte_lengths, tokenizer.unk_id)
+        return cls(tokenizer.char_lengths, tokenizer.byte_lengths, tokenizer.unk_id, unknown)
 
     def score(self, nats: Doubles, targets: Ids) -> Score:
         """Return the score of targets, (N,), from -ln p of each, (N,).
@@ -108,13 +150,17 @@ class TokenLengths:
         """
         scored = mask_unknown(targets, self.unk_id) >= 0
         ids, nats = targets[scored], nats[scored]
+        unknown = int(np.count_nonzero(targets >= 0)) - len(ids)
+        charge = 0.0 if self.unk_id is None else len(ids) * self.unknown.known
         return Score(
             nats=float(nats.sum()),
             squares=float(np.square(nats).sum()),
             tokens=len(ids),
             chars=int(self.chars[ids].sum()),
             bytes=int(self.bytes[ids].sum()),
-            unknown=int(np.count_nonzero(targets >= 0)) - len(ids),
+            unknown=unknown,
+            unknown_chars=unknown * self.unknown.chars if unknown else 0.0,
+            charge=charge + unknown * self.unknown.nats if unknown else charge,
         )
 
 

@@ -8,6 +8,7 @@ Shapes: T tokens of a text, B = WIDTH lines in parallel.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +18,9 @@ from charnn.evaluation.line_reader import Part
 from charnn.evaluation.metrics import Score, TokenLengths, mask_unknown
 from charnn.model.backend import ModelBackend
 from charnn.tokenizers.incremental import IncrementalEncoder
-from charnn.tokenizers.tokenizer import Tokenizer
+from charnn.tokenizers.tokenizer import Encoded, Tokenizer
+from charnn.tokenizers.unknown_model import UnknownCost, UnknownModel, cost_of
+from charnn.tokenizers.utf8 import to_utf8
 
 # Lines per product. More columns save little time, make single lines slower, and from 24 on
 # OpenBLAS rounds some columns differently (benchmarks/README.md, sampling.py).
@@ -26,15 +29,16 @@ MAX_KNOWN = 2_000_000  # tokens of lines whose scores are kept for repetitions: 
 
 
 class Scored(NamedTuple):
-    """The tokens of a part, (T,), and -ln p of each, (T,); NaN for out-of-vocabulary tokens.
+    """The tokens of a part, (T,), and -ln p of each, (T,).
 
-    `text` is the text of the tokens if the part is a piece of a long line.
+    `unknown` has the symbols of the out-of-vocabulary tokens in order; their nats are those of the
+    model of unknown symbols, NaN without one.
     """
 
     part: Part
     ids: Ids
     nats: Doubles
-    text: str = ""
+    unknown: Sequence[str] = ()
 
 
 class Reader(Protocol):
@@ -70,8 +74,16 @@ class ModelReader:
 class Passage:
     """A text in parts that is scored in one pass; the first token follows the start token."""
 
-    def __init__(self, reader: Reader, tokenizer: Tokenizer, start_token: int) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        tokenizer: Tokenizer,
+        start_token: int,
+        unknown_model: UnknownModel | None = None,
+    ) -> None:
         self.reader, self.tokenizer, self.start_token = reader, tokenizer, start_token
+        self.unknown_model = unknown_model
+        self.lengths = TokenLengths.of(tokenizer, cost_of({}, unknown_model))
         self.restart()
 
     def restart(self) -> None:
@@ -82,11 +94,29 @@ class Passage:
 
     def feed(self, part: Part) -> Scored:
         """Score the next part, except text at its end whose tokens depend on the following part."""
-        ids, text = self.encoder.encode(part.data, final=part.ends)
-        inputs = np.concatenate([[self.last], ids]).astype(np.int64)
+        encoded = self.encoder.encode(part.data, final=part.ends)
+        inputs = np.concatenate([[self.last], encoded.ids]).astype(np.int64)
         self.last = int(inputs[-1])
-        targets = mask_unknown(ids, self.tokenizer.unk_id)
-        return Scored(part, ids, -self.reader.log_probs(inputs[:-1], targets), text)
+        targets = mask_unknown(encoded.ids, self.tokenizer.unk_id)
+        return self.scored(part, encoded, -self.reader.log_probs(inputs[:-1], targets))
+
+    def scored(self, part: Part, encoded: Encoded, nats: Doubles) -> Scored:
+        """Return a scored part, given -ln p of each token, (T,); fill in the unknown ones."""
+        unknown = encoded.unknown_in_order
+        if unknown and self.unknown_model is not None:
+            nats = nats.copy()
+            nats[encoded.ids == self.tokenizer.unk_id] = self.unknown_model.nats(unknown)
+        return Scored(part, encoded.ids, nats, unknown)
+
+    def total(self, scored: Scored) -> Score:
+        """Return the score of a part."""
+        lengths = self.lengths
+        if scored.unknown:
+            chars = sum(map(len, scored.unknown)) / len(scored.unknown)
+            nats = float(scored.nats[scored.ids == lengths.unk_id].mean())
+            cost = UnknownCost(chars, nats, lengths.unknown.known)
+            lengths = replace(lengths, unknown=cost)
+        return lengths.score(scored.nats, scored.ids)
 
 
 class Scorer:
@@ -103,16 +133,16 @@ class Scorer:
         tokenizer: Tokenizer,
         start_token: int,
         *,
+        unknown_model: UnknownModel | None = None,
         carry: bool = False,
         reader: Reader | None = None,
         threads: int = 1,
     ) -> None:
         self.model, self.tokenizer, self.start_token = model, tokenizer, start_token
         self.carry, self.in_parallel = carry, not carry and reader is None
-        self.passage = Passage(reader or ModelReader(model), tokenizer, start_token)
-        self.lengths = TokenLengths.of(tokenizer)
+        self.passage = Passage(reader or ModelReader(model), tokenizer, start_token, unknown_model)
         self.threads = ThreadPoolExecutor(threads)
-        self._known: dict[bytes, tuple[Ids, Doubles]] = {}  # lines scored before
+        self._known: dict[bytes, Scored] = {}  # lines scored before
         self._known_tokens = 0
 
     def score(self, parts: Sequence[Part]) -> Iterator[Scored]:
@@ -121,7 +151,7 @@ class Scorer:
             self._score_new([part.data for part in parts if part.is_line])
         for part in parts:
             if self.in_parallel and part.is_line:
-                yield Scored(part, *self._known[part.data])
+                yield self._known[part.data]._replace(part=part)
             else:
                 yield self._read(part)
 
@@ -131,22 +161,25 @@ class Scorer:
             self._known.clear()
             self._known_tokens = 0
         new = [line for line in dict.fromkeys(lines) if line not in self._known]
-        texts = [self.tokenizer.encode(line).ids for line in new]
-        for line, ids, nats in zip(new, texts, self._score_lines(texts), strict=True):
-            self._known[line] = (ids, nats)
-            self._known_tokens += len(ids) + 1
+        texts = [self.tokenizer.encode(line) for line in new]
+        scores = self._score_lines([text.ids for text in texts])
+        if (unknown_model := self.passage.unknown_model) is not None:  # all at once is faster
+            unknown_model.nats([symbol for text in texts for symbol in text.unknown])
+        for line, text, nats in zip(new, texts, scores, strict=True):
+            self._known[line] = self.passage.scored(Part(line), text, nats)
+            self._known_tokens += len(text.ids) + 1
 
     def total(self, scored: Scored) -> Score:
         """Return the score of a part."""
-        return self.lengths.score(scored.nats, scored.ids)
+        return self.passage.total(scored)
 
     def spelled(self, scored: Scored) -> list[bytes]:
-        """Return the text of each token as UTF-8, including out-of-vocabulary characters."""
-        if self.tokenizer.tokens_are_chars:
-            part = scored.part
-            text = part.data.decode("utf-8", "replace") if part.is_line else scored.text
-            return [char.encode() for char in text]
-        return [self.tokenizer.pieces[index] for index in scored.ids.tolist()]
+        """Return the text of each token as UTF-8, including out-of-vocabulary symbols."""
+        pieces, unk_id, unknown = self.tokenizer.pieces, self.tokenizer.unk_id, iter(scored.unknown)
+        return [
+            to_utf8(next(unknown)) if index == unk_id else pieces[index]
+            for index in scored.ids.tolist()
+        ]
 
     def _read(self, part: Part) -> Scored:
         """Score a part in sequence with the parts before it."""

@@ -19,7 +19,8 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ from charnn.data.dataset import Dataset
 from charnn.display import humanize
 from charnn.display.charts import Bars, Lines
 from charnn.errors import CharnnError, DataError
-from charnn.evaluation.baselines import MAX_TRAIN_TOKENS, kneser_ney_nats, unigram_nats, xz_bits
+from charnn.evaluation.baselines import MAX_TRAIN_TOKENS, kneser_ney_nats, unigram_nats, xz_score
 from charnn.evaluation.evaluate import default_streams, evaluate_carried
-from charnn.evaluation.metrics import TokenLengths
+from charnn.evaluation.metrics import NATS_PER_BIT, Score, TokenLengths
 from charnn.lab import hmm
 from charnn.lab.experiment import Check, Experiment, Finding, Progress, Table, Tell
 from charnn.model.language_model import with_weights
@@ -104,16 +105,15 @@ class Texts:
         """V."""
         return len(self.pieces)
 
-    @property
-    def known(self) -> Ids:
-        """The val tokens that are in the vocabulary."""
-        unk_id = self.lengths.unk_id
-        return self.val if unk_id is None else self.val[self.val != unk_id]
+    @cached_property
+    def free(self) -> Score:
+        """The score of the val tokens by a model that knows each of them in advance."""
+        return self.lengths.score(np.zeros(len(self.val)), self.val)
 
-    @property
-    def scored_chars(self) -> int:
-        """Number of characters of the known tokens."""
-        return int(self.lengths.chars[self.known].sum())
+    def bits_per_char_all(self, bits_per_char: float) -> float:
+        """Return the bits per character with the unknown tokens, given those without them."""
+        free = self.free
+        return replace(free, nats=bits_per_char * NATS_PER_BIT * free.chars).bits_per_char_all
 
     def bits_per_char(self, nats: Doubles) -> float:
         """Return the bits per character of the val tokens, given -ln p of each."""
@@ -128,9 +128,9 @@ def run(dataset: Dataset, runs_dir: Path, *, seed: int, quick: bool, tell: Tell)
         dataset.split("train")[-effort.train_tokens :],
         dataset.split("val")[:MAX_SCORED],
         tokenizer.pieces,
-        TokenLengths.of(tokenizer),
+        TokenLengths.of(tokenizer, dataset.unknown_cost("val")),
     )
-    if not texts.scored_chars:
+    if not texts.free.chars:
         raise DataError(f"the val split of {dataset.name} has no character in the vocabulary")
     paths = sorted(runs_dir.glob(f"*/{MODEL_FILE}"))
     progress = Progress(tell, _costs(texts, effort, len(paths)))
@@ -159,10 +159,9 @@ def score_simple_models(texts: Texts, progress: Progress) -> list[BaselineResult
     """Score models that keep nothing or everything."""
     progress.start("uniform, unigram, xz")
     train, val, size = texts.train, texts.val, texts.vocab_size
-    data = [b"".join([texts.pieces[i] for i in tokens]) for tokens in (train, texts.known)]
     uniform = texts.bits_per_char(np.full(len(val), math.log(size)))
-    unigram = texts.bits_per_char(unigram_nats(train, val, size))
-    xz = xz_bits(*data) / texts.scored_chars
+    unigram = texts.bits_per_char(unigram_nats(train, val, size, texts.lengths.unk_id))
+    xz = xz_score(train, val, texts.pieces, texts.lengths).bits_per_char
     return [
         BaselineResult("uniform", "uniform", uniform, f"nothing ({size:,} tokens, equally likely)"),
         BaselineResult("unigram", "unigram", unigram, "nothing (token frequencies)"),
@@ -175,7 +174,9 @@ def score_n_grams(texts: Texts, progress: Progress) -> Iterator[BaselineResult]:
     progress.start("n-grams")
     least = math.inf
     for order in range(2, MAX_ORDER + 1):
-        nats = kneser_ney_nats(texts.train, texts.val, texts.vocab_size, order)
+        nats = kneser_ney_nats(
+            texts.train, texts.val, texts.vocab_size, order, texts.lengths.unk_id
+        )
         cost = texts.bits_per_char(nats)
         progress.update(order / MAX_ORDER)
         keeps = "1 token" if order == 2 else f"{order - 1} tokens"  # noqa: PLR2004 - a bigram
@@ -196,7 +197,8 @@ def score_hmms(
         for block, updated in enumerate(updates, 1):
             model = updated
             progress.update(block / effort.blocks)
-        cost = texts.bits_per_char(hmm.nats(model, texts.train, texts.val))
+        nats = hmm.nats(model, texts.train, texts.val, texts.lengths.unk_id)
+        cost = texts.bits_per_char(nats)
         keeps = f"1 of {states} states ({math.log2(states):.0f} bits)"
         yield BaselineResult("hmm", f"HMM of {states}", cost, keeps, states)
 
@@ -238,6 +240,11 @@ def finding_of(results: Sequence[BaselineResult], texts: Texts, name: str) -> Fi
     title = f"{name}: {len(texts.val):,} validation tokens, {len(texts.train):,} training tokens"
     rows = [[r.name, f"{r.bits_per_char:.3f}", r.keeps] for r in ordered]
     header = ["model", "bits/char", "keeps of the preceding text"]
+    if texts.free.unknown:
+        title = humanize.covering(f"{title}; bits/char", texts.free.coverage)
+        header.insert(2, "of all characters")
+        for row, r in zip(rows, ordered, strict=True):
+            row.insert(2, humanize.figure(texts.bits_per_char_all(r.bits_per_char)))
     return Finding(
         experiment=EXPERIMENT,
         tables=[Table(title, header, rows)],
@@ -255,7 +262,12 @@ def finding_of(results: Sequence[BaselineResult], texts: Texts, name: str) -> Fi
         data={
             "train_tokens": len(texts.train),
             "val_tokens": len(texts.val),
-            "models": [asdict(result) for result in ordered],
+            "unknown": texts.free.unknown,
+            "coverage": texts.free.coverage,
+            "models": [
+                {**asdict(r), "bits_per_char_all": texts.bits_per_char_all(r.bits_per_char)}
+                for r in ordered
+            ],
         },
     )
 

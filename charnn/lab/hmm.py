@@ -157,11 +157,12 @@ def _interpolate(old: HiddenMarkov, new: HiddenMarkov, weight: float, scale: flo
     )
 
 
-def nats(model: HiddenMarkov, context: Ids, tokens: Ids) -> Doubles:
+def nats(model: HiddenMarkov, context: Ids, tokens: Ids, unk_id: int | None = None) -> Doubles:
     """Return -ln p of each of M tokens, (M,), that follow the tokens `context`.
 
     The text is read in STREAMS parallel parts; the state at the start of each part is found from
-    the WARM_UP tokens before it, or from as many as there are.
+    the WARM_UP tokens before it, or from as many as there are. As a network does not predict
+    `<unk>`, the probabilities are those among the other tokens.
     """
     warm_up = min(WARM_UP, len(context))
     text = np.concatenate([context[len(context) - warm_up :], tokens]).astype(np.int64)
@@ -169,11 +170,13 @@ def nats(model: HiddenMarkov, context: Ids, tokens: Ids) -> Doubles:
     starts = np.arange(0, len(tokens), length)
     positions = starts[:, None] + np.arange(warm_up + length)
     ids = text[np.minimum(positions, len(text) - 1)]
-    belief, chunks = None, []
+    unknown = np.zeros(model.states) if unk_id is None else model.emission[:, unk_id]
+    belief, chunks = np.tile(model.first, (len(ids), 1)), []
     for begin in range(0, ids.shape[1], CHUNK):
         alpha, probabilities = forward(model, ids[:, begin : begin + CHUNK], belief)
-        belief = alpha[-1] @ model.transition
-        chunks.append(probabilities)
+        states = np.concatenate([belief[None], alpha @ model.transition])  # before each token
+        belief = states[-1]
+        chunks.append(probabilities / (1 - states[:-1] @ unknown))
     by_stream = np.concatenate(chunks)[warm_up:].T
     scored: Doubles = -np.log(by_stream.ravel()[: len(tokens)])
     return scored

@@ -20,6 +20,7 @@ from charnn.storage import atomic, jsonio, safetensors_file
 from charnn.storage.safetensors_file import Packed, damaged
 from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
+from charnn.tokenizers.unknown_model import UnknownModel
 
 FORMAT = "charnn-model"
 FORMAT_VERSION = 1
@@ -32,8 +33,9 @@ class ModelFile:
 
     `start_token` is the id that precedes the first token of a text; `metrics` are the final scores;
     `fingerprint` identifies the dataset of the training; `training` has the resolved settings;
-    `records` is set if each line of the corpus is a separate text; `format_version` is that of the
-    file that was read.
+    `records` is set if each line of the corpus is a separate text; `unknown_model` predicts
+    out-of-vocabulary symbols, None if the tokenizer has none or the file is older; `format_version`
+    is that of the file that was read.
     """
 
     config: ModelConfig
@@ -42,6 +44,7 @@ class ModelFile:
     tensors: Mapping[str, Floats]
     fingerprint: str = ""
     records: bool = False
+    unknown_model: UnknownModel | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
@@ -62,9 +65,11 @@ class ModelFile:
         ]
         if self.training.get("data"):
             parts.append(f"trained on {self.training['data']}")
-        bits_per_char = (self.metrics.get("val") or {}).get("bits_per_char")
+        val = self.metrics.get("val") or {}
+        bits_per_char = val.get("bits_per_char")
         if isinstance(bits_per_char, float):
-            parts.append(f"{humanize.figure(bits_per_char)} bits/char")
+            figure = f"{humanize.figure(bits_per_char)} bits/char"
+            parts.append(humanize.covering(figure, val.get("coverage")))
         return parts
 
     def stops(self, given: Sequence[str] = ()) -> tuple[str, ...]:
@@ -90,6 +95,8 @@ def model_bytes(model: ModelFile) -> bytes:
         "metrics": jsonio.to_json(dict(model.metrics)),
         "training": jsonio.to_json(dict(model.training)),
     }
+    if model.unknown_model is not None:
+        strings["unknown"] = jsonio.to_json(model.unknown_model.to_json())
     return safetensors_file.pack(model.tensors, strings)
 
 
@@ -110,6 +117,7 @@ def read_model(path: Path) -> ModelFile:
         tensors=_tensors(packed),
         fingerprint=header.get("fingerprint", ""),
         records=header.get("records") == "true",
+        unknown_model=_unknown_model(header, tokenizer, path),
         metrics=jsonio.parse_json_object(header.get("metrics", "{}"), f"{path}: metrics"),
         training=jsonio.parse_json_object(header.get("training", "{}"), f"{path}: training"),
         sha256=packed.digest,
@@ -159,6 +167,16 @@ def _tokenizer(header: dict[str, str], config: ModelConfig, path: Path) -> Token
             f"but vocab_size is {config.vocab_size}",
         )
     return tokenizer
+
+
+def _unknown_model(header: dict[str, str], tokenizer: Tokenizer, path: Path) -> UnknownModel | None:
+    if "unknown" not in header or tokenizer.unk_id is None:
+        return None
+    try:
+        value = jsonio.parse_json_object(header["unknown"], "unknown")
+        return UnknownModel.from_json(value, tokenizer)
+    except DataError as error:
+        raise damaged(path, error.message) from None
 
 
 def _start_token(packed: Packed, config: ModelConfig) -> int:

@@ -2,8 +2,7 @@
 
 import codecs
 
-from charnn.arrays import Ids
-from charnn.tokenizers.tokenizer import Tokenizer
+from charnn.tokenizers.tokenizer import Encoded, Tokenizer
 
 
 class IncrementalEncoder:
@@ -14,14 +13,14 @@ class IncrementalEncoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
-    def encode(self, part: bytes, *, final: bool) -> tuple[Ids, str]:
-        """Return the next ids, (T,), and their text, which is empty for the byte tokenizer.
+    def encode(self, part: bytes, *, final: bool) -> Encoded:
+        """Return the next ids, (T,); offsets are those in their text.
 
         A `final` part ends the text; the next part begins a new one.
         """
         if self._tokenizer.reads_bytes:
-            return self._tokenizer.encode(part).ids, ""
+            return self._tokenizer.encode(part)
         text = self._held + self._decoder.decode(part, final)
         cut = len(text) if final else self._tokenizer.safe_cut(text)
         self._held = text[cut:]
-        return self._tokenizer.encode(text[:cut]).ids, text[:cut]
+        return self._tokenizer.encode(text[:cut])

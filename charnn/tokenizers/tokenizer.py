@@ -48,6 +48,12 @@ class Encoded:
     ids: Ids
     unknown: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
+    @property
+    def unknown_in_order(self) -> list[str]:
+        """Return the symbol of each out-of-vocabulary token, in the order of the text."""
+        places = ((at, symbol) for symbol, offsets in self.unknown.items() for at in offsets)
+        return [symbol for _, symbol in sorted(places)]
+
 
 class Tokenizer(ABC):
     """A vocabulary, and the rule that splits text into its tokens.

@@ -137,6 +137,7 @@ class RunFolder:
             "loss": None if score is None else score.loss,
             "perplexity": None if score is None else score.perplexity,
             "bits_per_char": None if score is None else score.bits_per_char,
+            **_coverage(score),
             "lr": None,
             "grad_norm": None,
             "tokens_per_second": None,
@@ -148,11 +149,19 @@ class RunFolder:
 
     def _row(self, event: Step | Evaluation) -> dict[str, Any] | None:
         if isinstance(event, Evaluation):
-            return _metrics_row(event, "val", event.score.loss, event.score.bits_per_char)
+            row = _metrics_row(event, "val", event.score.loss, event.score.bits_per_char)
+            return row | _coverage(event.score)
         if event.mean_loss is None:
             return None
         bits_per_char = bits(event.mean_loss, self._chars_per_token)
         return _metrics_row(event, "train", event.mean_loss, bits_per_char)
+
+
+def _coverage(score: Score | None) -> dict[str, float]:
+    """Return the fraction of the characters that a validation covers, and the bits of all."""
+    if score is None:
+        return {}
+    return {"coverage": score.coverage, "bits_per_char_all": score.bits_per_char_all}
 
 
 def _metrics_row(

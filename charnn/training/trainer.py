@@ -314,6 +314,7 @@ class Trainer:
             tensors={name: tensor.detach().cpu().numpy() for name, tensor in weights.items()},
             fingerprint=self.dataset.fingerprint,
             records=self.dataset.records,
+            unknown_model=self.dataset.unknown_model,
             metrics=metrics,
             # The name of the dataset, not its path on this machine.
             training={**self.config.model_dump(mode="json"), "data": self.dataset.name},

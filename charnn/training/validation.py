@@ -1,10 +1,10 @@
 """Validation during training (on a part of the split) and after it (on the full split)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from charnn.arrays import Ids
 from charnn.data.dataset import Dataset
 from charnn.evaluation.baselines import evaluate_baselines
 from charnn.evaluation.evaluate import WARM_UP, carried_scores, default_streams
@@ -29,7 +29,10 @@ class Validator:
 
     def __init__(self, dataset: Dataset, arithmetic: Arithmetic) -> None:
         self._dataset, self._arithmetic = dataset, arithmetic
-        self._lengths = TokenLengths.of(dataset.tokenizer)
+        lengths = TokenLengths.of(dataset.tokenizer)
+        self._lengths = {
+            name: replace(lengths, unknown=dataset.unknown_cost(name)) for name in dataset.splits
+        }
         train = dataset.split("train")
         self._val = dataset.splits.get("val", train[:0])
         self._streams = max(1, min(STREAMS, len(self._val) // SHORT_WARM_UP))
@@ -39,7 +42,7 @@ class Validator:
     @property
     def has_val(self) -> bool:
         """Whether the dataset has a validation split with a token that can be scored."""
-        unk_id = self._lengths.unk_id
+        unk_id = self._dataset.tokenizer.unk_id
         return len(self._val) > 0 and (unk_id is None or bool(np.any(self._val != unk_id)))
 
     @property
@@ -54,26 +57,34 @@ class Validator:
 
     def during(self, model: LanguageModel, fraction: float) -> Iterator[Score]:
         """Score a fraction of the validation split, distributed over the split."""
-        return self._parts(model, self._val, self._streams, SHORT_WARM_UP, fraction)
+        return self._parts(model, "val", self._streams, SHORT_WARM_UP, fraction)
 
     def final_val(self, model: LanguageModel, fraction: float) -> Iterator[Score]:
         """Score the validation split after training."""
-        return self._parts(model, self._val, self._final_streams, WARM_UP, fraction)
+        return self._parts(model, "val", self._final_streams, WARM_UP, fraction)
 
     def final_train(self, model: LanguageModel, fraction: float) -> Iterator[Score]:
         """Score the end of the training split, for comparison with the validation split."""
-        return self._parts(model, self._train, self._final_streams, WARM_UP, fraction)
+        return self._parts(model, "train", self._final_streams, WARM_UP, fraction)
 
     def baselines(self) -> dict[str, float]:
         """Return the bits per character of the baselines on the validation text, by name."""
-        return evaluate_baselines(self._dataset.split("train"), self._val, self._dataset.tokenizer)
+        return evaluate_baselines(
+            self._dataset.split("train"),
+            self._val,
+            self._dataset.tokenizer.pieces,
+            self._lengths["val"],
+        )
 
     def _parts(
-        self, model: LanguageModel, tokens: Ids, streams: int, warm_up: int, fraction: float
+        self, model: LanguageModel, split: str, streams: int, warm_up: int, fraction: float
     ) -> Iterator[Score]:
+        tokens = self._val if split == "val" else self._train
+        if not len(tokens):
+            return
         start_token = self._dataset.start_token
         parts = carried_scores(
-            model, tokens, self._lengths, start_token, streams, warm_up, fraction
+            model, tokens, self._lengths[split], start_token, streams, warm_up, fraction
         )
         while True:
             # autocast must not be active between two parts

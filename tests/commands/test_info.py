@@ -42,7 +42,7 @@ def test_info_begins_with_a_headline(dataset, tmp_path, capfd) -> None:
         dataset.tokenizer,
         0,
         random_tensors(shape),
-        metrics={"val": {"bits_per_char": 1.9876}},
+        metrics={"val": {"bits_per_char": 1.9876, "coverage": 0.9}},
         training={"data": "lamp"},
     )
     write_model(path, model)
@@ -52,7 +52,7 @@ def test_info_begins_with_a_headline(dataset, tmp_path, capfd) -> None:
     weights = humanize.compact(model.parameters)
     assert shown.splitlines()[0] == (
         f"LSTM 1×7, {weights} weights, {shape.vocab_size} char tokens, trained on lamp, "
-        "1.988 bits/char"
+        "1.988 bits/char (covers 90.0% of the characters)"
     )
     assert str(path) in shown
     assert shown.split("vocabulary\n")[1].splitlines()[0].endswith(" <unk>")

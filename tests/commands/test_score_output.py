@@ -27,7 +27,7 @@ def test_painted_without_codes_is_the_text(text, data) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(0, len(encoded)))) | {0, len(encoded)})
     bits = st.floats(0, 20) | st.just(float("nan"))
     pairs = zip(cuts, cuts[1:] or [0], strict=False)
-    tokens = [Token(encoded[a:b], data.draw(bits)) for a, b in pairs]
+    tokens = [Token(encoded[a:b], data.draw(bits), data.draw(st.booleans())) for a, b in pairs]
 
     plain = CODES.sub("", painted(tokens))
     assert plain == visible(encoded.decode(), one_line=True)
@@ -43,8 +43,10 @@ def test_level_thresholds_are_inclusive() -> None:
 
 
 def test_out_of_vocabulary_tokens_are_reversed() -> None:
-    """Reverse video, then a reset."""
-    assert painted([Token(b"a", 0.5), Token(b"?", float("nan"))]) == f"a{UNKNOWN}?\x1b[0m"
+    """Reverse video, then a reset; also if their surprisal is not known."""
+    for bits in (20.0, float("nan")):
+        tokens = [Token(b"a", 0.5, unknown=False), Token(b"?", bits, unknown=True)]
+        assert painted(tokens) == f"a{UNKNOWN}?\x1b[0m"
 
 
 def test_long_line_is_cut_between_characters() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import re
 from pathlib import Path
 
@@ -178,6 +179,15 @@ def test_validation_in_a_log_and_on_a_terminal():
     worse = dataclasses.replace(found, best=False)
     assert evaluation_text(worse) == evaluation_text(found).removesuffix("  best")
     assert evaluation_log(worse).endswith("best=no")
+
+
+def test_validation_says_which_part_of_the_text_it_covers():
+    """Only if there are unknown tokens."""
+    score = dataclasses.replace(SCORE, unknown=2, unknown_chars=25, charge=50 * math.log(2))
+    found = dataclasses.replace(FOUND, score=score)
+
+    assert "2.284 bits/char (covers 80.0% of the characters)" in evaluation_text(found)
+    assert "val_coverage=0.8 val_bits_per_char_all=2.2275 " in evaluation_log(found)
 
 
 def test_messages_of_a_run():

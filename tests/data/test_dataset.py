@@ -1,6 +1,7 @@
 """Datasets on disk: round trip, reproducible bytes, detection of damage."""
 
 import json
+import math
 from collections import Counter
 
 import numpy as np
@@ -114,11 +115,60 @@ def test_manifest_counts(tmp_path) -> None:
     meta = make_dataset(tmp_path / "d", splits).meta
 
     assert meta["splits"]["train"] | {"sha256": ""} == {
-        "tokens": 200, "chars": 200, "bytes": 240, "sha256": "", "unknown": 0,
+        "tokens": 200, "chars": 200, "bytes": 240, "sha256": "", "unknown": 0, "unknown_nats": 0.0,
     }  # fmt: skip
     assert meta["splits"]["val"] | {"sha256": ""} == {
         "tokens": 6, "chars": 6, "bytes": 7, "sha256": "", "unknown": 1,
+        # "è", two bytes without examples, and p(<unk>) = half an occurrence of 200
+        "unknown_nats": round(2 * math.log(256) + math.log(400), 6),
     }  # fmt: skip
+
+
+def test_cost_of_unknown_tokens_is_a_mean_over_a_split(tmp_path) -> None:
+    """It is read back from the manifest; it has no nats if the manifest is older."""
+    train, val = " the sea the lamp the stair", " the gull the gull a sea"
+    tokenizer = WordTokenizer.build(train)
+    made = written_dataset(tmp_path / "d", {"train": train, "val": val}, tokenizer)
+    read = open_dataset(tmp_path / "d")
+    cost, model = read.unknown_cost("val"), read.unknown_model
+
+    assert model
+    assert model.examples == (" lamp", " sea", " stair")
+    assert cost.chars == (5 + 5 + 2) / 3
+    gull, a = model.nats([" gull", " a"])
+    assert cost.nats == pytest.approx((2 * gull + a) / 3, abs=1e-6)
+    assert math.isclose(cost.known, -math.log(1 - 3 / 6))
+    assert read.chars_per_token("val") == (4 + 4 + 4) / 3
+    assert cost == made.unknown_cost("val")
+
+    meta = json.loads((tmp_path / "d/meta.json").read_text())
+    del meta["unknown"], meta["splits"]["val"]["unknown_nats"]
+    (tmp_path / "d/meta.json").write_text(json.dumps(meta))
+    old = open_dataset(tmp_path / "d")
+    assert old.unknown_model is None
+    assert old.unknown_cost("val").chars == cost.chars
+    assert math.isnan(old.unknown_cost("val").nats + old.unknown_cost("val").known)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda meta: meta["unknown"].update(probability=2.0),
+        lambda meta: meta["unknown"].update(symbols=7),
+        lambda meta: meta.update(unknown="no"),
+        lambda meta: meta["splits"]["val"].update(unknown_nats="much"),
+    ],
+)
+def test_damaged_cost_of_unknown_tokens_is_a_data_error(tmp_path, text, damage) -> None:
+    """It names the manifest."""
+    write(tmp_path / "d", text)
+    path = tmp_path / "d/meta.json"
+    meta = json.loads(path.read_text())
+    damage(meta)
+    path.write_text(json.dumps(meta))
+
+    with pytest.raises(DataError, match=r"meta\.json is damaged"):
+        open_dataset(tmp_path / "d")
 
 
 def test_byte_dataset_counts_characters(tmp_path) -> None:

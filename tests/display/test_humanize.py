@@ -78,6 +78,29 @@ def test_every_number_is_formatted_in_few_characters(number):
     assert len(humanize.compact(number)) <= 24 or abs(number) > 1e18
 
 
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [
+        (0.0, "0.0%"),
+        (0.9221, "92.2%"),
+        (0.99991, "99.99%"),
+        (0.9999999, "99.99999%"),
+        (1.0, "100%"),
+    ],
+)
+def test_percent_is_100_only_of_all(fraction, text):
+    """A fraction below 1 has as many decimals as it needs."""
+    assert humanize.percent(fraction) == text
+
+
+def test_figure_says_which_part_of_the_text_it_covers():
+    """Nothing if it covers all of it, or if that is not known."""
+    partial = "1.5 bits/char (covers 92.2% of the characters)"
+    assert humanize.covering("1.5 bits/char", 0.922) == partial
+    for whole in (1.0, None, math.nan, "no number"):
+        assert humanize.covering("1.5 bits/char", whole) == "1.5 bits/char"
+
+
 def test_rate_has_its_unit():
     """A rate is a compact number, a unit and `/s`."""
     assert humanize.rate(58_900, "tok") == "58.9k tok/s"

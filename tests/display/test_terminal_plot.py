@@ -52,6 +52,21 @@ def test_one_curve_in_braille():
     ]
 
 
+def test_title_says_which_part_of_the_text_bits_cover():
+    """Of the curves that do not cover all of it; the loss has no such part."""
+    rows = [
+        {"split": "val", "step": i, "loss": 2.0, "bits_per_char": 2.0, "coverage": 0.9}
+        for i in (1, 2)
+    ]
+    whole = [{**row, "coverage": 1.0} for row in rows]
+    runs = [Curve("whole", whole), Curve("words", rows), Curve("old", [{**rows[0], "coverage": 1}])]
+    bits = terminal_curves(runs, y="bits_per_char").partition("\n")[0]
+    loss = terminal_curves(runs).partition("\n")[0]
+
+    assert bits == "bits per character by step (b covers 90.0% of the characters)"
+    assert loss == "loss (nats per token) by step"
+
+
 def test_gaps_interrupt_a_line():
     """Columns of null or missing values stay empty."""
     gap = _curve(loss=lambda step: None if 40 <= step <= 60 else 1.0)

@@ -1,6 +1,7 @@
 """Baselines compared with worked examples, brute force, and sources of known entropy."""
 
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charnn.config import PrepareConfig
 from charnn.evaluation.baselines import (
     evaluate_baselines,
     kneser_ney_nats,
@@ -15,16 +17,21 @@ from charnn.evaluation.baselines import (
     unigram_nats,
     xz_bits,
 )
+from charnn.evaluation.metrics import TokenLengths
 from charnn.tokenizers.char import CharTokenizer
+from charnn.tokenizers.tokenizer import VocabularyOptions
+from charnn.tokenizers.words import WordTokenizer
+from tests.tiny import make_dataset
+from tests.tokenizers.slow_spelling import SlowSpelling
 
 
-def brute_force(train, held_out, vocab_size, order):
+def brute_force(train, held_out, vocab_size, order, unk_id=None):
     """Compute interpolated Kneser-Ney from its definition, with dictionaries."""
     start = [None] * order
     text = start + list(train) + list(held_out)
     n = len(start) + len(train)
     grams = {
-        k: Counter(tuple(text[i - k + 1 : i + 1]) for i in range(order, n))
+        k: Counter(tuple(text[i - k + 1 : i + 1]) for i in range(order, n) if text[i] != unk_id)
         for k in range(1, order + 1)
     }
     counts = {order: grams[order]}
@@ -55,12 +62,16 @@ def brute_force(train, held_out, vocab_size, order):
     st.lists(st.integers(0, 3), min_size=1, max_size=30),
     st.lists(st.integers(0, 3), min_size=1, max_size=10),
     st.integers(1, 4),
+    st.none() | st.just(3),
 )
-def test_kneser_ney_agrees_with_its_definition(train, held_out, order) -> None:
-    """Every probability equals that of a slow implementation with dictionaries."""
-    actual = kneser_ney_nats(np.array(train), np.array(held_out), 4, order)
+def test_kneser_ney_agrees_with_its_definition(train, held_out, order, unk_id) -> None:
+    """Every probability equals that of a slow implementation with dictionaries.
 
-    np.testing.assert_allclose(actual, brute_force(train, held_out, 4, order), rtol=1e-9)
+    <unk> is a context, but not counted as a token.
+    """
+    actual = kneser_ney_nats(np.array(train), np.array(held_out), 4, order, unk_id)
+
+    np.testing.assert_allclose(actual, brute_force(train, held_out, 4, order, unk_id), rtol=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -114,18 +125,62 @@ def test_baselines_use_a_limited_part_of_long_texts(monkeypatch) -> None:
     monkeypatch.setattr("charnn.evaluation.baselines.MAX_SCORED_TOKENS", 200)
     text = np.random.default_rng(1).integers(4, size=5000)
     tokenizer = CharTokenizer.build("abcd")
+    known = tokenizer.pieces, TokenLengths.of(tokenizer)
 
-    assert evaluate_baselines(text[:4000], text[4000:], tokenizer) == evaluate_baselines(
-        text[3000:4000], text[4000:4200], tokenizer
+    assert evaluate_baselines(text[:4000], text[4000:], *known) == evaluate_baselines(
+        text[3000:4000], text[4000:4200], *known
     )
 
 
-def test_baselines_do_not_score_out_of_vocabulary_characters() -> None:
+def test_unknown_tokens_without_a_cost_are_left_out() -> None:
     """The result does not change with them, and is NaN if there are no others."""
     tokenizer = CharTokenizer.build("abab")
+    known = tokenizer.pieces, TokenLengths.of(tokenizer)
     train, unknown = tokenizer.encode("ab" * 500).ids, tokenizer.encode("x" * 50).ids
-    known = evaluate_baselines(train, tokenizer.encode("ab" * 50).ids, tokenizer)
-    mixed = evaluate_baselines(train, tokenizer.encode("ab" * 50 + "x" * 50).ids, tokenizer)
+    without = evaluate_baselines(train, tokenizer.encode("ab" * 50).ids, *known)
+    mixed = evaluate_baselines(train, tokenizer.encode("ab" * 50 + "x" * 50).ids, *known)
 
-    assert mixed == known
-    assert all(math.isnan(rate) for rate in evaluate_baselines(train, unknown, tokenizer).values())
+    assert mixed == without
+    assert all(math.isnan(rate) for rate in evaluate_baselines(train, unknown, *known).values())
+
+
+@pytest.mark.parametrize("min_count", [1, 2])
+def test_all_of_the_text_is_charged(tmp_path, min_count) -> None:
+    """Each row agrees with a slow computation from the words of the text."""
+    train = " the sea the lamp the sea a lamp a sea the stair the keeper" * 3 + " and a gull once"
+    val = " the lamp a gull the ship and the keeper the ships"
+    tokenizer = WordTokenizer.build(train, VocabularyOptions(min_count=min_count))
+    config = PrepareConfig(tokenizer="word", min_count=min_count)
+    dataset = make_dataset(tmp_path / "d", {"train": train, "val": val}, tokenizer, config)
+    lengths = TokenLengths.of(tokenizer, dataset.unknown_cost("val"))
+    ids, held_out = dataset.split("train"), dataset.split("val")
+    rows = evaluate_baselines(ids, held_out, tokenizer.pieces, lengths)
+
+    words, counts = (re.findall(r" \w+", text) for text in (train, val)), Counter[str]()
+    train_words, val_words = words
+    counts.update(train_words)
+    vocabulary = {word for word in counts if counts[word] >= min_count}
+    rare = [word for word in counts if counts[word] <= min_count]
+    p_unk = sum(counts[word] for word in rare) / len(train_words)
+    spelling = SlowSpelling(sorted(rare), ends=True)
+    unknown = [word for word in val_words if word not in vocabulary]
+    known = [word for word in val_words if word in vocabulary]
+    charge = -sum(math.log(p_unk) - spelling.nats(word) for word in unknown)
+    charge -= len(known) * math.log(1 - p_unk)
+    total = sum(counts[word] for word in vocabulary) + len(vocabulary) + 1
+    nats = brute_force(ids.tolist(), held_out.tolist(), len(tokenizer.pieces), 5, tokenizer.unk_id)
+    expected = {
+        "unigram": -sum(math.log((counts[word] + 1) / total) for word in known),
+        "5-gram": sum(n for n, word in zip(nats, val_words, strict=True) if word in vocabulary),
+        "xz": math.log(2)
+        * xz_bits(
+            "".join(word if word in vocabulary else "\ufffd" for word in train_words).encode(),
+            "".join(known).encode(),
+        ),
+    }
+
+    assert unknown
+    assert rows == {
+        name: pytest.approx((nats + charge) / math.log(2) / len(val))
+        for name, nats in expected.items()
+    }

@@ -1,5 +1,6 @@
 """Scores: addition, and the formulas of the metrics with worked numbers."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.evaluation.metrics import Score, TokenLengths, bits, mask_unknown, perplexity
+from charnn.tokenizers.unknown_model import UnknownCost
 
 COUNTS = st.integers(1, 10**6)
 
@@ -41,11 +43,45 @@ def test_sum_of_scores_is_the_weighted_mean(n1, t1, c1, n2, t2, c2) -> None:
 
 def test_negative_targets_are_ignored_and_unk_is_counted() -> None:
     """The nats of neither are used; id 2 is <unk>."""
-    lengths = TokenLengths(np.array([1, 2, 1]), np.array([1, 4, 3]), unk_id=2)
+    cost = UnknownCost(chars=3.0, nats=7.0, known=0.25)
+    lengths = TokenLengths(np.array([1, 2, 1]), np.array([1, 4, 3]), unk_id=2, unknown=cost)
     nats = np.array([0.5, 1.5, math.nan, math.nan, 7.0])
     score = lengths.score(nats, np.array([0, 1, -1, 2, -100]))
 
-    assert score == Score(nats=2.0, squares=2.5, tokens=2, chars=3, bytes=5, unknown=1)
+    assert score == Score(
+        nats=2.0,
+        squares=2.5,
+        tokens=2,
+        chars=3,
+        bytes=5,
+        unknown=1,
+        unknown_chars=3.0,
+        charge=7.0 + 2 * 0.25,
+    )
+    assert score.coverage == 3 / (3 + 3)
+    assert math.isclose(score.bits_per_char_all, (2.0 + 7.5) / 6 / math.log(2))
+    assert score.comparable_bits == score.bits_per_char_all
+
+
+def test_metrics_of_all_characters_need_the_cost_of_unknown_tokens() -> None:
+    """They are NaN without it, unless the tokenizer has no <unk>; then they are the others."""
+    ids, nats = np.array([0, 1]), np.array([1.0, 2.0])
+    with_unk = TokenLengths(np.ones(2, int), np.ones(2, int), unk_id=1).score(nats, ids)
+    without = TokenLengths(np.ones(2, int), np.ones(2, int), unk_id=None).score(nats, ids)
+
+    assert math.isnan(with_unk.coverage)
+    assert math.isnan(with_unk.bits_per_char_all)
+    assert with_unk.comparable_bits == with_unk.bits_per_char
+    assert (without.coverage, without.bits_per_char_all) == (1.0, without.bits_per_char)
+
+
+def test_repr_shows_the_coverage_of_unknown_tokens() -> None:
+    """Only if there are any."""
+    known = Score(nats=math.log(2), tokens=1, chars=3, bytes=3)
+    unknown = dataclasses.replace(known, unknown=1, unknown_chars=1, charge=3 * math.log(2))
+
+    assert "coverage=75.0%, bits_per_char_all=1.0000, " in repr(unknown)
+    assert "coverage" not in repr(known)
 
 
 def test_mask_unknown_replaces_unk_by_a_negative_target() -> None:

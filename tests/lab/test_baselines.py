@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +19,7 @@ from charnn.lab.baselines import BaselineResult, Effort, Texts
 from charnn.lab.experiment import Progress
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile, write_model
-from charnn.tokenizers.char import CharTokenizer
-from tests.tiny import random_tensors, tiny_config, written_dataset
+from tests.tiny import make_dataset, random_tensors, tiny_config, written_dataset
 
 TINY = Effort(train_tokens=5000, states=(2, 4), blocks=40)
 
@@ -48,9 +48,10 @@ def new_progress(parts=1, tell=lambda text, fraction: None) -> Progress:
 
 def texts_of(train: str, val: str) -> Texts:
     """Return texts in characters; the vocabulary is that of `train`."""
-    characters = CharTokenizer.build(train)
-    ids = [characters.encode(part).ids for part in (train, val)]
-    return Texts(*ids, characters.pieces, TokenLengths.of(characters))
+    dataset = make_dataset(Path("none"), {"train": train, "val": val})
+    lengths = TokenLengths.of(dataset.tokenizer, dataset.unknown_cost("val"))
+    ids = [dataset.split(name) for name in ("train", "val")]
+    return Texts(*ids, dataset.tokenizer.pieces, lengths)
 
 
 def test_a_periodic_text_costs_nothing_with_one_character_of_context() -> None:
@@ -110,13 +111,31 @@ def test_the_state_of_a_network_is_named_by_its_hidden_size(dataset, cell, layer
     assert baselines._state_of(model).startswith(state)
 
 
-def test_tokens_outside_the_vocabulary_cost_nothing() -> None:
-    """They count neither bits nor characters."""
+def test_tokens_outside_the_vocabulary_are_charged_to_all_characters() -> None:
+    """They are not among the characters that bits per character cover."""
     plain, unknown = texts_of("abca" * 50, "abcabc"), texts_of("abca" * 50, "abczabc")
-    assert (unknown.scored_chars, len(unknown.known), len(unknown.val)) == (6, 6, 7)
+    assert (unknown.free.chars, unknown.free.unknown, unknown.free.coverage) == (6, 1, 6 / 7)
     for texts in (plain, unknown):
         uniform = baselines.score_simple_models(texts, new_progress())[0]
         assert uniform.bits_per_char == pytest.approx(2)
+    # "z" has p(<unk>) = half an occurrence of 200, and is spelled in 8 bits
+    charged = 6 * (2 - math.log2(1 - 1 / 400)) + math.log2(400) + 8
+    assert unknown.bits_per_char_all(2.0) == pytest.approx(charged / 7)
+
+
+def test_the_table_says_which_characters_are_covered() -> None:
+    """With a column for all of them, and in JSON."""
+    texts = texts_of("abca" * 50, "abczabc")
+    finding = baselines.finding_of(measured(), texts, "lamp")
+    (table,) = finding.tables
+
+    assert table.title.endswith("bits/char (covers 85.7% of the characters)")
+    assert table.header[1:3] == ["bits/char", "of all characters"]
+    assert finding.data["coverage"] == 6 / 7
+    for row, model in zip(table.rows, finding.data["models"], strict=True):
+        assert float(row[2]) == pytest.approx(model["bits_per_char_all"], abs=1e-3)
+    plain = baselines.finding_of(measured(), texts_of("ab", "ab"), "lamp")
+    assert plain.tables[0].header == ["model", "bits/char", "keeps of the preceding text"]
 
 
 def test_a_split_of_unknown_tokens_only_is_refused(dataset, tmp_path) -> None:

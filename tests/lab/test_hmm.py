@@ -126,6 +126,15 @@ def test_parallel_streams_give_the_scores_of_a_single_one(monkeypatch) -> None:
     np.testing.assert_allclose(single, -np.log(probabilities[500:, 0]), rtol=1e-6)
 
 
+def test_unk_is_a_context_but_not_predicted() -> None:
+    """The probabilities of the other tokens after any text sum to one."""
+    model = hmm.random_model(3, 5, seed=2)
+    context = np.array([0, 4, 1, 2])
+    after = [nats(model, context, np.array([1, 4, token]), unk_id=4)[-1] for token in range(4)]
+
+    assert sum(math.exp(-n) for n in after) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("length", [1, 5, 300])
 def test_short_texts_can_be_fitted(length) -> None:
     """Shorter than a sequence, or just longer; unseen tokens have a positive probability."""

@@ -17,6 +17,7 @@ from charnn.model.model_file import (
 )
 from charnn.model.spec import CELL_SPECS, tensor_shapes
 from charnn.tokenizers.char import CharTokenizer
+from charnn.tokenizers.unknown_model import UnknownModel
 
 
 def small_model(*, tie=False, cell="lstm", **changes):
@@ -53,7 +54,8 @@ def path(tmp_path):
 @pytest.mark.parametrize("cell", sorted(CELL_SPECS))
 def test_written_model_is_read_back(tmp_path, tie, cell) -> None:
     """Configuration, tokenizer, bit-identical weights, and all metadata."""
-    model = small_model(tie=tie, cell=cell, records=True)
+    unknown_model = UnknownModel(0.25, ["é", "中"], ends=False)
+    model = small_model(tie=tie, cell=cell, records=True, unknown_model=unknown_model)
     write_model(tmp_path / "m", model)
     again = read_model(tmp_path / "m")
 
@@ -62,8 +64,15 @@ def test_written_model_is_read_back(tmp_path, tie, cell) -> None:
     assert (again.start_token, again.records, again.fingerprint) == (0, True, "f" * 64)
     assert again.metrics == model.metrics
     assert again.training == model.training
+    assert again.unknown_model
+    assert again.unknown_model.to_json() == unknown_model.to_json()
     assert all(np.array_equal(again.tensors[name], t) for name, t in model.tensors.items())
     assert len(again.sha256) == 64
+
+
+def test_older_file_has_no_model_of_unknown_symbols(path) -> None:
+    """The header lacks it; nothing is invented."""
+    assert read_model(path).unknown_model is None
 
 
 def test_same_model_gives_the_same_bytes() -> None:
@@ -141,6 +150,8 @@ CONTRADICTIONS = {
     "start token of five thousand digits": {"metadata": {"start_token": "1" * 5000}},
     "start token negative": {"metadata": {"start_token": "-1"}},
     "metrics no object": {"metadata": {"metrics": "[]"}},
+    "unknown symbols no object": {"metadata": {"unknown": "[]"}},
+    "unknown symbols without probability": {"metadata": {"unknown": '{"symbols": ""}'}},
     "no hash": {"metadata": {"sha256": ""}},
     "trailing bytes": {"data": b"\0" * 10_000},
 }

@@ -39,8 +39,8 @@ def test_train_json_has_the_documented_keys(trained) -> None:
         *("parameters", "val", "best_step"),
     ]
     assert list(result["val"]) == [
-        *("model", "text", "protocol", "tokens", "unknown", "loss", "loss_stderr"),
-        *("perplexity", "bits_per_char", "bits_per_byte"),
+        *("model", "text", "protocol", "tokens", "unknown", "coverage", "loss", "loss_stderr"),
+        *("perplexity", "bits_per_char", "bits_per_byte", "bits_per_char_all"),
     ]
     assert (result["run"], result["steps"]) == ("json", 2)
 

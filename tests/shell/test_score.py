@@ -59,8 +59,10 @@ def test_json_has_the_documented_keys(trained) -> None:
 
     assert [set(row) for row in objects] == [
         {"line", "file", "loss", "perplexity", "bits_per_char", "tokens", "unknown", "text"}
+        | {"coverage", "bits_per_char_all"}
     ] * 3
     assert [(row["tokens"], row["unknown"]) for row in objects] == [(8, 0), (0, 2), (0, 0)]
+    assert [row["coverage"] for row in objects] == [1, 0, 1]
     assert objects[1]["loss"] is None
     assert [row["text"] for row in objects] == ["The lamp", "§§", ""]
 
@@ -97,10 +99,13 @@ def test_per_token_has_one_row_per_token(trained) -> None:
 
     assert [row[0] for row in table] == ["1"] * 8 + ["2"]
     assert [row[2] for row in table] == [*"The", r"\t", *"lamp", "x"]
-    known = [float(row[1]) for row in table[:8] if row[1] != "-"]
+    known = [float(row[1]) for row in table[:8] if row[2] != r"\t"]
     line = json.loads(trained.run("score", "--json", input="The\tlamp\n").stdout)
     assert sum(known) / len(known) == pytest.approx(line["bits_per_char"], abs=1e-3)
     assert len(known) == line["tokens"]
+    bits = [float(row[1]) for row in table[:8]]
+    p_known = 8 * line["bits_per_char_all"] - sum(bits)  # -log2(1 - p(<unk>)) of each known token
+    assert 0 < p_known < 0.01
 
 
 def test_color_auto_always_never(trained) -> None:
@@ -359,11 +364,30 @@ def test_rows_name_line_and_file(trained) -> None:
     assert json.loads(piped.stdout)["file"] == "-"
 
 
-def test_a_line_of_unknown_characters_is_infinitely_surprising(trained) -> None:
-    """It sorts first with `sort -rg`; an empty line has no number."""
-    done = trained.run("score", "-q", input="The lamp\n€€€\n\n")
+TEXTS = "The lamp\n€€€\n\nThe € lamp\nkkkk\n"
 
-    assert [row.split("\t")[0] for row in done.stdout.splitlines()][1:] == ["inf", "-"]
+
+@pytest.mark.parametrize("total", [False, True], ids=["per_char", "total"])
+def test_unknown_characters_are_charged(trained, total) -> None:
+    """A line of them sorts first with `sort -rn`, and JSON has the same numbers."""
+    unit = ("--bits", "total" if total else "per_char")
+    columns = [
+        row.split("\t")[0] for row in trained.run("score", *unit, input=TEXTS).stdout.splitlines()
+    ]
+    objects = map(json.loads, trained.run("score", "--json", input=TEXTS).stdout.splitlines())
+    bits = [
+        None if row["bits_per_char_all"] is None
+        else row["bits_per_char_all"] * (len(row["text"]) if total else 1)
+        for row in objects
+    ]  # fmt: skip
+
+    assert columns[2] == "-"
+    assert bits[2] is None
+    numbers = [float(column) for column in columns if column != "-"]
+    assert numbers == [pytest.approx(b, abs=1e-3) for b in bits if b is not None]
+    assert max(numbers) == numbers[1]
+    assert numbers[1] > 20 * (3 if total else 1)
+    assert numbers[2] > numbers[0]
 
 
 def test_bits_in_total(trained) -> None:

@@ -1,6 +1,7 @@
 """The folder of a run: creation, replacement, metrics log."""
 
 import json
+import math
 
 import pytest
 
@@ -15,7 +16,9 @@ from charnn.training.metrics_log import METRICS_FILE, read_metrics
 from charnn.training.run_folder import RunFolder
 
 STEP = Step(10, 20, 640, 0.5, 1.0, 2.0, 1e-3, 0.7, 640.0, mean_loss=2.5)
-SCORE = Score(nats=6.0, squares=18.0, tokens=2, chars=4, bytes=4)
+SCORE = Score(
+    nats=6.0, squares=18.0, tokens=2, chars=4, bytes=4, unknown=1, unknown_chars=1, charge=9.0
+)
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_a_folder_that_vanished_is_an_error_of_its_own(folder) -> None:
 
 
 def test_logged_steps_and_validations_become_rows(folder) -> None:
-    """Other steps are not written. Bits are per character."""
+    """Other steps are not written. Bits are per character; only validations have a coverage."""
     folder.log(STEP)
     folder.log(Step(11, 20, 704, 0.6, 1.1, 2.0, 1e-3, 0.7, 640.0))
     folder.log(Evaluation(20, 1280, 1.0, 2.0, SCORE, best=True))
@@ -69,7 +72,8 @@ def test_logged_steps_and_validations_become_rows(folder) -> None:
     assert train["bits_per_char"] == pytest.approx(2.5 / 2 / 0.6931, rel=1e-3)
     assert (val["split"], val["loss"], val["lr"]) == ("val", 3.0, None)
     assert val["bits_per_char"] == pytest.approx(6 / 4 / 0.6931, rel=1e-3)
-    assert train.keys() == val.keys()
+    assert val.keys() - train.keys() == {"coverage", "bits_per_char_all"}
+    assert (val["coverage"], val["bits_per_char_all"]) == (0.8, pytest.approx(3 / math.log(2)))
 
 
 def test_log_failure_is_reported_once(folder) -> None:
