@@ -4,11 +4,11 @@ import difflib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 from charnn.errors import CharnnError, StorageError, UsageError
-from charnn.escape import REPLACEMENT
 from charnn.storage.lock import Lock, is_locked
 
 META_FILE = "meta.json"
@@ -22,7 +22,7 @@ LONGEST_ROW = 4096  # bytes of a row of METRICS_FILE, more than any
 DATA_DIR = "data"
 RUNS_DIR = "runs"
 DATA_VARIABLE, RUNS_VARIABLE = "CHARNN_DATA_DIR", "CHARNN_RUNS_DIR"  # environment variables
-NOT_IN_NAMES = r"[\x00-\x1f\ud800-\udfff]"  # control characters, bytes that are not UTF-8
+NAME_RULE = "use letters, digits, - _ and . only; begin with a letter, a digit or _"
 
 
 def data_dir() -> Path:
@@ -36,18 +36,21 @@ def runs_dir() -> Path:
 
 
 def check_name(name: str) -> str:
-    """Return `name`. Raise UsageError if it is not valid as the name of a folder in UTF-8."""
-    if re.search(rf"^$|^[.-]|[/\\]|{NOT_IN_NAMES}", name):
-        raise UsageError(
-            f"--name {name!r} is not a valid name",
-            "use letters, digits, ., - and _, and begin with a letter or a digit",
-        )
+    """Return the name of a dataset or run. Raise UsageError if it does not follow NAME_RULE."""
+    if not name or name[0] in ".-" or not all(map(_is_valid, name)):
+        raise UsageError(f"--name {name!r} is not a valid name", NAME_RULE)
     return name
 
 
 def fit_name(name: str) -> str:
-    """Return a name that `check_name` accepts, with U+FFFD for characters that it does not."""
-    return re.sub(rf"[/\\]|{NOT_IN_NAMES}", REPLACEMENT, name).lstrip(".-")
+    """Return a name that `check_name` accepts, with - for other characters; may be empty."""
+    fitting = "".join(character if _is_valid(character) else "-" for character in name)
+    return re.sub(r"--+", "-", fitting).strip(".-")
+
+
+def _is_valid(character: str) -> bool:
+    """Return whether a name may contain a character: letters, marks and digits of any script."""
+    return character in "-_." or unicodedata.category(character)[0] in "LMN"
 
 
 def find_dataset(argument: str | None, folder: Path) -> Path:
