@@ -297,7 +297,7 @@ class TrainConfig(NetworkConfig):
         panel=PANEL_CHECKPOINTS,
         ge=1,
         le=MAX_COUNT,
-        shown_default="about 20 validations per run",
+        shown_default="10 to 20 validations per run",
     )
     save_every: int | None = setting(
         None,

@@ -17,6 +17,9 @@ CALIBRATION_SECONDS = 3.0  # seconds of training before the first plan
 CALIBRATION_STEPS = 3  # minimum steps before the first plan, because the first ones are slow
 ENOUGH_STEPS = 20  # steps after which the first plan does not wait for CALIBRATION_SECONDS
 EVALUATIONS = 20  # validations of a run without --eval-every
+# A short run of up to 100 steps has 10 validations, because one takes as long as several steps.
+FEW_EVALUATIONS = 10
+SHORT_INTERVAL = 10  # steps between validations from 100 to 200 steps, where EVALUATIONS takes over
 MAX_EVALUATING = 0.1  # maximum time of validations as a fraction of the time of steps
 MAX_RESERVED = 0.3  # maximum fraction of the remaining time reserved for validations
 DEADBAND = 0.03  # relative change of the steps below which the plan is kept
@@ -181,4 +184,5 @@ class TimeBudget:
         least = 1
         if self.minutes is not None and self.step_seconds:
             least = math.ceil(self._evaluation_seconds / (MAX_EVALUATING * self.step_seconds))
-        return max(1, steps // EVALUATIONS, least)
+        short = min(SHORT_INTERVAL, math.ceil(steps / FEW_EVALUATIONS))
+        return max(steps // EVALUATIONS, short, least)
