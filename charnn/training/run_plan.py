@@ -8,7 +8,8 @@ from typing import Any
 from charnn.config import FIXED_SETTINGS, NetworkConfig, TrainConfig, flag, merge, validate
 from charnn.data.dataset import Dataset, open_dataset
 from charnn.errors import UsageError
-from charnn.model.model_file import ModelFile, read_model
+from charnn.model.model_file import ModelFile
+from charnn.model.runs import open_model
 from charnn.storage import workspace
 from charnn.storage.settings_file import read_settings
 
@@ -53,7 +54,7 @@ def plan_run(
             workspace.find_run(resume, runs_dir) if resume else workspace.find_stopped_run(runs_dir)
         )
         return _resumed(folder, given, data_dir)
-    model = None if init_from is None else read_model(workspace.find_model(init_from, runs_dir))
+    model = None if init_from is None else open_model(init_from, runs_dir).file
     dataset, settings = _new(given, data_dir, model)
     name = name or workspace.next_run_name(runs_dir, dataset.name, settings.cell)
     folder = runs_dir / workspace.check_name(name)

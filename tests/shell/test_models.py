@@ -1,6 +1,12 @@
 """Which arguments are models and which are texts; which model is used; `charnn list`."""
 
 import json
+import os
+import shutil
+
+import pytest
+
+from charnn.cli import main
 
 RUN = "lamp-lstm-001"
 
@@ -77,6 +83,100 @@ def test_list_shows_datasets_and_runs(own) -> None:
     assert (run["name"], run["dataset"], run["state"]) == (RUN, "lamp", "finished")
     assert run["bits_per_char"] > 0
     assert run["bytes"] > 0
+
+
+def test_list_marks_the_defaults(own) -> None:
+    """The dataset that `train` takes and the run that `sample` takes; here the newest."""
+    shutil.copytree(own.folder / "data" / "lamp", own.folder / "data" / "old")
+    shutil.copytree(own.folder / "runs" / RUN, own.folder / "runs" / "stopped")
+    log = own.folder / "runs" / "stopped" / "metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    os.utime(own.folder / "data" / "old" / "meta.json", (1, 1))
+    lines = own.run("list").stdout.splitlines()
+    listed = json.loads(own.run("list", "--json").stdout)
+
+    assert [line.split()[1] for line in lines if line.startswith("*")] == ["lamp", RUN]
+    for kind, name in (("datasets", "lamp"), ("runs", RUN)):
+        assert [row["name"] for row in listed[kind] if row["default"]] == [name]
+
+
+def test_list_has_steps_and_dates(own) -> None:
+    """The step of the kept model out of all steps; local time, in JSON ISO 8601 with the zone."""
+    written = 1_700_000_000
+    for path in (own.folder / "runs" / RUN).rglob("*"):
+        os.utime(path, (written, written))
+    row = json.loads(own.run("list", "--json").stdout)["runs"][0]
+    shown = own.run("list", env={"TZ": "Asia/Tokyo"}).stdout.splitlines()[-1]
+
+    assert row["steps"] == 40
+    assert 0 < row["best_step"] <= 40
+    assert row["written"] == "2023-11-14T22:13:20+00:00"
+    assert f" {row['best_step']}/40 " in shown
+    assert shown.endswith("2023-11-15 07:13")
+
+
+def test_list_fits_into_100_columns(own) -> None:
+    """With the names that charnn gives to the embedded corpus and its runs."""
+    name = "lamplighter-lstm-001"
+    (own.folder / "data" / "lamp").rename(own.folder / "data" / "lamplighter")
+    (own.folder / "runs" / RUN).rename(own.folder / "runs" / name)
+    lines = own.run("list").stdout.splitlines()
+
+    assert any(line.startswith(f"*  {name}") for line in lines)
+    assert max(map(len, lines)) <= 100
+
+
+def test_damaged_runs_are_listed_and_not_the_default(own) -> None:
+    """`list` names file and remedy on stderr; `sample` takes another run, with one note."""
+    runs = own.folder / "runs"
+    for name in ("truncated", "unset"):
+        shutil.copytree(runs / RUN, runs / name)
+    model = runs / "truncated" / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-4])
+    (runs / "unset" / "config.yaml").unlink()
+    (runs / "unset" / "model.safetensors").touch()
+    done, sampled = own.run("list", "--json"), own.run("sample", "-n", "1", "--seed", "1")
+    rows = {row["name"]: row for row in json.loads(done.stdout)["runs"]}
+
+    assert {name: row["state"] for name, row in rows.items()} == {
+        RUN: "finished",
+        "truncated": "damaged",
+        "unset": "damaged",
+    }
+    assert [name for name, row in rows.items() if row["default"]] == [RUN]
+    for name, file in (("truncated", "model.safetensors"), ("unset", "config.yaml")):
+        assert rows[name]["problem"].startswith(f"runs/{name}/{file} is ")
+        assert f"charnn: warning: {rows[name]['problem']}\n" in done.stderr
+    note, announced = sampled.stderr.splitlines()
+    assert note.startswith("skipped damaged runs: ")
+    assert {"truncated", "unset"} <= set(note.replace(",", "").split())
+    assert announced.startswith(f"model {RUN} ")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "command", "said"),
+    [
+        ("metrics.jsonl", None, "plot", "metrics.jsonl is missing"),
+        ("metrics.jsonl", "{}\nwords\n", "plot", "line 2 is damaged"),
+        ("model.safetensors", None, "info", "contains no model.safetensors"),
+        ("model.safetensors", "words", "info", "model.safetensors is not a charnn model"),
+        ("config.yaml", None, "info", "config.yaml is missing"),
+        ("config.yaml", "words", "info", "config.yaml: line 1: no settings found"),
+    ],
+)
+def test_damage_is_reported_with_a_remedy(
+    own, monkeypatch, capfd, file, text, command, said
+) -> None:
+    """With the path of the file; a model without settings is described, with a warning."""
+    monkeypatch.chdir(own.folder)
+    path = own.folder / "runs" / RUN / file
+    path.unlink() if text is None else path.write_text(text)
+    code, shown = main([command, RUN]), capfd.readouterr().err
+
+    assert said in shown
+    assert f"runs/{RUN}" in shown
+    assert ("hint: " in shown) == (code != 0)
+    assert ("resumed" in shown) == (code == 0)
 
 
 def test_list_of_an_empty_folder(shell) -> None:

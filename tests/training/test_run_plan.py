@@ -15,7 +15,7 @@ def folders(tmp_path, text):
     """The folders of datasets and of runs; there is a dataset `lamp` and a run `one`."""
     written_dataset(tmp_path / "data" / "lamp", split_text(text, 0.1, 0))
     run = tmp_path / "runs" / "one"
-    run.mkdir(parents=True)
+    (run / "checkpoints" / "step-00000001").mkdir(parents=True)
     (run / "config.yaml").write_bytes(dump_settings(TrainConfig(data="lamp", epochs=2.0)).encode())
     return tmp_path / "data", tmp_path / "runs"
 
