@@ -346,6 +346,8 @@ class TrainConfig(NetworkConfig):
 
 
 BUDGETS = ("epochs", "steps", "minutes")
+# Settings that depend on the machine, and the value that leaves the choice to charnn.
+MACHINE = {"device": "auto", "precision": "auto", "threads": None}
 # Settings that cannot change when a run is resumed, in addition to the shape of the network.
 FIXED_SETTINGS = ("batch_size", "bptt", "sampler", "random_bptt", "seed", "optimizer")
 

@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from charnn.config import TrainConfig
-from charnn.errors import CharnnError, DataError, UsageError
+from charnn.errors import CharnnError, DataError
 from charnn.model.model_file import ModelFile, read_model, read_summary
 from charnn.storage import workspace
 from charnn.storage.settings_file import read_settings
@@ -73,13 +74,21 @@ def run_damage(run: Path) -> CharnnError | None:
 
 
 def _check_settings(run: Path) -> None:
-    """Raise DataError if the settings of a run are damaged. A model alone is not a run."""
-    path = run / workspace.CONFIG_FILE
-    remedy = f"the run cannot be resumed; its model can be used: charnn sample {run.name}"
-    if path.is_file():
-        try:
-            read_settings(path, TrainConfig)
-        except UsageError as error:
-            raise DataError(error.message, remedy) from None
-    elif (run / workspace.METRICS_FILE).exists():
-        raise DataError(f"{path} is missing", remedy)
+    """Raise what `recorded_settings` raises. A model alone in a folder needs no settings."""
+    if any((run / name).exists() for name in (workspace.CONFIG_FILE, workspace.METRICS_FILE)):
+        recorded_settings(run)
+
+
+def recorded_settings(run: Path) -> dict[str, Any]:
+    """Return the settings in config.yaml of a run.
+
+    Raise StorageError if it cannot be read, UsageError if it is invalid.
+    """
+    try:
+        return read_settings(run / workspace.CONFIG_FILE, TrainConfig)
+    except CharnnError as error:
+        raise type(error)(
+            error.message,
+            "without it the run cannot be resumed; start a new run from its weights with "
+            f"--init-from {run.name}",
+        ) from None

@@ -86,7 +86,7 @@ def apply_preset(asked: TrainConfig, facts: Facts) -> tuple[TrainConfig, str]:
     config = _fill(config, _regularization(epochs, config, facts))
     config = config.model_copy(update={"preset": name})
     config.shape(facts.vocab_size)  # raises UsageError
-    return config, _summary(asked, config, epochs, facts)
+    return config, run_summary(_origin(asked, config, facts), config, facts.tokens, epochs)
 
 
 def _is_given(config: TrainConfig, name: str) -> bool:
@@ -99,21 +99,25 @@ def _fill(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     return config.model_copy(update=missing)
 
 
-def _summary(asked: TrainConfig, config: TrainConfig, epochs: float, facts: Facts) -> str:
-    """Return a one-line summary: network, text, time, epochs and regularization."""
+def run_summary(origin: str, config: TrainConfig, tokens: int, epochs: float) -> str:
+    """Return one line about a run: network, training tokens, time, epochs and regularization.
+
+    `origin` says where the network comes from: a preset, another model, or a checkpoint.
+    """
     network = f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}"
-    what = f"preset {config.preset} ({network})"
-    if facts.init_from:
-        what = f"{network} with the weights of {facts.init_from}"
-    elif asked.preset == "auto":
-        what = f"chose {what}"
-    time = f" and {asked.minutes:g} min" if asked.minutes is not None else ""
+    time = f" and {config.minutes:g} min" if config.minutes is not None else ""
     parts = [f"about {epochs:.1f} epochs", f"dropout {config.dropout:g}"]
     if config.input_dropout:
         parts.append(f"input dropout {config.input_dropout:g}")
     if config.average:
         parts.append("weight averaging")
-    return f"{what} for {facts.tokens:,} tokens{time}: {', '.join(parts)}"
+    return f"{origin} ({network}) for {tokens:,} tokens{time}: {', '.join(parts)}"
+
+
+def _origin(asked: TrainConfig, config: TrainConfig, facts: Facts) -> str:
+    if facts.init_from:
+        return f"weights of {facts.init_from}"
+    return f"chose preset {config.preset}" if asked.preset == "auto" else f"preset {config.preset}"
 
 
 def _choose(asked: TrainConfig, facts: Facts) -> str:

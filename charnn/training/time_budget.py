@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from charnn.config import TrainConfig
+from charnn.data.samplers import Sampler
+
 # benchmarks/budget.py checks that with these numbers a run takes its minutes within 5 %.
 STARTUP_RESERVE = 1.0  # seconds for starting Python and for the final output
 SMOOTHING = 0.95  # decay of the moving average of the step time
@@ -54,6 +57,16 @@ class ValidationCost:
         """Return the cost of the final evaluation in units of a validation of this fraction."""
         tokens = fraction * self.split + self.warm_up
         return self.final / tokens if tokens else 0.0
+
+
+def planned_steps(config: TrainConfig, sampler: Sampler) -> int | None:
+    """Return the number of steps of a configuration; None if the budget is in minutes."""
+    if config.steps is not None or config.minutes is not None:
+        return config.steps
+    epochs = config.epochs or 1.0
+    whole = int(epochs)
+    steps = sum(sampler.batches_in(epoch) for epoch in range(whole))
+    return max(1, steps + round((epochs - whole) * sampler.batches_in(whole)))
 
 
 class TimeBudget:

@@ -9,14 +9,13 @@ import torch
 
 from charnn.config import TrainConfig, flag
 from charnn.data.dataset import Dataset, symbol_counts
-from charnn.errors import DivergedError, UsageError
+from charnn.errors import DivergedError
 from charnn.evaluation.metrics import Score
 from charnn.generation.generate import sample_text
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel, with_weights
 from charnn.model.model_file import ModelFile
 from charnn.model.numpy_model import NumpyModel
-from charnn.storage.workspace import is_finished
 from charnn.training.checkpoint import load_newest
 from charnn.training.events import (
     Evaluation,
@@ -33,6 +32,7 @@ from charnn.training.init_from import copy_weights
 from charnn.training.loop import new_loop, train
 from charnn.training.metrics_log import truncate_log
 from charnn.training.optimizers import rate_names
+from charnn.training.presets import run_summary
 from charnn.training.run_folder import RunFolder
 from charnn.training.snapshot import Snapshot, capture, restore
 from charnn.training.validation import Validator
@@ -89,10 +89,8 @@ class Trainer:
         """Continue from the newest undamaged checkpoint of the run.
 
         If `new_rates` is set, the learning rate is no longer scaled by earlier rollbacks. Raise
-        DataError if there is no checkpoint, UsageError if dataset or settings differ or the run is
-        finished.
+        DataError if there is no checkpoint, UsageError if dataset or settings differ.
         """
-        was_finished = is_finished(self.folder.path)
         self.folder.clean_up()
         snapshot, errors = load_newest(self.folder.path)
         self._notes += [f"{error.message}; using an earlier checkpoint" for error in errors]
@@ -106,20 +104,18 @@ class Trainer:
         if new_rates:
             counters.lr_scale = 1.0
         self.loop.budget.plan_at_speed(counters.step, counters.seconds)
-        if was_finished and self.loop.is_over:
-            raise UsageError(
-                f"{self.folder.path} is finished at step {counters.step:,}: nothing is left to do",
-                "use a larger --steps, --epochs or --minutes, or --init-from for a new run",
-            )
         truncate_log(self.folder.path, counters.step, counters.evaluated_at)
-        self._notes.insert(0, f"resuming {self.folder.path} at step {counters.step:,}")
+        epochs = (self.loop.budget.steps or 0) / self.loop.sampler.batches_in(0)
+        origin = f"resuming {self.folder.path} at step {counters.step:,}"
+        tokens = len(self.dataset.split("train"))
+        self._notes.insert(0, run_summary(origin, self.config, tokens, epochs))
 
     def init_from(self, model: ModelFile, name: str) -> None:
         """Start with the weights of a model. Raise DataError if the shapes differ."""
         known = copy_weights(model, self.loop.model, self.dataset.tokenizer)
         self._notes.append(
-            f"weights from {name}: {known:,} of {self.dataset.tokenizer.vocab_size:,} "
-            "symbols are in its vocabulary"
+            f"{known:,} of {self.dataset.tokenizer.vocab_size:,} symbols are in the vocabulary of "
+            f"{name}"
         )
 
     def events(self) -> Generator[Event, None, None]:
@@ -206,7 +202,6 @@ class Trainer:
         restore(self.loop, snapshot, self.dataset.fingerprint)
         counters = self.loop.counters
         truncate_log(self.folder.path, counters.step, counters.evaluated_at)
-        self._notes.insert(0, f"resuming {self.folder.path} at step {counters.step:,}")
 
     def _roll_back(self, good: Snapshot, error: DivergedError) -> Warned:
         """Restore the last good state with half the learning rate; raise at the last attempt."""

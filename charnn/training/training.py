@@ -59,7 +59,8 @@ class Training:
     @property
     def notes(self) -> tuple[str, ...]:
         """Settings that were chosen or changed, one line each."""
-        return tuple(filter(None, (self._plan.changes, *self._resolved.notes)))
+        changes = self._plan.changes(self.config) if self._plan.is_resumed else ""
+        return tuple(filter(None, (changes, *self._resolved.notes)))
 
     @property
     def trainer(self) -> Trainer:
