@@ -7,11 +7,14 @@ from pathlib import Path
 
 from charnn.arguments import argument_names
 from charnn.config import TrainConfig
+from charnn.errors import CharnnError
 from charnn.model.device import memory_explained
 from charnn.storage.lock import Lock
-from charnn.training.events import Event, Noted, Result, Saved
+from charnn.storage.workspace import checkpoint_folders
+from charnn.training.events import Event, Noted, Result, Saved, Step
 from charnn.training.optimizers import rate_names
 from charnn.training.resolve import resolve, resolve_machine
+from charnn.training.run_folder import remove_run
 from charnn.training.run_plan import RunPlan
 from charnn.training.trainer import Trainer
 
@@ -23,8 +26,9 @@ class Training:
     >>>     if isinstance(event, charnn.Evaluation):
     >>>         print(event.step, event.score.bits_per_char)
 
-    The last event is the `Result`. If you leave the loop earlier, a checkpoint is saved, from which
-    `charnn.train(resume=...)` continues. The run folder and the dataset are locked in the loop.
+    The last event is the `Result`. If you leave the loop after the first step, a checkpoint is
+    saved, from which `charnn.train(resume=...)` continues; if you leave it earlier, the run is
+    removed. The run folder and the dataset are locked in the loop.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Training:
         else:
             self._resolved = resolve(plan.settings, plan.dataset, plan.init_from)
         self._trainer: Trainer | None = None
+        self.has_trained = False  # whether a step has been taken since the start or the resume
         self._locks = contextlib.ExitStack()
 
     @property
@@ -105,6 +110,7 @@ class Training:
             )
             if not plan.is_resumed:
                 trainer.folder.create(force=self._force)
+                self._locks.callback(self._remove_if_empty)
             dataset = plan.dataset.folder.resolve()
             self._locks.enter_context(Lock(dataset.parent, dataset.name, shared=True))
             self._locks.enter_context(Lock(plan.folder))
@@ -119,16 +125,23 @@ class Training:
     def __exit__(self, *_: object) -> None:
         self._locks.close()
 
+    def _remove_if_empty(self) -> None:
+        """Remove the folder of a new run that ended before its first step."""
+        if not self.has_trained and not checkpoint_folders(self.folder):
+            with contextlib.suppress(CharnnError, OSError):
+                remove_run(self.folder)
+
     def events(self) -> Generator[Event, None, None]:
-        """Train inside the `with` block; save a checkpoint if closed before the end."""
+        """Train inside the `with` block; if closed after the first step, save a checkpoint."""
         event: Event | None = None
         with self._memory_errors():
             try:
                 with contextlib.closing(self.trainer.events()) as events:
                     for event in events:
+                        self.has_trained = self.has_trained or isinstance(event, Step)
                         yield event
             except GeneratorExit:
-                if not isinstance(event, Result):
+                if self.has_trained and not isinstance(event, Result):
                     self.save()
                 raise
 

@@ -27,8 +27,8 @@ def plan(tmp_path, text):
     """A function that plans a run `one` of a small dataset, or resumes it."""
     written_dataset(tmp_path / "data" / "lamp", split_text(text, 0.1, 0))
 
-    def plan(**names):
-        settings = {} if "resume" in names else {**TINY, "steps": 12}
+    def plan(steps=12, **names):
+        settings = {"steps": steps} | ({} if "resume" in names else TINY)
         return plan_run(settings, tmp_path / "data", tmp_path / "runs", **names)
 
     return plan
@@ -76,6 +76,18 @@ def test_leaving_the_loop_saves_a_checkpoint(plan) -> None:
 
     assert steps == list(range(1, 13))
     assert isinstance(resumed[-1], Result)
+
+
+def test_a_run_without_a_step_is_removed(plan) -> None:
+    """There is nothing to resume. A resumed run stays."""
+    with Training(plan(name="one")) as training:
+        assert training.folder.exists()
+    assert not training.folder.exists()
+    Training(plan(name="one"), baselines=False).run()
+    with Training(plan(resume="one", steps=20)) as resumed:
+        pass
+
+    assert (resumed.folder / "model.safetensors").exists()
 
 
 def test_a_name_that_is_taken_is_refused(plan) -> None:
