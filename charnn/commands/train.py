@@ -69,7 +69,7 @@ def train(
         typer.Option(
             help=options.described("Resume a run from its last checkpoint.", "newest stopped run"),
             metavar="[RUN]",
-            autocompletion=options.complete_run,
+            autocompletion=options.complete_stopped_run,
         ),
     ] = None,
     init_from: Annotated[

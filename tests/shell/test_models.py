@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from charnn.cli import main
+from charnn.storage.lock import Lock
 
 RUN = "lamp-lstm-001"
 
@@ -184,22 +185,59 @@ def test_list_of_an_empty_folder(shell) -> None:
     assert shell.run("list").stdout == "no datasets in data\nno runs in runs\n"
 
 
-def test_the_shell_completes_names(own) -> None:
-    """Of runs where a model is expected, of datasets where a dataset is."""
-    for words, expected in (
-        ("charnn sample la", RUN),
-        ("charnn eval --model la", RUN),
-        ("charnn train la", "lamp"),
-        ("charnn info la", "lamp"),
+@pytest.fixture
+def completed(own, monkeypatch, capfd):
+    """Return a function that completes the last word of a command line as bash does."""
+    monkeypatch.chdir(own.folder)
+
+    def complete(line, **environment):
+        words = {"_CHARNN_COMPLETE": "complete_bash", "COMP_WORDS": line}
+        words["COMP_CWORD"] = str(len(line.split(" ")) - 1)
+        with monkeypatch.context() as patch:
+            for name, value in {**words, **environment}.items():
+                patch.setenv(name, value)
+            main([])
+        return capfd.readouterr().out.split()
+
+    return complete
+
+
+def test_the_shell_completes_names(completed) -> None:
+    """Of runs and datasets, which stand for their newest run, where a model is expected."""
+    for line, expected in (
+        ("charnn sample la", ["lamp", RUN]),
+        ("charnn eval --model la", [RUN]),
+        ("charnn train la", ["lamp"]),
+        ("charnn info la", ["lamp", RUN]),
+        ("charnn sample x", []),
     ):
-        done = own.run(
-            env={
-                "_CHARNN_COMPLETE": "complete_bash",
-                "COMP_WORDS": words,
-                "COMP_CWORD": str(len(words.split()) - 1),
-            }
-        )
-        assert expected in done.stdout.split()
+        assert completed(line) == expected
+
+
+def test_completion_follows_the_folders_of_the_line(completed, own, monkeypatch) -> None:
+    """--runs-dir and --data-dir, also with ~, then the environment."""
+    (own.folder / "runs").rename(own.folder / "other")
+    (own.folder / "data").rename(own.folder / "texts")
+    monkeypatch.setenv("HOME", str(own.folder))
+
+    assert completed("charnn sample ") == []
+    assert completed("charnn sample --runs-dir other ") == [RUN]
+    assert completed("charnn plot --runs-dir ~/other la") == [RUN]
+    assert completed("charnn train --data-dir texts ") == ["lamp"]
+    assert completed("charnn sample ", CHARNN_RUNS_DIR="other") == [RUN]
+    assert completed("charnn train --runs-dir x ", CHARNN_DATA_DIR="texts") == ["lamp"]
+
+
+def test_only_stopped_runs_are_completed_for_resume(completed, own) -> None:
+    """Neither finished ones nor one in training."""
+    for name in ("stopped", "running"):
+        copy = own.folder / "runs" / name
+        shutil.copytree(own.folder / "runs" / RUN, copy)
+        log = (copy / "metrics.jsonl").read_text().splitlines(keepends=True)
+        (copy / "metrics.jsonl").write_text("".join(log[:-1]))
+    with Lock(own.folder / "runs" / "running"):
+        assert completed("charnn train --resume ") == ["stopped"]
+        assert completed("charnn train --init-from ") == [RUN, "running", "stopped"]
 
 
 def test_info_of_a_dataset_names_the_run_of_the_same_name(own) -> None:
