@@ -230,9 +230,10 @@ def _summary(result: "Result", trainer: "Trainer") -> str:
             for name, s in scores.items()
         ]
         parts.append(table(headers, figures))
-        compared = {**result.baselines, "this model": result.val.bits_per_char}
-        rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in compared.items()]
-        parts.append(table([f"bits/char of {_compared_text(trainer)}", ""], rows))
+        if result.baselines:
+            compared = {**result.baselines, "this model": result.val.bits_per_char}
+            rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in compared.items()]
+            parts.append(table([f"bits/char of {_compared_text(trainer)}", ""], rows))
     sample = result.sample.strip("\n").splitlines()[:SAMPLE_LINES]
     parts.append(quoted("\n".join(sample)))
     parts.append(f"model: {trainer.folder.model_path}")

@@ -17,6 +17,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # Speed benchmark; benchmarks/README.md (recipe.py) has the error rates of earlier versions.
 MIN_SPEEDUP = 1.2  # minimum speed of bfloat16 relative to float32 for bfloat16 to be chosen
 BENCHMARK_ROUNDS = 12  # steps per candidate, half a second in total; the fastest counts
+MIN_ROUNDS, BENCHMARK_SECONDS = 3, 2.0  # on a slow machine: fewer rounds, within this time
 BENCHMARK_LENGTH = 16  # tokens per row in a step
 BENCHMARK_FRACTION = 0.8  # training speed, with optimizer and output layer, per benchmark speed
 
@@ -172,7 +173,10 @@ def _benchmark(candidates: Sequence[Arithmetic], hidden_size: int, batch_size: i
     """
     layers = [_benchmark_layer(candidate.device, hidden_size) for candidate in candidates]
     fastest = [math.inf] * len(candidates)
-    for _ in range(BENCHMARK_ROUNDS):
+    end = time.perf_counter() + BENCHMARK_SECONDS
+    for done in range(BENCHMARK_ROUNDS):
+        if done >= MIN_ROUNDS and time.perf_counter() > end:
+            break
         for number, (candidate, layer) in enumerate(zip(candidates, layers, strict=True)):
             begin = time.perf_counter()
             _benchmark_step(layer, candidate, batch_size)

@@ -48,6 +48,8 @@ INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
 # The network whose speed is measured, and its speed on two CPU cores, used if it is not measured.
 REFERENCE = PRESETS["medium"]
 TOKENS_PER_MINUTE = 2.4e6
+# The speed assumed for a budget that is too short to measure it; half of the time is start-up.
+UNMEASURED_TOKENS_PER_MINUTE = TOKENS_PER_MINUTE / 2
 # More epochs need more regularization: maximum effective epochs, and settings. With averaged
 # weights the final learning rate can be higher.
 REGULARIZATION: tuple[tuple[float, dict[str, Any]], ...] = (

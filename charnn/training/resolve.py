@@ -10,7 +10,14 @@ from charnn.data.dataset import Dataset
 from charnn.data.samplers import fitting_batch_size
 from charnn.model import device
 from charnn.model.device import Machine
-from charnn.training.presets import REFERENCE, TOKENS_PER_MINUTE, Facts, apply_preset
+from charnn.training.presets import (
+    REFERENCE,
+    TOKENS_PER_MINUTE,
+    UNMEASURED_TOKENS_PER_MINUTE,
+    Facts,
+    apply_preset,
+)
+from charnn.training.time_budget import is_short
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,14 @@ def resolve(asked: TrainConfig, dataset: Dataset, init_from: str = "") -> Resolv
 
     Given fields of `asked` take precedence over the preset; `init_from` is the name of the model
     that the run starts from, if any. For a budget in minutes the speed of the machine is measured
-    before the preset is chosen. Raise UsageError if the settings are inconsistent, DataError if the
-    text is too short for them.
+    before the preset is chosen, unless the budget is short. Raise UsageError if the settings are
+    inconsistent, DataError if the text is too short for them.
     """
     device.configure(asked.threads, deterministic=asked.deterministic)
     tokens, vocab_size = len(dataset.split("train")), dataset.tokenizer.vocab_size
-    if asked.minutes is None:
-        config, note = apply_preset(asked, Facts(tokens, vocab_size, init_from=init_from))
+    if asked.minutes is None or is_short(asked):
+        speed = TOKENS_PER_MINUTE if asked.minutes is None else UNMEASURED_TOKENS_PER_MINUTE
+        config, note = apply_preset(asked, Facts(tokens, vocab_size, speed, init_from))
         resolved = _on_machine(config, tokens, _measured(config))
     else:
         reference = asked.model_copy(update={"hidden_size": REFERENCE.hidden_size})
@@ -64,7 +72,7 @@ def _measured(config: TrainConfig, *, speed: bool = False) -> Machine:
         config.precision,
         config.hidden_size,
         config.batch_size,
-        timed=not config.deterministic,
+        timed=not (config.deterministic or is_short(config)),
         speed=speed,
     )
 

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 
 from charnn.config import TrainConfig
 from charnn.data.samplers import Sampler
+from charnn.display import humanize
 
 # benchmarks/budget.py checks that with these numbers a run takes its minutes within 5 %.
 STARTUP_RESERVE = 1.0  # seconds for starting Python and for the final output
+TOLERANCE = 0.05  # of --minutes, by which a run may exceed them without a note
+# Minutes below which neither the machine nor the baselines are measured, which takes 1 to 2 s.
+MEASURED_MINUTES = 0.25
 SMOOTHING = 0.95  # decay of the moving average of the step time
 CALIBRATION_SECONDS = 3.0  # seconds of training before the first plan
 CALIBRATION_STEPS = 3  # minimum steps before the first plan, because the first ones are slow
@@ -69,6 +73,11 @@ def planned_steps(config: TrainConfig, sampler: Sampler) -> int | None:
     return max(1, steps + round((epochs - whole) * sampler.batches_in(whole)))
 
 
+def is_short(config: TrainConfig) -> bool:
+    """Return whether a budget in minutes is too short to measure the machine and baselines."""
+    return config.minutes is not None and config.minutes < MEASURED_MINUTES
+
+
 class TimeBudget:
     """The plan of a run: number of steps, validation interval, size of the final evaluation.
 
@@ -108,6 +117,24 @@ class TimeBudget:
     def elapsed(self) -> float:
         """Return the seconds of the run so far, including earlier sessions."""
         return self._spent + self._clock() - self._begin
+
+    def start_up_note(self, seconds: float, spent: float) -> str:
+        """Return a note if a start-up of `seconds` leaves no time for training; else nothing.
+
+        `spent` is the duration of the run so far, the start-up and earlier sessions.
+        """
+        if spent < self._seconds - STARTUP_RESERVE:
+            return ""
+        return (
+            f"start-up took {humanize.duration(seconds)}: the run ends after one step and takes "
+            f"longer than --minutes {self.minutes:g}"
+        )
+
+    def overrun_note(self, seconds: float) -> str:
+        """Return a note if a run of `seconds` has exceeded --minutes; else nothing."""
+        if seconds <= (1 + TOLERANCE) * self._seconds:
+            return ""
+        return f"the run took {humanize.duration(seconds)}, longer than --minutes {self.minutes:g}"
 
     @contextlib.contextmanager
     def stepping(self) -> Iterator[None]:

@@ -129,13 +129,17 @@ class Trainer:
             yield Noted(self._notes.pop(0))
         if self._with_baselines and self.config.minutes is not None:
             self._baselines = self.validator.baselines()  # their time counts towards the minutes
-        counters = self.loop.counters
-        counters.seconds += time.perf_counter() - self._began
+        counters, start_up = self.loop.counters, time.perf_counter() - self._began
+        counters.seconds += start_up
+        overrun = self.loop.budget.start_up_note(start_up, counters.seconds)
+        if overrun:
+            yield Noted(overrun)
         first_tokens, first_seconds = counters.tokens, counters.seconds
         yield from self._train_with_rollbacks()
         counters = self.loop.counters
         tokens, seconds = counters.tokens - first_tokens, counters.seconds - first_seconds
-        yield from self._finish(tokens / seconds if seconds else 0.0)
+        speed = tokens / seconds if seconds else 0.0
+        yield from self._finish(speed, must_note_overrun=not overrun)
 
     def _train_with_rollbacks(self) -> Iterator[Event]:
         good = self._capture()
@@ -271,7 +275,7 @@ class Trainer:
         """Return text sampled from the current weights. The state of training is not changed."""
         return _sampled(self._model_file({}), self.loop.counters.step)
 
-    def _finish(self, tokens_per_second: float) -> Iterator[Event]:
+    def _finish(self, tokens_per_second: float, *, must_note_overrun: bool) -> Iterator[Event]:
         """Save the last state, then score the best model and sample from it."""
         begin = time.perf_counter()
         if not self._has_val:
@@ -293,12 +297,16 @@ class Trainer:
             self._baselines = self.validator.baselines()
         counters = self.loop.counters
         self.folder.log_final(counters, self.loop.epoch, scores.get("val"))
+        sample = _sampled(best, self.config.seed)
+        seconds = counters.seconds + time.perf_counter() - begin
+        if must_note_overrun and (overrun := self.loop.budget.overrun_note(seconds)):
+            yield Noted(overrun)
         yield Result(
             run=self.folder.path.name,
             steps=counters.step,
             epochs=self.loop.epoch,
             tokens=counters.tokens,
-            seconds=counters.seconds + time.perf_counter() - begin,
+            seconds=seconds,
             tokens_per_second=tokens_per_second,
             parameters=best.parameters,
             train=scores.get("train"),
@@ -306,7 +314,7 @@ class Trainer:
             best_step=counters.best_step,
             share=fraction,
             baselines=self._baselines,
-            sample=_sampled(best, self.config.seed),
+            sample=sample,
         )
 
     def _final_scores(

@@ -16,6 +16,7 @@ from charnn.training.optimizers import rate_names
 from charnn.training.resolve import resolve, resolve_machine
 from charnn.training.run_folder import remove_run
 from charnn.training.run_plan import RunPlan
+from charnn.training.time_budget import is_short
 from charnn.training.trainer import Trainer
 
 
@@ -106,7 +107,7 @@ class Training:
                 plan.folder,
                 self._began,
                 planned_tokens=self._resolved.planned_tokens,
-                baselines=self._baselines,
+                baselines=self._baselines and not is_short(self.config),
             )
             if not plan.is_resumed:
                 trainer.folder.create(force=self._force)

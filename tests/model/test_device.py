@@ -71,6 +71,16 @@ def test_benchmark_takes_the_fastest_step(monkeypatch) -> None:
     assert precision("auto") == "bfloat16"
 
 
+def test_benchmark_of_a_slow_machine_is_short(monkeypatch) -> None:
+    """It ends after three rounds if they take longer than its limit."""
+    steps = []
+    monkeypatch.setattr(device, "BENCHMARK_SECONDS", 0.0)
+    monkeypatch.setattr(device, "_benchmark_step", lambda *_: steps.append(1))
+    device.measure_machine(CPU, "float32", 8, 4, speed=True)
+
+    assert len(steps) == device.MIN_ROUNDS
+
+
 def test_auto_is_float32_on_a_cpu_unless_timed(monkeypatch) -> None:
     """A reproducible run does not depend on a benchmark."""
     monkeypatch.setattr(device, "_benchmark", lambda *_: pytest.fail("timed"))

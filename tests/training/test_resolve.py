@@ -37,6 +37,14 @@ def test_speed_is_measured_only_for_minutes(dataset, monkeypatch, given) -> None
     resolve(TrainConfig(**{**given, "precision": "float32"}), dataset)
 
 
+def test_nothing_is_measured_for_a_short_budget(dataset, monkeypatch) -> None:
+    """The benchmark would take a large part of it."""
+    monkeypatch.setattr(devices, "_benchmark", lambda *_: pytest.fail("timed"))
+    config = resolve(TrainConfig(minutes=0.1), dataset).config
+
+    assert (config.preset, config.precision) == ("tiny", "float32")
+
+
 @pytest.mark.parametrize(
     ("given", "widths"),
     [({"minutes": 1.0, "hidden_size": 512}, [512]), ({"minutes": 1.0}, [512, 128]), ({}, [128])],
