@@ -104,6 +104,8 @@ def train(
         names = {"name": name, "resume": resume, "init_from": init_from}
         plan = plan_run(asked, data_dir, runs_dir, **names, force=force or print_config)
         display.note("loading PyTorch and measuring this machine …")
+        if not print_config:
+            display.note(f"training {plan.folder} on dataset {plan.dataset.name}")
         from charnn.training.training import Training
 
         training = Training(plan, began, force=force, baselines=not quiet)
@@ -234,8 +236,8 @@ def _summary(result: "Result", trainer: "Trainer") -> str:
             compared = {**result.baselines, "this model": result.val.bits_per_char}
             rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in compared.items()]
             parts.append(table([f"bits/char of {_compared_text(trainer)}", ""], rows))
-    sample = result.sample.strip("\n").splitlines()[:SAMPLE_LINES]
-    parts.append(quoted("\n".join(sample)))
+    if sample := result.sample.strip("\n").splitlines()[:SAMPLE_LINES]:
+        parts.append("sample of the best model\n" + quoted("\n".join(sample)))
     parts.append(f"model: {trainer.folder.model_path}")
     return "\n\n".join(part for part in parts if part)
 

@@ -108,7 +108,8 @@ def run_summary(origin: str, config: TrainConfig, tokens: int, epochs: float) ->
     """
     network = f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}"
     time = f" and {config.minutes:g} min" if config.minutes is not None else ""
-    parts = [f"about {epochs:.1f} epochs", f"dropout {config.dropout:g}"]
+    shown = f"{epochs:.1f}" if epochs >= 0.1 else f"{epochs:.1g}"  # noqa: PLR2004
+    parts = [f"about {shown} epochs", f"dropout {config.dropout:g}"]
     if config.input_dropout:
         parts.append(f"input dropout {config.input_dropout:g}")
     if config.average:

@@ -174,7 +174,7 @@ def test_f2_a_signal_before_the_first_step_leaves_no_run(
 
 @pytest.mark.parametrize("name", ["__init__", "events"])
 def test_f2_a_signal_before_the_first_step_leaves_a_resumed_run(trained, monkeypatch, name) -> None:
-    """As it was; the last line is the command that resumes it."""
+    """Unchanged; the last line is the command that resumes it."""
     run = trained.folder / "runs" / RUN
     files = ("model.safetensors", "checkpoints/step-00000006/state.safetensors")
     before = [(run / file).read_bytes() for file in files]

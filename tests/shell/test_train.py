@@ -25,8 +25,10 @@ def test_stdout_has_the_closing_table_if_it_is_no_terminal(prepared) -> None:
     done = prepared.run("train", *STEPS)
 
     assert done.stdout.startswith("best model")
+    assert "\n\nsample of the best model\n  │ " in done.stdout
     assert f"model: runs/{RUN}/model.safetensors" in done.stdout
     assert "best model" not in done.stderr
+    assert f"training runs/{RUN} on dataset lamp\n" in done.stderr
 
 
 def test_quiet_prints_the_path_of_the_model_alone(prepared) -> None:
