@@ -3,6 +3,7 @@
 Training needs torch, everything else NumPy only; both are imported when they are needed.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -20,8 +21,9 @@ from charnn.evaluation.line_reader import cut_line
 from charnn.evaluation.metrics import Score
 from charnn.evaluation.surprisal import ModelReader, Passage
 from charnn.generation.generate import generate_text
-from charnn.model.model_file import ModelFile, read_model, read_tokenizer
+from charnn.model.model_file import ModelFile, read_tokenizer
 from charnn.model.numpy_model import NumpyModel
+from charnn.model.runs import open_model
 from charnn.storage import workspace
 from charnn.tokenizers.utf8 import to_utf8
 
@@ -110,12 +112,14 @@ class Model:
 def load(path: str | Path | None = None) -> Model:
     """Load the model of a run, given by name or folder, or a model file.
 
-    The name of a dataset stands for its newest run; the default is the newest finished run. Raise
-    UsageError if a name does not exist, StorageError if a path does not exist, DataError if the
-    file is damaged.
+    The name of a dataset stands for its newest run; the default is the newest finished run. Damaged
+    runs are then skipped with a warning. Raise UsageError if a name does not exist, StorageError if
+    a path does not exist, DataError if the file is damaged.
     """
-    found = workspace.find_model(None if path is None else str(path), workspace.runs_dir())
-    return Model(read_model(found), workspace.model_name(found))
+    opened = open_model(None if path is None else str(path), workspace.runs_dir())
+    if opened.note:
+        warnings.warn(opened.note, stacklevel=3)  # of the caller, behind the decorator
+    return Model(opened.file, opened.name)
 
 
 @argument_names()

@@ -125,7 +125,7 @@ class ModelConfig(NetworkConfig):
     def _tied_widths_agree(self) -> Self:
         if self.tie_weights and self.embedding_dim != self.hidden_size:
             raise ValueError(
-                f"tie_weights needs embedding_dim = hidden_size, "
+                f"--tie-weights needs --embedding-dim = --hidden-size, "
                 f"not {self.embedding_dim} and {self.hidden_size}"
             )
         return self
@@ -297,7 +297,7 @@ class TrainConfig(NetworkConfig):
         panel=PANEL_CHECKPOINTS,
         ge=1,
         le=MAX_COUNT,
-        shown_default="about 20 validations per run",
+        shown_default="10 to 20 validations per run",
     )
     save_every: int | None = setting(
         None,
@@ -336,15 +336,18 @@ class TrainConfig(NetworkConfig):
 
     @model_validator(mode="after")
     def _one_budget_at_most(self) -> Self:
-        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        given = [flag(name) for name in BUDGETS if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"give one of epochs, steps and minutes, not {' and '.join(given)}")
+            one_of = ", ".join(map(flag, BUDGETS))
+            raise ValueError(f"give only one of {one_of}, not {' and '.join(given)}")
         if self.deterministic and self.minutes is not None:
-            raise ValueError("deterministic needs steps or epochs, not minutes")
+            raise ValueError("--deterministic needs --steps or --epochs, not --minutes")
         return self
 
 
 BUDGETS = ("epochs", "steps", "minutes")
+# Settings that depend on the machine, and the value that leaves the choice to charnn.
+MACHINE = {"device": "auto", "precision": "auto", "threads": None}
 # Settings that cannot change when a run is resumed, in addition to the shape of the network.
 FIXED_SETTINGS = ("batch_size", "bptt", "sampler", "random_bptt", "seed", "optimizer")
 
@@ -412,12 +415,12 @@ class PrepareConfig(Settings):
     @model_validator(mode="after")
     def _train_split_is_not_empty(self) -> Self:
         if self.val_frac + self.test_frac >= 1:
-            raise ValueError("val_frac + test_frac must be less than 1")
+            raise ValueError("--val-frac + --test-frac must be less than 1")
         return self
 
 
 def validate(kind: type[S], values: Mapping[str, Any], source: str = "") -> S:
-    """Validate values as settings of `kind`. Errors name `source`, a file, if it is given.
+    """Validate values as settings of `kind`. Errors name flags, or keys of the file `source`.
 
     Raise UsageError with the field, the given value, and the valid range.
     """
@@ -442,8 +445,8 @@ def flag(field: str) -> str:
 def _explained(kind: type[Settings], error: ValidationError, source: str) -> UsageError:
     first = error.errors(include_url=False)[0]
     where = f"{source}: " if source else ""
-    if not first["loc"]:
-        return UsageError(where + problem(first))
+    if not first["loc"]:  # a rule that involves several settings
+        return UsageError(where + (_with_keys(problem(first)) if source else problem(first)))
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return unknown_key(kind, name, source)
@@ -454,6 +457,11 @@ def _explained(kind: type[Settings], error: ValidationError, source: str) -> Usa
     message = f"{where}{shown} is {shown_value(value)}: {what}"
     choices = re.findall(r"'(.*?)'", str(first.get("ctx", {}).get("expected", "")))
     return UsageError(message, did_you_mean(str(value), choices))
+
+
+def _with_keys(text: str) -> str:
+    """Return a message with the keys of a file instead of flags."""
+    return re.sub(r"--([a-z-]+)", lambda name: name[1].replace("-", "_"), text)
 
 
 # What is wrong with a value, by the type of the error of pydantic; {names} are in its context.

@@ -1,6 +1,7 @@
 """Settings: ranges, error messages, defaults."""
 
 import math
+import re
 
 import pytest
 
@@ -81,31 +82,41 @@ def test_unknown_key_suggests_a_similar_one() -> None:
     assert caught.value.hint == "did you mean dropout?"
 
 
-def test_budgets_are_mutually_exclusive() -> None:
-    """Only one of epochs, steps and minutes may be given."""
-    with pytest.raises(UsageError, match="epochs and steps"):
-        validate(TrainConfig, {"epochs": 1.0, "steps": 2})
-
-
-def test_deterministic_excludes_minutes() -> None:
-    """A time budget is not reproducible."""
-    with pytest.raises(UsageError, match="deterministic"):
-        validate(TrainConfig, {"minutes": 1.0, "deterministic": True})
-
-
-def test_tied_weights_need_equal_sizes() -> None:
-    """E and H must be equal."""
-    with pytest.raises(UsageError, match="tie_weights"):
-        validate(
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (
+            TrainConfig,
+            {"epochs": 1.0, "steps": 2},
+            "give only one of --epochs, --steps, --minutes, not --epochs and --steps",
+        ),
+        (
+            TrainConfig,
+            {"minutes": 1.0, "deterministic": True},
+            "--deterministic needs --steps or --epochs, not --minutes",
+        ),
+        (
             ModelConfig,
             {"tie_weights": True, "embedding_dim": 8, "hidden_size": 16, "vocab_size": 3},
-        )
-
-
-def test_train_split_must_not_be_empty() -> None:
-    """val_frac + test_frac must be less than 1."""
-    with pytest.raises(UsageError, match="must be less than 1"):
-        validate(PrepareConfig, {"val_frac": 0.6, "test_frac": 0.4})
+            "--tie-weights needs --embedding-dim = --hidden-size, not 8 and 16",
+        ),
+        (
+            PrepareConfig,
+            {"val_frac": 0.6, "test_frac": 0.4},
+            "--val-frac + --test-frac must be less than 1",
+        ),
+    ],
+    ids=["budgets", "deterministic", "tied", "fractions"],
+)
+def test_settings_that_exclude_each_other_are_named(kind, values, said) -> None:
+    """By their flags, or by their keys in a file."""
+    with pytest.raises(UsageError) as caught:
+        validate(kind, values)
+    assert caught.value.message == said
+    with pytest.raises(UsageError) as caught:
+        validate(kind, values, "x.yaml")
+    keys = re.sub("-([a-z])", r"_\1", said.replace("--", ""))
+    assert caught.value.message == f"x.yaml: {keys}"
 
 
 def test_defaults_are_valid() -> None:

@@ -66,39 +66,37 @@ def evaluate(
     """Compute loss, perplexity and bits per character of a split or a text."""
     from charnn.commands.threads import set_up_torch
     from charnn.display.messages import Display
-    from charnn.model.model_file import read_model
 
     set_up_torch()
     request = Request(split, windows, streams, dynamic, tune, validate(PrepareConfig, given), [])
     request.check()
     display = Display(quiet=quiet)
-    paths, names = models_and_files(argument, files, model, runs_dir, display)
+    models, names = models_and_files(argument, files, model, runs_dir, display)
     if given and not names:
         raise UsageError(
             f"{', '.join(map(flag, given))} can be used only with text files", "name a text file"
         )
     request = dataclasses.replace(request, names=names)
-    models = [read_model(path) for path in paths]
-    for path, loaded in zip(paths, models, strict=True):
-        announce(path, loaded, display)
-        if loaded.tokenizer.kind == "byte" and given.keys() & {"encoding", "errors"}:
+    for opened in models:
+        announce(opened, display)
+        if opened.file.tokenizer.kind == "byte" and given.keys() & {"encoding", "errors"}:
             raise UsageError(
                 "--encoding and --errors do not apply to a byte model", "leave them out"
             )
     arithmetic = _arithmetic(device, threads)
     results = [
         {
-            "model": workspace.model_name(path),
-            **_evaluate(loaded, request, arithmetic, data_dir, display),
+            "model": opened.name,
+            **_evaluate(opened.file, request, arithmetic, data_dir, display),
         }
-        for path, loaded in zip(paths, models, strict=True)
+        for opened in models
     ]
     _report(results, json=json)
     ranked = _ranked_by(results)
     if len(results) > 1 and ranked != RANKED_BY:
         display.note(f"the models cover different parts of the text: compare {ranked}")
-    best = paths[min(range(len(paths)), key=lambda index: results[index][ranked])]
-    name = workspace.model_argument(best, runs_dir)
+    best = models[min(range(len(models)), key=lambda index: results[index][ranked])]
+    name = workspace.model_argument(best.path, runs_dir)
     display.hint(f"next: {options.next_command(context, 'charnn', 'sample', name)}")
     return 0
 

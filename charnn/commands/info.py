@@ -10,6 +10,7 @@ from charnn.escape import visible
 from charnn.storage import workspace
 
 if TYPE_CHECKING:
+    from charnn.model.model_file import ModelFile
     from charnn.tokenizers.tokenizer import Tokenizer
 
 SHOWN_SYMBOLS = 120  # tokens shown of a vocabulary, the first ones
@@ -33,9 +34,21 @@ def info(
     """Describe a dataset, a run or a model: sizes, vocabulary, settings, results."""
     from charnn.display.messages import Display
     from charnn.display.stdout import Output, print_json
+    from charnn.model.runs import open_model, run_damage
 
-    found = workspace.find_dataset_or_model(path, data_dir, runs_dir)
-    headline, description = _describe_dataset(found) if found.is_dir() else _describe_model(found)
+    display = Display(quiet=quiet)
+    found = workspace.find_dataset_or_model(path, data_dir, runs_dir) if path else None
+    if found and found.is_dir():
+        headline, description = _describe_dataset(found)
+        if (runs_dir / str(path) / workspace.MODEL_FILE).is_file():
+            display.hint(f"a run has this name too: charnn info {runs_dir / str(path)}")
+    else:
+        model = open_model(path, runs_dir)
+        if model.note:
+            display.note(model.note)
+        headline, description = _describe_model(model.path, model.file)
+        if model.path.name == workspace.MODEL_FILE and (error := run_damage(model.path.parent)):
+            display.warning(f"{error.message}; {error.hint}")
     if json:
         print_json(description)
     else:
@@ -43,8 +56,6 @@ def info(
         output.line(visible(headline, one_line=True))
         output.write(_as_text(description))
         output.flush()
-    if path and found.is_dir() and (runs_dir / path / workspace.MODEL_FILE).is_file():
-        Display(quiet=quiet).hint(f"a run has this name too: charnn info {runs_dir / path}")
     return 0
 
 
@@ -71,12 +82,10 @@ def _describe_dataset(folder: Path) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _describe_model(path: Path) -> tuple[str, dict[str, Any]]:
+def _describe_model(path: Path, model: "ModelFile") -> tuple[str, dict[str, Any]]:
     """Return a summary of a model on one line, and its full description."""
-    from charnn.model.model_file import read_model
     from charnn.model.spec import textbook_names
 
-    model = read_model(path)
     return ", ".join(model.summary()), {
         "kind": "model",
         "name": workspace.model_name(path),

@@ -139,13 +139,13 @@ def _trained_model(model: str | None, data_dir: Path, runs_dir: Path) -> "Subjec
         return None
     from charnn.data.dataset import find_dataset_of
     from charnn.lab.trained_gradients import Subject
-    from charnn.model.model_file import read_model
+    from charnn.model.runs import open_model
 
-    path = workspace.find_model(model, runs_dir)
-    loaded = read_model(path)
+    opened = open_model(model, runs_dir)
+    loaded = opened.file
     dataset = find_dataset_of(loaded.fingerprint, data_dir)
     tokens = dataset.split("val" if "val" in dataset.splits else "train")
-    return Subject(loaded, tokens, workspace.model_name(path))
+    return Subject(loaded, tokens, opened.name)
 
 
 @lab.command("truncation")

@@ -1,13 +1,22 @@
 """`charnn list`: the datasets and runs of the working folder."""
 
+import contextlib
+import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from charnn.commands import options
+from charnn.errors import CharnnError
 from charnn.storage import workspace
 
+Row = dict[str, Any]
+DATASET_COLUMNS = ("name", "tokens", "tokenizer", "vocab_size", "state", "bytes", "written")
+RUN_COLUMNS = ("name", "dataset", "model", "best_step", "bits_per_char", "state", "written")
 COVERED = ("coverage", "bits_per_char_all")  # shown if a model does not cover its whole text
 SCORES = ("bits_per_char", *COVERED)  # of the best model on its validation split
+TITLES = {"bits_per_char": "bits/char", "bytes": "size", "vocab_size": "vocabulary"}
+TITLES["bits_per_char_all"] = "bits/char of all"
 
 
 @options.command()
@@ -17,91 +26,145 @@ def list_all(
     json: options.Json = False,
 ) -> int:
     """List datasets and runs with their size, model and bits per character."""
-    from charnn.display import humanize
-    from charnn.display.messages import table
+    from charnn.display.messages import Display
     from charnn.display.stdout import Output, print_json
 
-    datasets = [_dataset(data_dir / n) for n in workspace.names_in(data_dir, workspace.META_FILE)]
-    runs = [_run(runs_dir / n) for n in workspace.names_in(runs_dir, workspace.CONFIG_FILE)]
+    datasets, runs = _datasets(data_dir), _runs(runs_dir)
     if json:
         print_json({"datasets": datasets, "runs": runs})
-        return 0
-    if not any(humanize.is_partial(run["coverage"]) for run in runs):
-        runs = [{name: run[name] for name in run if name not in COVERED} for run in runs]
-    output = Output()
-    for title, rows in (("datasets", datasets), ("runs", runs)):
-        if rows:
-            cells = [[_cell(name, value) for name, value in row.items()] for row in rows]
-            output.line(table([name.replace("_", " ") for name in rows[0]], cells, title=title))
-        else:
-            folder = data_dir if title == "datasets" else runs_dir
-            output.line(f"no {title} in {folder}")
-    output.flush()
+    else:
+        output = Output()
+        for line in _lines("datasets", data_dir, datasets, DATASET_COLUMNS, "charnn train"):
+            output.line(line)
+        for line in _lines("runs", runs_dir, runs, _run_columns(runs), "charnn sample"):
+            output.line(line)
+        output.flush()
+    display = Display()
+    for row in (*datasets, *runs):
+        if row["problem"]:
+            display.warning(row["problem"])
     return 0
 
 
-def _dataset(folder: Path) -> dict[str, Any]:
+def _run_columns(runs: Sequence[Row]) -> tuple[str, ...]:
+    """Return the columns of runs, with the coverage if it is below 1 for any of them."""
+    from charnn.display import humanize
+
+    if not any(humanize.is_partial(run["coverage"]) for run in runs):
+        return RUN_COLUMNS
+    at = RUN_COLUMNS.index("bits_per_char") + 1
+    return (*RUN_COLUMNS[:at], *COVERED, *RUN_COLUMNS[at:])
+
+
+def _datasets(folder: Path) -> list[Row]:
+    """Return a row for each dataset; the one that `charnn train` takes is the default."""
+    names = workspace.names_in(folder, workspace.META_FILE)
+    default = workspace.find_dataset(None, folder) if names else None
+    return [{**_dataset(path), "default": path == default} for path in map(folder.joinpath, names)]
+
+
+def _dataset(folder: Path) -> Row:
     """Return the row of a dataset, from its manifest; values that are missing there are None."""
-    from charnn.errors import CharnnError
-    from charnn.storage.atomic import read_bytes
-    from charnn.storage.jsonio import parse_json_object
+    from charnn.data.dataset import read_meta
 
+    row: Row = {"name": folder.name, "tokens": None, "tokenizer": None, "vocab_size": None}
+    problem = None
     try:
-        path = folder / workspace.META_FILE
-        meta = parse_json_object(read_bytes(path), str(path))
-        splits, tokenizer = meta["splits"].values(), meta["tokenizer"]
-        values = {
-            "tokens": sum(split["tokens"] for split in splits),
-            "tokenizer": tokenizer["kind"],
-            "vocab_size": tokenizer["vocab_size"],
-            "state": "ready",
-        }
-    except (CharnnError, KeyError, TypeError, AttributeError):
-        values = {"tokens": None, "tokenizer": None, "vocab_size": None, "state": "damaged"}
-    return {"name": folder.name, **values, "bytes": _size(folder), "path": str(folder)}
+        meta = read_meta(folder)
+        row["tokens"] = sum(split["tokens"] for split in meta["splits"].values())
+        row["tokenizer"] = meta["tokenizer"]["kind"]
+        row["vocab_size"] = meta["tokenizer"]["vocab_size"]
+    except CharnnError as error:
+        problem = _problem(error)
+    except (KeyError, TypeError, AttributeError):
+        problem = f"{folder / workspace.META_FILE} is damaged; prepare it again with --force"
+    return {**row, "state": "damaged" if problem else "ready", **_files(folder), "problem": problem}
 
 
-def _run(folder: Path) -> dict[str, Any]:
-    """Return the row of a run; without a model file, the values of the model are None."""
-    from charnn.errors import CharnnError
+def _runs(folder: Path) -> list[Row]:
+    """Return a row for each run; the one that `charnn sample` takes is the default."""
+    from charnn.model.runs import open_model
+
+    model = None
+    with contextlib.suppress(CharnnError):  # no model can be read
+        model = open_model(None, folder)
+    default, skipped = (model.path.parent, model.skipped) if model else (None, {})
+    names = workspace.names_in(folder, *workspace.RUN_FILES)
+    return [
+        {**_run(path, skipped.get(path / workspace.MODEL_FILE)), "default": path == default}
+        for path in map(folder.joinpath, names)
+    ]
+
+
+def _run(folder: Path, damage: CharnnError | None) -> Row:
+    """Return the row of a run; without a model that can be read, its values are None."""
     from charnn.model.model_file import read_summary
+    from charnn.model.runs import run_damage
     from charnn.storage.lock import is_locked
 
-    values: dict[str, Any] = dict.fromkeys(("dataset", "model", "step", *SCORES))
-    stopped = "stopped" if workspace.is_stopped(folder) else "finished"
-    state = "running" if is_locked(folder) else stopped
-    path = folder / workspace.MODEL_FILE
-    if path.is_file():
-        try:
-            config, metrics, training = read_summary(path)
-            values = {
-                "dataset": training.get("data"),
-                "model": f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}",
-                "step": metrics.get("step"),
-                **{name: (metrics.get("val") or {}).get(name) for name in SCORES},
-            }
-        except CharnnError:
-            state = "damaged"
+    row: Row = dict.fromkeys(("dataset", "model", "best_step", *SCORES))
+    with contextlib.suppress(CharnnError):
+        config, metrics, training = read_summary(folder / workspace.MODEL_FILE)
+        row["dataset"] = training.get("data")
+        row["model"] = f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}"
+        row["best_step"] = metrics.get("step")
+        row |= {name: (metrics.get("val") or {}).get(name) for name in SCORES}
+    damage = run_damage(folder) or damage
+    state = "stopped" if workspace.is_stopped(folder) else "finished"
+    if is_locked(folder):
+        state = "running"
+    elif damage:
+        state = "damaged"
+    problem = _problem(damage) if damage and state == "damaged" else None
+    row["steps"] = workspace.trained_steps(folder)
+    return {"name": folder.name, **row, "state": state, **_files(folder), "problem": problem}
+
+
+def _problem(error: CharnnError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def _files(folder: Path) -> Row:
+    """Return the size of the files in a folder, when one was written last, and the path."""
+    stats = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # a training replaces files meanwhile
+            stats += [path.stat()] if path.is_file() else []
+    latest = max((stat.st_mtime for stat in stats), default=0)
+    written = datetime.datetime.fromtimestamp(latest, datetime.UTC)
     return {
-        "name": folder.name,
-        **values,
-        "state": state,
-        "bytes": _size(folder),
+        "bytes": sum(stat.st_size for stat in stats),
+        "written": written.isoformat(timespec="seconds"),
         "path": str(folder),
     }
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _lines(
+    title: str, folder: Path, rows: Sequence[Row], columns: Sequence[str], command: str
+) -> list[str]:
+    """Return the lines of a table, in which * marks the default of a command."""
+    from charnn.display.messages import table
+
+    if not rows:
+        return [f"no {title} in {folder}"]
+    headers = [TITLES.get(name, name.replace("_", " ")) for name in columns]
+    cells = [["*" * row["default"], *(_cell(name, row) for name in columns)] for row in rows]
+    return [f"{title} in {folder} (* default of {command})", table(["", *headers], cells)]
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, row: Row) -> str:
     from charnn.display import humanize
 
+    value = row[name]
+    if name == "best_step":
+        steps = [row["best_step"], row["steps"]]
+        return "/".join("-" if step is None else f"{step:,}" for step in steps)
     if value is None:
         return "-"
     if name == "bytes":
         return humanize.size(value)
+    if name == "written":
+        return f"{datetime.datetime.fromisoformat(value).astimezone():%Y-%m-%d %H:%M}"
     if isinstance(value, float):
         return humanize.percent(value) if name == "coverage" else f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -6,10 +6,9 @@ A setting is declared once, in `config.py`: name, type, default, help text and p
 import dataclasses
 import functools
 import inspect
-import os
 import shlex
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,23 +74,39 @@ def train_option(name: str, text: str = "", default: str = "") -> Any:
     return typer.Option(flag(name), callback=_check_setting, help=help_text)
 
 
-def _names(variable: str, default: str, file: str) -> Callable[[str], list[str]]:
-    """Return a function that completes the name of a dataset or run in a shell."""
+def _folder(context: typer.Context, parameter: str, default: Path) -> Path:
+    """Return a folder while a shell completes a line: from the line, the environment, or default.
 
-    def complete(incomplete: str) -> list[str]:
-        names = workspace.names_in(Path(os.environ.get(variable) or default), file)
-        return [name for name in names if name.startswith(incomplete)]
-
-    return complete
+    The shell does not expand `~` in the words of an unfinished line.
+    """
+    return Path(context.params.get(parameter) or default).expanduser()
 
 
-complete_run = _names(workspace.RUNS_VARIABLE, workspace.RUNS_DIR, workspace.CONFIG_FILE)
-complete_dataset = _names(workspace.DATA_VARIABLE, workspace.DATA_DIR, workspace.META_FILE)
+def complete_dataset(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a dataset in a shell."""
+    folder = _folder(ctx, "data_dir", workspace.data_dir())
+    return _beginning(incomplete, workspace.names_in(folder, workspace.META_FILE))
 
 
-def complete_any(incomplete: str) -> list[str]:
+def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a run that has a model."""
+    folder = _folder(ctx, "runs_dir", workspace.runs_dir())
+    return _beginning(incomplete, workspace.names_in(folder, workspace.MODEL_FILE))
+
+
+def complete_stopped_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a run to resume: one that is neither finished nor running."""
+    stopped = workspace.stopped_runs(_folder(ctx, "runs_dir", workspace.runs_dir()))
+    return _beginning(incomplete, sorted(run.name for run in stopped))
+
+
+def complete_any(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of a dataset or run."""
-    return [*complete_dataset(incomplete), *complete_run(incomplete)]
+    return [*complete_dataset(ctx, incomplete), *complete_run(ctx, incomplete)]
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
 
 
 Device = Annotated[str, train_option("device")]

@@ -11,7 +11,6 @@ from charnn.commands import options
 from charnn.commands.model_arguments import announce
 from charnn.config import STDIN, SampleConfig, UnknownName, validate
 from charnn.errors import StorageError, UsageError
-from charnn.storage import workspace
 
 if TYPE_CHECKING:
     from charnn.arrays import Ids
@@ -113,15 +112,15 @@ def sample(
     from charnn.display.messages import Display
     from charnn.generation import generate
     from charnn.generation.constraints import constrain
-    from charnn.model.model_file import read_model
+    from charnn.model.runs import open_model
 
     display = Display(quiet=quiet)
-    path = workspace.find_model(model, runs_dir)
-    loaded = read_model(path)
+    opened = open_model(model, runs_dir)
+    loaded = opened.file
     tokenizer = loaded.tokenizer
     network = _network(loaded, device)
     chosen = None if state or seed is not None else int.from_bytes(os.urandom(4), "little")
-    announce(path, loaded, display, chosen)
+    announce(opened, display, chosen)
     context = _initial_context(loaded, network, state, chosen if seed is None else seed)
     text = _prompt(prompt, prompt_file, display)
     if text:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from charnn.evaluation.line_reader import Part
     from charnn.evaluation.surprisal import Reader
     from charnn.model.model_file import ModelFile
+    from charnn.model.runs import OpenModel
 
 Color = Literal["auto", "always", "never"]
 
@@ -90,15 +91,14 @@ def score(
     from charnn.display.progress import byte_progress
     from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Scorer
-    from charnn.model.model_file import read_model
     from charnn.model.numpy_model import NumpyModel
 
     display = Display(quiet=quiet)
-    path, names = _model_and_files(argument, files, model, runs_dir, display)
-    loaded = read_model(path)
+    opened, names = _model_and_files(argument, files, model, runs_dir, display)
+    loaded = opened.file
     dataset = _dataset(loaded, data_dir) if adapt or overlap else None
     output = Output()
-    announce(path, loaded, display)
+    announce(opened, display)
     has_color = output.has_color if color == "auto" else color == "always"
     safe = output.is_terminal if raw is None else not raw
     layout = Layout(json, per_token, has_color, safe, bits == "total", min_chars)
@@ -140,7 +140,7 @@ def _model_and_files(
     model: str | None,
     runs_dir: Path,
     display: "Display",
-) -> tuple[Path, list[str]]:
+) -> tuple["OpenModel", list[str]]:
     models, names = models_and_files(argument, files, model, runs_dir, display)
     if len(models) > 1:
         raise UsageError(

@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,18 +13,19 @@ import typer
 
 from charnn.commands import options, train_settings
 from charnn.commands.help_text import Command
+from charnn.commands.signals import StopRequestedError, Terminated, listening
 from charnn.config import BUDGETS, TrainConfig
 from charnn.errors import UsageError
 from charnn.escape import visible
 
 if TYPE_CHECKING:
-    from charnn.commands.train_progress import TrainProgress
     from charnn.display.messages import Display
     from charnn.evaluation.metrics import Score
     from charnn.training.events import Result
     from charnn.training.trainer import Trainer
     from charnn.training.training import Training
 
+NOTHING_SAVED = "stopped before the first step; nothing was saved"
 SAMPLE_LINES = 3  # lines shown of the sample at the end
 JSON_KEYS = (
     "run",
@@ -69,7 +71,7 @@ def train(
         typer.Option(
             help=options.described("Resume a run from its last checkpoint.", "newest stopped run"),
             metavar="[RUN]",
-            autocompletion=options.complete_run,
+            autocompletion=options.complete_stopped_run,
         ),
     ] = None,
     init_from: Annotated[
@@ -97,28 +99,42 @@ def train(
     _refuse_ranks()
     set_up_torch()
     display = Display(quiet=quiet)
-    asked = train_settings.asked(given if data is None else {**given, "data": data}, config)
-    from charnn.training.run_plan import plan_run
+    with _explaining_stop(display):
+        asked = train_settings.asked(given if data is None else {**given, "data": data}, config)
+        from charnn.training.run_plan import plan_run
 
-    names = {"name": name, "resume": resume, "init_from": init_from}
-    plan = plan_run(asked, data_dir, runs_dir, **names, force=force or print_config)
-    display.note("loading PyTorch and measuring this machine …")
-    from charnn.training.training import Training
+        names = {"name": name, "resume": resume, "init_from": init_from}
+        plan = plan_run(asked, data_dir, runs_dir, **names, force=force or print_config)
+        display.note("loading PyTorch and measuring this machine …")
+        if not print_config:
+            display.note(f"training {plan.folder} on dataset {plan.dataset.name}")
+        from charnn.training.training import Training
 
-    training = Training(plan, began, force=force, baselines=not quiet)
-    for note in training.notes:
-        display.note(note)
-    if print_config:
-        train_settings.print_settings(training.config, asked)
-        return 0
-    from charnn.commands.train_progress import TrainProgress
-
-    with training:
+        training = Training(plan, began, force=force, baselines=not quiet)
+        for note in training.notes:
+            display.note(note)
+        if print_config:
+            train_settings.print_settings(training.config, asked)
+            return 0
         has_budget = not asked.keys().isdisjoint(BUDGETS) or plan.is_resumed
-        progress = TrainProgress(
-            display, plan.dataset.chars_per_token("train"), hints_at_length=not has_budget
-        )
-        return _run(training, progress, context, display, json=json)
+        result = _run(training, display, hints_at_length=not has_budget)
+    if isinstance(result, int):
+        _report_stop(training, context, display)
+        return result
+    _report(result, training.trainer, display, json=json)
+    words = ("charnn", "sample", "--temp", "0.8")
+    display.hint(f"next: {options.next_command(context, *words)}")
+    return 0
+
+
+@contextlib.contextmanager
+def _explaining_stop(display: "Display") -> Iterator[None]:
+    """Print what is saved if a stop signal arrives before `_run` handles signals."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        display.note(NOTHING_SAVED)
+        raise
 
 
 def _refuse_ranks() -> None:
@@ -132,44 +148,43 @@ def _refuse_ranks() -> None:
         )
 
 
-def _run(
-    training: "Training",
-    progress: "TrainProgress",
-    context: typer.Context,
-    display: "Display",
-    *,
-    json: bool,
-) -> int:
-    """Train until the end or a stop signal; save, print the result and the next command."""
-    from charnn.commands.signals import StopRequestedError, listening
+def _run(training: "Training", display: "Display", *, hints_at_length: bool) -> "Result | int":
+    """Train until the end or a stop signal; return the result or the exit code of the signal."""
+    from charnn.commands.train_progress import TrainProgress
     from charnn.training.events import Result
 
-    result = None
-    with (
-        listening() as requests,
-        progress,
-        contextlib.suppress(StopRequestedError),
-        contextlib.closing(training.events()) as events,
-    ):
-        for event in events:
-            if isinstance(event, Result):
-                result = event
-                break
-            progress.show(event)
-            if requests.save:
-                requests.save = False
-                progress.show(training.save())
+    with listening() as requests:
+        with contextlib.suppress(StopRequestedError), training:
             requests.check()
-    if result is None:
+            dataset = training.trainer.dataset
+            with (
+                TrainProgress(
+                    display, dataset.chars_per_token("train"), hints_at_length=hints_at_length
+                ) as progress,
+                contextlib.closing(training.events()) as events,
+            ):
+                for event in events:
+                    if isinstance(event, Result):
+                        return event
+                    progress.show(event)
+                    if requests.save:
+                        requests.save = False
+                        progress.show(training.save())
+                    requests.check()
         assert requests.stop
-        display.note(f"stopped at step {training.trainer.loop.counters.step:,}; the state is saved")
+        return requests.stop
+
+
+def _report_stop(training: "Training", context: typer.Context, display: "Display") -> None:
+    """Print what a run that was stopped has saved, and the command that resumes it."""
+    if training.has_trained:
+        step = training.trainer.loop.counters.step
+        display.note(f"stopped at step {step:,}; the state is saved")
+    else:
+        display.note(NOTHING_SAVED)
+    if training.folder.exists():
         words = ("charnn", "train", "--resume", str(training.folder))
         display.hint(f"resume with: {options.next_command(context, *words)}")
-        return requests.stop
-    _report(result, training.trainer, display, json=json)
-    words = ("charnn", "sample", "--temp", "0.8")
-    display.hint(f"next: {options.next_command(context, *words)}")
-    return 0
 
 
 def _report(result: "Result", trainer: "Trainer", display: "Display", *, json: bool) -> None:
@@ -224,11 +239,12 @@ def _summary(result: "Result", trainer: "Trainer") -> str:
             for row, s in zip(figures, scores.values(), strict=True):
                 row.append(f"{humanize.percent(s.coverage)} of characters")
         parts.append(table(headers, figures))
-        compared = {**result.baselines, "this model": result.val.comparable_bits}
-        rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in compared.items()]
-        parts.append(table([f"bits/char of {_compared_text(trainer, result.val)}", ""], rows))
-    sample = result.sample.strip("\n").splitlines()[:SAMPLE_LINES]
-    parts.append(quoted("\n".join(sample)))
+        if result.baselines:
+            compared = {**result.baselines, "this model": result.val.comparable_bits}
+            rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in compared.items()]
+            parts.append(table([f"bits/char of {_compared_text(trainer, result.val)}", ""], rows))
+    if sample := result.sample.strip("\n").splitlines()[:SAMPLE_LINES]:
+        parts.append("sample of the best model\n" + quoted("\n".join(sample)))
     parts.append(f"model: {trainer.folder.model_path}")
     return "\n\n".join(part for part in parts if part)
 

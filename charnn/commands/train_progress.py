@@ -125,6 +125,8 @@ class TrainProgress:
                 if self._clock() >= self._due:
                     self._show()
             case Evaluation():
+                if self._step and not self._is_shown and event.step == self._step.steps:
+                    self._show()  # the last step before its validation
                 if event.best:
                     self._best = event.score.loss
                 is_terminal = self._display.is_terminal

@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from charnn.commands import options
-from charnn.config import TrainConfig, merge
-
-MACHINE = ("threads", "device", "precision")  # settings that depend on the machine
+from charnn.config import MACHINE, TrainConfig, merge
 
 
 def asked(given: options.Given, config: Path | None) -> dict[str, Any]:
-    """Return the settings of the command line merged with those of a file."""
+    """Return the settings of the command line merged with those of a file.
+
+    Values of the file that leave the choice to charnn are omitted: a resumed run keeps its own.
+    """
     if config is None:
         return given
     from charnn.storage.settings_file import read_settings
 
-    return merge(read_settings(config, TrainConfig), given)
+    automatic = {"preset": "auto", **MACHINE}.items()
+    settings = read_settings(config, TrainConfig)
+    return merge({n: v for n, v in settings.items() if (n, v) not in automatic}, given)
 
 
 def print_settings(settings: TrainConfig, given: Mapping[str, Any]) -> None:
@@ -24,8 +27,7 @@ def print_settings(settings: TrainConfig, given: Mapping[str, Any]) -> None:
     from charnn.display.stdout import Output
     from charnn.storage.settings_file import dump_settings
 
-    fields = TrainConfig.model_fields
-    chosen = {name: given.get(name, fields[name].default) for name in MACHINE}
+    chosen = {name: given.get(name, automatic) for name, automatic in MACHINE.items()}
     output = Output()
     output.write(dump_settings(settings.model_copy(update=chosen)))
     output.flush()

@@ -23,6 +23,7 @@ from charnn.tokenizers.utf8 import count_bytes, count_chars
 
 SHOWN_SYMBOLS = 5  # out-of-vocabulary symbols listed in a note
 VOCABULARY_SETTINGS = ("tokenizer", "vocab_size", "min_count", "word_pattern")
+PACKED = (".gz",)  # suffixes of compressed files, which follow that of the text
 SMALL = 2000  # tokens; with fewer, even the smallest preset has only a few steps per epoch
 
 
@@ -243,18 +244,26 @@ def _warnings(dataset: Dataset) -> list[str]:
 
 
 def dataset_name(arguments: Sequence[str], default: str = DEFAULT_CORPUS) -> str:
-    """Derive a dataset name from the first source: tinyshakespeare.txt.gz → tinyshakespeare.
+    """Derive a dataset name from the first source: novels/one.txt.gz → one.
 
-    An unnamed pipe such as `<(zcat text.gz)` is named like standard input. Raise UsageError if the
-    source gives no valid name.
+    The suffix of a file is dropped, characters that a name cannot contain become -. A pattern such
+    as `letters/*` is named after its folder. An unnamed pipe such as `<(zcat text.gz)` is named
+    like standard input. Raise UsageError if nothing remains.
     """
     if not arguments:
         return default
     first = arguments[0]
-    name = "stdin" if first == STDIN or is_stream(first) else Path(first).resolve().name
-    for suffix in (".gz", ".txt"):
-        name = name.removesuffix(suffix)
-    name = name.strip(".*?[]")
+    path = Path("stdin" if first == STDIN or is_stream(first) else first).resolve()
+    name = fit_name(path.name if path.is_dir() else _without_suffix(path.name))
+    name = name or fit_name(path.parent.name)
     if not name:
         raise UsageError(f"cannot derive a dataset name from {first!r}", "give a --name")
-    return fit_name(name)
+    return name
+
+
+def _without_suffix(file: str) -> str:
+    """Return a file name without its suffix: .txt, .log, .jsonl.gz, but not .2 of v1.2."""
+    path = Path(file)
+    if path.suffix in PACKED:
+        path = path.with_suffix("")
+    return path.stem if path.suffix[1:2].isalpha() else path.name

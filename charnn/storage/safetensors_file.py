@@ -4,6 +4,7 @@ Reading executes no code, and every size in the header is validated before it is
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -139,12 +140,24 @@ def _has_header(data: bytes) -> bool:
 def read_strings(path: Path) -> dict[str, str]:
     """Return the metadata of a file without reading its arrays, or nothing if it has none.
 
-    Raise StorageError if it cannot be read, DataError if its header is not JSON.
+    Raise StorageError if it cannot be read, DataError if its header is not JSON or its arrays are
+    truncated.
     """
     with atomic.storage_errors("read", path), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         prefix = file.read(LENGTH_PREFIX)
         header = file.read(min(int.from_bytes(prefix, "little"), MAX_HEADER))
-    strings = jsonio.parse_json_object(header, str(path)).get("__metadata__")
+    if not _has_header(prefix + header[:1]):
+        raise damaged(path, "it is not a safetensors file")
+    entries = jsonio.parse_json_object(header, str(path))
+    strings = entries.pop("__metadata__", None)
+    try:
+        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (TypeError, KeyError, IndexError):
+        raise damaged(path, "an entry of the header is invalid") from None
+    expected = LENGTH_PREFIX + len(header) + end
+    if size != expected:
+        raise damaged(path, f"it has {size:,} bytes; expected {expected:,}")
     return strings if isinstance(strings, dict) else {}
 
 

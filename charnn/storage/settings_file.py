@@ -25,7 +25,7 @@ _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None,
 
 
 def read_settings(path: Path, kind: type[Settings]) -> dict[str, Any]:
-    """Return the settings in a YAML file, each a field of `kind` and within its range.
+    """Return the settings in a YAML file: fields of `kind`, within their ranges and consistent.
 
     Fields that are not in the file are not returned, so that other defaults apply to them. Raise
     UsageError with file and line if the file is invalid, StorageError if it cannot be read.
@@ -41,6 +41,7 @@ def read_settings(path: Path, kind: type[Settings]) -> dict[str, Any]:
             raise UsageError(f"{line}: {key} must be a single value, not a list or a section")
         values[key] = _scalar(node)
         _check_value(kind, key, values[key], line)
+    validate(kind, values, str(path))
     return values
 
 

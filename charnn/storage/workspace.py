@@ -4,11 +4,12 @@ import difflib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from charnn.errors import CharnnError, StorageError, UsageError
-from charnn.escape import REPLACEMENT
 from charnn.storage.lock import Lock, is_locked
 
 META_FILE = "meta.json"
@@ -17,12 +18,14 @@ MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
 MARKERS = (META_FILE, TOKENIZER_FILE, MODEL_FILE, CONFIG_FILE, METRICS_FILE)
+RUN_FILES = (CONFIG_FILE, METRICS_FILE, MODEL_FILE)  # a folder with one of them is a run
+CHECKPOINTS = "checkpoints"  # folder of the checkpoints of a run
 FINAL = "final"  # key of the last row of METRICS_FILE in a finished run: its closing score
 LONGEST_ROW = 4096  # bytes of a row of METRICS_FILE, more than any
 DATA_DIR = "data"
 RUNS_DIR = "runs"
 DATA_VARIABLE, RUNS_VARIABLE = "CHARNN_DATA_DIR", "CHARNN_RUNS_DIR"  # environment variables
-NOT_IN_NAMES = r"[\x00-\x1f\ud800-\udfff]"  # control characters, bytes that are not UTF-8
+NAME_RULE = "use letters, digits, - _ and . only; begin with a letter, a digit or _"
 
 
 def data_dir() -> Path:
@@ -36,31 +39,56 @@ def runs_dir() -> Path:
 
 
 def check_name(name: str) -> str:
-    """Return `name`. Raise UsageError if it is not valid as the name of a folder in UTF-8."""
-    if re.search(rf"^$|^[.-]|[/\\]|{NOT_IN_NAMES}", name):
-        raise UsageError(
-            f"--name {name!r} is not a valid name",
-            "use letters, digits, ., - and _, and begin with a letter or a digit",
-        )
+    """Return the name of a dataset or run. Raise UsageError if it does not follow NAME_RULE."""
+    if not name or name[0] in ".-" or not all(map(_is_valid, name)):
+        raise UsageError(f"--name {name!r} is not a valid name", NAME_RULE)
     return name
 
 
 def fit_name(name: str) -> str:
-    """Return a name that `check_name` accepts, with U+FFFD for characters that it does not."""
-    return re.sub(rf"[/\\]|{NOT_IN_NAMES}", REPLACEMENT, name).lstrip(".-")
+    """Return a name that `check_name` accepts, with - for other characters; may be empty."""
+    fitting = "".join(character if _is_valid(character) else "-" for character in name)
+    return re.sub(r"--+", "-", fitting).strip(".-")
 
 
-def find_dataset(argument: str | None, folder: Path) -> Path:
+def _is_valid(character: str) -> bool:
+    """Return whether a name may contain a character: letters, marks and digits of any script."""
+    return character in "-_." or unicodedata.category(character)[0] in "LMN"
+
+
+def find_dataset(argument: str | None, folder: Path, runs: Path | None = None) -> Path:
     """Return the folder of a dataset, given by name or path; by default the newest dataset.
 
-    Raise UsageError for a name, StorageError for a path that does not exist.
+    Raise UsageError for a name, StorageError for a path that does not exist, and UsageError for a
+    run or its model, also if it is named by its name in `runs`.
     """
     if argument is None:
         return _newest(_all(folder, META_FILE), folder, "dataset", "charnn prepare").parent
     found = _find(argument, folder, _has(META_FILE))
     if found is None:
+        _refuse_run(argument, runs)
         raise _missing("dataset", argument, folder, META_FILE)
     return found
+
+
+def _refuse_run(argument: str, runs: Path | None) -> None:
+    """Raise UsageError if an argument for a dataset names a run or a model file."""
+    path = Path(argument)
+    folder = path.parent if path.name == MODEL_FILE else path
+    run = _find(str(folder), runs or Path(), _is_run)
+    if run is not None:
+        is_named = runs is not None and run.parent.resolve() == runs.resolve()
+        name = run.resolve().name if is_named else str(run)
+        raise UsageError(
+            f"{argument} is a run, not a dataset",
+            f"continue it with --resume {name}, or start a new run from its weights with "
+            f"--init-from {name}",
+        )
+    if path.is_file() and path.suffix == Path(MODEL_FILE).suffix:
+        raise UsageError(
+            f"{argument} is a model, not a dataset",
+            f"start a new run from its weights with --init-from {argument}",
+        )
 
 
 def find_run(argument: str | None, folder: Path) -> Path:
@@ -71,9 +99,12 @@ def find_run(argument: str | None, folder: Path) -> Path:
     """
     if argument is None:
         return find_model(None, folder).parent
-    found = _find(argument, folder, Path.is_dir) or _newest_run_of(argument, folder, CONFIG_FILE)
+    found = _find(argument, folder, Path.is_dir)
     if found is None:
-        raise _missing("run", argument, folder, CONFIG_FILE)
+        runs_of_dataset = _runs_of(argument, folder, CONFIG_FILE)
+        if not runs_of_dataset:
+            raise _missing("run", argument, folder, *RUN_FILES)
+        found = runs_of_dataset[0].parent
     return found
 
 
@@ -89,59 +120,103 @@ def refuse_existing_run(folder: Path) -> None:
     )
 
 
+def stopped_runs(folder: Path) -> list[Path]:
+    """Return the runs with a checkpoint that are neither finished nor running, newest first."""
+    runs = [path.parent for path in sorted(_all(folder, CONFIG_FILE), key=_age, reverse=True)]
+    return [
+        run
+        for run in runs
+        if checkpoint_folders(run) and not is_finished(run) and not is_locked(run)
+    ]
+
+
 def find_stopped_run(folder: Path) -> Path:
-    """Return the newest run that is neither finished nor running. Raise UsageError if none is."""
-    runs = {path.parent for path in folder.glob(f"*/{CONFIG_FILE}")}
-    stopped = [path for path in runs if not is_finished(path) and not is_locked(path)]
+    """Return the newest of the stopped runs. Raise UsageError if there is none."""
+    stopped = stopped_runs(folder)
     if not stopped:
         raise UsageError(f"no stopped run in {folder}{os.sep}", "name the run: --resume RUN")
-    return max(stopped, key=lambda path: ((path / CONFIG_FILE).stat().st_mtime_ns, path.name))
+    return stopped[0]
 
 
-def is_finished(run: Path) -> bool:
-    """Return whether a run has reached its end, as the last row of its log says."""
+def last_row(run: Path) -> dict[str, Any]:
+    """Return the last row of the log of a run; empty if there is no log or it is damaged."""
     try:
         with (run / METRICS_FILE).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_ROW))
             last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
         row = json.loads(last)
     except (OSError, ValueError):
-        return False
-    return isinstance(row, dict) and row.get(FINAL) is True
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
-def find_model(argument: str | None, folder: Path) -> Path:
-    """Return a model file, given by the name or path of its run or by its own path.
+def is_finished(run: Path) -> bool:
+    """Return whether a run has reached its end, as the last row of its log says."""
+    return last_row(run).get(FINAL) is True
 
-    The name of a dataset stands for its newest run. The default is the newest model of a finished
-    run, or of a stopped run if there is no other. Raise UsageError for a name, StorageError for a
-    path that does not exist.
+
+def is_stopped(run: Path) -> bool:
+    """Return whether a run was stopped before its end; a model without a log counts as finished."""
+    has_log = (run / METRICS_FILE).exists() or not (run / MODEL_FILE).exists()
+    return has_log and not is_finished(run)
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """Return the checkpoints of a run, oldest first."""
+    return sorted((run / CHECKPOINTS).glob("step-*"), key=lambda path: (len(path.name), path.name))
+
+
+def trained_steps(run: Path) -> int | None:
+    """Return the number of steps of a finished run, or those up to its newest checkpoint."""
+    row, folders = last_row(run), checkpoint_folders(run)
+    steps = row.get("step")
+    if folders and FINAL not in row:
+        number = folders[-1].name.rpartition("-")[2]
+        steps = int(number) if number.isdecimal() else None
+    return steps if isinstance(steps, int) else None
+
+
+def find_models(argument: str | None, folder: Path) -> list[Path]:
+    """Return the model files that an argument stands for, the preferred one first.
+
+    The name or path of a run, or the path of a file, stands for one model. The name of a dataset
+    stands for the models of its runs, no argument for all: those of finished runs first, the newest
+    of them first. Raise UsageError for a name, StorageError for a path that does not exist.
     """
     if argument is None:
-        found = _all(folder, MODEL_FILE)
-        finished = [path for path in found if not is_stopped(path.parent)]
-        return _newest(finished or found, folder, "model", "charnn train")
-    has_model = _has(MODEL_FILE)
-    run = _find(argument, folder, has_model) or _newest_run_of(argument, folder, MODEL_FILE)
-    if run:
-        return run / MODEL_FILE
+        found = _preferred(_all(folder, MODEL_FILE))
+        if not found:
+            raise UsageError(f"no model in {folder}{os.sep}", "charnn train")
+        return found
+    if run := _find(argument, folder, _has(MODEL_FILE)):
+        return [run / MODEL_FILE]
+    if found := _runs_of(argument, folder, MODEL_FILE):
+        return found
     if Path(argument).is_file():
-        return Path(argument)
-    if _find(argument, folder, Path.is_dir):
+        return [Path(argument)]
+    if run := _find(argument, folder, Path.is_dir):
         raise UsageError(
-            f"{argument} contains no {MODEL_FILE}",
+            f"{run} contains no {MODEL_FILE}",
             "name a run that has been validated, or a model file (charnn list shows all)",
         )
     raise _missing("model", argument, folder, MODEL_FILE)
 
 
-def is_stopped(run: Path) -> bool:
-    """Return whether a run was stopped before its end; one without a log counts as finished."""
-    return (run / METRICS_FILE).exists() and not is_finished(run)
+def find_model(argument: str | None, folder: Path) -> Path:
+    """Return the preferred model file that an argument stands for, without reading it.
+
+    Raise what `find_models` raises.
+    """
+    return find_models(argument, folder)[0]
 
 
-def _newest_run_of(dataset: str, folder: Path, file: str) -> Path | None:
-    """Return the newest run of a dataset that has a file; None if there is none."""
+def _preferred(paths: list[Path]) -> list[Path]:
+    """Return files of runs: those of finished runs first, newest first."""
+    return sorted(paths, key=lambda path: (not is_stopped(path.parent), _age(path)), reverse=True)
+
+
+def _runs_of(dataset: str, folder: Path, file: str) -> list[Path]:
+    """Return this file of the runs of a dataset, the preferred one first."""
     line = re.compile(rf"^data: (['\"]?){re.escape(dataset)}\1$", re.MULTILINE)
     found = [
         path
@@ -149,29 +224,27 @@ def _newest_run_of(dataset: str, folder: Path, file: str) -> Path | None:
         if (path.parent / CONFIG_FILE).is_file()
         and line.search((path.parent / CONFIG_FILE).read_text("utf-8", "replace"))
     ]
-    finished = [path for path in found if not is_stopped(path.parent)]
-    return max(finished or found, key=_age).parent if found else None
+    return _preferred(found)
 
 
-def find_dataset_or_model(argument: str | None, data_dir: Path, runs_dir: Path) -> Path:
-    """Return the folder of a dataset or the file of a model; by default the newest model.
+def find_dataset_or_model(argument: str, data_dir: Path, runs_dir: Path) -> Path:
+    """Return the folder of a dataset or the file of a model.
 
     Raise UsageError for a name, StorageError for a path that does not exist.
     """
     for what, folder in (("datasets", data_dir), ("runs", runs_dir)):
-        if argument and folder.is_dir() and Path(argument).resolve() == folder.resolve():
+        if folder.is_dir() and Path(argument).resolve() == folder.resolve():
             raise UsageError(
                 f"{argument} is the folder of all {what}",
                 "name one of them; charnn list shows them",
             )
-    dataset = _find(argument, data_dir, _has(META_FILE)) if argument else None
-    if dataset:
+    if dataset := _find(argument, data_dir, _has(META_FILE)):
         return dataset
     try:
         return find_model(argument, runs_dir)
     except (StorageError, UsageError) as error:
-        if argument is None:
-            raise
+        if _find(argument, runs_dir, Path.is_dir):
+            raise  # it names what the folder lacks
         raise type(error)(f"no dataset, run or model {argument!r}", error.hint) from None
 
 
@@ -185,6 +258,11 @@ def find_tokenizer(argument: str, data_dir: Path, runs_dir: Path) -> Path:
     return (
         folder / TOKENIZER_FILE if folder else find_dataset_or_model(argument, data_dir, runs_dir)
     )
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder has a file of a run, and is not a dataset."""
+    return not _has(META_FILE)(folder) and any(_has(file)(folder) for file in RUN_FILES)
 
 
 def is_dataset_or_run(folder: Path) -> bool:
@@ -224,9 +302,9 @@ def next_run_name(folder: Path, dataset: str, cell: str) -> str:
     return f"{dataset}-{cell}-{max(taken, default=0) + 1:03d}"
 
 
-def names_in(folder: Path, file: str) -> list[str]:
-    """Return the names of the datasets or runs in a folder, those that have a file, sorted."""
-    return sorted(path.parent.name for path in _all(folder, file))
+def names_in(folder: Path, *files: str) -> list[str]:
+    """Return the names of the datasets or runs in a folder that have one of these files, sorted."""
+    return sorted({path.parent.name for file in files for path in _all(folder, file)})
 
 
 def _all(folder: Path, file: str) -> list[Path]:
@@ -244,9 +322,9 @@ def _newest(found: list[Path], folder: Path, what: str, remedy: str) -> Path:
     return max(found, key=_age)
 
 
-def _missing(what: str, argument: str, folder: Path, file: str) -> CharnnError:
+def _missing(what: str, argument: str, folder: Path, *files: str) -> CharnnError:
     """Return the error for an argument that names nothing, with the nearest name there is."""
-    names = names_in(folder, file)
+    names = names_in(folder, *files)
     similar = difflib.get_close_matches(argument, names, n=1)
     if what == "dataset" and Path(argument).is_file():
         hint = f"prepare it first: charnn prepare {argument}"

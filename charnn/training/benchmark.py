@@ -19,6 +19,7 @@ from charnn.data.samplers import fitting_batch_size
 from charnn.errors import UsageError
 from charnn.model.device import Arithmetic, choose_device, multiplies_bfloat16
 from charnn.training.loop import TrainLoop, new_loop
+from charnn.training.time_budget import is_short
 
 MIN_SPEEDUP = 1.2  # minimum speed of a reduced precision relative to the one preferred before it
 # Time per benchmark, for all candidates: in seconds, and at most this fraction of --minutes.
@@ -47,9 +48,9 @@ def measure_machine(
     """Choose device and precision for a network of these settings; measure its speed if asked.
 
     "auto" chooses the precision whose updates are fastest on the training `tokens` (N,); a reduced
-    precision must be faster by MIN_SPEEDUP. For a deterministic run nothing is timed: the precision
-    is float32 on a CPU, and bfloat16 on a GPU that supports it in hardware. Raise UsageError if the
-    device does not exist or does not support the precision.
+    precision must be faster by MIN_SPEEDUP. For a deterministic or short run nothing is timed: the
+    precision is float32 on a CPU, and bfloat16 on a GPU that supports it in hardware. Raise
+    UsageError if the device does not exist or does not support the precision.
     """
     candidates, note = _candidates(choose_device(config.device), config)
     is_timed = speed or len(candidates) > 1
@@ -77,10 +78,11 @@ def _candidates(device: torch.device, config: TrainConfig) -> tuple[list[Arithme
     names, note = [config.precision], ""
     if config.precision == "auto":
         names = ["float32"]
-        if config.deterministic:
+        if config.deterministic or is_short(config):
             if device.type == "cuda" and multiplies_bfloat16(device):
                 names = ["bfloat16"]
-            note = f"precision {names[0]} because of {flag('deterministic')}: nothing is timed"
+            reason = flag("deterministic" if config.deterministic else "minutes")
+            note = f"precision {names[0]} because of {reason}: nothing is timed"
         elif device.type == "cuda":
             names += ["bfloat16"] if multiplies_bfloat16(device) else []
             names += ["float16"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from charnn.errors import DataError
 from charnn.storage import atomic, jsonio
+from charnn.storage.workspace import CHECKPOINTS, checkpoint_folders
 from charnn.training.snapshot import Snapshot, parse_header, refuse_diverged
 
-CHECKPOINTS = "checkpoints"
 TENSORS_FILE = "state.safetensors"
 STATE_FILE = "state.json"
 MANIFEST_FILE = "manifest.json"
@@ -76,11 +76,6 @@ def _remove_others(run: Path, newest: Path, kept: Sequence[Path]) -> None:
     for folder in folders:
         if folder not in recent and folder not in kept:
             atomic.discard(folder)
-
-
-def checkpoint_folders(run: Path) -> list[Path]:
-    """Return the checkpoints of a run, oldest first."""
-    return sorted((run / CHECKPOINTS).glob("step-*"), key=lambda path: (len(path.name), path.name))
 
 
 def load_newest(run: Path) -> tuple[Snapshot, list[DataError]]:

@@ -26,7 +26,7 @@ from charnn.model.loss import mean_nats, sampled_nats
 from charnn.training.counters import Counters
 from charnn.training.events import Evaluation, Step, Validating
 from charnn.training.optimizers import build_optimizers, lr_factor, set_lr
-from charnn.training.time_budget import TimeBudget, ValidationCost
+from charnn.training.time_budget import TimeBudget, ValidationCost, planned_steps
 from charnn.training.weight_average import WeightAverage
 
 # The gain of averaging is measured in benchmarks/README.md, recipe.py.
@@ -309,13 +309,3 @@ def _step_event(loop: TrainLoop, loss: float, norm: float, lr: float) -> Step:
         mean_loss=counters.take_mean_loss() if is_logged else None,
         estimated=loop.config.sampled_softmax > 0,
     )
-
-
-def planned_steps(config: TrainConfig, sampler: Sampler) -> int | None:
-    """Return the number of steps of a configuration; None if the budget is in minutes."""
-    if config.steps is not None or config.minutes is not None:
-        return config.steps
-    epochs = config.epochs or 1.0
-    whole = int(epochs)
-    steps = sum(sampler.batches_in(epoch) for epoch in range(whole))
-    return max(1, steps + round((epochs - whole) * sampler.batches_in(whole)))

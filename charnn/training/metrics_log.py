@@ -43,6 +43,9 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     path = folder / METRICS_FILE
     if not path.is_file():
         raise StorageError(
-            f"{folder} is not a run: it has no {METRICS_FILE}", "create it with charnn train"
+            f"{path} is missing", "without it a run has no learning curves; name another run"
         )
-    return jsonio.read_json_lines(path)
+    try:
+        return jsonio.read_json_lines(path)
+    except DataError as error:
+        raise DataError(error.message, "remove this line from the file") from None

@@ -49,6 +49,8 @@ INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
 # choice of a size, whose speed is then measured.
 REFERENCE = PRESETS["medium"]
 TOKENS_PER_MINUTE = 2.4e6
+# The speed assumed for a budget that is too short to measure it; half of the time is start-up.
+UNMEASURED_TOKENS_PER_MINUTE = TOKENS_PER_MINUTE / 2
 # More epochs need more regularization: maximum effective epochs, and settings. With averaged
 # weights the final learning rate can be higher.
 REGULARIZATION: tuple[tuple[float, dict[str, Any]], ...] = (
@@ -87,7 +89,7 @@ def apply_preset(asked: TrainConfig, facts: Facts) -> tuple[TrainConfig, str]:
     config = _fill(config, _regularization(epochs, config, facts))
     config = config.model_copy(update={"preset": name})
     config.shape(facts.vocab_size)  # raises UsageError
-    return config, _summary(asked, config, epochs, facts)
+    return config, run_summary(_origin(asked, config, facts), config, facts.tokens, epochs)
 
 
 def _is_given(config: TrainConfig, name: str) -> bool:
@@ -100,21 +102,26 @@ def _fill(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     return config.model_copy(update=missing)
 
 
-def _summary(asked: TrainConfig, config: TrainConfig, epochs: float, facts: Facts) -> str:
-    """Return a one-line summary: network, text, time, epochs and regularization."""
+def run_summary(origin: str, config: TrainConfig, tokens: int, epochs: float) -> str:
+    """Return one line about a run: network, training tokens, time, epochs and regularization.
+
+    `origin` says where the network comes from: a preset, another model, or a checkpoint.
+    """
     network = f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}"
-    what = f"preset {config.preset} ({network})"
-    if facts.init_from:
-        what = f"{network} with the weights of {facts.init_from}"
-    elif asked.preset == "auto":
-        what = f"chose {what}"
-    time = f" and {asked.minutes:g} min" if asked.minutes is not None else ""
-    parts = [f"about {epochs:.1f} epochs", f"dropout {config.dropout:g}"]
+    time = f" and {config.minutes:g} min" if config.minutes is not None else ""
+    shown = f"{epochs:.1f}" if epochs >= 0.1 else f"{epochs:.1g}"  # noqa: PLR2004
+    parts = [f"about {shown} epochs", f"dropout {config.dropout:g}"]
     if config.input_dropout:
         parts.append(f"input dropout {config.input_dropout:g}")
     if config.average:
         parts.append("weight averaging")
-    return f"{what} for {facts.tokens:,} tokens{time}: {', '.join(parts)}"
+    return f"{origin} ({network}) for {tokens:,} tokens{time}: {', '.join(parts)}"
+
+
+def _origin(asked: TrainConfig, config: TrainConfig, facts: Facts) -> str:
+    if facts.init_from:
+        return f"weights of {facts.init_from}"
+    return f"chose preset {config.preset}" if asked.preset == "auto" else f"preset {config.preset}"
 
 
 def _choose(asked: TrainConfig, facts: Facts) -> str:

@@ -10,7 +10,14 @@ from charnn.data.dataset import Dataset
 from charnn.data.samplers import fitting_batch_size
 from charnn.model import device
 from charnn.training.benchmark import Machine, measure_machine
-from charnn.training.presets import TOKENS_PER_MINUTE, Facts, apply_preset, reference_speed
+from charnn.training.presets import (
+    TOKENS_PER_MINUTE,
+    UNMEASURED_TOKENS_PER_MINUTE,
+    Facts,
+    apply_preset,
+    reference_speed,
+)
+from charnn.training.time_budget import is_short
 
 # A run whose speed differs by more than this factor from the benchmark is planned again. The other
 # network must be the better one even if the difference is smaller by this factor.
@@ -36,12 +43,15 @@ def resolve(asked: TrainConfig, dataset: Dataset, init_from: str = "") -> Resolv
 
     Given fields of `asked` take precedence over the preset; `init_from` is the name of the model
     that the run starts from, if any. For a budget in minutes the preset is chosen for the usual
-    speed first, and again for the measured speed of the chosen network. Raise UsageError if the
-    settings are inconsistent, DataError if the text is too short for them.
+    speed first, and again for the measured speed of the chosen network, unless the budget is
+    short. Raise UsageError if the settings are inconsistent, DataError if the text is too short for
+    them.
     """
     device.configure(asked.threads, deterministic=asked.deterministic)
-    facts = Facts(len(dataset.split("train")), dataset.tokenizer.vocab_size, init_from=init_from)
-    if asked.minutes is None:
+    usual = UNMEASURED_TOKENS_PER_MINUTE if is_short(asked) else TOKENS_PER_MINUTE
+    tokens, vocab_size = len(dataset.split("train")), dataset.tokenizer.vocab_size
+    facts = Facts(tokens, vocab_size, usual, init_from)
+    if asked.minutes is None or is_short(asked):
         config, note = apply_preset(asked, facts)
         machine = _measured(config, dataset)
     else:

@@ -14,13 +14,15 @@ from charnn.storage import atomic
 from charnn.storage.lock import LOCK_FILE, Lock
 from charnn.storage.settings_file import dump_settings
 from charnn.storage.workspace import (
+    CHECKPOINTS,
     CONFIG_FILE,
     FINAL,
     METRICS_FILE,
     MODEL_FILE,
+    checkpoint_folders,
     refuse_existing_run,
 )
-from charnn.training.checkpoint import CHECKPOINTS, checkpoint_folders, save_checkpoint
+from charnn.training.checkpoint import save_checkpoint
 from charnn.training.counters import Counters
 from charnn.training.events import Evaluation, Saved, Step, Warned
 from charnn.training.metrics_log import append_row

@@ -1,35 +1,63 @@
 """Plan a run: find its folder and its dataset, and merge the given settings with the defaults."""
 
-from collections.abc import Mapping
+import contextlib
+import math
+import os
+import shlex
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charnn.config import FIXED_SETTINGS, NetworkConfig, TrainConfig, flag, merge, validate
+from charnn.arrays import Ids
+from charnn.config import (
+    FIXED_SETTINGS,
+    NetworkConfig,
+    PrepareConfig,
+    TrainConfig,
+    flag,
+    merge,
+    validate,
+)
+from charnn.data.corpora import Catalogue
 from charnn.data.dataset import Dataset, open_dataset
-from charnn.errors import UsageError
+from charnn.data.samplers import SAMPLERS, fitting_batch_size
+from charnn.errors import CharnnError, UsageError
 from charnn.model.model_file import ModelFile, read_model
+from charnn.model.runs import open_model, recorded_settings
 from charnn.storage import workspace
-from charnn.storage.settings_file import read_settings
+from charnn.training.time_budget import planned_steps
 
 
 @dataclass(frozen=True)
 class RunPlan:
     """A run to start or to resume.
 
-    `given` are the settings that the user gave, `settings` those with defaults; `changes` describes
-    the settings of a resumed run that differ from before. `init_from` names the `model` whose
-    weights a new run starts from, if any.
+    `given` are the settings that the user gave, `settings` those with defaults; `recorded` are the
+    settings of the run to resume, None for a new run. `init_from` names the `model` whose weights a
+    new run starts from, if any.
     """
 
     folder: Path
     dataset: Dataset
     settings: TrainConfig
     given: Mapping[str, Any]
-    is_resumed: bool = False
-    changes: str = ""
+    recorded: Mapping[str, Any] | None = None
     init_from: str = ""
     model: ModelFile | None = None
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the run exists and is resumed."""
+        return self.recorded is not None
+
+    def changes(self, resolved: TrainConfig) -> str:
+        """Return which given settings differ from those of the run to resume; empty if none do.
+
+        `resolved` are the settings on this machine.
+        """
+        changes = _changes(self.recorded or {}, resolved, self.given)
+        return f"changed settings: {', '.join(changes.values())}" if changes else ""
 
 
 def plan_run(
@@ -44,8 +72,8 @@ def plan_run(
 ) -> RunPlan:
     """Return the plan of a new run, or of the run to `resume`; "" is the newest stopped run.
 
-    Raise UsageError for invalid settings and names that do not exist, DataError or StorageError if
-    the dataset or model cannot be read.
+    Raise UsageError for invalid settings, for names that do not exist, and for a run to resume that
+    is finished; DataError or StorageError if the dataset or model cannot be read.
     """
     if resume is not None:
         _refuse_with_resume(name, init_from)
@@ -53,8 +81,8 @@ def plan_run(
             workspace.find_run(resume, runs_dir) if resume else workspace.find_stopped_run(runs_dir)
         )
         return _resumed(folder, given, data_dir)
-    model = None if init_from is None else read_model(workspace.find_model(init_from, runs_dir))
-    dataset, settings = _new(given, data_dir, model)
+    model = None if init_from is None else open_model(init_from, runs_dir).file
+    dataset, settings = _new(given, data_dir, runs_dir, model)
     name = name or workspace.next_run_name(runs_dir, dataset.name, settings.cell)
     folder = runs_dir / workspace.check_name(name)
     if not force:
@@ -72,7 +100,7 @@ def _refuse_with_resume(name: str | None, init_from: str | None) -> None:
 
 
 def _new(
-    given: Mapping[str, Any], data_dir: Path, model: ModelFile | None
+    given: Mapping[str, Any], data_dir: Path, runs_dir: Path, model: ModelFile | None
 ) -> tuple[Dataset, TrainConfig]:
     """Return the dataset and the given settings, with the network of `model` if any."""
     network = {}
@@ -86,10 +114,17 @@ def _new(
                 "leave these options out",
             )
     settings = validate(TrainConfig, {**network, **given})
-    folder = workspace.find_dataset(settings.data, data_dir)
+    folder = workspace.find_dataset(settings.data, data_dir, runs_dir)
+    return _opened(folder, settings, data_dir)
+
+
+def _opened(folder: Path, settings: TrainConfig, data_dir: Path) -> tuple[Dataset, TrainConfig]:
+    """Return the dataset in a folder, and the settings with its name or else its path.
+
+    --resume opens the dataset again, by name or, if it is not in `data_dir`, by path.
+    """
     dataset = open_dataset(folder)
     has_name = (data_dir / dataset.name).resolve() == folder.resolve()
-    # --resume opens the dataset again, by name or, if it is not in data_dir, by path.
     data = dataset.name if has_name else settings.data or folder.name
     return dataset, settings.model_copy(update={"data": data})
 
@@ -97,21 +132,87 @@ def _new(
 def _resumed(folder: Path, given: Mapping[str, Any], data_dir: Path) -> RunPlan:
     """Return the plan of a run to resume.
 
-    Raise UsageError if a setting changes that must not change when a run is resumed.
+    Raise UsageError if the run is finished, or if a setting changes that must not change when a run
+    is resumed.
     """
-    recorded = read_settings(folder / workspace.CONFIG_FILE, TrainConfig)
+    recorded = recorded_settings(folder)
     settings = validate(TrainConfig, merge(recorded, given))
-    changes = {
-        name: f"{name} {'unset' if before is None else before} → {value}"
-        for name, value in settings.model_dump(mode="json").items()
-        if name in given and value != (before := recorded.get(name))
-    }
+    try:
+        found = workspace.find_dataset(settings.data, data_dir)
+    except CharnnError as error:
+        if settings.data and "data" not in given:
+            error.hint = _how_to_prepare(folder, settings.data, data_dir)
+        raise
+    dataset, settings = _opened(found, settings, data_dir)
+    tokens = dataset.split("train")
+    rows = fitting_batch_size(len(tokens), settings.batch_size, settings.bptt)
+    settings = settings.model_copy(update={"batch_size": rows})
     kept = {*NetworkConfig.model_fields, "preset", *FIXED_SETTINGS}
-    if refused := [change for name, change in changes.items() if name in kept]:
+    if refused := _changes(recorded, settings, kept & given.keys()):
         raise UsageError(
-            f"these settings cannot change when a run is resumed: {', '.join(refused)}",
+            f"these settings cannot change when a run is resumed: {', '.join(refused.values())}",
             "leave them out, or start a new run with --init-from",
         )
-    note = f"changed settings: {', '.join(changes.values())}" if changes else ""
-    dataset = open_dataset(workspace.find_dataset(settings.data, data_dir))
-    return RunPlan(folder, dataset, settings, given, is_resumed=True, changes=note)
+    if workspace.is_finished(folder):
+        _refuse_finished(folder, validate(TrainConfig, recorded), settings, tokens)
+    return RunPlan(folder, dataset, settings, given, recorded)
+
+
+def _refuse_finished(
+    folder: Path, recorded: TrainConfig, settings: TrainConfig, tokens: Ids
+) -> None:
+    """Raise UsageError if a finished run has nothing left to do with these settings."""
+    step, last = workspace.trained_steps(folder) or 0, workspace.last_row(folder)
+    sampler = SAMPLERS[settings.sampler].from_config(settings, tokens)
+    before, now = planned_steps(recorded, sampler), planned_steps(settings, sampler)
+    if now is None:  # a budget in minutes
+        seconds = last.get("seconds")
+        is_over = isinstance(seconds, float) and seconds >= 60 * (settings.minutes or 0)
+    else:
+        is_over = now <= step
+    remedy = "a larger --steps, --epochs or --minutes"
+    patience = recorded.patience
+    if patience is not None and before is not None and step < before:  # stopped early
+        is_over = is_over or (settings.patience or math.inf) <= patience
+        remedy = "a larger --patience"
+    if is_over:
+        raise UsageError(
+            f"{folder} is finished at step {step:,}: nothing is left to do",
+            f"use {remedy}, or --init-from for a new run",
+        )
+
+
+def _changes(
+    recorded: Mapping[str, Any], settings: TrainConfig, names: Collection[str]
+) -> dict[str, str]:
+    """Return `name before → after` of the named settings that differ from the recorded ones."""
+    now = settings.model_dump(mode="json")
+    return {
+        name: f"{name} {_shown(recorded.get(name))} → {_shown(now[name])}"
+        for name in now
+        if name in names and now[name] != recorded.get(name)
+    }
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else str(value)
+
+
+def _how_to_prepare(run: Path, data: str, data_dir: Path) -> str:
+    """Return a hint with the command that prepares the dataset of a run again.
+
+    The model of the run, if it can be read, has the tokenizer.
+    """
+    path = Path(data) if os.sep in data else data_dir / data
+    source = path.name if path.name in Catalogue().cards else "SOURCE"
+    words = ["charnn", "prepare", source]
+    if source != path.name:
+        words += ["--name", path.name]
+    with contextlib.suppress(CharnnError):
+        model = read_model(run / workspace.MODEL_FILE)
+        words += ["--lines"] * model.records
+        if model.tokenizer.kind != PrepareConfig().tokenizer:
+            words += ["--tokenizer-from", str(run)]
+    if path.parent != Path(workspace.DATA_DIR):
+        words += ["--data-dir", str(path.parent)]
+    return f"set --data-dir, or prepare the same text again: {shlex.join(words)}"

@@ -11,13 +11,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from charnn.config import TrainConfig
+from charnn.data.samplers import Sampler
+from charnn.display import humanize
+
 # benchmarks/budget.py checks that with these numbers a run takes its minutes within 5 %.
 STARTUP_RESERVE = 1.0  # seconds for starting Python and for the final output
+TOLERANCE = 0.05  # of --minutes, by which a run may exceed them without a note
+# Minutes below which neither the machine nor the baselines are measured, which takes 1 to 2 s.
+MEASURED_MINUTES = 0.25
 SMOOTHING = 0.95  # decay of the moving average of the step time
 CALIBRATION_SECONDS = 3.0  # seconds of training before the first plan
 CALIBRATION_STEPS = 3  # minimum steps before the first plan, because the first ones are slow
 ENOUGH_STEPS = 20  # steps after which the first plan does not wait for CALIBRATION_SECONDS
 EVALUATIONS = 20  # validations of a run without --eval-every
+# A short run of up to 100 steps has 10 validations, because one takes as long as several steps.
+FEW_EVALUATIONS = 10
+SHORT_INTERVAL = 10  # steps between validations from 100 to 200 steps, where EVALUATIONS takes over
 MAX_EVALUATING = 0.1  # maximum time of validations as a fraction of the time of steps
 MAX_RESERVED = 0.3  # maximum fraction of the remaining time reserved for validations
 # Fractions of --minutes between which the speed of training is compared with the benchmark. A run
@@ -55,6 +65,21 @@ class ValidationCost:
         """Return the cost of the final evaluation in units of a validation of this fraction."""
         tokens = fraction * self.split + self.warm_up
         return self.final / tokens if tokens else 0.0
+
+
+def planned_steps(config: TrainConfig, sampler: Sampler) -> int | None:
+    """Return the number of steps of a configuration; None if the budget is in minutes."""
+    if config.steps is not None or config.minutes is not None:
+        return config.steps
+    epochs = config.epochs or 1.0
+    whole = int(epochs)
+    steps = sum(sampler.batches_in(epoch) for epoch in range(whole))
+    return max(1, steps + round((epochs - whole) * sampler.batches_in(whole)))
+
+
+def is_short(config: TrainConfig) -> bool:
+    """Return whether a budget in minutes is too short to measure the machine and baselines."""
+    return config.minutes is not None and config.minutes < MEASURED_MINUTES
 
 
 class TimeBudget:
@@ -102,6 +127,24 @@ class TimeBudget:
     def elapsed(self) -> float:
         """Return the seconds of the run so far, including earlier sessions."""
         return self._spent + self._clock() - self._begin
+
+    def start_up_note(self, seconds: float, spent: float) -> str:
+        """Return a note if a start-up of `seconds` leaves no time for training; else nothing.
+
+        `spent` is the duration of the run so far, the start-up and earlier sessions.
+        """
+        if spent < self._seconds - STARTUP_RESERVE:
+            return ""
+        return (
+            f"start-up took {humanize.duration(seconds)}: the run ends after one step and takes "
+            f"longer than --minutes {self.minutes:g}"
+        )
+
+    def overrun_note(self, seconds: float) -> str:
+        """Return a note if a run of `seconds` has exceeded --minutes; else nothing."""
+        if seconds <= (1 + TOLERANCE) * self._seconds:
+            return ""
+        return f"the run took {humanize.duration(seconds)}, longer than --minutes {self.minutes:g}"
 
     @contextlib.contextmanager
     def stepping(self) -> Iterator[None]:
@@ -201,4 +244,5 @@ class TimeBudget:
         least = 1
         if self.minutes is not None and self.step_seconds:
             least = math.ceil(self._evaluation_seconds / (MAX_EVALUATING * self.step_seconds))
-        return max(1, steps // EVALUATIONS, least)
+        short = min(SHORT_INTERVAL, math.ceil(steps / FEW_EVALUATIONS))
+        return max(steps // EVALUATIONS, short, least)

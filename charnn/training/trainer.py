@@ -10,14 +10,13 @@ import torch
 
 from charnn.config import TrainConfig, flag
 from charnn.data.dataset import Dataset, symbol_counts
-from charnn.errors import DivergedError, UsageError
+from charnn.errors import DivergedError
 from charnn.evaluation.metrics import Score
 from charnn.generation.generate import sample_text
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel, with_weights
 from charnn.model.model_file import ModelFile
 from charnn.model.numpy_model import NumpyModel
-from charnn.storage.workspace import is_finished
 from charnn.training.checkpoint import checkpoint_folder, load_good, load_newest
 from charnn.training.events import (
     Evaluation,
@@ -34,6 +33,7 @@ from charnn.training.init_from import copy_weights
 from charnn.training.loop import new_loop, train
 from charnn.training.metrics_log import truncate_log
 from charnn.training.optimizers import rate_names
+from charnn.training.presets import run_summary
 from charnn.training.resolve import Resolved
 from charnn.training.run_folder import RunFolder
 from charnn.training.snapshot import Snapshot, capture, restore
@@ -100,10 +100,8 @@ class Trainer:
         """Continue from the newest undamaged checkpoint of the run.
 
         If `new_rates` is set, the learning rate is no longer scaled by earlier rollbacks. Raise
-        DataError if there is no checkpoint, UsageError if dataset or settings differ or the run is
-        finished.
+        DataError if there is no checkpoint, UsageError if dataset or settings differ.
         """
-        was_finished = is_finished(self.folder.path)
         self.folder.clean_up()
         snapshot, errors = load_newest(self.folder.path)
         self._notes += [f"{error.message}; using an earlier checkpoint" for error in errors]
@@ -118,20 +116,18 @@ class Trainer:
         if new_rates:
             counters.lr_scale = 1.0
         self.loop.budget.plan_at_speed(counters.step, counters.seconds)
-        if was_finished and self.loop.is_over:
-            raise UsageError(
-                f"{self.folder.path} is finished at step {counters.step:,}: nothing is left to do",
-                "use a larger --steps, --epochs or --minutes, or --init-from for a new run",
-            )
         truncate_log(self.folder.path, counters.step, counters.evaluated_at)
-        self._notes.insert(0, f"resuming {self.folder.path} at step {counters.step:,}")
+        epochs = (self.loop.budget.steps or 0) / self.loop.sampler.batches_in(0)
+        origin = f"resuming {self.folder.path} at step {counters.step:,}"
+        tokens = len(self.dataset.split("train"))
+        self._notes.insert(0, run_summary(origin, self.config, tokens, epochs))
 
     def init_from(self, model: ModelFile, name: str) -> None:
         """Start with the weights of a model. Raise DataError if the shapes differ."""
         known = copy_weights(model, self.loop.model, self.dataset.tokenizer)
         self._notes.append(
-            f"weights from {name}: {known:,} of {self.dataset.tokenizer.vocab_size:,} "
-            "symbols are in its vocabulary"
+            f"{known:,} of {self.dataset.tokenizer.vocab_size:,} symbols are in the vocabulary of "
+            f"{name}"
         )
         self._good = self._capture()
 
@@ -146,13 +142,17 @@ class Trainer:
             yield Noted(self._notes.pop(0))
         if self._with_baselines and self.config.minutes is not None:
             self._baselines = self.validator.baselines()  # their time counts towards the minutes
-        counters = self.loop.counters
-        counters.seconds += time.perf_counter() - self._began
+        counters, start_up = self.loop.counters, time.perf_counter() - self._began
+        counters.seconds += start_up
+        overrun = self.loop.budget.start_up_note(start_up, counters.seconds)
+        if overrun:
+            yield Noted(overrun)
         first_tokens, first_seconds = counters.tokens, counters.seconds
         yield from self._train_with_rollbacks()
         counters = self.loop.counters
         tokens, seconds = counters.tokens - first_tokens, counters.seconds - first_seconds
-        yield from self._finish(tokens / seconds if seconds else 0.0)
+        speed = tokens / seconds if seconds else 0.0
+        yield from self._finish(speed, must_note_overrun=not overrun)
 
     def _train_with_rollbacks(self) -> Iterator[Event]:
         while True:
@@ -324,7 +324,7 @@ class Trainer:
         """Return text sampled from the current weights. The state of training is not changed."""
         return _sampled(self._model_file({}), self.loop.counters.step)
 
-    def _finish(self, tokens_per_second: float) -> Iterator[Event]:
+    def _finish(self, tokens_per_second: float, *, must_note_overrun: bool) -> Iterator[Event]:
         """Save the last state, then score the best model and sample from it."""
         begin = time.perf_counter()
         if not self._has_val:
@@ -346,12 +346,16 @@ class Trainer:
             self._baselines = self.validator.baselines()
         counters = self.loop.counters
         self.folder.log_final(counters, self.loop.epoch, scores.get("val"))
+        sample = _sampled(best, self.config.seed)
+        seconds = counters.seconds + time.perf_counter() - begin
+        if must_note_overrun and (overrun := self.loop.budget.overrun_note(seconds)):
+            yield Noted(overrun)
         yield Result(
             run=self.folder.path.name,
             steps=counters.step,
             epochs=self.loop.epoch,
             tokens=counters.tokens,
-            seconds=counters.seconds + time.perf_counter() - begin,
+            seconds=seconds,
             tokens_per_second=tokens_per_second,
             parameters=best.parameters,
             train=scores.get("train"),
@@ -359,7 +363,7 @@ class Trainer:
             best_step=counters.best_step,
             share=fraction,
             baselines=self._baselines,
-            sample=_sampled(best, self.config.seed),
+            sample=sample,
         )
 
     def _final_scores(

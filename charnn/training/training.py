@@ -7,12 +7,16 @@ from pathlib import Path
 
 from charnn.arguments import argument_names
 from charnn.config import TrainConfig
+from charnn.errors import CharnnError
 from charnn.model.device import memory_explained
 from charnn.storage.lock import Lock
-from charnn.training.events import Event, Noted, Result, Saved
+from charnn.storage.workspace import checkpoint_folders
+from charnn.training.events import Event, Noted, Result, Saved, Step
 from charnn.training.optimizers import rate_names
 from charnn.training.resolve import Resolved, reconsider, resolve, resolve_machine
+from charnn.training.run_folder import remove_run
 from charnn.training.run_plan import RunPlan
+from charnn.training.time_budget import is_short
 from charnn.training.trainer import Trainer
 
 
@@ -23,8 +27,9 @@ class Training:
     >>>     if isinstance(event, charnn.Evaluation):
     >>>         print(event.step, event.score.bits_per_char)
 
-    The last event is the `Result`. If you leave the loop earlier, a checkpoint is saved, from which
-    `charnn.train(resume=...)` continues. The run folder and the dataset are locked in the loop.
+    The last event is the `Result`. If you leave the loop after the first step, a checkpoint is
+    saved, from which `charnn.train(resume=...)` continues; if you leave it earlier, the run is
+    removed. The run folder and the dataset are locked in the loop.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Training:
             else:
                 self._resolved = resolve(plan.settings, plan.dataset, plan.init_from)
         self._trainer: Trainer | None = None
+        self.has_trained = False  # whether a step has been taken since the start or the resume
         self._locks = contextlib.ExitStack()
 
     @property
@@ -60,7 +66,8 @@ class Training:
     @property
     def notes(self) -> tuple[str, ...]:
         """Settings that were chosen or changed, one line each."""
-        return tuple(filter(None, (self._plan.changes, *self._resolved.notes)))
+        changes = self._plan.changes(self.config) if self._plan.is_resumed else ""
+        return tuple(filter(None, (changes, *self._resolved.notes)))
 
     @property
     def trainer(self) -> Trainer:
@@ -101,11 +108,12 @@ class Training:
                 plan.folder,
                 self._began,
                 planned_tokens=self._resolved.planned_tokens,
-                baselines=self._baselines,
+                baselines=self._baselines and not is_short(self.config),
                 reconsider=None if plan.is_resumed else self._reconsider,
             )
             if not plan.is_resumed:
                 trainer.folder.create(force=self._force)
+                self._locks.callback(self._remove_if_empty)
             dataset = plan.dataset.folder.resolve()
             self._locks.enter_context(Lock(dataset.parent, dataset.name, shared=True))
             self._locks.enter_context(Lock(plan.folder))
@@ -126,16 +134,23 @@ class Training:
     def __exit__(self, *_: object) -> None:
         self._locks.close()
 
+    def _remove_if_empty(self) -> None:
+        """Remove the folder of a new run that ended before its first step."""
+        if not self.has_trained and not checkpoint_folders(self.folder):
+            with contextlib.suppress(CharnnError, OSError):
+                remove_run(self.folder)
+
     def events(self) -> Generator[Event, None, None]:
-        """Train inside the `with` block; save a checkpoint if closed before the end."""
+        """Train inside the `with` block; if closed after the first step, save a checkpoint."""
         event: Event | None = None
         with self._memory_errors():
             try:
                 with contextlib.closing(self.trainer.events()) as events:
                     for event in events:
+                        self.has_trained = self.has_trained or isinstance(event, Step)
                         yield event
             except GeneratorExit:
-                if not isinstance(event, Result):
+                if self.has_trained and not isinstance(event, Result):
                     self.save()
                 raise
 

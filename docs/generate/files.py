@@ -11,6 +11,7 @@ from charnn.data.splits import SPLITS
 from charnn.storage.atomic import REPLACED_PREFIX, TEMPORARY_PREFIX
 from charnn.storage.lock import LOCK_FILE
 from charnn.storage.workspace import (
+    CHECKPOINTS,
     CONFIG_FILE,
     DATA_DIR,
     META_FILE,
@@ -18,13 +19,7 @@ from charnn.storage.workspace import (
     RUNS_DIR,
     TOKENIZER_FILE,
 )
-from charnn.training.checkpoint import (
-    CHECKPOINTS,
-    KEEP,
-    MANIFEST_FILE,
-    STATE_FILE,
-    TENSORS_FILE,
-)
+from charnn.training.checkpoint import KEEP, MANIFEST_FILE, STATE_FILE, TENSORS_FILE
 from charnn.training.metrics_log import METRICS_FILE
 from docs.generate import markdown
 
@@ -78,8 +73,8 @@ RUN_FILES = (
     File(
         CONFIG_FILE,
         "The resolved settings.",
-        "`train --resume`, `train --config`, `list`",
-        "Yes, but the run cannot be resumed then, and `list` omits it.",
+        "`train --resume`, `train --config`, `list`, and the default model",
+        "Yes, but the run cannot be resumed then, and counts as damaged: it is no default.",
     ),
     File(
         METRICS_FILE,

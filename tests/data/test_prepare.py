@@ -137,8 +137,17 @@ def test_unnamed_pipe_is_called_stdin() -> None:
     ("source", "name"),
     [
         ("texts/lamp.txt.gz", "lamp"),
-        ("caf\udce9.txt", "caf\ufffd"),
-        ("a\nb.txt", "a\ufffdb"),
+        ("good.log", "good"),
+        ("novel.v2.jsonl.gz", "novel.v2"),
+        ("v1.2", "v1.2"),
+        ("lamp.gz", "lamp"),
+        (".bashrc", "bashrc"),
+        ("my book (2).txt", "my-book-2"),
+        ("日記 一.txt", "日記-一"),
+        ("e\u0301te\u0301.txt", "e\u0301te\u0301"),
+        ("caf\udce9.txt", "caf"),
+        ("a\nb.txt", "a-b"),
+        ("texts/*.txt", "texts"),
         ("-", "stdin"),
         ("/dev/null", "stdin"),
     ],
@@ -146,6 +155,19 @@ def test_unnamed_pipe_is_called_stdin() -> None:
 def test_dataset_name_from_source(source, name) -> None:
     """Suffixes and characters that a name cannot contain are removed or replaced."""
     assert check_name(dataset_name([source], "")) == name
+
+
+def test_dataset_name_of_a_folder_keeps_its_suffix(tmp_path) -> None:
+    """A folder has no type."""
+    (tmp_path / "letters.old").mkdir()
+
+    assert dataset_name([str(tmp_path / "letters.old")], "") == "letters.old"
+
+
+def test_a_source_without_letters_needs_a_name() -> None:
+    """Neither the file nor its folder gives a valid name."""
+    with pytest.raises(UsageError, match="cannot derive a dataset name from '/!!!'"):
+        dataset_name(["/!!!"], "")
 
 
 def test_fraction_of_a_given_split_is_refused() -> None:

@@ -286,6 +286,19 @@ def test_b8_flags_override_the_file_and_the_result_is_stored(trained) -> None:
         assert stored[key] == printed[key]
 
 
+def test_b8_a_saved_file_changes_nothing_on_resuming(trained) -> None:
+    """Only the new number of steps is reported, not the device and the threads of the machine."""
+    shape = ("--hidden-size", "8", "--embedding-dim", "4", "--precision", "float32")
+    saved = trained.run(
+        "train", *shape, "--steps", "7", "--save-every", "3", "--print-config"
+    ).stdout
+    trained.write("saved.yaml", saved.replace(b"preset: tiny", b"preset: auto"))
+    done = trained.run("train", "--config", "saved.yaml", "--resume", "lamp-lstm-001")
+
+    assert b"device: auto" in saved
+    assert "\nchanged settings: steps 6 → 7\n" in done.stderr
+
+
 def test_b8_settings_survive_a_round_trip(tmp_path) -> None:
     """For every field."""
     settings = TrainConfig(lr=1e-5, data="no", minutes=0.5, tie_weights=True)

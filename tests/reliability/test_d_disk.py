@@ -23,7 +23,8 @@ from charnn.errors import StorageError
 from charnn.model.model_file import read_model
 from charnn.storage import atomic
 from charnn.storage.settings_file import read_settings
-from charnn.training.checkpoint import KEEP, checkpoint_folders, load_newest, save_checkpoint
+from charnn.storage.workspace import checkpoint_folders
+from charnn.training.checkpoint import KEEP, load_newest, save_checkpoint
 from charnn.training.events import Noted, Warned
 from charnn.training.metrics_log import METRICS_FILE
 from charnn.training.presets import PRESETS

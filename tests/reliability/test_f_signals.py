@@ -17,8 +17,10 @@ import pytest
 from charnn.commands.signals import listening
 from charnn.evaluation.metrics import Score
 from charnn.storage import atomic
+from charnn.training import run_plan, training
 from charnn.training.checkpoint import load_newest
 from charnn.training.loop import TrainLoop
+from charnn.training.run_folder import RunFolder
 from charnn.training.time_budget import TimeBudget
 from charnn.training.trainer import Trainer
 from tests.reliability.conftest import Commands
@@ -147,15 +149,41 @@ def test_f2_a_signal_during_prepare_leaves_no_files(trained, monkeypatch, number
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_f2_a_signal_during_start_up_ends_the_command_silently(
-    trained, monkeypatch, number
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (run_plan, "plan_run"),
+        (training, "resolve"),
+        (Trainer, "__init__"),
+        (RunFolder, "write_config"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_f2_a_signal_before_the_first_step_leaves_no_run(
+    trained, monkeypatch, owner, name, number
 ) -> None:
-    """Before the first step there is nothing to save."""
-    before_call(monkeypatch, Trainer, "__init__", 1, send(number))
-    done = trained.run("train", "--steps", "5", "-q", code=CODES[number])
+    """One line says so, at any moment of the start-up."""
+    before_call(monkeypatch, owner, name, 1, send(number))
+    done = trained.run("train", "--steps", "5", "--hidden-size", "8", code=CODES[number])
 
-    assert done.stderr == ""
-    assert not (trained.folder / "runs/lamp-lstm-002").exists()
+    assert done.stderr.splitlines()[-1] == "stopped before the first step; nothing was saved"
+    assert done.stdout == b""
+    assert [path.name for path in (trained.folder / "runs").iterdir()] == [RUN]
+    assert not list(trained.folder.rglob(".lock*"))
+
+
+@pytest.mark.parametrize("name", ["__init__", "events"])
+def test_f2_a_signal_before_the_first_step_leaves_a_resumed_run(trained, monkeypatch, name) -> None:
+    """Unchanged; the last line is the command that resumes it."""
+    run = trained.folder / "runs" / RUN
+    files = ("model.safetensors", "checkpoints/step-00000006/state.safetensors")
+    before = [(run / file).read_bytes() for file in files]
+    before_call(monkeypatch, Trainer, name, 1, send(signal.SIGINT))
+    done = resume(trained, 130)
+
+    assert "stopped before the first step; nothing was saved\nresume with: " in done.stderr
+    assert [(run / file).read_bytes() for file in files] == before
+    assert newest_step(trained) == 6
 
 
 def test_f2_sigterm_ends_a_process_after_one_step_and_a_save(trained) -> None:

@@ -12,9 +12,10 @@ from charnn.config import ModelConfig
 from charnn.errors import CharnnError, DivergedError
 from charnn.model.device import memory_explained
 from charnn.model.model_file import ModelFile, read_model, write_model
+from charnn.storage.workspace import checkpoint_folders
 from charnn.tokenizers.char import CharTokenizer
 from charnn.training import loop
-from charnn.training.checkpoint import checkpoint_folders, load_newest
+from charnn.training.checkpoint import load_newest
 from charnn.training.events import Step, Warned
 from charnn.training.loop import MAX_SKIPPED, TrainLoop
 from charnn.training.snapshot import capture, restore

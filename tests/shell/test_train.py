@@ -25,8 +25,10 @@ def test_stdout_has_the_closing_table_if_it_is_no_terminal(prepared) -> None:
     done = prepared.run("train", *STEPS)
 
     assert done.stdout.startswith("best model")
+    assert "\n\nsample of the best model\n  │ " in done.stdout
     assert f"model: runs/{RUN}/model.safetensors" in done.stdout
     assert "best model" not in done.stderr
+    assert f"training runs/{RUN} on dataset lamp\n" in done.stderr
 
 
 def test_quiet_prints_the_path_of_the_model_alone(prepared) -> None:
@@ -107,7 +109,7 @@ def test_a_resumed_run_is_named_with_its_step(own) -> None:
     resumed = own.run("train", "--resume", "lamp", "--steps", "42")
 
     assert "no stopped run" in done.stderr
-    assert f"resuming runs/{RUN} at step 40" in resumed.stderr
+    assert f"resuming runs/{RUN} at step 40 (LSTM 1×128) for " in resumed.stderr
 
 
 def test_init_from_with_another_network_is_refused(own) -> None:
@@ -133,5 +135,5 @@ def test_fine_tuning_names_the_model_it_starts_from(own) -> None:
     """Not the preset, whose network it does not have."""
     done = own.run("train", "--init-from", RUN, "--steps", "1")
 
-    assert f"LSTM 1×128 with the weights of {RUN}" in done.stderr
+    assert f"weights of {RUN} (LSTM 1×128) for " in done.stderr
     assert "preset" not in done.stderr

@@ -75,6 +75,7 @@ BAD = {
     "infinity": ("lr: .inf", "lr"),
     "negative": ("lr: -1.0", "lr"),
     "enormous": ("hidden_size: 1" + "0" * 30, "hidden_size"),
+    "two budgets": ("steps: 2\nepochs: 1", "give only one of epochs, steps, minutes"),
     "true for a number": ("hidden_size: true", "hidden_size"),
     "fraction for an integer": ("num_layers: 50.5", "num_layers"),
 }

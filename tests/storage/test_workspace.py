@@ -79,19 +79,44 @@ def test_next_run_number_is_above_the_highest(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "../a", ".hidden", "a\x1bb", "a\nb", "a\udce9"]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "../a",
+        ".hidden",
+        "-x",
+        "a b",
+        "a:b",
+        "a*",
+        "a\x1bb",
+        "a\nb",
+        "a\udce9",
+    ],
 )
 def test_invalid_name_is_a_usage_error(name) -> None:
-    """Paths, control characters, bytes that are not UTF-8 and hidden names are invalid."""
-    with pytest.raises(UsageError):
+    """The hint states the rule. A name that begins with a dash would be read as an option."""
+    with pytest.raises(UsageError, match="not a valid name") as caught:
         workspace.check_name(name)
+
+    assert caught.value.hint.startswith("use letters, digits, - _ and . only")
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "Run-2_b.c", "7", "_x", "été", "e\u0301te\u0301", "日記", "हिन्दी"]
+)
+def test_names_of_any_script_are_valid(name) -> None:
+    """Letters, combining marks and digits."""
+    assert workspace.check_name(name) == workspace.fit_name(name) == name
 
 
 def test_default_run_name_is_valid_for_any_dataset(tmp_path) -> None:
     """Invalid characters in the name of a dataset are replaced in the name of the run."""
-    name = workspace.next_run_name(tmp_path, ".caf\udce9\n", "lstm")
+    name = workspace.next_run_name(tmp_path, ".caf\udce9\nb", "lstm")
 
-    assert workspace.check_name(name) == "caf\ufffd\ufffd-lstm-001"
+    assert workspace.check_name(name) == "caf-b-lstm-001"
 
 
 def test_folder_of_runs_is_read_from_the_environment(monkeypatch) -> None:
@@ -117,7 +142,6 @@ def test_name_takes_precedence_over_path(tmp_path, monkeypatch) -> None:
     assert workspace.find_dataset("a", datasets) == data.parent
     assert workspace.find_dataset_or_model("a", datasets, runs) == data.parent
     assert workspace.find_dataset_or_model("b", datasets, runs).resolve() == other
-    assert workspace.find_dataset_or_model(None, datasets, runs) == named
 
 
 def test_tokenizer_is_found_by_name_or_path(tmp_path, monkeypatch) -> None:
@@ -148,11 +172,12 @@ def make_run(folder, name, dataset, log, seconds=1):
     model = make(folder / name / workspace.MODEL_FILE, seconds)
     (folder / name / workspace.CONFIG_FILE).write_text(f"cell: lstm\ndata: {dataset}\n")
     (folder / name / workspace.METRICS_FILE).write_text(log + "\n")
+    (folder / name / workspace.CHECKPOINTS / "step-00000007").mkdir(parents=True)
     return model
 
 
-FINISHED = '{"split": "val", "final": true}'
-STOPPED = '{"split": "val"}'
+FINISHED = '{"split": "val", "step": 9, "final": true}'
+STOPPED = '{"split": "val", "step": 9}'
 
 
 def test_default_model_is_of_a_finished_run(tmp_path) -> None:
@@ -175,6 +200,68 @@ def test_name_of_a_dataset_stands_for_its_newest_run(tmp_path) -> None:
     assert workspace.find_run("lamp", tmp_path) == newest.parent
     lamp = make_run(tmp_path, "lamp", "other", FINISHED, 1)
     assert workspace.find_model("lamp", tmp_path) == lamp
+
+
+def test_models_of_finished_runs_are_preferred(tmp_path) -> None:
+    """The newest first, then those of stopped runs; the same for the runs of a dataset."""
+    names = ("c", "a", "d", "b")
+    for number, name in enumerate(names):
+        make_run(tmp_path, name, "x", STOPPED if name in "ab" else FINISHED, 100 + number)
+
+    for argument in (None, "x"):
+        found = workspace.find_models(argument, tmp_path)
+        assert [path.parent.name for path in found] == ["d", "c", "b", "a"]
+    assert workspace.find_models("a", tmp_path) == [tmp_path / "a" / workspace.MODEL_FILE]
+
+
+def test_steps_of_a_run(tmp_path) -> None:
+    """All of a finished run; up to the checkpoint that a stopped run resumes from."""
+    finished = make_run(tmp_path, "a", "x", FINISHED).parent
+    stopped = make_run(tmp_path, "b", "x", STOPPED).parent
+
+    assert workspace.trained_steps(finished) == 9
+    assert workspace.trained_steps(stopped) == 7
+    (stopped / workspace.CHECKPOINTS / "step-00000007").rmdir()
+    assert workspace.trained_steps(stopped) == 9
+    (stopped / workspace.METRICS_FILE).write_text("damaged")
+    assert workspace.trained_steps(stopped) is None
+
+
+def test_a_run_without_a_checkpoint_is_not_resumed(tmp_path) -> None:
+    """A process that was killed before its first checkpoint leaves one."""
+    stopped = make_run(tmp_path, "a", "x", STOPPED, 100).parent
+    killed = make_run(tmp_path, "b", "x", STOPPED, 200).parent
+    (killed / workspace.CHECKPOINTS / "step-00000007").rmdir()
+
+    assert workspace.stopped_runs(tmp_path) == [stopped]
+
+
+def test_a_run_is_not_a_dataset(tmp_path, monkeypatch) -> None:
+    """Named by its name, folder or file; the hint has the two options that take a run."""
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "runs", "one", "x", FINISHED)
+    arguments = ("one", "runs/one", "runs/one/model.safetensors", str(tmp_path / "runs" / "one"))
+    for argument in arguments:
+        with pytest.raises(UsageError) as caught:
+            workspace.find_dataset(argument, tmp_path / "data", tmp_path / "runs")
+
+        assert caught.value.message == f"{argument} is a run, not a dataset"
+        assert "--resume one," in caught.value.hint
+        assert caught.value.hint.endswith("--init-from one")
+    with pytest.raises(UsageError) as caught:  # a run in another folder
+        workspace.find_dataset("runs/one", tmp_path / "data", tmp_path / "other")
+    assert "--init-from runs/one" in caught.value.hint
+
+
+def test_a_model_file_is_not_a_dataset(tmp_path) -> None:
+    """It is not prepared as a text either."""
+    model = tmp_path / "m.safetensors"
+    model.touch()
+    with pytest.raises(UsageError) as caught:
+        workspace.find_dataset(str(model), tmp_path / "data", tmp_path / "runs")
+
+    assert caught.value.message == f"{model} is a model, not a dataset"
+    assert caught.value.hint.endswith(f"--init-from {model}")
 
 
 def test_all_runs_finished(tmp_path) -> None:
@@ -200,13 +287,6 @@ def test_a_text_file_is_not_a_dataset(tmp_path, monkeypatch) -> None:
         workspace.find_dataset("one.txt", tmp_path / "data")
 
     assert caught.value.hint == "prepare it first: charnn prepare one.txt"
-
-
-@pytest.mark.parametrize("name", ["-x", "", ".x", "a/b"])
-def test_bad_names_are_refused(name) -> None:
-    """A name that begins with a dash would be read as an option."""
-    with pytest.raises(UsageError, match="not a valid name"):
-        workspace.check_name(name)
 
 
 def test_folder_of_all_runs_is_not_a_run(tmp_path) -> None:

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from charnn.errors import DataError
+from charnn.storage.workspace import checkpoint_folders
 from charnn.training.checkpoint import (
     KEEP,
     MANIFEST_FILE,
     STATE_FILE,
     TENSORS_FILE,
-    checkpoint_folders,
     load_newest,
     save_checkpoint,
 )

@@ -15,8 +15,13 @@ from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.model.loss import mean_nats
 from charnn.training.events import Evaluation, Step
-from charnn.training.loop import TrainLoop, planned_steps, train
-from charnn.training.time_budget import STARTUP_RESERVE, TimeBudget, ValidationCost
+from charnn.training.loop import TrainLoop, train
+from charnn.training.time_budget import (
+    STARTUP_RESERVE,
+    TimeBudget,
+    ValidationCost,
+    planned_steps,
+)
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
 LENGTHS = TokenLengths(np.ones(11, np.int64), np.ones(11, np.int64), None)

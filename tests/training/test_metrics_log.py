@@ -51,5 +51,5 @@ def test_truncate_log_removes_damaged_lines(folder) -> None:
 def test_folder_without_log_is_a_storage_error(tmp_path) -> None:
     """Truncating a missing log does nothing."""
     truncate_log(tmp_path, 1, 1)
-    with pytest.raises(StorageError, match="is not a run"):
+    with pytest.raises(StorageError, match=r"metrics\.jsonl is missing"):
         read_metrics(tmp_path)

@@ -178,7 +178,7 @@ def test_fine_tuning_on_a_short_text_has_a_lower_learning_rate() -> None:
 
     assert tuned.lr < new.lr
     assert tuned.matrix_lr < new.matrix_lr
-    assert "LSTM 1×256 with the weights of base" in why
+    assert "weights of base (LSTM 1×256)" in why
     assert given.lr == 0.1
     assert on_long_text.lr == resolve({}, FACTS)[0].lr
 

@@ -5,6 +5,7 @@ import torch
 
 from charnn.config import TrainConfig
 from charnn.model.device import Arithmetic
+from charnn.training import benchmark
 from charnn.training import resolve as resolving
 from charnn.training.benchmark import Machine
 from charnn.training.presets import PRESETS, REFERENCE
@@ -63,6 +64,14 @@ def test_speed_is_measured_only_for_minutes(dataset, monkeypatch, given) -> None
 
     assert found.tokens_per_minute is None
     assert found.config.preset == "tiny"
+
+
+def test_nothing_is_measured_for_a_short_budget(dataset, monkeypatch) -> None:
+    """The benchmark would take a large part of it."""
+    monkeypatch.setattr(benchmark, "_time_updates", lambda *_: pytest.fail("timed"))
+    config = resolve(TrainConfig(minutes=0.1), dataset).config
+
+    assert (config.preset, config.precision) == ("tiny", "float32")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,19 @@
 """The plan of a run: what is new, what a resumed run keeps, which names are refused."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from charnn.config import TrainConfig
 from charnn.data.splits import split_text
-from charnn.errors import UsageError
+from charnn.errors import CharnnError, UsageError
+from charnn.model.model_file import ModelFile, write_model
 from charnn.storage.settings_file import dump_settings
+from charnn.tokenizers.words import WordTokenizer
 from charnn.training.run_plan import plan_run
-from tests.tiny import written_dataset
+from tests.tiny import random_tensors, tiny_config, written_dataset
 
 
 @pytest.fixture
@@ -15,7 +21,7 @@ def folders(tmp_path, text):
     """The folders of datasets and of runs; there is a dataset `lamp` and a run `one`."""
     written_dataset(tmp_path / "data" / "lamp", split_text(text, 0.1, 0))
     run = tmp_path / "runs" / "one"
-    run.mkdir(parents=True)
+    (run / "checkpoints" / "step-00000001").mkdir(parents=True)
     (run / "config.yaml").write_bytes(dump_settings(TrainConfig(data="lamp", epochs=2.0)).encode())
     return tmp_path / "data", tmp_path / "runs"
 
@@ -35,7 +41,133 @@ def test_a_resumed_run_has_its_recorded_settings(folders) -> None:
 
     assert (plan.folder.name, plan.is_resumed) == ("one", True)
     assert (plan.settings.epochs, plan.settings.steps) == (None, 5)
-    assert plan.changes == "changed settings: steps unset → 5"
+    assert plan.changes(plan.settings) == "changed settings: steps unset → 5"
+
+
+def finish(folders, step, **settings):
+    """Record that the run `one` is finished after some steps and half a minute."""
+    run = folders[1] / "one"
+    config = TrainConfig(data="lamp", batch_size=4, bptt=8, **settings)
+    (run / "config.yaml").write_text(dump_settings(config))
+    row = {"split": "val", "step": step, "seconds": 30.0, "best_step": 1, "final": True}
+    (run / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "given", "remedy"),
+    [
+        ({"steps": 9}, {}, "--steps"),
+        ({"steps": 9}, {"lr": 0.5}, "--steps"),
+        ({"steps": 9}, {"steps": 9}, "--steps"),
+        ({"steps": 9}, {"steps": 5}, "--steps"),
+        ({"steps": 9}, {"epochs": 0.1}, "--steps"),
+        ({"steps": 9}, {"minutes": 0.5}, "--steps"),
+        ({"steps": 20, "patience": 2}, {}, "--patience"),
+        ({"steps": 20, "patience": 2}, {"steps": 40}, "--patience"),
+        ({"steps": 20, "patience": 2}, {"patience": 1}, "--patience"),
+    ],
+    ids=str,
+)
+def test_a_finished_run_is_refused_without_more_to_do(folders, recorded, given, remedy) -> None:
+    """Step 9 was the last; the hint names the option that has to be larger."""
+    finish(folders, 9, **recorded)
+    with pytest.raises(UsageError, match="is finished at step 9: nothing is left") as caught:
+        plan_run(given, *folders, resume="one")
+
+    assert remedy in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("recorded", "given"),
+    [
+        ({"steps": 9}, {"steps": 10}),
+        ({"steps": 9}, {"epochs": 1.0}),
+        ({"steps": 9}, {"minutes": 0.6}),
+        ({"steps": 20, "patience": 2}, {"patience": 3}),
+        ({"steps": 20, "patience": 2}, {"patience": None}),
+    ],
+    ids=str,
+)
+def test_a_finished_run_with_more_to_do_is_planned(folders, recorded, given) -> None:
+    """With a larger budget, or without the limit that ended it."""
+    finish(folders, 9, **recorded)
+
+    assert plan_run(given, *folders, resume="one").is_resumed
+
+
+def test_the_plan_of_a_finished_run_does_not_load_torch(folders) -> None:
+    """The answer comes at once."""
+    finish(folders, 9, steps=9)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom charnn.training.run_plan import plan_run\n"
+        "try:\n    plan_run({}, Path(sys.argv[1]), Path(sys.argv[2]), resume='one')\n"
+        "except Exception as error:\n    print(error)\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, folders)], capture_output=True, text=True
+    )
+
+    assert "nothing is left to do" in done.stdout
+    assert done.stdout.endswith("False\n"), done.stderr
+
+
+def test_only_real_changes_are_reported(folders) -> None:
+    """Not a dataset by its path, nor settings that end as they were on this machine."""
+    machine = {"device": "cpu", "precision": "bfloat16", "threads": 2}
+    run = folders[1] / "one"
+    config = TrainConfig(data="lamp", steps=30, batch_size=4, bptt=8, **machine)
+    (run / "config.yaml").write_text(dump_settings(config))
+    automatic = {"device": "auto", "precision": "auto", "threads": None}
+    given = {**config.model_dump(), **automatic, "data": str(folders[0] / "lamp")}
+    plan = plan_run(given, *folders, resume="one")
+
+    assert plan.settings.data == "lamp"
+    assert plan.changes(plan.settings.model_copy(update=machine)) == ""
+    other = plan.settings.model_copy(update={**machine, "precision": "float32"})
+    assert plan.changes(other) == "changed settings: precision bfloat16 → float32"
+
+
+@pytest.mark.parametrize(
+    ("data", "command"),
+    [
+        ("gone", "charnn prepare SOURCE --name gone --data-dir {data}"),
+        ("places", "charnn prepare places --data-dir {data}"),
+        ("else/gone", "charnn prepare SOURCE --name gone --data-dir else"),
+    ],
+)
+def test_a_missing_dataset_of_a_run_can_be_prepared_again(folders, data, command) -> None:
+    """The hint is the command, with the name of the dataset and its folder."""
+    config = dump_settings(TrainConfig(data=data, steps=3))
+    (folders[1] / "one" / "config.yaml").write_text(config)
+    with pytest.raises(CharnnError, match=f"no dataset '{data}'") as caught:
+        plan_run({}, *folders, resume="one")
+
+    assert caught.value.hint.endswith(": " + command.format(data=folders[0]))
+    with pytest.raises(UsageError, match="no dataset 'other'") as caught:
+        plan_run({"data": "other"}, *folders, resume="one")
+    assert "prepare" not in caught.value.hint
+
+
+def test_the_tokenizer_of_a_missing_dataset_is_in_the_model(folders) -> None:
+    """So that the dataset is the same again."""
+    tokenizer = WordTokenizer.build("one two three")
+    shape = tiny_config(vocab_size=tokenizer.vocab_size)
+    model = ModelFile(shape, tokenizer, 0, random_tensors(shape), records=True)
+    write_model(folders[1] / "one" / "model.safetensors", model)
+    (folders[0] / "lamp").rename(folders[0] / "renamed")
+    with pytest.raises(UsageError) as caught:
+        plan_run({}, *folders, resume="one")
+
+    assert f"--name lamp --lines --tokenizer-from {folders[1] / 'one'} " in caught.value.hint
+
+
+def test_damaged_settings_of_a_run_are_refused_with_a_remedy(folders) -> None:
+    """The weights can still be used."""
+    (folders[1] / "one" / "config.yaml").write_text("words")
+    with pytest.raises(UsageError, match=r"config\.yaml: line 1") as caught:
+        plan_run({}, *folders, resume="one")
+
+    assert "--init-from one" in caught.value.hint
 
 
 def test_what_a_resumed_run_keeps_cannot_change(folders) -> None:

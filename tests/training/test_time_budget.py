@@ -175,6 +175,42 @@ def test_plan_without_minutes_does_not_depend_on_the_clock() -> None:
     assert budget.final_fraction == 1
 
 
+def test_a_budget_shorter_than_the_start_up_is_noted() -> None:
+    """And an overrun of more than 5 %; without minutes there is nothing to exceed."""
+    budget = TimeBudget(minutes=0.1)
+
+    assert budget.start_up_note(2.0, 6.0 - STARTUP_RESERVE - 0.1) == ""
+    assert budget.start_up_note(2.0, 6.0 - STARTUP_RESERVE) == (
+        "start-up took 2 s: the run ends after one step and takes longer than --minutes 0.1"
+    )
+    assert budget.overrun_note(6.2) == ""
+    assert budget.overrun_note(9.0) == "the run took 9 s, longer than --minutes 0.1"
+    assert TimeBudget(steps=3).start_up_note(99.0, 99.0) == ""
+    assert TimeBudget(steps=3).overrun_note(99.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("steps", "validations"),
+    [(1, 1), (3, 3), (10, 10), (20, 10), (50, 10), (100, 10), (150, 15), (200, 20), (1000, 20)],
+)
+def test_a_short_run_has_ten_validations(steps, validations) -> None:
+    """And a longer one twenty; the last step is always validated."""
+    budget = TimeBudget(steps=steps)
+    due = [step for step in range(1, steps + 1) if budget.evaluation_is_due(step, 0)]
+
+    assert len(due) == validations
+    assert due[-1] == steps
+
+
+def test_the_interval_of_a_long_run_is_a_twentieth() -> None:
+    """In whole steps, as without the rule for short runs."""
+    for steps in range(200, 3000, 7):
+        budget = TimeBudget(steps=steps)
+        due = [step for step in range(1, steps + 1) if budget.evaluation_is_due(step, 0)]
+
+        assert due == [*range(steps // 20, steps, steps // 20), steps]
+
+
 def test_longer_run_validates_a_larger_fraction() -> None:
     """At least enough tokens to compare two models, at most the whole split."""
     cost = ValidationCost(split=100_000)

@@ -1,6 +1,7 @@
 """A training as an iterator of events: locks, checkpoints, result."""
 
 import contextlib
+import time
 
 import pytest
 
@@ -27,8 +28,9 @@ def plan(tmp_path, text):
     """A function that plans a run `one` of a small dataset, or resumes it."""
     written_dataset(tmp_path / "data" / "lamp", split_text(text, 0.1, 0))
 
-    def plan(**names):
-        settings = {} if "resume" in names else {**TINY, "steps": 12}
+    def plan(steps=12, minutes=None, **names):
+        settings = {"minutes": minutes} if minutes else {"steps": steps}
+        settings |= {} if "resume" in names else TINY
         return plan_run(settings, tmp_path / "data", tmp_path / "runs", **names)
 
     return plan
@@ -76,6 +78,30 @@ def test_leaving_the_loop_saves_a_checkpoint(plan) -> None:
 
     assert steps == list(range(1, 13))
     assert isinstance(resumed[-1], Result)
+
+
+def test_a_run_without_a_step_is_removed(plan) -> None:
+    """There is nothing to resume. A resumed run stays."""
+    with Training(plan(name="one")) as training:
+        assert training.folder.exists()
+    assert not training.folder.exists()
+    Training(plan(name="one"), baselines=False).run()
+    with Training(plan(resume="one", steps=20)) as resumed:
+        pass
+
+    assert (resumed.folder / "model.safetensors").exists()
+
+
+def test_a_short_budget_is_exceeded_with_a_note(plan, monkeypatch) -> None:
+    """Once, before the only step; there are no baselines."""
+    began = time.perf_counter() - 5
+    training = Training(plan(name="one", minutes=0.05), began)
+    *events, result = list(training)
+    notes = [event.message for event in events if isinstance(event, Noted)]
+
+    assert [note[:14] for note in notes if "--minutes" in note] == ["start-up took "]
+    assert result.steps == 1
+    assert result.baselines == {}
 
 
 def test_a_name_that_is_taken_is_refused(plan) -> None:
