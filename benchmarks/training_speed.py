@@ -30,6 +30,7 @@ from charnn.data.samplers import SequentialSampler  # noqa: E402
 from charnn.errors import UsageError  # noqa: E402
 from charnn.model import device as devices  # noqa: E402
 from charnn.model.language_model import LanguageModel  # noqa: E402
+from charnn.training.benchmark import measure_machine  # noqa: E402
 from charnn.training.loop import TrainLoop  # noqa: E402
 from charnn.training.optimizers import BETAS  # noqa: E402
 
@@ -75,7 +76,8 @@ def rows(options: argparse.Namespace, device: torch.device) -> Iterator[tuple[st
     cells, precisions = options.cells.split(","), options.precisions.split(",")
     for cell, precision in itertools.product(cells, precisions):
         try:
-            devices.measure_machine(device, precision, options.hidden_size, options.batch_size)
+            settings = {"precision": precision, "device": str(device), "cell": cell}
+            measure_machine(TrainConfig(**settings), some_tokens(options), VOCABULARY)
         except UsageError:
             yield cell, precision, "not available on this machine", "", "", ""
             continue

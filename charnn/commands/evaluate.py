@@ -137,6 +137,7 @@ def _evaluate(
     """Return the name of the text, the protocol and the scores of a model."""
     from charnn.data.dataset import find_dataset_of
     from charnn.evaluation.metrics import TokenLengths
+    from charnn.model.device import memory_explained
     from charnn.tokenizers.unknown_model import UnknownCost
 
     names = request.names
@@ -151,14 +152,15 @@ def _evaluate(
         if model.unknown_model is None:  # an older file has no probabilities of unknown symbols
             unknown = UnknownCost(unknown.chars)
     lengths = TokenLengths.of(model.tokenizer, unknown)
-    if request.dynamic:
-        score, protocol = _score_dynamic(
-            model, dataset, tokens, lengths, arithmetic, display, tune=request.tune
-        )
-    else:
-        score, protocol = _score(
-            model, tokens, lengths, request.windows, request.streams, arithmetic
-        )
+    with memory_explained("in the evaluation", "use --streams 1, or --device cpu"):
+        if request.dynamic:
+            score, protocol = _score_dynamic(
+                model, dataset, tokens, lengths, arithmetic, display, tune=request.tune
+            )
+        else:
+            score, protocol = _score(
+                model, tokens, lengths, request.windows, request.streams, arithmetic
+            )
     return {"text": label, "protocol": protocol, **score.as_dict()}
 
 

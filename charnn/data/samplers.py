@@ -197,7 +197,8 @@ class RandomSampler:
 
     def batches_in(self, epoch: int) -> int:
         """Return the number of batches in an epoch; it can differ by one between epochs."""
-        return -(-len(self._grid(epoch)) // self._batch_size)
+        windows = -(-(len(self._tokens) - 1 + self._phase(epoch)) // self._bptt)
+        return -(-windows // self._batch_size)
 
     def next_batch(self) -> Batch:
         """Return the next windows in the random order of this epoch."""
@@ -211,8 +212,11 @@ class RandomSampler:
 
     def _grid(self, epoch: int) -> Integers:
         """Return the starts of all windows of an epoch; the first may be negative."""
-        phase = int(self._random(epoch, _PHASE).integers(self._bptt))
-        return np.arange(-phase, len(self._tokens) - 1, self._bptt, dtype=np.int64)
+        return np.arange(-self._phase(epoch), len(self._tokens) - 1, self._bptt, dtype=np.int64)
+
+    def _phase(self, epoch: int) -> int:
+        """Return the offset of the windows of an epoch."""
+        return int(self._random(epoch, _PHASE).integers(self._bptt))
 
     def _random(self, epoch: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, epoch, purpose))

@@ -19,7 +19,7 @@ from charnn.arrays import Doubles, Ids
 from charnn.data.samplers import SequentialSampler
 from charnn.evaluation.metrics import Score, TokenLengths, mask_unknown
 from charnn.model.language_model import LanguageModel, detach, with_weights
-from charnn.model.loss import mean_nats
+from charnn.model.loss import positions_at_once, token_nats
 from charnn.model.model_file import ModelFile
 
 EPSILON = 1e-5  # added to gradient sizes: bounds the step of a weight that had hardly any gradient
@@ -55,13 +55,24 @@ def gradient_sizes(
     sampler = SequentialSampler(train, rows, segment)
     weights = model.named_tensors()
     squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    state = model.initial_state(rows)
+    # Some rows at a time: the logits of all of them need not fit into memory.
+    at_once = positions_at_once(segment, model.config.vocab_size)
+    groups = [slice(first, first + at_once) for first in range(0, rows, at_once)]
+    states = [model.initial_state(len(range(rows)[group])) for group in groups]
     batches = min(STATISTICS_BATCHES, sampler.batches_in(0))
     for _ in range(batches):
         batch = sampler.next_batch()
-        logits, state = model(_tensor(model, batch.inputs), detach(state))
-        loss = mean_nats(logits, _tensor(model, mask_unknown(batch.targets, unk_id)))
-        gradients = torch.autograd.grad(loss, list(weights.values()))
+        targets = mask_unknown(batch.targets, unk_id)
+        scored = max(1, int(np.count_nonzero(targets >= 0)))
+        gradients = [torch.zeros_like(weight) for weight in weights.values()]
+        for number, group in enumerate(groups):
+            inputs = _tensor(model, batch.inputs[group])
+            logits, state = model(inputs, detach(states[number]))
+            states[number] = state
+            loss = token_nats(logits, _tensor(model, targets[group])).sum() / scored
+            parts = torch.autograd.grad(loss, list(weights.values()))
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.add_(part)
         for square, gradient in zip(squares.values(), gradients, strict=True):
             square.addcmul_(gradient, gradient, value=1 / batches)
     return {name: square.sqrt_() for name, square in squares.items()}
@@ -121,17 +132,17 @@ class LearningReader:
             segment_targets = _tensor(self.model, targets[None, part])
             inputs = _tensor(self.model, ids[None, part])
             logits, self.state = self.model(inputs, detach(self.state))
-            log_probs = logits.detach().double().log_softmax(-1)
-            chosen = log_probs.gather(-1, segment_targets.clamp(min=0)[..., None])
-            result[part] = chosen[0, :, 0].cpu().numpy()
-            self.update(logits, segment_targets)
+            nats = token_nats(logits, segment_targets)
+            result[part] = -nats[0].detach().double().cpu().numpy()
+            scored = max(1, int(np.count_nonzero(targets[part] >= 0)))
+            self.update(nats.sum() / scored)
         return np.where(targets < 0, np.nan, result)
 
 
 def _updater(
     model: LanguageModel, sizes: dict[str, Tensor], rates: Rates
-) -> Callable[[Tensor, Tensor], None]:
-    """Return a function that updates the weights from logits (1, T, V) and targets (1, T)."""
+) -> Callable[[Tensor], None]:
+    """Return a function that updates the weights from the mean nats of a segment."""
     weights = list(model.named_tensors().values())
     trained = [weight.detach().clone() for weight in weights]
     average = sum(float(size.sum()) for size in sizes.values()) / sum(
@@ -141,8 +152,8 @@ def _updater(
     steps = [rates.lr / (size + EPSILON) for size in sizes.values()]
     decays = [(rates.decay * size / average).clamp(max=1.0) for size in sizes.values()]
 
-    def update(logits: Tensor, targets: Tensor) -> None:
-        gradients = torch.autograd.grad(mean_nats(logits, targets), weights)
+    def update(loss: Tensor) -> None:
+        gradients = torch.autograd.grad(loss, weights)
         with torch.no_grad():
             for weight, start, gradient, step, decay in zip(
                 weights, trained, gradients, steps, decays, strict=True

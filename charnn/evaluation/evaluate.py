@@ -8,15 +8,16 @@ Shapes: B streams, T time, V vocab_size, N tokens of a text.
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from charnn.arrays import Bools, Ids, Integers
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.language_model import LanguageModel
+from charnn.model.loss import positions_at_once, token_nats
 
 # Tokens before its part that a stream reads without scoring them. With 1,024 of them the loss is
 # within 0.002 nats of the exact pass even if cells forget slowly
@@ -24,7 +25,7 @@ from charnn.model.language_model import LanguageModel
 WARM_UP = 1024
 TOKENS_PER_STREAM = 4 * WARM_UP  # so that at most a fifth of what a stream reads is warm-up
 MAX_STREAMS = 64  # parallel streams; 64 rows use a CPU well (benchmarks/README.md, sampling.py)
-CHUNK = 256  # tokens that each stream reads at once: 64 MiB of logits for a vocabulary of 1,024
+CHUNK = 256  # maximum tokens that each stream reads at once; a large vocabulary allows fewer
 
 
 def default_streams(tokens: int) -> int:
@@ -66,10 +67,8 @@ def carried_scores(
     start of it: a sample of the whole text. With `targets` (N,) those are predicted instead of the
     tokens; a negative one is not scored.
     """
-    inputs = np.concatenate([[start_token], tokens])[:-1].astype(np.int64)
-    answers = np.asarray(tokens if targets is None else targets, np.int64)
-    spans = _parts(len(answers), streams, warm_up, fraction)
-    return _scores(model, inputs, answers, spans, lengths)
+    text = Text(tokens, tokens if targets is None else targets, start_token)
+    return _scores(model, text, _parts(len(tokens), streams, warm_up, fraction), lengths)
 
 
 def evaluate_windows(
@@ -84,15 +83,35 @@ def evaluate_windows(
     Token 0 is context only; every other token is scored once, as in nanoGPT. For `targets` see
     `carried_scores`.
     """
-    inputs = np.asarray(tokens[:-1], np.int64)
-    answers = np.asarray(tokens if targets is None else targets, np.int64)[1:]
-    starts = np.arange(0, len(answers), window)
-    spans = Spans(starts, starts, np.minimum(starts + window, len(answers)))
+    text = Text(tokens, tokens if targets is None else targets)
+    starts = np.arange(1, len(tokens), window)
+    spans = Spans(starts, starts, np.minimum(starts + window, len(tokens)))
     score = Score()
     for first in range(0, len(starts), MAX_STREAMS):
         group = spans.only(slice(first, first + MAX_STREAMS))
-        score += sum(_scores(model, inputs, answers, group, lengths), Score())
+        score += sum(_scores(model, text, group, lengths), Score())
     return score
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of N tokens to evaluate: target i is predicted from the tokens before position i.
+
+    The input before token 0 is `start_token`. The arrays keep the narrow type of the dataset.
+    """
+
+    tokens: Ids
+    targets: Ids
+    start_token: int = 0
+
+    def inputs_at(self, positions: Integers) -> Integers:
+        """Return the token before each position."""
+        before = self.tokens[np.maximum(positions - 1, 0)].astype(np.int64)
+        return np.where(positions > 0, before, self.start_token)
+
+    def targets_at(self, positions: Integers) -> Integers:
+        """Return the target at each position."""
+        return self.targets[positions].astype(np.int64)
 
 
 class Spans(NamedTuple):
@@ -116,45 +135,37 @@ def _parts(length: int, streams: int, warm_up: int, fraction: float) -> Spans:
 
 
 def _scores(
-    model: LanguageModel, inputs: Integers, targets: Integers, spans: Spans, lengths: TokenLengths
+    model: LanguageModel, text: Text, spans: Spans, lengths: TokenLengths
 ) -> Iterator[Score]:
     """Run the streams in parallel and yield the score of each chunk of time."""
-    state = model.initial_state(len(spans.begins))
-    for chunk_inputs, chunk_targets in _chunks(inputs, targets, spans):
+    rows = len(spans.begins)
+    state = model.initial_state(rows)
+    length = min(CHUNK, positions_at_once(rows, model.config.vocab_size))
+    for chunk_inputs, chunk_targets in _chunks(text, spans, length):
         with _evaluating(model):  # not around the yield, during which the caller runs
             logits, state = model(torch.from_numpy(chunk_inputs).to(model.device), state)
             score = score_of(logits, chunk_targets, lengths)
         yield score
 
 
-def _chunks(
-    inputs: Integers, targets: Integers, spans: Spans
-) -> Iterator[tuple[Integers, Integers]]:
-    """Yield inputs and targets, (B, CHUNK), in order of time; the target -1 is not scored.
+def _chunks(text: Text, spans: Spans, length: int) -> Iterator[tuple[Integers, Integers]]:
+    """Yield inputs and targets, (B, length), in order of time; the target -1 is not scored.
 
     Streams shorter than the longest are padded at the end, after all of their scored tokens.
     """
     begins, scored_from, ends = (part[:, None] for part in spans)
     longest = (ends - begins).max(initial=0)
-    for offset in range(0, int(longest), CHUNK):
-        positions = begins + np.arange(offset, min(offset + CHUNK, longest))
+    for offset in range(0, int(longest), length):
+        positions = begins + np.arange(offset, min(offset + length, longest))
         scored = (positions >= scored_from) & (positions < ends)
-        positions = np.minimum(positions, len(targets) - 1)
-        yield inputs[positions], np.where(scored, targets[positions], -1)
+        positions = np.minimum(positions, len(text.targets) - 1)
+        yield text.inputs_at(positions), np.where(scored, text.targets_at(positions), -1)
 
 
 def score_of(logits: torch.Tensor, targets: Integers, lengths: TokenLengths) -> Score:
     """Return the score of targets (B, T) given logits (B, T, V); skip negative targets."""
-    scored = targets >= 0
-    if not scored.any():
-        return Score()
-    ids = targets[scored]
-    nats = F.cross_entropy(
-        logits[torch.from_numpy(scored).to(logits.device)].float(),
-        torch.from_numpy(ids).to(logits.device),
-        reduction="none",
-    )
-    return lengths.score(nats.double().cpu().numpy(), ids)
+    nats = token_nats(logits, torch.from_numpy(targets).to(logits.device))
+    return lengths.score(nats.double().cpu().numpy().ravel(), targets.ravel())
 
 
 @contextlib.contextmanager

@@ -38,21 +38,25 @@ class LanguageModel(nn.Module):
     def __init__(self, config: ModelConfig, dropouts: Dropouts | None = None) -> None:
         super().__init__()
         self.config = config
-        rates = dropouts or Dropouts()
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
         layer = LAYERS[config.cell]
         widths = [config.embedding_dim] + [config.hidden_size] * (config.num_layers - 1)
-        self.layers = nn.ModuleList(
-            layer(width, config.hidden_size, rates.weights) for width in widths
-        )
+        self.layers = nn.ModuleList(layer(width, config.hidden_size) for width in widths)
         self.output = nn.Linear(config.hidden_size, config.vocab_size)
-        self.dropout = SequenceDropout(rates.between)
-        self.input_dropout = SequenceDropout(rates.inputs)
-        self.embedding_dropout = rates.embeddings
+        self.dropout, self.input_dropout = SequenceDropout(), SequenceDropout()
+        self.embedding_dropout = 0.0
+        self.set_dropouts(dropouts or Dropouts())
         self._reset_parameters()
         if config.tie_weights:
             # Press and Wolf, "Using the output embedding to improve language models", 2017.
             self.output.weight = self.embedding.weight
+
+    def set_dropouts(self, rates: Dropouts) -> None:
+        """Set the dropout rates of the training from the next step on."""
+        self.dropout.rate, self.input_dropout.rate = rates.between, rates.inputs
+        self.embedding_dropout = rates.embeddings
+        for layer in self.recurrent_layers():
+            layer.weight_dropout = rates.weights
 
     @torch.no_grad()
     def _reset_parameters(self) -> None:

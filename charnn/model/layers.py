@@ -182,7 +182,7 @@ class SequenceDropout(nn.Module):
     state a checkpoint can save; that of cuDNN's dropout cannot be saved.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float = 0.0) -> None:
         super().__init__()
         self.rate = rate
 

@@ -6,8 +6,10 @@ import torch
 from charnn.arrays import Doubles, Floats, Ids
 from charnn.model.backend import State
 from charnn.model.language_model import LanguageModel
+from charnn.model.loss import positions_at_once
 
-CHUNK = 256  # tokens per stream scored at once; bounds memory, as in `evaluate`
+CHUNK = 256  # maximum tokens per stream scored at once; a large vocabulary allows fewer
+BYTES_PER_LOGIT = 20  # logits in float32 and float64, and log-probabilities in float64
 
 
 class TorchModel:
@@ -64,8 +66,9 @@ class TorchStreams:
         `targets[b, t]` is the token after `ids[b, t]`. The result is NaN for a negative target.
         """
         result = np.empty(ids.shape)
-        for start in range(0, ids.shape[1], CHUNK):
-            part = slice(start, start + CHUNK)
+        at_once = positions_at_once(len(ids), self.network.config.vocab_size, BYTES_PER_LOGIT)
+        for start in range(0, ids.shape[1], length := min(CHUNK, at_once)):
+            part = slice(start, start + length)
             with torch.inference_mode():
                 logits = self.network.output(self._read(ids[:, part])).double()
                 chosen = self._tensor(targets[:, part]).clamp(min=0)[..., None]

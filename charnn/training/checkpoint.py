@@ -4,6 +4,8 @@ A checkpoint is a folder that is written atomically. Its manifest has the size a
 other files. Tensors are stored as safetensors, everything else as JSON; pickle is not used.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from charnn.errors import DataError
@@ -17,15 +19,31 @@ MANIFEST_FILE = "manifest.json"
 KEEP = 2  # checkpoints kept: the newest, and one in case it is damaged
 
 
-def save_checkpoint(snapshot: Snapshot, run: Path) -> Path:
+def save_checkpoint(snapshot: Snapshot, run: Path, good: Snapshot | None = None) -> Path:
     """Write a snapshot to a checkpoint of `run`; delete all older checkpoints but the newest.
 
+    `good` is an earlier state to roll back to; it is written, too, unless its checkpoint exists.
     Raise StorageError if it cannot be written, DivergedError if a weight is not finite. The older
     checkpoints are then unchanged.
     """
+    refuse_diverged(snapshot)
+    kept = []
+    if good is not None and good.step != snapshot.step:
+        kept.append(_write(good, run))
+        snapshot = dataclasses.replace(
+            snapshot, header=snapshot.header.model_copy(update={"good_step": good.step})
+        )
+    folder = _write(snapshot, run)
+    _remove_others(run, folder, kept)
+    return folder
+
+
+def _write(snapshot: Snapshot, run: Path) -> Path:
     from safetensors.torch import save
 
-    refuse_diverged(snapshot)
+    folder = checkpoint_folder(run, snapshot.step)
+    if folder == Path(snapshot.source):
+        return folder
     contents = {
         TENSORS_FILE: save(dict(snapshot.tensors)),
         STATE_FILE: jsonio.to_json(snapshot.header.model_dump(mode="json"), indent=2).encode(),
@@ -34,26 +52,29 @@ def save_checkpoint(snapshot: Snapshot, run: Path) -> Path:
         name: {"bytes": len(data), "sha256": atomic.sha256(data)} for name, data in contents.items()
     }
     contents[MANIFEST_FILE] = jsonio.to_json(manifest, indent=2).encode()
-    folder = run / CHECKPOINTS / f"step-{snapshot.step:08d}"
     with atomic.storage_errors("write", folder):
         folder.parent.mkdir(exist_ok=True)  # not `parents`: the run may have been moved away
         atomic.clean_up(folder.parent)
         with atomic.new_folder(folder, replace=True) as new:
             for name, data in contents.items():
                 atomic.write_new(new / name, data)
-    _remove_others(run, folder)
     return folder
 
 
-def _remove_others(run: Path, newest: Path) -> None:
-    """Delete all checkpoints but `newest` and its predecessor.
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Return the folder of the checkpoint after a step."""
+    return run / CHECKPOINTS / f"step-{step:08d}"
+
+
+def _remove_others(run: Path, newest: Path, kept: Sequence[Path]) -> None:
+    """Delete all checkpoints but `newest`, its predecessor and those in `kept`.
 
     Checkpoints of later steps are damaged or belong to a diverged training.
     """
     folders = checkpoint_folders(run)
-    kept = folders[: folders.index(newest) + 1][-KEEP:]
+    recent = folders[: folders.index(newest) + 1][-KEEP:]
     for folder in folders:
-        if folder not in kept:
+        if folder not in recent and folder not in kept:
             atomic.discard(folder)
 
 
@@ -78,6 +99,20 @@ def load_newest(run: Path) -> tuple[Snapshot, list[DataError]]:
     if errors:
         raise errors[0]
     raise DataError(f"{run} has no checkpoint", f"start it again with --name {run.name} --force")
+
+
+def load_good(snapshot: Snapshot, run: Path) -> Snapshot:
+    """Return the state to roll back to after resuming from `snapshot`: itself if there is no other.
+
+    A damaged one is replaced by `snapshot`, too.
+    """
+    step = snapshot.header.good_step
+    if step is None:
+        return snapshot
+    try:
+        return _load(checkpoint_folder(run, step))
+    except DataError:
+        return snapshot
 
 
 def _load(folder: Path) -> Snapshot:

@@ -13,6 +13,7 @@ class Step:
 
     `grad_norm` is the global norm before clipping; `seconds`, `tokens` and `epoch` are totals of
     the run; `mean_loss` is the mean since the last logged step, None on steps that are not logged.
+    Losses are `estimated` with sampled softmax.
     """
 
     step: int
@@ -25,6 +26,7 @@ class Step:
     grad_norm: float
     tokens_per_second: float
     mean_loss: float | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True)

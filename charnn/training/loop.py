@@ -62,7 +62,7 @@ class TrainLoop:
         self.config = config
         self.arithmetic = arithmetic
         self.unk_id = unk_id
-        self.optimizers = build_optimizers(model, config)
+        self.optimizers = build_optimizers(model, config, arithmetic)
         self.scaler = torch.amp.GradScaler(
             arithmetic.device.type, enabled=arithmetic.precision == "float16"
         )
@@ -77,6 +77,11 @@ class TrainLoop:
         self.counters = Counters()
         self.average = WeightAverage()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def change_regularization(self, config: TrainConfig) -> None:
+        """Continue with other settings of regularization; the others must be the same."""
+        self.config = config
+        self.model.set_dropouts(_dropouts(config))
 
     @property
     def epoch(self) -> float:
@@ -94,34 +99,41 @@ class TrainLoop:
         steps = self.budget.steps
         factor = self.counters.lr_scale * lr_factor(self.counters.step, steps, self.config)
         set_lr(self.optimizers, factor)
-        loss, penalty, hidden = self._loss(batch)
+        loss, bias, penalty, hidden = self._loss(batch)
         self.model.zero_grad()
         self.scaler.scale(loss + penalty).backward()  # type: ignore[no-untyped-call]  # torch's
-        nats = float(loss.detach())
-        norm = self._apply(nats)
+        nats, norm = self._apply(loss.detach() + bias)
         self.hidden = detach(hidden)
         self.counters.count_step(nats, int(np.count_nonzero(batch.targets >= 0)))
-        if self.config.average and steps and self.counters.step >= AVERAGE_FROM * steps:
+        if self._is_averaging:
+            assert steps
             self.average.update(self.model.named_tensors(), int(AVERAGE_OVER * steps))
+        elif self.average.updates:  # the plan became longer
+            self.average = WeightAverage()
         return nats, norm, self.config.lr * factor
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, LayerState]:
-        device = self.arithmetic.device
-        inputs = torch.from_numpy(batch.inputs).to(device, non_blocking=True)
-        scored = mask_unknown(batch.targets, self.unk_id)
-        targets = torch.from_numpy(scored).to(device, non_blocking=True)
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, LayerState]:
+        """Return loss and its bias (see `sampled_nats`), penalty, and the hidden state after."""
+        inputs, targets = self._on_device(batch.inputs, mask_unknown(batch.targets, self.unk_id))
         self.model.train()
         with self.arithmetic.autocast():
             dropped, outputs, hidden = self.model.hidden(inputs, self._state_before(batch))
-            loss = self._nats(dropped, targets)
-        return loss, self._penalty(dropped, outputs), hidden
+            loss, bias = self._nats(dropped, targets)
+        return loss, bias, self._penalty(dropped, outputs), hidden
 
-    def _nats(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of a batch in nats: exact, or estimated by sampled softmax."""
+    def _on_device(self, *ids: Integers) -> Tensor:
+        """Return arrays of one shape as a tensor on the device, in one transfer."""
+        both = torch.from_numpy(np.stack(ids))
+        if self.arithmetic.device.type == "cuda":  # without a wait for earlier work of the GPU
+            return both.pin_memory().to(self.arithmetic.device, non_blocking=True)
+        return both.to(self.arithmetic.device)
+
+    def _nats(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of a batch in nats, exact or estimated, and the bias of it."""
         samples = self.config.sampled_softmax
         if samples:
             return sampled_nats(outputs, self.model.output, targets, samples)
-        return mean_nats(self.model.output(outputs), targets)
+        return mean_nats(self.model.output(outputs), targets), outputs.new_zeros(())
 
     def _penalty(self, dropped: Tensor, outputs: Tensor) -> Tensor:
         """Return activation and temporal activation regularization of outputs (B, T, H).
@@ -145,12 +157,13 @@ class TrainLoop:
             return reset_rows(self.hidden, torch.from_numpy(batch.fresh).to(self.model.device))
         return self.hidden
 
-    def _apply(self, loss: float) -> float:
-        """Clip the gradient and apply it unless it overflowed. Return its norm."""
+    def _apply(self, mean_nats: Tensor) -> tuple[float, float]:
+        """Clip the gradient and apply it unless it overflowed. Return the loss and its norm."""
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         limit = self.config.grad_clip or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
+        gradient_norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+        loss, norm = torch.stack([mean_nats, gradient_norm]).tolist()  # one wait for the device
         finite = math.isfinite(norm) and math.isfinite(loss)
         if finite:  # the norm is over all weights, so no optimizer has an overflow
             for optimizer in self.optimizers:
@@ -163,7 +176,7 @@ class TrainLoop:
                 f"gradient norm {norm}",
                 "use a lower --lr or a lower --grad-clip",
             )
-        return norm
+        return loss, norm
 
     def evaluate(self, validate: Validate) -> Iterator[Validating | Evaluation]:
         """Validate the weights and their average, if any. The lower loss is the result.
@@ -171,7 +184,7 @@ class TrainLoop:
         Yield a `Validating` after each part, and the `Evaluation` at the end.
         """
         networks = [self.model]
-        if self.average.updates:
+        if self.has_average:
             networks.append(self.average.network(self.model))
         scores: list[Score] = []
         with self.budget.evaluating(len(networks)):
@@ -194,6 +207,19 @@ class TrainLoop:
             averaged=averaged,
             fraction=self.budget.fraction,
         )
+
+    @property
+    def _is_averaging(self) -> bool:
+        steps = self.budget.steps
+        return bool(self.config.average and steps and self.counters.step >= AVERAGE_FROM * steps)
+
+    @property
+    def has_average(self) -> bool:
+        """Return whether there is an average of the weights up to this step.
+
+        A run that was resumed with more steps, or without averaging, may have a stale one.
+        """
+        return self._is_averaging and self.average.updates > 0
 
     def weights(self, *, averaged: bool = False) -> Mapping[str, Tensor]:
         """Return the weights, or their average, by their names in a model file."""
@@ -231,14 +257,17 @@ def new_loop(
     `planned_tokens` are for the time budget.
     """
     torch.manual_seed(config.seed)
-    dropouts = Dropouts(
-        config.dropout, config.input_dropout, config.embedding_dropout, config.weight_dropout
-    )
-    model = LanguageModel(config.shape(len(counts)), dropouts)
+    model = LanguageModel(config.shape(len(counts)), _dropouts(config))
     model.init_output_bias(unigram(counts))
     model = model.to(arithmetic.device)
     sampler = SAMPLERS[config.sampler].from_config(config, tokens, targets)
     return TrainLoop(model, sampler, config, arithmetic, unk_id, cost, planned_tokens)
+
+
+def _dropouts(config: TrainConfig) -> Dropouts:
+    return Dropouts(
+        config.dropout, config.input_dropout, config.embedding_dropout, config.weight_dropout
+    )
 
 
 def train(
@@ -278,6 +307,7 @@ def _step_event(loop: TrainLoop, loss: float, norm: float, lr: float) -> Step:
         grad_norm=norm,
         tokens_per_second=counters.tokens / counters.step / loop.budget.step_seconds,
         mean_loss=counters.take_mean_loss() if is_logged else None,
+        estimated=loop.config.sampled_softmax > 0,
     )
 
 

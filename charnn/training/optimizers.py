@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from charnn.config import TrainConfig
+from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.training.muon import GateMuon
 
@@ -16,22 +17,22 @@ from charnn.training.muon import GateMuon
 BETAS = (0.9, 0.99)
 
 
-def _adamw(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
+def _adamw(model: LanguageModel, config: TrainConfig, _: Arithmetic) -> list[Optimizer]:
     return [_adamw_over(model.named_tensors().values(), config)]
 
 
-def _muon(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
+def _muon(model: LanguageModel, config: TrainConfig, arithmetic: Arithmetic) -> list[Optimizer]:
     """Return GateMuon for the recurrent and input matrices, and AdamW for the other weights."""
     matrices = [t for layer in model.recurrent_layers() for t in (layer.weight_ih, layer.weight_hh)]
     gates = len(model.recurrent_layers()[0].spec.gates)
     groups = [{"params": matrices, "gates": gates, "peak_lr": config.matrix_lr}]
     ids = {id(matrix) for matrix in matrices}
     rest = [tensor for tensor in model.named_tensors().values() if id(tensor) not in ids]
-    matrices_alone = GateMuon(groups, config.matrix_lr, config.matrix_decay)
-    return [matrices_alone, _adamw_over(rest, config)]
+    muon = GateMuon(groups, config.matrix_lr, config.matrix_decay, arithmetic.optimizer_dtype)
+    return [muon, _adamw_over(rest, config)]
 
 
-def _sgd(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
+def _sgd(model: LanguageModel, config: TrainConfig, _: Arithmetic) -> list[Optimizer]:
     return [SGD(_decay_groups(model.named_tensors().values(), config), lr=config.lr)]
 
 
@@ -60,16 +61,18 @@ STATE_NAMES: dict[type[Optimizer], set[str]] = {
     SGD: set(),
 }
 
-OPTIMIZERS: dict[str, Callable[[LanguageModel, TrainConfig], list[Optimizer]]] = {
+OPTIMIZERS: dict[str, Callable[[LanguageModel, TrainConfig, Arithmetic], list[Optimizer]]] = {
     "adamw": _adamw,
     "muon": _muon,
     "sgd": _sgd,
 }
 
 
-def build_optimizers(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
+def build_optimizers(
+    model: LanguageModel, config: TrainConfig, arithmetic: Arithmetic
+) -> list[Optimizer]:
     """Return the optimizers of a configuration. Each weight belongs to exactly one of them."""
-    return OPTIMIZERS[config.optimizer](model, config)
+    return OPTIMIZERS[config.optimizer](model, config, arithmetic)
 
 
 def rate_names(config: TrainConfig) -> set[str]:

@@ -45,7 +45,8 @@ FINE_TUNING_LR, SHORT_TEXT = 0.5, 100_000
 SGD_LR = 3.0  # plain gradient descent, whose steps are proportional to the gradient
 # Input dropout for a large vocabulary: maximum effective epochs and rate.
 INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
-# The network whose speed is measured, and its speed on two CPU cores, used if it is not measured.
+# Speeds are those of training this network. Its speed on two CPU cores is assumed for the first
+# choice of a size, whose speed is then measured.
 REFERENCE = PRESETS["medium"]
 TOKENS_PER_MINUTE = 2.4e6
 # More epochs need more regularization: maximum effective epochs, and settings. With averaged
@@ -64,8 +65,8 @@ REGULARIZATION: tuple[tuple[float, dict[str, Any]], ...] = (
 class Facts:
     """Inputs of the preset choice: training tokens, vocabulary size, and speed of the machine.
 
-    The speed is that of training the REFERENCE network; it is used only for a budget in minutes.
-    `init_from` is the name of the model that the run starts from.
+    The speed is that of training the REFERENCE network, see `reference_speed`; it is used only for
+    a budget in minutes. `init_from` is the name of the model that the run starts from.
     """
 
     tokens: int
@@ -187,7 +188,7 @@ def _effective_epochs(epochs: float, config: TrainConfig, facts: Facts) -> float
 
     A network smaller than the preset for the text overfits less, and so does one on a longer text.
     """
-    weights = _weights_per_token(config, _symbols(config, facts))
+    weights = _weights_per_token(config, _symbols(config, facts.vocab_size))
     expected = _weights_per_token(PRESETS[_largest_for_text(facts)])
     return epochs * (weights / expected) / _length_ratio(facts.tokens)
 
@@ -197,6 +198,17 @@ def _length_ratio(tokens: int) -> float:
     return math.sqrt(max(1.0, tokens / REFERENCE_TEXT))
 
 
+def reference_speed(config: TrainConfig, vocab_size: int, tokens_per_minute: float) -> float:
+    """Convert a measured training speed of a network to that of the REFERENCE network."""
+    return tokens_per_minute / _relative_speed(config, vocab_size)
+
+
+def _relative_speed(config: TrainConfig, vocab_size: int) -> float:
+    """Return the estimated training speed of a network relative to the REFERENCE network."""
+    weights = _weights_per_token(config, _symbols(config, vocab_size))
+    return _weights_per_token(REFERENCE) / weights
+
+
 def _tokens_to_read(config: TrainConfig, facts: Facts) -> float:
     """Estimate the number of tokens that the run will train on, in all epochs."""
     if config.epochs is not None:
@@ -204,14 +216,13 @@ def _tokens_to_read(config: TrainConfig, facts: Facts) -> float:
     if config.steps is not None:
         return float(config.steps * config.batch_size * config.bptt)
     assert config.minutes is not None
-    ratio = _weights_per_token(REFERENCE) / _weights_per_token(config, _symbols(config, facts))
-    return config.minutes * facts.tokens_per_minute * ratio
+    return config.minutes * facts.tokens_per_minute * _relative_speed(config, facts.vocab_size)
 
 
-def _symbols(config: TrainConfig, facts: Facts) -> int:
+def _symbols(config: TrainConfig, vocab_size: int) -> int:
     """Return the number of logits that the output layer computes per token in training."""
     # Sampled softmax: the negative samples, and about as many targets of the batch.
-    return min(facts.vocab_size, 2 * config.sampled_softmax or facts.vocab_size)
+    return min(vocab_size, 2 * config.sampled_softmax or vocab_size)
 
 
 def _weights_per_token(network: TrainConfig | Preset, symbols: int = 0) -> int:

@@ -20,7 +20,7 @@ from charnn.storage.workspace import (
     MODEL_FILE,
     refuse_existing_run,
 )
-from charnn.training.checkpoint import CHECKPOINTS, save_checkpoint
+from charnn.training.checkpoint import CHECKPOINTS, checkpoint_folders, save_checkpoint
 from charnn.training.counters import Counters
 from charnn.training.events import Evaluation, Saved, Step, Warned
 from charnn.training.metrics_log import append_row
@@ -64,6 +64,14 @@ class RunFolder:
         with atomic.storage_errors("clean up", self.path):
             atomic.clean_up(self.path)
 
+    def restart(self) -> None:
+        """Remove log, model and checkpoints. Raise StorageError if that fails."""
+        with self._vanishing(), atomic.storage_errors("clean up", self.path):
+            for path in (self.path / METRICS_FILE, self.model_path):
+                path.unlink(missing_ok=True)
+            for folder in checkpoint_folders(self.path):
+                atomic.discard(folder)
+
     def write_config(self, config: TrainConfig) -> None:
         """Write config.yaml. Raise StorageError if it cannot be written."""
         with self._vanishing():
@@ -78,10 +86,13 @@ class RunFolder:
         """Read model.safetensors. Raise StorageError or DataError if it cannot be read."""
         return read_model(self.model_path)
 
-    def save(self, snapshot: Snapshot) -> Saved:
-        """Write a checkpoint. Raise StorageError, or DivergedError if a weight is not finite."""
+    def save(self, snapshot: Snapshot, good: Snapshot) -> Saved:
+        """Write a checkpoint, and one of the state to roll back to, unless it is written already.
+
+        Raise StorageError, or DivergedError if a weight is not finite.
+        """
         with self._vanishing():
-            return Saved(snapshot.step, save_checkpoint(snapshot, self.path))
+            return Saved(snapshot.step, save_checkpoint(snapshot, self.path, good))
 
     @contextlib.contextmanager
     def _vanishing(self) -> Iterator[None]:
@@ -169,6 +180,7 @@ def _metrics_row(
         "lr": step.lr if step else None,
         "grad_norm": step.grad_norm if step else None,
         "tokens_per_second": round(step.tokens_per_second, 1) if step else None,
+        **({"estimated": True} if step and step.estimated else {}),
     }
 
 

@@ -29,7 +29,8 @@ class SnapshotHeader(Settings):
     """All values of a snapshot except the tensors.
 
     `settings` and `model` must not change when a run is resumed; `epoch` and `batch` are the
-    position of the sampler; `steps` and `validation_fraction` are the plan of the time budget.
+    position of the sampler; `steps` and `validation_fraction` are the plan of the time budget;
+    `good_step` is the step that a divergence is rolled back to, None if it is this one.
     """
 
     format_version: int = FORMAT_VERSION
@@ -44,6 +45,7 @@ class SnapshotHeader(Settings):
     validation_fraction: float = Field(gt=0, le=1)
     average_updates: int = Field(ge=0, le=MAX_COUNT)
     scaler: dict[str, float | int]
+    good_step: int | None = Field(default=None, ge=0, le=MAX_COUNT)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def restore(loop: TrainLoop, snapshot: Snapshot, fingerprint: str) -> None:
         _restore_header(loop, snapshot.header)
         _restore_random(_group(snapshot.tensors, "random."), loop.model.device)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{snapshot.source} does not match this run: {error}") from None
+        source = snapshot.source or "the state to go back to"
+        raise DataError(f"{source} does not match this run: {error}") from None
 
 
 def _check_same(loop: TrainLoop, header: SnapshotHeader, fingerprint: str) -> None:
@@ -166,7 +169,8 @@ def _restore_tensors(loop: TrainLoop, tensors: Mapping[str, Tensor]) -> None:
     if average:
         _require_like(average, weights, "average")
     loop.model.load_tensors(stored)
-    loop.average.tensors = {name: tensor.to(device) for name, tensor in average.items()}
+    # Copies: training on must not change the snapshot, to which a run can go back twice.
+    loop.average.tensors = {name: tensor.to(device, copy=True) for name, tensor in average.items()}
     for number, optimizer in enumerate(loop.optimizers):
         _restore_optimizer(optimizer, _group(tensors, f"optimizer.{number}."))
     loop.hidden = _hidden(loop, _group(tensors, "hidden."))
@@ -192,7 +196,7 @@ def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
         shape = torch.Size() if key == "step" else weights[int(index)].shape
         if tensor.shape != shape or tensor.dtype != torch.float32:
             raise ValueError(f"optimizer: {name} has the wrong shape or type")
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = tensor.clone()  # load_state_dict does not copy
     names = STATE_NAMES[type(optimizer)]
     if any(of_weight.keys() != names for of_weight in state.values()):
         raise ValueError("optimizer: a tensor is missing")

@@ -6,6 +6,7 @@ planned again if the speed changes.
 
 import contextlib
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ ENOUGH_STEPS = 20  # steps after which the first plan does not wait for CALIBRAT
 EVALUATIONS = 20  # validations of a run without --eval-every
 MAX_EVALUATING = 0.1  # maximum time of validations as a fraction of the time of steps
 MAX_RESERVED = 0.3  # maximum fraction of the remaining time reserved for validations
+# Fractions of --minutes between which the speed of training is compared with the benchmark. A run
+# that starts again loses at least the first; at 5 minutes that is 0.003 nats.
+CHECK_FROM, CHECK_UNTIL = 0.06, 0.1
 DEADBAND = 0.03  # relative change of the steps below which the plan is kept
 LATEST_WEIGHT = 0.3  # weight of the latest validation in the moving average of their time
 MAX_FINAL = 0.5  # maximum fraction of --minutes for the final evaluation
@@ -74,17 +78,23 @@ class TimeBudget:
         self.steps = steps
         self.minutes = minutes
         self.cost = cost or ValidationCost()
-        self.fraction = self.cost.fraction(planned_tokens)
+        self.expect_tokens(planned_tokens)
         self.validation_seconds = 0.0  # per validation of one set of weights
         self._seconds = 60 * minutes if minutes is not None else math.inf
         self._eval_every = eval_every
         self._clock = clock
+        self.speed_is_checked = minutes is None
         self.start(0.0)
+
+    def expect_tokens(self, planned_tokens: float) -> None:
+        """Choose the fraction per validation for a training on this number of tokens."""
+        self.fraction = self.cost.fraction(planned_tokens)
 
     def start(self, spent: float) -> None:
         """Start the clock; `spent` is the duration of earlier sessions in seconds."""
         self._spent, self._begin = spent, self._clock()
         self._steps_timed = 0
+        self._early_steps: list[float] = []  # seconds of each step until the speed is checked
         self._stepping = self._evaluating = 0.0
         self.step_seconds = self._evaluation_seconds = 0.0
 
@@ -101,6 +111,8 @@ class TimeBudget:
         seconds = self._clock() - begin
         self._stepping += seconds
         self._steps_timed += 1
+        if not self.speed_is_checked:
+            self._early_steps.append(seconds)
         keep = SMOOTHING if self._steps_timed > CALIBRATION_STEPS else 0.0
         self.step_seconds = keep * self.step_seconds + (1 - keep) * seconds
 
@@ -114,6 +126,14 @@ class TimeBudget:
         seconds = self._evaluation_seconds / weights
         before = self.validation_seconds or seconds
         self.validation_seconds = before + LATEST_WEIGHT * (seconds - before)
+
+    def check_speed(self) -> float | None:
+        """Return the median seconds of the steps so far, once, when the speed is to be checked."""
+        fraction = self.elapsed / self._seconds
+        if self.speed_is_checked or fraction < CHECK_FROM or not self._is_calibrated:
+            return None
+        self.speed_is_checked = True
+        return statistics.median(self._early_steps) if fraction <= CHECK_UNTIL else None
 
     @property
     def must_plan(self) -> bool:

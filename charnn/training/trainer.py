@@ -1,8 +1,9 @@
 """Train a network from start to end: build, train, validate, save, resume, roll back, score."""
 
 import dataclasses
+import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from charnn.model.language_model import LanguageModel, with_weights
 from charnn.model.model_file import ModelFile
 from charnn.model.numpy_model import NumpyModel
 from charnn.storage.workspace import is_finished
-from charnn.training.checkpoint import load_newest
+from charnn.training.checkpoint import checkpoint_folder, load_good, load_newest
 from charnn.training.events import (
     Evaluation,
     Event,
@@ -33,6 +34,7 @@ from charnn.training.init_from import copy_weights
 from charnn.training.loop import new_loop, train
 from charnn.training.metrics_log import truncate_log
 from charnn.training.optimizers import rate_names
+from charnn.training.resolve import Resolved
 from charnn.training.run_folder import RunFolder
 from charnn.training.snapshot import Snapshot, capture, restore
 from charnn.training.validation import Validator
@@ -41,6 +43,7 @@ MAX_ROLLBACKS = 3  # the learning rate is then an eighth
 SNAPSHOT_STEPS = 200  # steps between rollback states without validation: the most that are lost
 # Seconds between checkpoints without --save-every. A test checks that saving takes less than 1 %.
 SAVE_SECONDS = 300.0
+EXPLODED = 1.0  # nats above the best validation: the run is diverging
 SAMPLE_TOKENS = 200  # in a sample shown during training: two or three lines of characters
 STALLED = 5  # validations without improvement before a note: a quarter of the default 20
 
@@ -51,7 +54,8 @@ class Trainer:
     `config` is resolved (resolve.py). A budget in minutes counts from `began`, in seconds of
     time.perf_counter, or from the construction. The fraction of the split read per validation
     grows with `planned_tokens`. If `baselines` is set, the result has the bits per character of
-    n-gram models and compressors.
+    n-gram models and compressors. `reconsider` returns other settings for a measured speed in
+    tokens per minute, or None; it is called once, early in a run with a budget in minutes.
     """
 
     def __init__(
@@ -63,14 +67,24 @@ class Trainer:
         *,
         planned_tokens: float = 0.0,
         baselines: bool = False,
+        reconsider: Callable[[float], Resolved | None] | None = None,
     ) -> None:
         self._began = time.perf_counter() if began is None else began
         self.dataset = dataset
-        self.config = config
         self.folder = RunFolder(folder, dataset.chars_per_token("train"))
+        self._reconsider = reconsider
+        self._build(config, planned_tokens)
+        self._has_val = self.validator.has_val
+        self._with_baselines = baselines and self._has_val
+        self._baselines: dict[str, float] = {}
+        self._notes: list[str] = []
+
+    def _build(self, config: TrainConfig, planned_tokens: float) -> None:
+        """Create the network and its training at step 0."""
+        self.config = config
         arithmetic = Arithmetic(torch.device(config.device), config.precision)
-        self.validator = Validator(dataset, arithmetic)
-        tokens, tokenizer = dataset.split("train"), dataset.tokenizer
+        self.validator = Validator(self.dataset, arithmetic)
+        tokens, tokenizer = self.dataset.split("train"), self.dataset.tokenizer
         self.loop = new_loop(
             config,
             tokens,
@@ -80,10 +94,7 @@ class Trainer:
             cost=self.validator.cost,
             planned_tokens=planned_tokens,
         )
-        self._has_val = self.validator.has_val
-        self._with_baselines = baselines and self._has_val
-        self._baselines: dict[str, float] = {}
-        self._notes: list[str] = []
+        self._good = self._capture()  # the state that a divergence is rolled back to
 
     def resume(self, *, new_rates: bool = False) -> None:
         """Continue from the newest undamaged checkpoint of the run.
@@ -102,6 +113,7 @@ class Trainer:
                 "the last digits from those of an uninterrupted run"
             )
         restore(self.loop, snapshot, self.dataset.fingerprint)
+        self._good = load_good(snapshot, self.folder.path)
         counters = self.loop.counters
         if new_rates:
             counters.lr_scale = 1.0
@@ -121,6 +133,7 @@ class Trainer:
             f"weights from {name}: {known:,} of {self.dataset.tokenizer.vocab_size:,} "
             "symbols are in its vocabulary"
         )
+        self._good = self._capture()
 
     def events(self) -> Generator[Event, None, None]:
         """Train, log, save the best model and evaluate it; the last event is the `Result`.
@@ -142,16 +155,50 @@ class Trainer:
         yield from self._finish(tokens / seconds if seconds else 0.0)
 
     def _train_with_rollbacks(self) -> Iterator[Event]:
-        good = self._capture()
         while True:
+            loop = self.loop
             try:
                 for event in self._train():
-                    if self._is_good(event, good):
-                        good = self._capture()
+                    if self._is_good(event):
+                        self._good = self._capture()
                     yield event
-                return
+                    if isinstance(event, Step) and (note := self._check_speed()):
+                        yield note
+                    if self.loop is not loop:
+                        break
+                else:
+                    return
             except DivergedError as error:
-                yield self._roll_back(good, error)
+                yield self._roll_back(error)
+
+    def _check_speed(self) -> Noted | None:
+        """Compare the speed with that of the benchmark; plan the run again if it differs.
+
+        A network of another size starts again at step 0, in the same folder and within the same
+        time; for the same network only the regularization changes.
+        """
+        seconds = self.loop.budget.check_speed()
+        if seconds is None or self._reconsider is None:
+            return None
+        counters = self.loop.counters
+        resolved = self._reconsider(60 / seconds * counters.tokens / counters.step)
+        if resolved is None:
+            return None
+        note = "; ".join(resolved.notes)
+        vocab_size = self.dataset.tokenizer.vocab_size
+        if resolved.config.shape(vocab_size) == self.loop.model.config:
+            self.config = resolved.config
+            self.loop.change_regularization(resolved.config)
+            self.loop.budget.expect_tokens(resolved.planned_tokens)
+        else:
+            spent = self.loop.budget.elapsed
+            self._build(resolved.config, resolved.planned_tokens)
+            self.loop.counters.seconds = spent
+            self.loop.budget.speed_is_checked = True
+            self.folder.restart()
+            note += "; starting again with this network"
+        self.record_config()
+        return Noted(note)
 
     def _train(self) -> Iterator[Event]:
         """Train for the planned steps; log events, save checkpoints and the best model."""
@@ -188,11 +235,13 @@ class Trainer:
     def _validate(self, model: LanguageModel) -> Iterator[Score]:
         return self.validator.during(model, self.loop.budget.fraction)
 
-    def _is_good(self, event: Event, last: Snapshot) -> bool:
+    def _is_good(self, event: Event) -> bool:
         """Return whether the current state becomes the one to roll back to."""
         if self._has_val:
-            return isinstance(event, Evaluation)
-        return self.loop.counters.step - last.step >= SNAPSHOT_STEPS
+            best = self.loop.counters.best_loss
+            limit = math.inf if best is None else best + EXPLODED
+            return isinstance(event, Evaluation) and event.score.loss < limit  # False for NaN
+        return self.loop.counters.step - self._good.step >= SNAPSHOT_STEPS
 
     def _save_is_due(self, step: int, saved_at: float) -> bool:
         if self.config.save_every:
@@ -202,17 +251,13 @@ class Trainer:
     def _capture(self) -> Snapshot:
         return capture(self.loop, self.dataset.fingerprint)
 
-    def _go_back_to(self, snapshot: Snapshot) -> None:
-        restore(self.loop, snapshot, self.dataset.fingerprint)
-        counters = self.loop.counters
-        truncate_log(self.folder.path, counters.step, counters.evaluated_at)
-        self._notes.insert(0, f"resuming {self.folder.path} at step {counters.step:,}")
-
-    def _roll_back(self, good: Snapshot, error: DivergedError) -> Warned:
+    def _roll_back(self, error: DivergedError) -> Warned:
         """Restore the last good state with half the learning rate; raise at the last attempt."""
         scale, seconds = self.loop.counters.lr_scale, self.loop.counters.seconds
         is_last = scale <= 0.5**MAX_ROLLBACKS
-        self._go_back_to(good)
+        restore(self.loop, self._good, self.dataset.fingerprint)
+        counters = self.loop.counters
+        truncate_log(self.folder.path, counters.step, counters.evaluated_at)
         self.loop.counters.lr_scale = scale if is_last else scale / 2
         if is_last:
             self.save()
@@ -233,10 +278,12 @@ class Trainer:
 
     def save(self) -> Saved:
         """Write a checkpoint, and a model if no validation has saved one. Raise StorageError."""
-        saved = self.folder.save(self._capture())
+        saved = self.folder.save(self._capture(), self._good)
+        written = checkpoint_folder(self.folder.path, self._good.step)
+        self._good = dataclasses.replace(self._good, source=str(written))
         self.record_config()
         if not (self._has_val and self.folder.model_path.exists()):
-            averaged = bool(self.loop.average.updates)
+            averaged = self.loop.has_average
             metrics = {"step": self.loop.counters.step, "averaged": averaged}
             self.folder.write_model(self._model_file(metrics, averaged=averaged))
         return saved

@@ -11,7 +11,7 @@ from charnn.model.device import memory_explained
 from charnn.storage.lock import Lock
 from charnn.training.events import Event, Noted, Result, Saved
 from charnn.training.optimizers import rate_names
-from charnn.training.resolve import resolve, resolve_machine
+from charnn.training.resolve import Resolved, reconsider, resolve, resolve_machine
 from charnn.training.run_plan import RunPlan
 from charnn.training.trainer import Trainer
 
@@ -38,11 +38,12 @@ class Training:
         """Resolve the settings; benchmark the machine if they depend on it."""
         self._plan, self._force, self._baselines = plan, force, baselines
         self._began = time.perf_counter() if began is None else began
-        tokens = len(plan.dataset.split("train"))
-        if plan.is_resumed:
-            self._resolved = resolve_machine(plan.settings, tokens)
-        else:
-            self._resolved = resolve(plan.settings, plan.dataset, plan.init_from)
+        smaller = "use a smaller --batch-size or --bptt, or a smaller model"
+        with memory_explained("with this network", smaller):
+            if plan.is_resumed:
+                self._resolved = resolve_machine(plan.settings, plan.dataset)
+            else:
+                self._resolved = resolve(plan.settings, plan.dataset, plan.init_from)
         self._trainer: Trainer | None = None
         self._locks = contextlib.ExitStack()
 
@@ -53,8 +54,8 @@ class Training:
 
     @property
     def config(self) -> TrainConfig:
-        """The resolved settings."""
-        return self._resolved.config
+        """The resolved settings. They can change early in a run with a budget in minutes."""
+        return self._trainer.config if self._trainer else self._resolved.config
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -101,6 +102,7 @@ class Training:
                 self._began,
                 planned_tokens=self._resolved.planned_tokens,
                 baselines=self._baselines,
+                reconsider=None if plan.is_resumed else self._reconsider,
             )
             if not plan.is_resumed:
                 trainer.folder.create(force=self._force)
@@ -114,6 +116,12 @@ class Training:
             trainer.record_config()
             self._locks = self._locks.pop_all()
         return self
+
+    def _reconsider(self, tokens_per_minute: float) -> Resolved | None:
+        plan = self._plan
+        return reconsider(
+            self._resolved, plan.settings, plan.dataset, tokens_per_minute, plan.init_from
+        )
 
     def __exit__(self, *_: object) -> None:
         self._locks.close()
@@ -136,4 +144,8 @@ class Training:
         return self.trainer.save()
 
     def _memory_errors(self) -> contextlib.AbstractContextManager[None]:
-        return memory_explained(self.config.batch_size)
+        rows = self.config.batch_size
+        return memory_explained(
+            f"at batch size {rows}",
+            f"use --batch-size {max(1, rows // 2)}, a shorter --bptt, or a smaller model",
+        )

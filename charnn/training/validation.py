@@ -9,7 +9,7 @@ from charnn.data.dataset import Dataset
 from charnn.evaluation.baselines import evaluate_baselines
 from charnn.evaluation.evaluate import WARM_UP, carried_scores, default_streams
 from charnn.evaluation.metrics import Score, TokenLengths
-from charnn.model.device import Arithmetic
+from charnn.model.device import Arithmetic, memory_explained
 from charnn.model.language_model import LanguageModel
 from charnn.training.time_budget import ValidationCost
 
@@ -18,6 +18,7 @@ STREAMS = 32  # parallel streams during training; 64 take 25 to 50 % more time
 SHORT_WARM_UP = 128  # warm-up tokens per stream; the error of the loss is then 0.001 nats
 # Maximum tokens of the training split in the final evaluation: a standard error of 0.003 nats.
 TRAIN_SCORED = 200_000
+LESS_MEMORY = "use --no-average, a smaller --hidden-size, or a dataset with a smaller vocabulary"
 
 
 class Validator:
@@ -86,7 +87,8 @@ class Validator:
             model, tokens, self._lengths[split], start_token, streams, warm_up, fraction
         )
         while True:
-            with self._arithmetic.autocast():  # must not be active between two parts
+            # autocast must not be active between two parts
+            with memory_explained("in a validation", LESS_MEMORY), self._arithmetic.autocast():
                 part = next(parts, None)
             if part is None:
                 return

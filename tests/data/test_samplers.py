@@ -217,3 +217,12 @@ def test_text_shorter_than_a_window_is_a_data_error() -> None:
     assert "40 tokens" in caught.value.message
     assert "65" in caught.value.message
     assert "--bptt 39" in caught.value.hint
+
+
+def test_number_of_random_batches_takes_no_pass_over_the_text() -> None:
+    """A training asks for it at every step."""
+    tokens = np.broadcast_to(np.uint8(0), (10**10,))
+    sampler = RandomSampler(tokens, 64, 64)
+    expected = -(-(10**10 - 1) // 64 // 64)
+
+    assert all(abs(sampler.batches_in(epoch) - expected) <= 1 for epoch in range(100))

@@ -13,6 +13,7 @@ from charnn.evaluation.dynamic_evaluation import (
 )
 from charnn.evaluation.evaluate import evaluate_carried
 from charnn.evaluation.metrics import Score, TokenLengths
+from charnn.model import loss
 from charnn.model.language_model import with_weights
 from charnn.model.model_file import ModelFile
 from charnn.tokenizers.char import CharTokenizer
@@ -25,6 +26,18 @@ LENGTHS = TokenLengths(np.ones(11, np.int64), np.ones(11, np.int64), None)
 def sized(make_model, ids):
     model = make_model()
     return model, gradient_sizes(model, ids, None, segment=16)
+
+
+def test_gradient_sizes_do_not_depend_on_how_many_rows_fit_into_memory(
+    make_model, ids, monkeypatch
+) -> None:
+    """The gradient of a batch is the sum over its rows."""
+    expected = gradient_sizes(make_model(), ids, None, segment=16)
+    monkeypatch.setattr(loss, "MAX_LOGITS_BYTES", 3 * 16 * 11 * loss.BYTES_PER_LOGIT)
+    found = gradient_sizes(make_model(), ids, None, segment=16)
+
+    for name, size in expected.items():
+        torch.testing.assert_close(found[name], size)
 
 
 def test_zero_rates_equal_the_carried_pass(sized, ids) -> None:

@@ -1,6 +1,7 @@
 """Evaluation with carried state and in windows, compared with a plain loop."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from charnn.evaluation.evaluate import (
     evaluate_windows,
 )
 from charnn.evaluation.metrics import Score, TokenLengths
+from charnn.model import loss
 from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel
 from charnn.training.loop import TrainLoop, train
@@ -57,6 +59,53 @@ def test_carried_pass_agrees_with_a_plain_loop(make_model, ids, cell) -> None:
     assert math.isclose(score.squares, (nats**2).sum(), rel_tol=1e-5)
     assert score.chars == LENGTHS.chars[ids].sum()
     assert score.bytes == LENGTHS.bytes[ids].sum()
+
+
+def logits_sizes(monkeypatch, model):
+    """Return the list to which each call of the output layer appends the number of its logits."""
+    sizes = []
+    forward = model.output.forward
+
+    def recorded(outputs):
+        logits = forward(outputs)
+        sizes.append(logits.numel())
+        return logits
+
+    monkeypatch.setattr(model.output, "forward", recorded)
+    return sizes
+
+
+@pytest.mark.parametrize("streams", [1, 7])
+def test_memory_of_logits_is_bounded(make_model, monkeypatch, streams) -> None:
+    """Chunks are shorter for more streams and a larger vocabulary; the score is the same."""
+    ids = np.random.default_rng(1).integers(11, size=3000)
+    model = make_model()
+    expected = evaluate_carried(model, ids, LENGTHS, 0, streams)
+    monkeypatch.setattr(loss, "MAX_LOGITS_BYTES", 10_000)
+    sizes = logits_sizes(monkeypatch, model)
+    found = evaluate_carried(model, ids, LENGTHS, 0, streams)
+
+    assert 5_000 < max(sizes) * loss.BYTES_PER_LOGIT <= 10_000
+    assert found.nats == pytest.approx(expected.nats, rel=1e-6)
+    assert found.tokens == expected.tokens
+
+
+def test_one_position_is_read_even_if_it_exceeds_the_bound() -> None:
+    """A vocabulary of a million is evaluated token by token."""
+    assert loss.positions_at_once(64, 10**6) == 1
+    assert loss.positions_at_once(64, 50_000) * 64 * 50_000 * loss.BYTES_PER_LOGIT <= 256e6
+
+
+def test_validation_copies_only_what_it_reads(make_model) -> None:
+    """The split stays in its narrow type, whatever fraction of it is read."""
+    ids = np.zeros(4_000_000, np.uint8)
+    tracemalloc.start()
+    for _ in carried_scores(make_model(), ids, LENGTHS, 0, streams=4, warm_up=0, fraction=1e-4):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < len(ids) / 4
 
 
 def test_parallel_streams_agree_with_the_exact_pass(make_model) -> None:

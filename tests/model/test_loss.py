@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from charnn.model import loss as loss_module
 from charnn.model.loss import mean_nats, sampled_nats
 
 VOCABULARY, WIDTH = 50, 6
@@ -41,8 +42,9 @@ def test_sampling_all_tokens_gives_the_exact_loss(parts, samples) -> None:
     """Loss and gradient equal those of the full softmax."""
     outputs, layer, targets = parts
     exact = mean_nats(layer(outputs), targets)
-    sampled = sampled_nats(*parts, samples)
+    sampled, bias = sampled_nats(*parts, samples)
 
+    assert bias == 0
     assert sampled.item() == pytest.approx(exact.item(), rel=1e-5)
     pairs = zip(gradients(sampled, outputs, layer), gradients(exact, outputs, layer), strict=True)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
@@ -52,7 +54,7 @@ def test_estimated_denominator_is_unbiased(parts) -> None:
     """exp(loss) is proportional to the denominator, whose mean is the exact value."""
     outputs, layer, targets = parts[0][:1, :1], parts[1], torch.tensor([[5]])
     exact = math.exp(mean_nats(layer(outputs), targets).item())
-    draws = [math.exp(sampled_nats(outputs, layer, targets, 8).item()) for _ in range(3000)]
+    draws = [math.exp(sampled_nats(outputs, layer, targets, 8)[0].item()) for _ in range(3000)]
 
     assert sum(draws) / len(draws) == pytest.approx(exact, rel=0.02)
     assert len({round(draw, 4) for draw in draws}) > 100
@@ -61,7 +63,7 @@ def test_estimated_denominator_is_unbiased(parts) -> None:
 def test_only_targets_and_samples_get_gradients(parts) -> None:
     """The targets of the batch, and S other tokens."""
     outputs, layer, targets = parts
-    _, weight, _ = gradients(sampled_nats(*parts, 10), outputs, layer)
+    _, weight, _ = gradients(sampled_nats(*parts, 10)[0], outputs, layer)
     moved = weight.abs().sum(1) > 0
     used = targets[targets >= 0].unique()
 
@@ -72,7 +74,22 @@ def test_only_targets_and_samples_get_gradients(parts) -> None:
 def test_batch_without_targets_has_zero_loss(parts) -> None:
     """The gradients are finite."""
     outputs, layer, targets = parts
-    loss = sampled_nats(outputs, layer, torch.full_like(targets, -1), 10)
+    loss, bias = sampled_nats(outputs, layer, torch.full_like(targets, -1), 10)
 
-    assert loss.item() == 0
+    assert loss.item() == bias.item() == 0
     assert all(g.isfinite().all() for g in gradients(loss, outputs, layer))
+
+
+def test_estimate_plus_its_bias_is_close_to_the_exact_loss(monkeypatch) -> None:
+    """The estimate alone is too low (Jensen's inequality); the sum removes most of the error."""
+    monkeypatch.setattr(loss_module, "BIAS_STRIDE", 1)
+    torch.manual_seed(3)
+    layer = nn.Linear(16, 2000)
+    outputs, targets = 2 * torch.randn(1, 64, 16), torch.randint(0, 30, (1, 64))
+    exact = mean_nats(layer(outputs), targets).item()
+    draws = [sampled_nats(outputs, layer, targets, 100) for _ in range(300)]
+    estimate = sum(loss.item() for loss, _ in draws) / len(draws)
+    corrected = sum((loss + bias).item() for loss, bias in draws) / len(draws)
+
+    assert estimate < exact - 0.005
+    assert abs(corrected - exact) < 0.5 * (exact - estimate)

@@ -67,7 +67,7 @@ def new_trainer(dataset, tmp_path) -> Callable[..., Trainer]:
 
     def build_trainer(name="run", *, create=True, **settings) -> Trainer:
         asked = TrainConfig(**{**TINY, **settings})
-        config = resolve_machine(asked, len(dataset.split("train"))).config
+        config = resolve_machine(asked, dataset).config
         trainer = Trainer(dataset, config, tmp_path / name)
         if create:
             trainer.folder.create(force=False)

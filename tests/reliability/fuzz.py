@@ -113,7 +113,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 def new_trainer(dataset: Dataset, folder: Path) -> Trainer:
     """Return a trainer of a tiny run."""
-    config = resolve_machine(TrainConfig(**TINY), len(dataset.split("train"))).config
+    config = resolve_machine(TrainConfig(**TINY), dataset).config
     return Trainer(dataset, config, folder)
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from charnn.errors import DataError, UsageError
-from charnn.model import device
 from charnn.model.model_file import read_model
+from charnn.training import benchmark
 from charnn.training.checkpoint import load_newest
 from charnn.training.events import Evaluation, Step
 from charnn.training.loop import LOG_EVERY
@@ -279,7 +279,7 @@ def _indifferent_again():
 @pytest.mark.usefixtures("_indifferent_again")
 def test_e1_a_deterministic_run_is_reproducible(new_trainer, monkeypatch) -> None:
     """Same seed, machine and threads; no decision depends on a clock, including the precision."""
-    monkeypatch.setattr(device, "_benchmark", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(benchmark, "_time_updates", lambda *_: pytest.fail("timed"))
     outcomes = []
     for name in ("one", "two"):
         trainer = new_trainer(name, deterministic=True, precision="auto", optimizer="muon")

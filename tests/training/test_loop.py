@@ -35,6 +35,36 @@ def scores(score):
     return lambda _: iter([score])
 
 
+def test_a_stale_average_is_neither_scored_nor_continued(make_model, ids) -> None:
+    """A finished run that is resumed with more steps has a new average in the second half."""
+    loop = start(make_model(), ids, steps=20, average=True, eval_every=10)
+    for _ in train(loop, scores(Score(nats=1.0, tokens=1))):
+        pass
+    assert loop.average.updates == 11
+    loop.budget.steps = 100
+    assert not loop.has_average
+    validated = []
+
+    def validate(model):
+        validated.append((loop.counters.step, model is loop.model))
+        yield Score(nats=1.0, tokens=1)
+
+    for _ in train(loop, validate):
+        pass
+    assert [step for step, own in validated if not own] == [50, 60, 70, 80, 90, 100]
+    assert loop.average.updates == 51
+
+
+def test_an_average_is_not_used_if_averaging_is_switched_off(make_model, ids) -> None:
+    """For instance on resuming with --no-average."""
+    loop = start(make_model(), ids, steps=20, average=True)
+    losses_of(loop)
+    assert loop.has_average
+    loop.config = loop.config.model_copy(update={"average": False})
+
+    assert not loop.has_average
+
+
 def losses_of(training):
     return [event.loss for event in train(training) if isinstance(event, Step)]
 

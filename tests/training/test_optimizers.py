@@ -8,7 +8,7 @@ from charnn.config import TrainConfig
 from charnn.training.events import Step
 from charnn.training.loop import train
 from charnn.training.optimizers import OPTIMIZERS, build_optimizers, lr_factor, rate_names, set_lr
-from tests.training.test_loop import start
+from tests.training.test_loop import CPU, start
 
 KINDS = pytest.mark.parametrize("kind", sorted(OPTIMIZERS))
 
@@ -21,7 +21,7 @@ def config_of(kind, **settings) -> TrainConfig:
 def test_every_weight_has_one_optimizer(make_model, kind) -> None:
     """AdamW and SGD decay matrices, but not biases."""
     model = make_model("lstm", 2)
-    groups = [g for o in build_optimizers(model, config_of(kind)) for g in o.param_groups]
+    groups = [g for o in build_optimizers(model, config_of(kind), CPU) for g in o.param_groups]
     updated = [id(weight) for group in groups for weight in group["params"]]
     biases = [g["weight_decay"] for g in groups if any(w.ndim == 1 for w in g["params"])]
 
@@ -34,7 +34,7 @@ def test_every_weight_has_one_optimizer(make_model, kind) -> None:
 def test_factor_scales_the_peak_of_every_group(make_model, kind) -> None:
     """Muon has one learning rate for matrices and one for other weights."""
     config = config_of(kind, lr=0.5, matrix_lr=0.125)
-    optimizers = build_optimizers(make_model(), config)
+    optimizers = build_optimizers(make_model(), config, CPU)
     set_lr(optimizers, 0.5)
     rates = {group["lr"] for optimizer in optimizers for group in optimizer.param_groups}
 

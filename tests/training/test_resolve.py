@@ -1,20 +1,46 @@
-"""Resolved settings: benchmark, device, precision, batch size."""
+"""Resolved settings: size by speed, device, precision, batch size."""
 
 import pytest
 import torch
 
 from charnn.config import TrainConfig
-from charnn.model import device as devices
-from charnn.model.device import Arithmetic, Machine
-from charnn.training.resolve import resolve
+from charnn.model.device import Arithmetic
+from charnn.training import resolve as resolving
+from charnn.training.benchmark import Machine
+from charnn.training.presets import PRESETS, REFERENCE
+from charnn.training.resolve import reconsider, resolve
 
 CPU = torch.device("cpu")
 
 
 def machine_with(monkeypatch, tokens_per_minute):
-    """Make the benchmark return this speed."""
-    found = Machine(Arithmetic(CPU, "float32"), tokens_per_minute)
-    monkeypatch.setattr(devices, "measure_machine", lambda *_, **__: found)
+    """Make a benchmark of the reference network return this speed; narrower ones are faster.
+
+    Return the list of widths that are measured.
+    """
+    widths = []
+
+    def measure(config, *_, speed=False):
+        widths.append(config.hidden_size)
+        ratio = (REFERENCE.hidden_size / config.hidden_size) ** 2
+        found = tokens_per_minute * ratio if speed else None
+        return Machine(Arithmetic(CPU, "float32"), found, "precision float32")
+
+    monkeypatch.setattr(resolving, "measure_machine", measure)
+    return widths
+
+
+@pytest.fixture
+def book(dataset, monkeypatch):
+    """Return a dataset that claims to have a million tokens, without having them."""
+
+    class Book:
+        tokenizer, start_token = dataset.tokenizer, dataset.start_token
+
+        def split(self, name):
+            return range(1_000_000)
+
+    return Book()
 
 
 def test_faster_machine_has_more_epochs_and_dropout(dataset, monkeypatch) -> None:
@@ -31,44 +57,92 @@ def test_faster_machine_has_more_epochs_and_dropout(dataset, monkeypatch) -> Non
 
 @pytest.mark.parametrize("given", [{"steps": 10}, {"epochs": 2.0}, {}])
 def test_speed_is_measured_only_for_minutes(dataset, monkeypatch, given) -> None:
-    """With steps or epochs, the settings are the same on every machine."""
-    monkeypatch.setattr(devices, "_benchmark", lambda *_: pytest.fail("timed"))
+    """With steps or epochs, the size is the same on every machine."""
+    machine_with(monkeypatch, 10**9)
+    found = resolve(TrainConfig(**given), dataset)
 
-    resolve(TrainConfig(**{**given, "precision": "float32"}), dataset)
+    assert found.tokens_per_minute is None
+    assert found.config.preset == "tiny"
 
 
 @pytest.mark.parametrize(
-    ("given", "widths"),
-    [({"minutes": 1.0, "hidden_size": 512}, [512]), ({"minutes": 1.0}, [512, 128]), ({}, [128])],
-    ids=["one-width", "speed-then-precision", "no-minutes"],
+    ("minutes", "speed", "widths"),
+    [
+        (5.0, 2.4e6, [512]),  # the usual speed: the first choice is right
+        (5.0, 0.1e6, [512, 256]),  # a slow machine
+        (1.0, 30e6, [256, 768]),  # a fast one
+    ],
 )
-def test_no_size_is_benchmarked_twice(dataset, monkeypatch, given, widths) -> None:
-    """The speed is that of the reference network, the precision that of the chosen network."""
-    benchmark, measured = devices._benchmark, []
-
-    def counted(candidates, hidden_size, batch_size):
-        measured.append(hidden_size)
-        return benchmark(candidates, hidden_size, batch_size)
-
-    monkeypatch.setattr(devices, "_benchmark", counted)
-    monkeypatch.setattr(devices, "_can_train", lambda *_: True)
-    resolve(TrainConfig(**given), dataset)
+def test_size_is_chosen_for_the_usual_speed_and_then_for_the_measured_one(
+    book, monkeypatch, minutes, speed, widths
+) -> None:
+    """Each chosen size is measured once; its speed decides."""
+    measured = machine_with(monkeypatch, speed)
+    found = resolve(TrainConfig(minutes=minutes), book)
 
     assert measured == widths
+    assert found.config.hidden_size == widths[-1]
+    assert found.notes[0].startswith(f"chose preset {found.config.preset} ")
+    assert found.notes[1] == "precision float32"
 
 
-def test_benchmark_uses_the_given_device_and_precision(dataset, monkeypatch) -> None:
-    """The arguments of the benchmark are those of the settings."""
-    measured = []
+def test_a_given_size_is_measured_and_kept(book, monkeypatch) -> None:
+    """Only its speed is measured."""
+    widths = machine_with(monkeypatch, 10)
+    found = resolve(TrainConfig(minutes=1.0, hidden_size=512), book)
 
-    def measure(*arguments, **_):
-        measured.append(arguments[:2])
-        return Machine(Arithmetic(CPU, "float32"), 1e6)
+    assert widths == [512]
+    assert found.config.hidden_size == 512
 
-    monkeypatch.setattr(devices, "measure_machine", measure)
-    resolve(TrainConfig(minutes=1.0, device="cpu", precision="float32"), dataset)
 
-    assert set(measured) == {(CPU, "float32")}
+def planned(book, monkeypatch, minutes=5.0, **settings):
+    machine_with(monkeypatch, 2.4e6)
+    asked = TrainConfig(minutes=minutes, **settings)
+    return asked, resolve(asked, book)
+
+
+@pytest.mark.parametrize("ratio", [0.81, 1.0, 1.24])
+def test_a_small_difference_of_speed_changes_nothing(book, monkeypatch, ratio) -> None:
+    """Up to a quarter."""
+    asked, found = planned(book, monkeypatch)
+
+    assert reconsider(found, asked, book, ratio * found.tokens_per_minute) is None
+
+
+@pytest.mark.parametrize(("ratio", "preset"), [(0.05, "small"), (0.7, "medium"), (4.0, "large")])
+def test_another_size_must_be_clearly_better(book, monkeypatch, ratio, preset) -> None:
+    """It would be chosen even if the difference were a quarter smaller; otherwise it is kept."""
+    asked, found = planned(book, monkeypatch)
+    again = reconsider(found, asked, book, ratio * found.tokens_per_minute)
+
+    assert found.config.preset == "medium"
+    assert again is not None
+    assert again.config.preset == preset
+    assert again.config.hidden_size == PRESETS[preset].hidden_size
+
+
+def test_more_epochs_than_planned_have_more_dropout(book, monkeypatch) -> None:
+    """The size is given: only the regularization follows the speed."""
+    asked, found = planned(book, monkeypatch, hidden_size=512)
+    again = reconsider(found, asked, book, 5 * found.tokens_per_minute)
+
+    assert again is not None
+    assert again.config.dropout > found.config.dropout
+    same = again.config.model_copy(
+        update={
+            name: getattr(found.config, name) for name in ("dropout", "average", "final_lr_frac")
+        }
+    )
+    assert same == found.config
+    assert "5.0 times as fast as in the benchmark" in again.notes[0]
+
+
+def test_a_run_without_minutes_is_not_planned_again(dataset, monkeypatch) -> None:
+    """Its settings do not depend on the speed."""
+    machine_with(monkeypatch, 1e6)
+    asked = TrainConfig(steps=10)
+
+    assert reconsider(resolve(asked, dataset), asked, dataset, 1e9) is None
 
 
 def test_resolved_settings_are_complete(dataset) -> None:

@@ -39,6 +39,23 @@ def run_to(training, step):
     return losses
 
 
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_training_on_does_not_change_a_restored_snapshot(make_model, ids, optimizer) -> None:
+    """Two roll-backs to the same state continue with the same bits."""
+    settings = {"optimizer": optimizer, "average": True, "steps": 30}
+    loop = start(make_model, ids, **settings)
+    run_to(loop, 20)
+    snapshot = capture(loop, FINGERPRINT)
+    before = {name: tensor.clone() for name, tensor in snapshot.tensors.items()}
+    losses = []
+    for _ in range(2):
+        restore(loop, snapshot, FINGERPRINT)
+        losses.append(run_to(loop, 30))
+
+    assert losses[0] == losses[1]
+    assert all(torch.equal(before[name], snapshot.tensors[name]) for name in before)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))

@@ -47,6 +47,29 @@ def test_steps_fill_the_time_without_validations() -> None:
     assert budget.steps == 20 + 85  # 100 s, three validations
 
 
+def test_speed_is_checked_once_between_6_and_10_percent_of_the_minutes() -> None:
+    """The median is not affected by a disturbance of the first seconds."""
+    clock = Clock()
+    budget = TimeBudget(minutes=100 / 60, clock=clock)
+    run(budget, clock, 2, 1.0)  # disturbed
+    run(budget, clock, 39, 0.1)
+    assert budget.check_speed() is None
+    run(budget, clock, 2, 0.1)
+
+    assert budget.check_speed() == pytest.approx(0.1)
+    assert budget.check_speed() is None
+
+
+@pytest.mark.parametrize("minutes", [None, 0.5])
+def test_speed_is_not_checked_too_late_or_without_minutes(minutes) -> None:
+    """After a tenth of the time a new start would cost more than it gains."""
+    clock = Clock()
+    budget = TimeBudget(minutes=minutes, clock=clock)
+    run(budget, clock, 5, 1.0)
+
+    assert budget.check_speed() is None
+
+
 def test_first_plan_needs_three_seconds_or_twenty_steps() -> None:
     """And at least three steps, because the first ones are slow."""
     moments = []

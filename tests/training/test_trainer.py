@@ -1,6 +1,9 @@
 """Training runs: rollback, time budget, final evaluation, best model."""
 
 import dataclasses
+import itertools
+import json
+import math
 import time
 
 import numpy as np
@@ -9,10 +12,11 @@ import torch
 
 from charnn.config import TrainConfig
 from charnn.errors import DivergedError
+from charnn.evaluation.metrics import Score
 from charnn.model.model_file import read_model
 from charnn.training.events import Noted, Step, Warned
 from charnn.training.loop import TrainLoop
-from charnn.training.resolve import resolve_machine
+from charnn.training.resolve import Resolved, resolve_machine
 from charnn.training.time_budget import TimeBudget
 from charnn.training.trainer import MAX_ROLLBACKS, Trainer
 
@@ -21,7 +25,7 @@ from charnn.training.trainer import MAX_ROLLBACKS, Trainer
 def trainer(tmp_path, dataset):
     shape = {"hidden_size": 8, "embedding_dim": 4, "batch_size": 4, "bptt": 8}
     asked = TrainConfig(**shape, steps=20, final_lr_frac=1.0, precision="float32")
-    config = resolve_machine(asked, len(dataset.split("train"))).config
+    config = resolve_machine(asked, dataset).config
     trainer = Trainer(dataset, config, tmp_path / "run", baselines=True)
     trainer.folder.create(force=False)
     return trainer
@@ -60,6 +64,94 @@ def test_fourth_divergence_fails_and_keeps_a_good_model(trainer, monkeypatch) ->
 
     assert caught.value.exit_code == 3
     assert read_model(trainer.folder.model_path).metrics["step"] <= 10
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, 99.0])
+def test_an_exploded_validation_is_no_state_to_go_back_to(trainer, monkeypatch, loss) -> None:
+    """The run rolls back to the validation before it."""
+    losses = itertools.chain([2.0], itertools.repeat(loss))
+    monkeypatch.setattr(
+        trainer.validator, "during", lambda *_: iter([Score(nats=next(losses), tokens=1)])
+    )
+    trainer.loop.budget = TimeBudget(steps=20, eval_every=4, cost=trainer.validator.cost)
+    diverging(monkeypatch, 1)
+    warnings = [event.message for event in trainer.events() if isinstance(event, Warned)]
+
+    assert len(warnings) == 1
+    assert "rolled back to step 4," in warnings[0]
+
+
+def test_a_resumed_run_rolls_back_to_the_same_state(
+    dataset, tmp_path, monkeypatch, trainer
+) -> None:
+    """The last good validation survives a stop between two validations."""
+    config = trainer.config.model_copy(update={"eval_every": 6, "dropout": 0.3})
+
+    def new(name):
+        return Trainer(dataset, config, tmp_path / name)
+
+    diverging(monkeypatch, 1)
+    whole = new("whole")
+    whole.folder.create(force=False)
+    list(whole.events())
+    stopped = new("stopped")
+    stopped.folder.create(force=False)
+    for event in (events := stopped.events()):
+        if isinstance(event, Step) and event.step == 8:
+            break
+    events.close()
+    stopped.save()
+    diverging(monkeypatch, 1)
+    resumed = new("stopped")
+    resumed.resume()
+    warned = [event.message for event in resumed.events() if isinstance(event, Warned)]
+
+    assert "rolled back to step 6," in warned[0]
+    for name, tensor in whole.loop.model.named_tensors().items():
+        assert torch.equal(tensor, resumed.loop.model.named_tensors()[name])
+
+
+def test_a_run_with_the_wrong_size_starts_again(trainer, monkeypatch) -> None:
+    """In the same folder and log, with the time that was spent; once."""
+    wider = trainer.config.model_copy(update={"hidden_size": 16})
+    speeds = []
+
+    def reconsider(tokens_per_minute):
+        speeds.append(tokens_per_minute)
+        return Resolved(wider, ("training is faster: chose another size",), 1e5)
+
+    monkeypatch.setattr(
+        TimeBudget, "check_speed", lambda budget: 0.5 if budget._steps_timed == 7 else None
+    )
+    trainer._reconsider = reconsider
+    trainer.save()
+    events = list(trainer.events())
+    notes = [event.message for event in events if isinstance(event, Noted)]
+    log = (trainer.folder.path / "metrics.jsonl").read_text()
+    rows = [json.loads(line) for line in log.splitlines()]
+
+    assert speeds == [pytest.approx(60 / 0.5 * 4 * 8)] * len(speeds)
+    assert "training is faster: chose another size; starting again with this network" in notes
+    assert read_model(trainer.folder.model_path).config.hidden_size == 16
+    assert "hidden_size: 16" in (trainer.folder.path / "config.yaml").read_text()
+    assert [event.step for event in events if isinstance(event, Step)][6:9] == [7, 1, 2]
+    assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
+    assert not (trainer.folder.path / "checkpoints" / "step-00000000").exists()
+    assert events[-1].steps == 20
+
+
+def test_a_faster_run_of_the_same_size_gets_more_dropout(trainer, monkeypatch) -> None:
+    """From the next step on, without a new start."""
+    stronger = trainer.config.model_copy(update={"dropout": 0.5})
+    trainer._reconsider = lambda _: Resolved(stronger, ("training is faster",), 1e5)
+    monkeypatch.setattr(
+        TimeBudget, "check_speed", lambda budget: 0.5 if budget._steps_timed == 7 else None
+    )
+    events = list(trainer.events())
+
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 21))
+    assert trainer.loop.model.dropout.rate == 0.5
+    assert "dropout: 0.5" in (trainer.folder.path / "config.yaml").read_text()
 
 
 def test_initial_loss_is_that_of_unigrams(trainer) -> None:
