@@ -91,8 +91,8 @@ class Result:
 
     `val` is the score of the best model on the validation split, `train` its score on the end of
     the training split. `seconds` is the total of all sessions, `tokens_per_second` the speed of the
-    last session; `share` is the fraction of the split that was scored. `baselines` are bits per
-    character of the validation text by name, `sample` is text sampled from the best model.
+    last session; `share` is the fraction of the split that was scored. `baselines` are the
+    `comparable_bits` of the validation text by name, `sample` is text sampled from the best model.
     """
 
     run: str

@@ -56,10 +56,12 @@ def test_run_folder_has_the_documented_files(trained) -> None:
     ]
     assert (config["steps"], config["data"], config["hidden_size"]) == (40, "lamp", 128)
     assert {row["split"] for row in rows} == {"train", "val"}
-    assert set(rows[0]) == {
+    keys = {
         *("split", "step", "tokens", "epoch", "seconds", "loss", "perplexity", "bits_per_char"),
         *("lr", "grad_norm", "tokens_per_second"),
     }
+    last = {row["split"]: set(row) for row in rows if "final" not in row}
+    assert last == {"train": keys, "val": keys | {"coverage", "bits_per_char_all"}}
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000040"]
 
 
