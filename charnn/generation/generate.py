@@ -73,7 +73,7 @@ class Request:
 
     def __post_init__(self) -> None:
         if "" in self.stop:
-            raise UsageError("--stop must not be an empty string")
+            raise UsageError("--stop must not be an empty string", "leave out --stop")
         if self.config.max_new_tokens < 0 and self.samples > 1:
             raise UsageError(
                 f"-n -1 is unlimited and allows only one sample, not {self.samples}",

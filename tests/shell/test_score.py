@@ -152,7 +152,7 @@ def test_novel_drops_copied_samples(trained) -> None:
 
     assert kept.stdout == plain.stdout
     assert none.stdout == ""
-    assert "0 of 4 samples after 400 attempts" in none.stderr
+    assert "kept 0 of 4 samples after 400 attempts; dropped: 400 copied" in none.stderr
 
 
 def test_adapt_lowers_the_surprisal_of_repeated_lines(trained) -> None:
