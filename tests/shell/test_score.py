@@ -58,10 +58,11 @@ def test_json_has_the_documented_keys(trained) -> None:
     objects = [json.loads(line) for line in done.stdout.splitlines()]
 
     assert [set(row) for row in objects] == [
-        {"line", "file", "loss", "perplexity", "bits_per_char", "tokens", "unknown", "text"}
+        {"line", "file", "loss", "perplexity", "bits_per_char", "bits", "tokens", "unknown", "text"}
     ] * 3
     assert [(row["tokens"], row["unknown"]) for row in objects] == [(8, 0), (0, 2), (0, 0)]
-    assert objects[1]["loss"] is None
+    assert objects[0]["bits"] == pytest.approx(objects[0]["bits_per_char"] * 8)
+    assert [row[name] for row in objects[1:] for name in ("loss", "bits")] == [None] * 4
     assert [row["text"] for row in objects] == ["The lamp", "§§", ""]
 
 
@@ -258,11 +259,13 @@ def test_whole_text_is_shown_by_its_first_256_characters(trained) -> None:
 
 
 def test_invalid_utf8_is_printed_unchanged(trained) -> None:
-    """In a pipe, the row contains the exact bytes of the line."""
+    """In a pipe, the row contains the exact bytes of the line; a note counts the lines."""
     line = b"The \xff\xfe lamp\x1b[31m\r"
     done = trained.run("score", input=line + b"\n", text=False)
 
     assert done.stdout.split(b"\t", 1)[1] == line + b"\n"
+    assert done.stderr.splitlines()[1] == b"1 of 1 lines with invalid UTF-8, read as U+FFFD"
+    assert done.stderr.splitlines()[-1].endswith(b"--tokenizer byte has a token for every byte")
 
 
 @pytest.mark.parametrize(
