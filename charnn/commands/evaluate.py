@@ -1,7 +1,7 @@
 """`charnn eval`: loss of a model on a split or on any text."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,7 +32,9 @@ def evaluate(
     argument: options.ModelArgument = None,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="Text files to evaluate instead of a split."),
+        typer.Argument(
+            metavar="FILE", help="More models; or text files to evaluate instead of a split."
+        ),
     ] = None,
     model: options.ModelOption = None,
     split: Annotated[
@@ -82,13 +84,19 @@ def evaluate(
             raise UsageError(
                 "--encoding and --errors do not apply to a byte model", "leave them out"
             )
+    datasets = _open_datasets(models, request, data_dir)
+    if not names:
+        _compare_texts(list(datasets.values()), split, display)
+    texts = _tokens(models, datasets, request, display)
     arithmetic = _arithmetic(device, threads)
     results = [
         {
             "model": workspace.model_name(path),
-            **_evaluate(loaded, request, arithmetic, data_dir, display),
+            **_evaluate(
+                *(loaded, datasets.get(loaded.fingerprint), tokens), request, arithmetic, display
+            ),
         }
-        for path, loaded in zip(paths, models, strict=True)
+        for path, loaded, tokens in zip(paths, models, texts, strict=True)
     ]
     _report(results, json=json)
     best = paths[min(range(len(paths)), key=lambda index: results[index]["bits_per_char"])]
@@ -121,47 +129,75 @@ class Request:
             raise UsageError("--tune needs --dynamic", "add --dynamic")
 
 
+def _open_datasets(
+    models: Sequence["ModelFile"], request: Request, data_dir: Path
+) -> dict[str, "Dataset"]:
+    """Open the datasets of the models that the request needs, by fingerprint."""
+    from charnn.data.dataset import find_dataset_of
+
+    if request.names and not request.dynamic:
+        return {}
+    fingerprints = dict.fromkeys(model.fingerprint for model in models)
+    return {wanted: find_dataset_of(wanted, data_dir) for wanted in fingerprints}
+
+
+def _compare_texts(datasets: Sequence["Dataset"], split: str, display: "Display") -> None:
+    """Print a note if the models are evaluated on different texts."""
+    if all(dataset.has_text_of(datasets[0], split) for dataset in datasets[1:]):
+        return
+    names = ", ".join(dataset.name for dataset in datasets)
+    display.note(
+        f"different texts: each model is evaluated on the {split} split of its own dataset "
+        f"({names})"
+    )
+    display.hint("compare them on one text: charnn eval MODEL MODEL FILE")
+
+
 def _evaluate(
     model: "ModelFile",
+    dataset: "Dataset | None",
+    tokens: "Ids",
     request: Request,
     arithmetic: "Arithmetic",
-    data_dir: Path,
     display: "Display",
 ) -> dict[str, Any]:
     """Return the name of the text, the protocol and the scores of a model."""
-    from charnn.data.dataset import find_dataset_of
-
-    names = request.names
-    if request.dynamic or not names:
-        dataset = find_dataset_of(model.fingerprint, data_dir)
-    if names:
-        label = ", ".join(names)
-        tokens = _tokens_of_files(model, names, request.decoding, display)
-    else:
-        label, tokens = request.split, dataset.split(request.split)
     if request.dynamic:
+        assert dataset is not None
         score, protocol = _score_dynamic(
             model, dataset, tokens, arithmetic, display, tune=request.tune
         )
     else:
         score, protocol = _score(model, tokens, request.windows, request.streams, arithmetic)
+    label = ", ".join(request.names) or request.split
     return {"text": label, "protocol": protocol, **score.as_dict()}
 
 
-def _tokens_of_files(
-    model: "ModelFile", names: list[str], config: PrepareConfig, display: "Display"
-) -> "Ids":
+def _tokens(
+    models: Sequence["ModelFile"],
+    datasets: Mapping[str, "Dataset"],
+    request: Request,
+    display: "Display",
+) -> list["Ids"]:
+    """Return the text in the tokens of each model. Files are read once, and noted once."""
     from charnn.data.charset import read_text
     from charnn.data.sources import read_sources
 
-    options.hint_at_terminal(names, display)
-    reading = read_sources(names)
-    config = config.model_copy(update={"tokenizer": model.tokenizer.kind})
-    text, report = read_text(reading.sources, config)
-    skipped = [reading.summary()] if reading.skipped() else []
-    for note in (*skipped, *reading.notes, *report.notes):
+    if not request.names:
+        return [datasets[model.fingerprint].split(request.split) for model in models]
+    options.hint_at_terminal(request.names, display)
+    reading = read_sources(request.names)
+    notes = [reading.summary()] if reading.skipped() else []
+    notes += reading.notes
+    tokens = []
+    for model in models:
+        config = request.decoding.model_copy(update={"tokenizer": model.tokenizer.kind})
+        text, report = read_text(reading.sources, config)
+        notes += report.notes
+        tokens.append(model.tokenizer.encode(text).ids)
+    for note in dict.fromkeys(notes):
         display.note(note)
-    return model.tokenizer.encode(text).ids
+    return tokens
 
 
 def _arithmetic(device: str, threads: int | None) -> "Arithmetic":

@@ -1,5 +1,8 @@
 """Tell models from texts among the arguments of a command; print which model is used."""
 
+import glob
+import itertools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +23,12 @@ def models_and_files(
     runs_dir: Path,
     display: "Display",
 ) -> tuple[list[Path], list[str]]:
-    """Return the model files and the texts named by `[MODEL] [FILE]...` and --model.
+    """Return the model files and the texts named by `[MODEL]... [FILE]...` and --model.
 
-    With --model, all arguments are texts. Otherwise the first one is the model, and the rest are
-    texts, or all are models. A single argument that is not a model is a text for the newest model,
-    with a note.
-    Raise UsageError or StorageError if no argument is a model.
+    With --model, all arguments are texts. Otherwise the models come first. A single argument that
+    is not a model is a text for the newest model, with a note.
+    Raise UsageError or StorageError if the first argument is not a model, or if a later one is
+    neither a model nor a text.
     """
     given = [name for name in (argument, *(files or ())) if name is not None]
     if model is not None:
@@ -33,19 +36,35 @@ def models_and_files(
     if not given:
         return [workspace.find_model(None, runs_dir)], []
     found = [_find(name, runs_dir) for name in given]
-    models = [path for path in found if isinstance(path, Path)]
-    if len(models) == len(given):
-        return models, []
-    first = found[0]
-    if isinstance(first, Path):
-        return [first], given[1:]
+    models = [path for path in itertools.takewhile(_is_model, found) if isinstance(path, Path)]
+    if models:
+        for name, other in list(zip(given, found, strict=True))[len(models) :]:
+            _check_text(name, other)
+        return models, given[len(models) :]
     if len(given) == 1 and (given[0] == STDIN or Path(given[0]).exists()):
         newest = workspace.find_model(None, runs_dir)
         display.note(f"{given[0]} is not a model; reading it as a text for the newest model")
         return [newest], given
-    raise type(first)(
-        first.message, f"{first.hint}; the first argument must be a model, the others files"
-    )
+    first = found[0]
+    assert isinstance(first, CharnnError)
+    order = " (the first argument must be a model, the others files)" if given[1:] else ""
+    raise type(first)(first.message, first.hint + order)
+
+
+def _is_model(found: Path | CharnnError) -> bool:
+    return isinstance(found, Path)
+
+
+def _check_text(name: str, found: Path | CharnnError) -> None:
+    """Raise UsageError if an argument after the models is a model, or like the name of one."""
+    from charnn.data.corpora import Catalogue
+
+    if name == STDIN or os.path.lexists(name) or name in Catalogue().cards:
+        return
+    if isinstance(found, Path):
+        raise UsageError(f"{name} is a model, but comes after a text", "name the models first")
+    if found.hint.startswith("did you mean") and not glob.has_magic(name):
+        raise UsageError(f"{name!r} is neither a model nor a text", found.hint)
 
 
 def _find(name: str, runs_dir: Path) -> Path | CharnnError:

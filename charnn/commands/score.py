@@ -162,7 +162,8 @@ def _model_and_files(
     models, names = models_and_files(argument, files, model, runs_dir, display)
     if len(models) > 1:
         raise UsageError(
-            "score takes only one model", "name text files after it; charnn eval compares models"
+            "score takes only one model",
+            "charnn eval compares models; with -m MODEL all arguments are text files",
         )
     return models[0], names
 
