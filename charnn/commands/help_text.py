@@ -1,10 +1,10 @@
-"""Print help without the blank line that Typer prints before the usage line."""
+"""Print help without a blank line before the usage line, and no type for options without value."""
 
 import contextlib
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO, cast
 
 import typer.core
@@ -17,6 +17,7 @@ class Command(typer.core.TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
+        _hide_types_of_switches(self.get_params(ctx))
         with _without_blank_start():
             super().format_help(ctx, formatter)
 
@@ -26,8 +27,16 @@ class Group(typer.core.TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
+        _hide_types_of_switches(self.get_params(ctx))
         with _without_blank_start():
             super().format_help(ctx, formatter)
+
+
+def _hide_types_of_switches(parameters: Iterable[Any]) -> None:
+    """Let the help show no type for options without a value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
 
 
 class _Stream:

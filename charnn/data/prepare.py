@@ -229,8 +229,21 @@ def _unknown_notes(splits: Mapping[str, EncodedSplit]) -> list[str]:
     return notes
 
 
+def _shared_sources(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a warning for each source whose content is in an earlier split too."""
+    warnings, splits = [], dict[str, str]()
+    for source in sources:
+        split, first = source["split"], splits.setdefault(source["sha256"], source["split"])
+        if first != split and source["bytes"]:
+            warnings.append(
+                f"the {first} and the {split} split have the same text ({source['name']}): the "
+                f"{split} loss does not show how well the model generalizes"
+            )
+    return warnings
+
+
 def _warnings(dataset: Dataset) -> list[str]:
-    warnings = []
+    warnings = _shared_sources(dataset.meta["sources"])
     if "val" not in dataset.splits:
         warnings.append("no validation split: training will report no validation loss")
     tokens = len(dataset.split("train"))

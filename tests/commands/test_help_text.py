@@ -1,4 +1,4 @@
-"""Help: the usage line first; `help` and `version` as commands."""
+"""Help: the usage line first, no type of switches; `help` and `version` as commands."""
 
 import pytest
 
@@ -19,8 +19,10 @@ from charnn.cli import main
 def test_help_begins_with_the_usage(arguments, usage, capfd) -> None:
     """So that `| head -1` shows it."""
     assert main(arguments) == 0
+    shown = capfd.readouterr().out
 
-    assert capfd.readouterr().out.splitlines()[0].strip().startswith(f"Usage: {usage}")
+    assert shown.splitlines()[0].strip().startswith(f"Usage: {usage}")
+    assert "bool" not in shown  # options without a value have no type
 
 
 @pytest.mark.parametrize("argument", ["version", "--version", "-V"])
