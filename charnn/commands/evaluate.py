@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from charnn.model.device import Arithmetic
     from charnn.model.model_file import ModelFile
 
+PROTOCOLS = {
+    "carried": "one pass, state carried",
+    "windows": "independent windows",
+    "dynamic": "one pass, weights updated",
+}
 DECODING = ("newlines", "encoding", "errors")  # settings that decide how a file becomes text
 
 
@@ -273,7 +278,9 @@ def _report(results: Sequence[dict[str, Any]], *, json: bool) -> None:
         output.line(table(list(results[0]), rows))
     else:
         for name, cell in zip(results[0], rows[0], strict=True):
-            output.line(f"{name:<14} {visible(cell, one_line=True)}")
+            meaning = PROTOCOLS.get(cell.partition(":")[0]) if name == "protocol" else None
+            explained = f"{cell} ({meaning})" if meaning else cell
+            output.line(f"{name:<14} {visible(explained, one_line=True)}")
     output.flush()
 
 

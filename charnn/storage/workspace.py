@@ -22,6 +22,7 @@ LONGEST_ROW = 4096  # bytes of a row of METRICS_FILE, more than any
 DATA_DIR = "data"
 RUNS_DIR = "runs"
 DATA_VARIABLE, RUNS_VARIABLE = "CHARNN_DATA_DIR", "CHARNN_RUNS_DIR"  # environment variables
+TRAIN_ONE = "train one: charnn prepare FILE && charnn train"  # hint where there is no model
 NOT_IN_NAMES = r"[\x00-\x1f\ud800-\udfff]"  # control characters, bytes that are not UTF-8
 
 
@@ -120,7 +121,7 @@ def find_model(argument: str | None, folder: Path) -> Path:
     if argument is None:
         found = _all(folder, MODEL_FILE)
         finished = [path for path in found if not is_stopped(path.parent)]
-        return _newest(finished or found, folder, "model", "charnn train")
+        return _newest(finished or found, folder, "model", TRAIN_ONE)
     has_model = _has(MODEL_FILE)
     run = _find(argument, folder, has_model) or _newest_run_of(argument, folder, MODEL_FILE)
     if run:
@@ -129,7 +130,7 @@ def find_model(argument: str | None, folder: Path) -> Path:
         return Path(argument)
     if _find(argument, folder, Path.is_dir):
         raise UsageError(
-            f"{argument} contains no {MODEL_FILE}",
+            f"{argument} has no saved model ({MODEL_FILE})",
             "name a run that has been validated, or a model file (charnn list shows all)",
         )
     raise _missing("model", argument, folder, MODEL_FILE)
@@ -255,6 +256,6 @@ def _missing(what: str, argument: str, folder: Path, file: str) -> CharnnError:
     elif names:
         hint = f"available: {', '.join(names[:10])}"
     else:
-        hint = "charnn prepare" if what == "dataset" else "charnn train"
+        hint = "charnn prepare" if what == "dataset" else TRAIN_ONE
     error = StorageError if os.sep in argument else UsageError
     return error(f"no {what} {argument!r}: not found in {folder} and not a path", hint)

@@ -32,7 +32,7 @@ def test_empty_and_skipped_files_are_named(opened, tmp_path, capfd) -> None:
     assert "empty: empty.txt\n" in capfd.readouterr().err
 
     assert cli.main(["eval", "-m", "m.safetensors", "empty.txt"]) == 65
-    assert "error: empty.txt: empty\n" in capfd.readouterr().err
+    assert "error: empty.txt is empty\n" in capfd.readouterr().err
 
 
 @pytest.fixture
@@ -109,3 +109,21 @@ def test_wrong_arguments(arguments, message, hint, capfd) -> None:
 
     assert first.startswith(f"charnn: error: {message}")
     assert second == f"hint: {hint}"
+
+
+@pytest.mark.parametrize(
+    ("options", "protocol"),
+    [
+        ([], "carried (one pass, state carried)"),
+        (["--windows", "7"], "windows:7 (independent windows)"),
+        (["--dynamic"], "dynamic (one pass, weights updated)"),
+    ],
+    ids=str,
+)
+def test_the_protocol_is_explained(options, protocol, opened, capfd) -> None:
+    """In the text; JSON has its name only."""
+    assert cli.main(["eval", "m.safetensors", *options, "-q"]) == 0
+    assert f"\nprotocol       {protocol}\n" in capfd.readouterr().out
+
+    assert cli.main(["eval", "m.safetensors", *options, "-q", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["protocol"] == protocol.partition(" (")[0]

@@ -59,7 +59,10 @@ def test_misspelled_name_gets_a_suggestion(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("find", "remedy"),
-    [(workspace.find_model, "charnn train"), (workspace.find_dataset, "charnn prepare")],
+    [
+        (workspace.find_model, "train one: charnn prepare FILE && charnn train"),
+        (workspace.find_dataset, "charnn prepare"),
+    ],
 )
 def test_empty_folder_hints_at_the_command_to_run_first(tmp_path, find, remedy) -> None:
     """The hint is a command."""
