@@ -1,10 +1,10 @@
-"""Print help without a blank line before the usage line, and no type for options without value."""
+"""Print help: no blank line before the usage, no type for switches, no name cut short."""
 
 import contextlib
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO, cast
 
 import typer.core
@@ -18,6 +18,7 @@ class Command(typer.core.TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
         _hide_types_of_switches(self.get_params(ctx))
+        _fold_long_words()
         with _without_blank_start():
             super().format_help(ctx, formatter)
 
@@ -28,6 +29,7 @@ class Group(typer.core.TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
         _hide_types_of_switches(self.get_params(ctx))
+        _fold_long_words()
         with _without_blank_start():
             super().format_help(ctx, formatter)
 
@@ -37,6 +39,23 @@ def _hide_types_of_switches(parameters: Iterable[Any]) -> None:
     for parameter in parameters:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
+
+
+def _fold_long_words() -> None:
+    """Let the help break names that are wider than their column, instead of cutting them."""
+    from typer import rich_utils  # imports Rich
+
+    rich_utils.highlighter = _folding(rich_utils.OptionHighlighter())
+    rich_utils.negative_highlighter = _folding(rich_utils.NegativeOptionHighlighter())
+
+
+def _folding(highlight: Callable[..., Any]) -> Any:
+    def highlighted(text: Any) -> Any:
+        shown = highlight(text.replace(",", ", ") if isinstance(text, str) else text)
+        shown.overflow = "fold"
+        return shown
+
+    return highlighted
 
 
 class _Stream:

@@ -258,4 +258,6 @@ def _missing(what: str, argument: str, folder: Path, file: str) -> CharnnError:
     else:
         hint = "charnn prepare" if what == "dataset" else TRAIN_ONE
     error = StorageError if os.sep in argument else UsageError
+    if Path(argument).is_file():
+        return error(f"{argument} is a file, not a {what}", hint)
     return error(f"no {what} {argument!r}: not found in {folder} and not a path", hint)

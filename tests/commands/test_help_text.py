@@ -31,3 +31,17 @@ def test_version(argument, capfd) -> None:
     assert main([argument]) == 0
 
     assert capfd.readouterr().out == f"charnn {charnn.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [("sample", "│ --temp "), ("sample", "│ --temperature,"), ("train", "│ --deterministic ")],
+)
+def test_no_name_is_cut(command, names, capfd, monkeypatch) -> None:
+    """Of two names that are wider than their column, each has a line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, "--help"]) == 0
+    shown = capfd.readouterr().out
+
+    assert "…" not in shown
+    assert names in shown

@@ -202,6 +202,7 @@ def test_a_text_file_is_not_a_dataset(tmp_path, monkeypatch) -> None:
     with pytest.raises(UsageError) as caught:
         workspace.find_dataset("one.txt", tmp_path / "data")
 
+    assert caught.value.message == "one.txt is a file, not a dataset"
     assert caught.value.hint == "prepare it first: charnn prepare one.txt"
 
 
