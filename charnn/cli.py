@@ -75,7 +75,6 @@ def root(
         typer.Option(
             "--version",
             "-V",
-            metavar="",
             callback=_print_version,
             is_eager=True,
             help="Print the version.",
@@ -128,7 +127,7 @@ def _for_the_user(error: Exception, given: Sequence[str]) -> CharnnError:
     if isinstance(error, typer.TyperException):  # a mistake on the command line
         commands = [str(info.name) for info in app.registered_commands]
         command = next((name for name in given if name in commands), "")
-        shown: CharnnError = worded(error, f"charnn {command}".rstrip(), commands)
+        shown: CharnnError = worded(error, f"charnn {command}".rstrip(), given)
     elif isinstance(error, MemoryError):
         shown = CharnnError("out of memory", "use a smaller model or a shorter text")
     elif isinstance(error, OSError):

@@ -2,10 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from charnn.evaluation.metrics import Score, TokenLengths
     from charnn.model.device import Arithmetic
     from charnn.model.model_file import ModelFile
-    from charnn.tokenizers.unknown_model import UnknownCost
 
 RANKED_BY = "bits_per_char"  # if all models cover the same part of the text
+PROTOCOLS = {
+    "carried": "one pass, state carried",
+    "windows": "independent windows",
+    "dynamic": "one pass, weights updated",
+}
 DECODING = ("newlines", "encoding", "errors")  # settings that decide how a file becomes text
 
 
@@ -35,7 +39,9 @@ def evaluate(
     argument: options.ModelArgument = None,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="Text files to evaluate instead of a split."),
+        typer.Argument(
+            metavar="FILE", help="More models; or text files to evaluate instead of a split."
+        ),
     ] = None,
     model: options.ModelOption = None,
     split: Annotated[
@@ -83,13 +89,25 @@ def evaluate(
             raise UsageError(
                 "--encoding and --errors do not apply to a byte model", "leave them out"
             )
+    files_of_models = [opened.file for opened in models]
+    datasets = _open_datasets(files_of_models, request, data_dir)
+    if not names:
+        _compare_texts(list(datasets.values()), split, display)
+    texts = _texts(files_of_models, datasets, request, display)
     arithmetic = _arithmetic(device, threads)
     results = [
         {
             "model": opened.name,
-            **_evaluate(opened.file, request, arithmetic, data_dir, display),
+            **_evaluate(
+                opened.file,
+                datasets.get(opened.file.fingerprint),
+                text,
+                request,
+                arithmetic,
+                display,
+            ),
         }
-        for opened in models
+        for opened, text in zip(models, texts, strict=True)
     ]
     _report(results, json=json)
     ranked = _ranked_by(results)
@@ -125,61 +143,103 @@ class Request:
             raise UsageError("--tune needs --dynamic", "add --dynamic")
 
 
+class Text(NamedTuple):
+    """A text in the tokens of one model, and their lengths."""
+
+    tokens: "Ids"
+    lengths: "TokenLengths"
+
+
+def _open_datasets(
+    models: Sequence["ModelFile"], request: Request, data_dir: Path
+) -> dict[str, "Dataset"]:
+    """Open the datasets of the models that the request needs, by fingerprint."""
+    from charnn.data.dataset import find_dataset_of
+
+    if request.names and not request.dynamic:
+        return {}
+    fingerprints = dict.fromkeys(model.fingerprint for model in models)
+    return {wanted: find_dataset_of(wanted, data_dir) for wanted in fingerprints}
+
+
+def _compare_texts(datasets: Sequence["Dataset"], split: str, display: "Display") -> None:
+    """Print a note if the models are evaluated on different texts."""
+    if all(dataset.has_text_of(datasets[0], split) for dataset in datasets[1:]):
+        return
+    names = ", ".join(dataset.name for dataset in datasets)
+    display.note(
+        f"different texts: each model is evaluated on the {split} split of its own dataset "
+        f"({names})"
+    )
+    display.hint("compare them on one text: charnn eval MODEL MODEL FILE")
+
+
 def _evaluate(
     model: "ModelFile",
+    dataset: "Dataset | None",
+    text: Text,
     request: Request,
     arithmetic: "Arithmetic",
-    data_dir: Path,
     display: "Display",
 ) -> dict[str, Any]:
     """Return the name of the text, the protocol and the scores of a model."""
-    from charnn.data.dataset import find_dataset_of
-    from charnn.evaluation.metrics import TokenLengths
     from charnn.model.device import memory_explained
-    from charnn.tokenizers.unknown_model import UnknownCost
 
-    names = request.names
-    if request.dynamic or not names:
-        dataset = find_dataset_of(model.fingerprint, data_dir)
-    if names:
-        label = ", ".join(names)
-        tokens, unknown = _tokens_of_files(model, names, request.decoding, display)
-    else:
-        label, tokens = request.split, dataset.split(request.split)
-        unknown = dataset.unknown_cost(request.split)
-        if model.unknown_model is None:  # an older file has no probabilities of unknown symbols
-            unknown = UnknownCost(unknown.chars)
-    lengths = TokenLengths.of(model.tokenizer, unknown)
     with memory_explained("in the evaluation", "use --streams 1, or --device cpu"):
         if request.dynamic:
+            assert dataset is not None
             score, protocol = _score_dynamic(
-                model, dataset, tokens, lengths, arithmetic, display, tune=request.tune
+                model, dataset, text, arithmetic, display, tune=request.tune
             )
         else:
-            score, protocol = _score(
-                model, tokens, lengths, request.windows, request.streams, arithmetic
-            )
+            score, protocol = _score(model, text, request.windows, request.streams, arithmetic)
+    label = ", ".join(request.names) or request.split
     return {"text": label, "protocol": protocol, **score.as_dict()}
 
 
-def _tokens_of_files(
-    model: "ModelFile", names: list[str], config: PrepareConfig, display: "Display"
-) -> tuple["Ids", "UnknownCost"]:
-    """Return the tokens of text files, and the cost of those that are out of vocabulary."""
+def _texts(
+    models: Sequence["ModelFile"],
+    datasets: Mapping[str, "Dataset"],
+    request: Request,
+    display: "Display",
+) -> list[Text]:
+    """Return the text in the tokens of each model. Files are read once, and noted once."""
     from charnn.data.charset import read_text
     from charnn.data.sources import read_sources
+    from charnn.evaluation.metrics import TokenLengths
     from charnn.tokenizers.unknown_model import cost_of
 
-    options.hint_at_terminal(names, display)
-    reading = read_sources(names)
-    config = config.model_copy(update={"tokenizer": model.tokenizer.kind})
-    text, report = read_text(reading.sources, config)
-    skipped = [reading.summary()] if reading.skipped() else []
-    for note in (*skipped, *reading.notes, *report.notes):
+    if not request.names:
+        return [
+            _text_of_split(model, datasets[model.fingerprint], request.split) for model in models
+        ]
+    options.hint_at_terminal(request.names, display)
+    reading = read_sources(request.names)
+    notes = [reading.summary()] if reading.skipped() else []
+    notes += reading.notes
+    texts = []
+    for model in models:
+        config = request.decoding.model_copy(update={"tokenizer": model.tokenizer.kind})
+        text, report = read_text(reading.sources, config)
+        notes += report.notes
+        encoded = model.tokenizer.encode(text)
+        symbols = {symbol: len(offsets) for symbol, offsets in encoded.unknown.items()}
+        unknown = cost_of(symbols, model.unknown_model)
+        texts.append(Text(encoded.ids, TokenLengths.of(model.tokenizer, unknown)))
+    for note in dict.fromkeys(notes):
         display.note(note)
-    encoded = model.tokenizer.encode(text)
-    symbols = {symbol: len(offsets) for symbol, offsets in encoded.unknown.items()}
-    return encoded.ids, cost_of(symbols, model.unknown_model)
+    return texts
+
+
+def _text_of_split(model: "ModelFile", dataset: "Dataset", split: str) -> Text:
+    """Return a split of the dataset of a model."""
+    from charnn.evaluation.metrics import TokenLengths
+    from charnn.tokenizers.unknown_model import UnknownCost
+
+    unknown = dataset.unknown_cost(split)
+    if model.unknown_model is None:  # an older file has no probabilities of unknown symbols
+        unknown = UnknownCost(unknown.chars)
+    return Text(dataset.split(split), TokenLengths.of(model.tokenizer, unknown))
 
 
 def _arithmetic(device: str, threads: int | None) -> "Arithmetic":
@@ -191,8 +251,7 @@ def _arithmetic(device: str, threads: int | None) -> "Arithmetic":
 
 def _score(
     loaded: "ModelFile",
-    tokens: "Ids",
-    lengths: "TokenLengths",
+    text: Text,
     windows: int | None,
     streams: int | None,
     arithmetic: "Arithmetic",
@@ -202,16 +261,15 @@ def _score(
 
     model = with_weights(loaded).to(arithmetic.device)
     if windows:
-        return evaluate_windows(model, tokens, lengths, windows), f"windows:{windows}"
-    streams = streams or default_streams(len(tokens))
-    return evaluate_carried(model, tokens, lengths, loaded.start_token, streams), "carried"
+        return evaluate_windows(model, *text, windows), f"windows:{windows}"
+    streams = streams or default_streams(len(text.tokens))
+    return evaluate_carried(model, *text, loaded.start_token, streams), "carried"
 
 
 def _score_dynamic(
     loaded: "ModelFile",
     dataset: "Dataset",
-    tokens: "Ids",
-    lengths: "TokenLengths",
+    text: Text,
     arithmetic: "Arithmetic",
     display: "Display",
     *,
@@ -223,18 +281,18 @@ def _score_dynamic(
     model = with_weights(loaded).to(arithmetic.device)
     rates = dynamic_evaluation.Rates()
     sizes = dynamic_evaluation.gradient_sizes(
-        model, dataset.split("train"), lengths.unk_id, rates.segment
+        model, dataset.split("train"), text.lengths.unk_id, rates.segment
     )
     if tune:
         part = dataset.split("val")[: dynamic_evaluation.TUNED_ON]
         rates = dynamic_evaluation.tune(
             lambda tried: dynamic_evaluation.evaluate_dynamic(
-                model, part, lengths, loaded.start_token, sizes, tried
+                model, part, text.lengths, loaded.start_token, sizes, tried
             )
         )
         display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
     return dynamic_evaluation.evaluate_dynamic(
-        model, tokens, lengths, loaded.start_token, sizes, rates
+        model, *text, loaded.start_token, sizes, rates
     ), "dynamic"
 
 
@@ -255,7 +313,10 @@ def _report(results: Sequence[dict[str, Any]], *, json: bool) -> None:
     else:
         width, coverage = max(map(len, results[0])), results[0]["coverage"]
         for name, cell in zip(results[0], rows[0], strict=True):
-            shown = humanize.covering(cell, coverage) if name == RANKED_BY else cell
+            meaning = PROTOCOLS.get(cell.partition(":")[0]) if name == "protocol" else None
+            shown = f"{cell} ({meaning})" if meaning else cell
+            if name == RANKED_BY:
+                shown = humanize.covering(shown, coverage)
             output.line(f"{name:<{width}} {visible(shown, one_line=True)}")
     output.flush()
 

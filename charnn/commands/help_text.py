@@ -1,10 +1,10 @@
-"""Print help without the blank line that Typer prints before the usage line."""
+"""Print help: no blank line before the usage, no type for switches, no name cut short."""
 
 import contextlib
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO, cast
 
 import typer.core
@@ -17,6 +17,8 @@ class Command(typer.core.TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
+        _hide_types_of_switches(self.get_params(ctx))
+        _fold_long_words()
         with _without_blank_start():
             super().format_help(ctx, formatter)
 
@@ -26,8 +28,34 @@ class Group(typer.core.TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
+        _hide_types_of_switches(self.get_params(ctx))
+        _fold_long_words()
         with _without_blank_start():
             super().format_help(ctx, formatter)
+
+
+def _hide_types_of_switches(parameters: Iterable[Any]) -> None:
+    """Let the help show no type for options without a value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+
+
+def _fold_long_words() -> None:
+    """Let the help break names that are wider than their column, instead of cutting them."""
+    from typer import rich_utils  # imports Rich
+
+    rich_utils.highlighter = _folding(rich_utils.OptionHighlighter())
+    rich_utils.negative_highlighter = _folding(rich_utils.NegativeOptionHighlighter())
+
+
+def _folding(highlight: Callable[..., Any]) -> Any:
+    def highlighted(text: Any) -> Any:
+        shown = highlight(text.replace(",", ", ") if isinstance(text, str) else text)
+        shown.overflow = "fold"
+        return shown
+
+    return highlighted
 
 
 class _Stream:

@@ -1,5 +1,7 @@
 """Tell models from texts among the arguments of a command; print which model is used."""
 
+import glob
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +22,12 @@ def models_and_files(
     runs_dir: Path,
     display: "Display",
 ) -> tuple[list["OpenModel"], list[str]]:
-    """Return the models and the texts named by `[MODEL] [FILE]...` and --model.
+    """Return the models and the texts named by `[MODEL]... [FILE]...` and --model.
 
-    With --model, all arguments are texts. Otherwise the first one is the model, and the rest are
-    texts, or all are models. A single argument that is not a model is a text for the newest model,
-    with a note.
-    Raise UsageError or StorageError if no argument is a model, DataError if a model is damaged.
+    With --model, all arguments are texts. Otherwise the models come first. A single argument that
+    is not a model is a text for the newest model, with a note.
+    Raise UsageError or StorageError if the first argument is not a model, or if a later one is
+    neither a model nor a text; DataError if a model is damaged.
     """
     from charnn.model.runs import open_model
 
@@ -33,18 +35,31 @@ def models_and_files(
     if model is not None or not given:
         return [open_model(model, runs_dir)], given
     errors = [_refused(name, runs_dir) for name in given]
-    if not any(errors):
-        return [open_model(name, runs_dir) for name in given], []
-    first = errors[0]
-    if first is None:
-        return [open_model(given[0], runs_dir)], given[1:]
+    count = next((index for index, error in enumerate(errors) if error), len(given))  # of models
+    if count:
+        for name, error in zip(given[count:], errors[count:], strict=True):
+            _check_text(name, error)
+        return [open_model(name, runs_dir) for name in given[:count]], given[count:]
     if len(given) == 1 and (given[0] == STDIN or Path(given[0]).exists()):
         newest = open_model(None, runs_dir)
         display.note(f"{given[0]} is not a model; reading it as a text for the newest model")
         return [newest], given
-    raise type(first)(
-        first.message, f"{first.hint}; the first argument must be a model, the others files"
-    )
+    first = errors[0]
+    assert first is not None
+    order = " (the first argument must be a model, the others files)" if given[1:] else ""
+    raise type(first)(first.message, first.hint + order)
+
+
+def _check_text(name: str, error: CharnnError | None) -> None:
+    """Raise UsageError if an argument after the models is a model, or like the name of one."""
+    from charnn.data.corpora import Catalogue
+
+    if name == STDIN or os.path.lexists(name) or name in Catalogue().cards:
+        return
+    if error is None:
+        raise UsageError(f"{name} is a model, but comes after a text", "name the models first")
+    if error.hint.startswith("did you mean") and not glob.has_magic(name):
+        raise UsageError(f"{name!r} is neither a model nor a text", error.hint)
 
 
 def _refused(name: str, runs_dir: Path) -> CharnnError | None:

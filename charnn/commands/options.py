@@ -7,13 +7,11 @@ import dataclasses
 import functools
 import inspect
 import shlex
-import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.models import OptionInfo
 
 from charnn.config import (
     PrepareConfig,
@@ -179,8 +177,6 @@ def command(
             elif name != "context":
                 parameters.append(parameter)
         parameters += _undeclared(parameters)
-        for parameter in parameters:
-            _hide_type_of_switch(parameter)
 
         @functools.wraps(function)
         def run(*, context: typer.Context, **values: Any) -> int:
@@ -198,14 +194,6 @@ def command(
         return run
 
     return decorate
-
-
-def _hide_type_of_switch(parameter: inspect.Parameter) -> None:
-    """Let `--help` show no type for an option without a value."""
-    kind, *extra = typing.get_args(parameter.annotation) or (None,)
-    for option in extra:
-        if kind in (bool, bool | None) and isinstance(option, OptionInfo):
-            option.metavar = ""
 
 
 def _undeclared(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from charnn.model.model_file import ModelFile
     from charnn.tokenizers.tokenizer import Tokenizer
 
-MAX_ATTEMPTS = 100  # samples generated for each one that --novel, --new or --unique shall keep
+MAX_ATTEMPTS = 100  # samples generated at most for each one that --novel, --new, --unique keep
 
 
 @options.command(SampleConfig)
@@ -121,6 +121,7 @@ def sample(
     network = _network(loaded, device)
     chosen = None if state or seed is not None else int.from_bytes(os.urandom(4), "little")
     announce(opened, display, chosen)
+    _check_characters(tokenizer, display, ban=ban, allow=allow, stop="".join(stop or ()))
     context = _initial_context(loaded, network, state, chosen if seed is None else seed)
     text = _prompt(prompt, prompt_file, display)
     if text:
@@ -130,17 +131,18 @@ def sample(
     shown = text if echo else ""
     if allow is not None and loaded.records:
         allow += "\n"  # ends a record
+    wanted, attempts = _counts(config, samples, display, is_selective=is_selective)
     request = generate.Request(
         config=config,
         constraint=constrain(
             *(tokenizer.pieces, tokenizer.unk_id), ban=ban, allow=allow, match=match, prompt=shown
         ),
         seed=context.seed,
-        samples=samples * (MAX_ATTEMPTS if is_selective else 1),
+        samples=attempts,
         stop=loaded.stops(stop or ()),
         loss=json or jsonl,
     )
-    in_flight = min(samples, generate.BATCH if device == "cpu" else generate.BATCH_ON_GPU)
+    in_flight = min(wanted, generate.BATCH if device == "cpu" else generate.BATCH_ON_GPU)
     events: Iterable[SampleEvent] = generate.generate(
         network, tokenizer, request, context, in_flight
     )
@@ -148,15 +150,15 @@ def sample(
         events = _saving(events, save_state, loaded.sha256)
     selection = None
     if is_selective:
-        selection = _selection(loaded, samples, data_dir, novel=novel, new=new, unique=unique)
+        selection = _selection(loaded, wanted, data_dir, novel=novel, new=new, unique=unique)
         events = selection.among(events, shown)
     if json or jsonl:
-        sample_output.write_json(events, shown, request.seed, one_object=json and samples > 1)
+        sample_output.write_json(events, shown, request.seed, one_object=json, samples=samples)
     else:
         style = sample_output.Style(shown, "\0" if null else sep, raw, null, unbuffered)
         sample_output.write_text(events, style)
-    if selection and (summary := selection.summary()):
-        display.note(summary)
+    if selection:
+        _report(selection, display)
     return 0
 
 
@@ -193,6 +195,49 @@ def _check(
         raise StorageError(
             f"cannot write {save_state}: the folder does not exist", "create the folder first"
         )
+
+
+def _check_characters(
+    tokenizer: "Tokenizer", display: "Display", *, ban: str, allow: str | None, stop: str
+) -> None:
+    """Print which characters of --ban, --allow and --stop are not in the vocabulary.
+
+    Raise UsageError if --allow leaves no character to generate.
+    """
+    from charnn.generation.constraints import never_generated
+
+    impossible = never_generated(tokenizer.pieces, tokenizer.unk_id, ban + (allow or "") + stop)
+    if allow is not None and not set(allow) - set(ban) - impossible:
+        raise UsageError(
+            f"--allow {allow!r} leaves no character to generate",
+            "name characters that are in the vocabulary (charnn info shows it) and not in --ban",
+        )
+    for name, characters in (("ban", ban), ("allow", allow or ""), ("stop", stop)):
+        if unknown := "".join(c for c in dict.fromkeys(characters) if c in impossible):
+            display.note(f"--{name}: not in the vocabulary: {unknown!r}")
+
+
+def _counts(
+    config: SampleConfig, samples: int, display: "Display", *, is_selective: bool
+) -> tuple[int, int]:
+    """Return the number of samples to keep, and the number to generate at most.
+
+    Greedy decoding gives the same text each time, so that one sample is enough.
+    """
+    if config.temperature > 0:
+        return samples, samples * (MAX_ATTEMPTS if is_selective else 1)
+    if samples > 1:
+        display.note(f"all samples are the same at --temp 0: generating 1 instead of {samples:,}")
+    return 1, 1
+
+
+def _report(selection: "Selection", display: "Display") -> None:
+    """Print how many samples were dropped; warn if too few were kept."""
+    if selection.kept < selection.wanted:
+        display.warning(selection.summary())
+        display.hint("a higher --temp gives more different samples")
+    elif selection.dropped:
+        display.note(selection.summary())
 
 
 def _network(model: "ModelFile", device: str) -> "ModelBackend":

@@ -108,8 +108,14 @@ def replace_invalid(data: bytes) -> bytes:
     return data if data.isascii() else data.decode("utf-8", "replace").encode()
 
 
-def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_object: bool) -> None:
-    """Write a JSON object per sample when it ends, or one object for all samples."""
+def write_json(
+    events: Iterable[SampleEvent], prompt: str, seed: int, *, one_object: bool, samples: int = 1
+) -> None:
+    """Write a JSON object per sample when it ends, or one object for all `samples`.
+
+    That object is the sample itself if one was wanted, otherwise it has a list, also if all samples
+    were dropped.
+    """
     done: list[dict[str, Any]] = []
     for data, end in complete_samples(events):
         row = {
@@ -125,7 +131,7 @@ def write_json(events: Iterable[SampleEvent], prompt: str, seed: int, *, one_obj
         else:
             print_json(row)
     if one_object:
-        print_json({"seed": seed, "samples": done})
+        print_json(done[0] if samples == len(done) == 1 else {"seed": seed, "samples": done})
 
 
 def complete_samples(events: Iterable[SampleEvent]) -> Iterator[tuple[bytes, Sample]]:
@@ -167,16 +173,13 @@ class Selection:
                 return
 
     def summary(self) -> str:
-        """Return the number of dropped samples and the reasons; "" if none was dropped."""
-        if not self.dropped:
-            return ""
+        """Return how many samples were kept, of how many attempts, and why others were not."""
         reasons = ", ".join(f"{count:,} {name}" for name, count in self.dropped.items())
-        total = self.dropped.total()
-        text = f"{total:,} sample{'' if total == 1 else 's'} dropped: {reasons}"
-        if self.kept < self.wanted:
-            drawn = self.kept + self.dropped.total()
-            text = f"{self.kept} of {self.wanted} samples after {drawn:,} attempts; {text}"
-        return text
+        attempts = self.kept + self.dropped.total()
+        return (
+            f"kept {self.kept:,} of {self.wanted:,} sample{'' if self.wanted == 1 else 's'} after "
+            f"{attempts:,} attempt{'' if attempts == 1 else 's'}; dropped: {reasons}"
+        )
 
 
 class Unrepeated:

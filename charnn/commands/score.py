@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from charnn.data.dataset import Dataset
     from charnn.display.messages import Display
     from charnn.evaluation.line_reader import Part
-    from charnn.evaluation.surprisal import Reader
+    from charnn.evaluation.surprisal import Reader, Scorer
     from charnn.model.model_file import ModelFile
     from charnn.model.runs import OpenModel
 
@@ -86,12 +86,16 @@ def score(
     from charnn.commands.threads import core_count, set_up_numpy
 
     set_up_numpy(1)
-    from charnn.commands.score_output import Layout, LineAccumulator, token_rows, tokens_of
+    from charnn.commands.score_output import (
+        InputCounts,
+        Layout,
+        LineAccumulator,
+        token_rows,
+        tokens_of,
+    )
     from charnn.display.messages import Display
     from charnn.display.progress import byte_progress
     from charnn.evaluation.suffix_array import TextIndex
-    from charnn.evaluation.surprisal import Scorer
-    from charnn.model.numpy_model import NumpyModel
 
     display = Display(quiet=quiet)
     opened, names = _model_and_files(argument, files, model, runs_dir, display)
@@ -102,22 +106,11 @@ def score(
     has_color = output.has_color if color == "auto" else color == "always"
     safe = output.is_terminal if raw is None else not raw
     layout = Layout(json, per_token, has_color, safe, bits == "total", min_chars)
-    reader: Reader | None = None
-    if dataset and adapt:
-        from charnn.evaluation.dynamic_evaluation import learning_reader
-
-        reader = learning_reader(loaded, dataset.split("train"))
-    scorer = Scorer(
-        NumpyModel(loaded.config, loaded.tensors),
-        loaded.tokenizer,
-        loaded.start_token,
-        unknown_model=loaded.unknown_model,
-        carry=state == "carry",
-        reader=reader,
-        threads=threads or core_count(),
-    )
+    learned = dataset if adapt else None
+    scorer = _scorer(loaded, learned, carry=state == "carry", threads=threads or core_count())
     index = TextIndex(dataset.text("train")) if dataset and overlap else None
     line = LineAccumulator(scorer, index, with_tokens=layout.needs_tokens, whole=not lines)
+    counts = InputCounts(loaded.tokenizer, whole=not lines)
     # On a terminal, the live line would be among the results.
     with byte_progress(Display(quiet=quiet or output.is_terminal), "scoring") as progress:
         for name in names or [STDIN]:
@@ -125,13 +118,39 @@ def score(
             for parts in _parts(name, display, progress, lines=lines):
                 for scored in scorer.score(parts):
                     number += scored.part.begins
+                    counts.add(scored)
                     if per_token and not json:
                         output.write(token_rows(number, tokens_of(scorer, scored)))
                     elif (row := line.add(scored)) and layout.is_shown(row):
                         named = dataclasses.replace(row, line=number, file=name)
                         output.write(layout.rendered(named))
                 output.flush()
+    if summary := counts.summary():
+        display.note(summary)
     return 0
+
+
+def _scorer(
+    model: "ModelFile", dataset: "Dataset | None", *, carry: bool, threads: int
+) -> "Scorer":
+    """Return a scorer with the weights of the model; with a dataset, they are updated."""
+    from charnn.evaluation.surprisal import Scorer
+    from charnn.model.numpy_model import NumpyModel
+
+    reader: Reader | None = None
+    if dataset:
+        from charnn.evaluation.dynamic_evaluation import learning_reader
+
+        reader = learning_reader(model, dataset.split("train"))
+    return Scorer(
+        NumpyModel(model.config, model.tensors),
+        model.tokenizer,
+        model.start_token,
+        unknown_model=model.unknown_model,
+        carry=carry,
+        reader=reader,
+        threads=threads,
+    )
 
 
 def _model_and_files(
@@ -144,7 +163,8 @@ def _model_and_files(
     models, names = models_and_files(argument, files, model, runs_dir, display)
     if len(models) > 1:
         raise UsageError(
-            "score takes only one model", "name text files after it; charnn eval compares models"
+            "score takes only one model",
+            "charnn eval compares models; with -m MODEL all arguments are text files",
         )
     return models[0], names
 

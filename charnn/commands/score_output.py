@@ -2,20 +2,25 @@
 
 import codecs
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from charnn.config import STDIN
+from charnn.display import humanize
 from charnn.escape import visible
+from charnn.evaluation.line_reader import Part
 from charnn.evaluation.metrics import NATS_PER_BIT, Score
 from charnn.evaluation.suffix_array import TextIndex
 from charnn.evaluation.surprisal import Scored, Scorer
 from charnn.storage import jsonio
+from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.tokenizers.utf8 import CONTINUATION
 
 BEGINNING = 256  # characters shown of a long text that is scored as a whole
 LONGEST_TEXT = 1 << 20  # maximum bytes shown of a line; all of it is scored
 MOST_TOKENS = 1 << 16  # maximum tokens shown of a line
+MOST_SYMBOLS = 10_000  # different out-of-vocabulary symbols that are counted
 MORE = "…"  # marks truncated text
 NOTHING = "-"  # an undefined number, such as the surprisal of an empty line
 
@@ -118,7 +123,7 @@ def ranking(score: Score, *, total: bool) -> float:
 
 
 def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
-    """Return a row as a JSON object."""
+    """Return a row as a JSON object. Numbers that are not finite become null."""
     score = row.score
     values: dict[str, object] = {
         "line": row.line,
@@ -126,6 +131,7 @@ def as_dict(row: Row, *, per_token: bool) -> dict[str, object]:
         "loss": score.loss,
         "perplexity": score.perplexity,
         "bits_per_char": score.bits_per_char,
+        "bits": ranking(score, total=True),
         "tokens": score.tokens,
         "unknown": score.unknown,
         "coverage": score.coverage,
@@ -264,3 +270,57 @@ class LineAccumulator:
             cut=len(kept) < len(text),
             tokens_cut=len(self.tokens) > most,
         )
+
+
+class InputCounts:
+    """Counts of lines with invalid UTF-8 and of out-of-vocabulary symbols in what was scored.
+
+    If the text is scored as a `whole`, each file is one line.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, whole: bool = False) -> None:
+        self.tokenizer, self.whole = tokenizer, whole
+        self.lines = self.invalid = self.unknown = 0
+        self.symbols = Counter[str]()
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._is_valid = True  # the current line, up to now
+
+    def add(self, scored: Scored) -> None:
+        """Count a part; those of one line are in sequence."""
+        part = scored.part
+        if part.begins:
+            self._decoder.reset()
+            self._is_valid = True
+            self.lines += 1
+        if not self.tokenizer.reads_bytes:
+            self._check(part)
+        for symbol in scored.unknown:
+            self.unknown += 1
+            if symbol in self.symbols or len(self.symbols) < MOST_SYMBOLS:
+                self.symbols[symbol] += 1
+
+    def _check(self, part: Part) -> None:
+        if not self._is_valid or (part.is_line and part.data.isascii()):
+            return
+        try:
+            self._decoder.decode(part.data, part.ends)
+        except UnicodeDecodeError:
+            self._is_valid = False
+            self.invalid += 1
+
+    def summary(self) -> str:
+        """Return a line for each count that is not 0, and how to avoid both."""
+        found = []
+        if self.invalid:
+            lines = "files" if self.whole else "lines"
+            found.append(
+                f"{self.invalid:,} of {self.lines:,} {lines} with invalid UTF-8, read as U+FFFD"
+            )
+        if self.unknown:
+            found.append(
+                f"{self.unknown:,} out-of-vocabulary symbol{'' if self.unknown == 1 else 's'}: "
+                f"{humanize.most_frequent(self.symbols)}"
+            )
+        if found:
+            found.append("a dataset prepared with --tokenizer byte has a token for every byte")
+        return "\n".join(found)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 from pydantic import ValidationError
@@ -9,9 +10,10 @@ from pydantic import ValidationError
 from charnn.config import did_you_mean, problem, shown_value
 from charnn.errors import UsageError
 
+NO_OPTION = "no option {}"
 # Messages of Typer, and the message of charnn for each; a test has an example of all of them.
 WORDS = (
-    (r"No such option: (\S+)", "no option {}"),
+    (r"No such option: (\S+)", NO_OPTION),
     (r"No such command '(.*?)'", "no command {}"),
     (r"Option '(.*)' requires an argument", "{} needs a value"),
     (r"Option '(.*)' does not take a value", "{} takes no value"),
@@ -20,8 +22,8 @@ WORDS = (
 CHOICES = re.compile(r"'.*' is not one of (.*?)\.?$")
 
 
-def worded(error: typer.TyperException, command: str, commands: Sequence[str]) -> UsageError:
-    """Return the UsageError for an error of Typer.
+def worded(error: typer.TyperException, command: str, given: Sequence[str]) -> UsageError:
+    """Return the UsageError for an error of Typer in the arguments `given`.
 
     The hint is the help of the command in the error or, without one, of `command`.
     """
@@ -30,11 +32,31 @@ def worded(error: typer.TyperException, command: str, commands: Sequence[str]) -
     if isinstance(error, typer.BadParameter) and isinstance(error.__cause__, ValidationError):
         return _bad_value(error, error.__cause__, help_)
     text = error.format_message()
+    commands = getattr(context and context.command, "commands", {})
     for pattern, words in WORDS:
         if match := re.match(pattern, text):
-            near = _nearest(match[1], getattr(error, "possibilities", None), commands)
+            is_option = words == NO_OPTION
+            if is_option and commands and (line := _after_command(match[1], context, given)):
+                return UsageError(f"{match[1]} must come after the command", line)
+            near = _nearest(match[1], getattr(error, "possibilities", None), list(commands))
             return UsageError(words.format(match[1]) + near, help_)
     return UsageError(text[:1].lower() + text[1:].rstrip("."), help_)
+
+
+def _after_command(option: str, context: Any, given: Sequence[str]) -> str:
+    """Return the command line with the option at its end; empty if no command has it."""
+    words, command = [context.command_path], context.command
+    for word in given:
+        if word in getattr(command, "commands", {}):
+            words.append(word)
+            command = command.commands[word]
+    candidates = list(getattr(command, "commands", {}).values())
+    if candidates:  # no command was given
+        words.append("COMMAND")
+    for parameter in [one for each in candidates or [command] for one in each.params]:
+        if option in (*parameter.opts, *parameter.secondary_opts):
+            return " ".join([*words, option, *([] if parameter.is_flag else ["…"])])
+    return ""
 
 
 def _nearest(given: str, options: Sequence[str] | None, commands: Sequence[str]) -> str:

@@ -34,7 +34,9 @@ class TextReport:
         done = "converted to LF" if self.newlines == "lf" else "kept; --newlines lf converts them"
         notes = [f"{name}: byte order mark removed" for name in self.byte_order_marks]
         if self.crlf or self.lone_cr:
-            notes.append(f"line endings: {self.crlf:,} CRLF and {self.lone_cr:,} lone CR {done}")
+            kinds = {"CRLF (Windows)": self.crlf, "lone CR": self.lone_cr}
+            found = " and ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+            notes.append(f"line endings: {found} {done}")
         if self.replaced:
             notes.append(f"{self.replaced:,} undecodable byte sequences replaced by U+FFFD")
         if self.nul:
@@ -118,9 +120,11 @@ def _convert_newlines(
 def _refuse_blank(text: str | bytes, sources: Sequence[Source]) -> None:
     if text and not text.isspace():
         return
-    names = ", ".join(_shown(source.name) for source in sources) or "the input"
+    names = [_shown(source.name) for source in sources] or ["the input"]
+    what = "white space only" if text else "empty"
     raise DataError(
-        f"{names}: {'only white space' if text else 'empty'}", "name a file that contains text"
+        f"{', '.join(names)} {'are' if names[1:] else 'is'} {what}",
+        "name a file that contains text",
     )
 
 

@@ -98,6 +98,19 @@ class Dataset:
         known = math.nan if model is None else model.known_nats
         return UnknownCost(self._unknown_chars(name) / count, nats / count, known)
 
+    def has_text_of(self, other: "Dataset", name: str) -> bool:
+        """Return whether a split of both has the same text, also in different tokens.
+
+        Compares the hashes of the sources, and the size of the split.
+        """
+
+        def text(meta: Mapping[str, Any]) -> tuple[Any, ...]:
+            described, sources = meta["splits"].get(name, {}), meta["sources"]
+            hashes = sorted((source["split"], source["sha256"]) for source in sources)
+            return hashes, described.get("chars"), described.get("bytes")
+
+        return text(self.meta) == text(other.meta)
+
     def chars_per_token(self, name: str) -> float:
         """Return the mean number of characters per token of a split, without `<unk>`."""
         described = self.meta["splits"][name]

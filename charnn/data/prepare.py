@@ -13,6 +13,7 @@ from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress
 from charnn.data.dataset import Dataset, EncodedSplit, is_written, new_dataset, write_dataset
 from charnn.data.sources import Reading, Source, is_stream, read_sources
 from charnn.data.splits import SPLITS, end_with_newline, split_records, split_text
+from charnn.display import humanize
 from charnn.errors import DataError, UsageError
 from charnn.storage.atomic import make_folder
 from charnn.storage.lock import Lock
@@ -21,7 +22,6 @@ from charnn.tokenizers.registry import TOKENIZERS
 from charnn.tokenizers.tokenizer import Text, Tokenizer, VocabularyOptions
 from charnn.tokenizers.utf8 import count_bytes, count_chars
 
-SHOWN_SYMBOLS = 5  # out-of-vocabulary symbols listed in a note
 VOCABULARY_SETTINGS = ("tokenizer", "vocab_size", "min_count", "word_pattern")
 PACKED = (".gz",)  # suffixes of compressed files, which follow that of the text
 SMALL = 2000  # tokens; with fewer, even the smallest preset has only a few steps per epoch
@@ -225,16 +225,29 @@ def _unknown_notes(splits: Mapping[str, EncodedSplit]) -> list[str]:
     notes = []
     for name, split in splits.items():
         if split.unknown:
-            most = ", ".join(f"{s!r} ×{n}" for s, n in split.unknown.most_common(SHOWN_SYMBOLS))
             notes.append(
                 f"{name}: {split.unknown.total():,} out-of-vocabulary tokens "
-                f"({len(split.unknown):,} distinct) encoded as <unk>: {most}"
+                f"({len(split.unknown):,} distinct) encoded as <unk>: "
+                f"{humanize.most_frequent(split.unknown)}"
             )
     return notes
 
 
+def _shared_sources(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a warning for each source whose content is in an earlier split too."""
+    warnings, splits = [], dict[str, str]()
+    for source in sources:
+        split, first = source["split"], splits.setdefault(source["sha256"], source["split"])
+        if first != split and source["bytes"]:
+            warnings.append(
+                f"the {first} and the {split} split have the same text ({source['name']}): the "
+                f"{split} loss does not show how well the model generalizes"
+            )
+    return warnings
+
+
 def _warnings(dataset: Dataset) -> list[str]:
-    warnings = []
+    warnings = _shared_sources(dataset.meta["sources"])
     if "val" not in dataset.splits:
         warnings.append("no validation split: training will report no validation loss")
     tokens = len(dataset.split("train"))

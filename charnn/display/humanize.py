@@ -1,8 +1,10 @@
 """Format sizes, durations, rates and measured values for people."""
 
 import math
+from collections import Counter
 from typing import TypeGuard
 
+MOST_FREQUENT = 5  # symbols listed in a message
 _STEPS = ("", "k", "M", "G", "T", "P")  # powers of 1000
 MINUTE, HOUR, DAY = 60, 3600, 86_400  # seconds
 
@@ -86,3 +88,8 @@ def figure(value: float | None) -> str:
         return "inf" if value > 0 else "-inf"
     digits = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0  # noqa: PLR2004
     return f"{value:,.{digits}f}" if abs(value) < 1e6 else f"{value:.2e}"  # noqa: PLR2004
+
+
+def most_frequent(counts: Counter[str]) -> str:
+    """Format the most frequent symbols with their counts: "'é' ×12, '€' ×3"."""
+    return ", ".join(f"{s!r} ×{n:,}" for s, n in counts.most_common(MOST_FREQUENT))

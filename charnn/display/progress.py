@@ -12,6 +12,7 @@ from charnn.escape import visible
 
 REFRESH_SECONDS = 0.25  # between two updates of the live line
 LOG_SECONDS = 10.0  # between two plain lines, if stderr is not a terminal
+MIN_FRACTION = 0.02  # of the work; before, the time left is a guess that is not shown
 NARROW, WIDE = 6, 24  # columns of a bar
 SEPARATOR = "  "
 
@@ -76,7 +77,8 @@ def status_line(
         if now < due and (text == shown or not display.is_terminal):
             return
         line = visible(text, one_line=True)
-        left = eta((now - begin) * (1 - fraction) / fraction if fraction else None)
+        is_known = fraction >= MIN_FRACTION
+        left = eta((now - begin) * (1 - fraction) / fraction if is_known else None)
         if display.is_terminal:
             shown, due = text, now + REFRESH_SECONDS
             display.paint(lambda width: painted(line, fraction, left, width))

@@ -53,9 +53,8 @@ def constrain(
     """Exclude characters in `ban`, characters not in `allow`, and samples that fail `match`.
 
     `pieces` are the bytes of each token; `prompt` is the beginning of the text that `match`
-    concerns. A sample ends where it matches and either no token can
-    follow or the sampled token would make it fail to match. Raise UsageError if no token or no
-    matching text is left.
+    concerns. A sample ends where it matches and either no token can follow or the sampled token
+    would make it fail to match. Raise UsageError if no token or no matching text is left.
     """
     texts = [decoded(piece) for piece in pieces]
     banned, allowed = set(ban), None if allow is None else set(allow)
@@ -96,6 +95,13 @@ def decoded(piece: bytes) -> str | None:
         return None
 
 
+def never_generated(pieces: Sequence[bytes], unk_id: int | None, characters: str) -> set[str]:
+    """Return those of the characters that are in no token; none if tokens can form any."""
+    texts = [decoded(piece) for index, piece in enumerate(pieces) if index != unk_id]
+    known = [text for text in texts if text is not None]
+    return set(characters).difference(*known) if len(known) == len(texts) else set()
+
+
 def permitted(text: str | None, banned: set[str], allowed: set[str] | None) -> bool:
     """Return whether the characters of a token are allowed; True for incomplete characters."""
     if text is None:
@@ -131,4 +137,7 @@ def consecutive(codes: Indices) -> list[str]:
 
 def nothing_left() -> UsageError:
     """Return the error for constraints that exclude every token of the vocabulary."""
-    return UsageError("--ban and --allow exclude every token", "allow more characters")
+    return UsageError(
+        "--ban and --allow exclude every token",
+        "allow more characters: a token is generated only if all its characters are allowed",
+    )

@@ -73,7 +73,7 @@ class Request:
 
     def __post_init__(self) -> None:
         if "" in self.stop:
-            raise UsageError("--stop must not be an empty string")
+            raise UsageError("--stop must not be an empty string", "leave out --stop")
         if self.config.max_new_tokens < 0 and self.samples > 1:
             raise UsageError(
                 f"-n -1 is unlimited and allows only one sample, not {self.samples}",
@@ -139,7 +139,7 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str, unknown: UnknownName = "err
         named = ", ".join(f"{s!r} at character {at + 1}" for at, s in places[:SHOWN_SYMBOLS])
         raise UsageError(
             f"not in the vocabulary: {named} of the prompt",
-            "--unk skip omits such symbols, --unk replace feeds <unk> instead",
+            "leave them out (charnn sample --unk skip), or feed <unk> instead (--unk replace)",
         )
     known: Ids = encoded.ids[encoded.ids != tokenizer.unk_id]
     return known

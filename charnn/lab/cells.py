@@ -290,28 +290,31 @@ def _checks(trials: Sequence[Trial], equal_seconds: float) -> list[Check]:
     lstm_loss, large_gru_loss = lstm.loss_after(equal_seconds), large_gru.loss_after(equal_seconds)
     return [
         Check(
-            f"A GRU is cheaper than an LSTM of equal width. It has {weights} of the weights, and "
-            f"needs {training} of the time per token in training and {sampling} in sampling.",
+            "A GRU is [not] cheaper than an LSTM of equal width",
+            f"it has {weights} of the weights, and needs {training} of the time per token in "
+            f"training and {sampling} in sampling",
             max(ratios) < 1,
         ),
         Check(
-            "With equal width and after equal numbers of tokens, the loss of a GRU is no higher: "
-            f"{gru.loss:.3f}, LSTM {lstm.loss:.3f}.",
+            "After equal numbers of tokens, a GRU of equal width is [not] as good as the LSTM",
+            f"its loss is {gru.loss:.3f}, that of the LSTM {lstm.loss:.3f}",
             gru.loss < lstm.loss + TOLERANCE,
         ),
         Check(
-            f"With equal weights and after equal time ({equal_seconds:.1f} s), the loss of a GRU "
-            f"is no higher: {large_gru_loss:.3f}, LSTM {lstm_loss:.3f}.",
+            f"After equal time ({equal_seconds:.1f} s), a GRU with as many weights is [not] as "
+            "good as the LSTM",
+            f"its loss is {large_gru_loss:.3f}, that of the LSTM {lstm_loss:.3f}",
             large_gru_loss < lstm_loss + TOLERANCE,
         ),
         Check(
-            "With equal width and after equal numbers of tokens, an RNN has a higher loss: "
-            f"{rnn.loss:.3f}, LSTM {lstm.loss:.3f}, GRU {gru.loss:.3f}.",
+            "After equal numbers of tokens, an RNN of equal width is [not] worse than LSTM and GRU",
+            f"its loss is {rnn.loss:.3f}, theirs {lstm.loss:.3f} and {gru.loss:.3f}",
             rnn.loss > max(lstm.loss, gru.loss) + TOLERANCE,
         ),
         Check(
-            f"With equal weights and after equal numbers of tokens, an RNN has a higher loss: "
-            f"{large_rnn.loss:.3f}, LSTM {lstm.loss:.3f}, GRU {large_gru.loss:.3f}.",
+            "After equal numbers of tokens, an RNN with as many weights is [not] worse than LSTM "
+            "and GRU",
+            f"its loss is {large_rnn.loss:.3f}, theirs {lstm.loss:.3f} and {large_gru.loss:.3f}",
             large_rnn.loss > max(lstm.loss, large_gru.loss) + TOLERANCE,
         ),
     ]

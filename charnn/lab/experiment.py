@@ -1,5 +1,6 @@
 """What an experiment returns, a `Finding`, and its text."""
 
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from charnn.display.messages import table
 LINE_WIDTH = 80  # columns of prose; a narrower terminal has shorter lines
 NO_BREAK = "\u00a0=\u00a0"  # " = " with no-break spaces
 PAGE = "docs/lab.md"  # describes each experiment in a section of its name
+NEGATION = re.compile(r"\[(.*?)\] ")  # in a part of a claim, with the space after it
 Tell = Callable[[str, float], None]  # receives the current part and the fraction of work done
 
 
@@ -39,14 +41,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Check:
-    """One part of a claim with its measurements, and whether they confirm it."""
+    """One part of a claim, the measurements, and whether they confirm it.
 
-    text: str
+    `part` is a sentence with its negation in brackets, as in "A is [not] larger", and `figures` a
+    clause with the measurements; both without the full stop.
+    """
+
+    part: str
+    figures: str
     confirmed: bool
 
     def __str__(self) -> str:
-        """Return the outcome and the text."""
-        return f"{'Confirmed' if self.confirmed else 'Contradicted'}: {self.text}"
+        """Return the outcome, and the part or its negation with the figures."""
+        if self.confirmed:
+            return f"Confirmed: {NEGATION.sub('', self.part)}: {self.figures}."
+        negated = NEGATION.sub(r"\1 ", self.part)
+        return f"Contradicted: {negated}, because {self.figures}."
 
 
 @dataclass(frozen=True)

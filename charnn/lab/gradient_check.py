@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charnn.lab import manual_bptt, worked_example
-from charnn.lab.experiment import Table
+from charnn.lab.experiment import Check, Table
 from charnn.model.language_model import LanguageModel
 
 EPSILON = 1e-5  # step of the central differences, which are then exact to nine digits
@@ -117,16 +117,12 @@ def table_of(results: Sequence[GradientErrors]) -> Table:
     return Table(title, header, rows)
 
 
-def are_equal(results: Sequence[GradientErrors]) -> bool:
-    """Return whether all differences are as small as rounding makes them."""
-    return max(max(r.autograd, r.differences) for r in results) < LARGEST_ERROR
-
-
-def comparison(results: Sequence[GradientErrors]) -> str:
-    """Return a clause with the largest differences."""
+def check_of(results: Sequence[GradientErrors]) -> Check:
+    """Check that all differences are as small as rounding makes them."""
     autograd = max(result.autograd for result in results)
     differences = max(result.differences for result in results)
-    return (
-        f"Gradients by hand equal those of autograd (largest difference {autograd:.0e}) and "
-        f"finite differences ({differences:.0e})"
+    return Check(
+        "Gradients by hand are [not] equal to those of autograd and to finite differences",
+        f"the largest relative differences are {autograd:.0e} and {differences:.0e}",
+        max(autograd, differences) < LARGEST_ERROR,
     )

@@ -81,8 +81,8 @@ def check_of(clipped: ClippingResult, free: ClippingResult) -> Check:
     """Check that clipping bounds the length of a step, and that steps are longer without it."""
     bound = LR * clipped.limit
     return Check(
-        f"Clipping at norm {clipped.limit:g} limits a step to {bound:g} (learning rate × norm): "
-        f"the largest is {clipped.step:.3g}, with gradients up to {clipped.norm:.3g}. Without "
-        f"clipping it is {free.step:.3g}.",
+        f"With clipping at norm {clipped.limit:g}, steps are [not] limited to {bound:g}, the "
+        "learning rate times that norm",
+        f"the largest step is {clipped.step:.3g}, without clipping {free.step:.3g}",
         clipped.step <= bound * (1 + TOLERANCE) < min(LR * clipped.norm, free.step),
     )

@@ -32,10 +32,9 @@ from charnn.lab import gradient_check, gradient_clipping, worked_example
 from charnn.lab.experiment import Check, Experiment, Finding, Progress, Table, Tell
 from charnn.lab.gradient_check import (
     GradientErrors,
-    are_equal,
     check_model,
+    check_of,
     check_worked_example,
-    comparison,
 )
 from charnn.lab.gradient_clipping import ClippingResult
 from charnn.lab.gradient_flow import (
@@ -276,24 +275,23 @@ def _checks_of_factors(factors: Mapping[tuple[str, float], float]) -> list[Check
     open_factors = [factor for v in VARIANTS if v.gates_open for factor in by_variant[v.name]]
     return [
         Check(
-            "With h = 0, the gradient of an RNN vanishes at gains below 1 and explodes at gains "
-            f"above 1: × {at_zero[0]:.3f} per token at gain {low:g}, × {at_zero[-1]:.3f} at "
-            f"{high:g}.",
+            "With h = 0, gradients of an RNN [do not] vanish at gains below 1 and explode at gains "
+            "above 1",
+            f"the factor per token is {at_zero[0]:.3f} at gain {low:g} and {at_zero[-1]:.3f} at "
+            f"gain {high:g}",
             all((factor < 1) == (gain < 1) for gain, factor in zip(GAINS, at_zero, strict=True)),
         ),
         Check(
-            "While an RNN reads tokens, h is not 0 and every factor is smaller than the gain: × "
-            f"{reading[0]:.3f} at gain {low:g}, × {reading[above]:.3f} at {GAINS[above]:g}, × "
-            f"{reading[-1]:.3f} at {high:g}. So a gain above 1 is necessary for exploding, but "
-            "not sufficient.",
-            all(r < a for r, a in zip(reading, at_zero, strict=True))
-            and reading[above] < 1 < reading[-1],
+            f"While an RNN reads tokens, gradients [do not] vanish even at gain {GAINS[above]:g} "
+            f"and explode at gain {high:g}",
+            f"the factors are {reading[above]:.3f} and {reading[-1]:.3f}",
+            reading[above] < 1 < reading[-1],
         ),
         Check(
-            f"Gates make the factor nearly independent of the gain. From gain {low:g} to "
-            f"{high:g} it changes {growth['RNN']:.2f}-fold in an RNN, {growth['LSTM']:.2f}-fold "
-            f"in an LSTM, {growth['GRU']:.2f}-fold in a GRU. With open gates it is near 1 "
-            f"({min(open_factors):.3f} to {max(open_factors):.3f}).",
+            "Gates [do not] make the factor nearly independent of the gain",
+            f"from gain {low:g} to {high:g} it grows {growth['RNN']:.2f}-fold in an RNN, "
+            f"{growth['LSTM']:.2f}-fold in an LSTM and {growth['GRU']:.2f}-fold in a GRU, and with "
+            f"open gates it is {min(open_factors):.3f} to {max(open_factors):.3f}",
             max(growth["LSTM"], growth["GRU"]) < growth["RNN"]
             and all(abs(factor - 1) < NEAR_ONE for factor in open_factors),
         ),
@@ -303,8 +301,9 @@ def _checks_of_factors(factors: Mapping[tuple[str, float], float]) -> list[Check
 def _check_of_errors(errors: Sequence[GradientErrors]) -> Check:
     """Check gradients by hand; the last ones are of the example without transposes."""
     *correct, without = errors
+    check = check_of(correct)
     return Check(
-        f"{comparison(correct)}. Without the transposes of V and W they are wrong by "
-        f"{without.autograd:.0%}.",
-        are_equal(correct) and min(without.autograd, without.differences) > LARGE_ERROR,
+        check.part,
+        f"{check.figures}, without the transposes of V and W {without.autograd:.1f}",
+        check.confirmed and min(without.autograd, without.differences) > LARGE_ERROR,
     )

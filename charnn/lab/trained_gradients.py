@@ -70,7 +70,7 @@ def examine(subject: Subject, seed: int, tell: Tell) -> Finding:
         ],
         checks=[
             _check_of_norms(norms, gains),
-            Check(f"{gradient_check.comparison(errors)}.", gradient_check.are_equal(errors)),
+            gradient_check.check_of(errors),
         ],
         charts=[Lines(lines, subject.name, "k, tokens back", NORM, log_y=True)],
         data={
@@ -123,8 +123,9 @@ def _check_of_norms(norms: dict[str, list[float]], gains: dict[str, float]) -> C
     values = norms[top]
     remaining = values[-1] / values[0] if values[0] else 0.0
     return Check(
-        f"The gradient of {top} vanishes: it is multiplied by {factor_per_token(values):.3f} per "
-        f"token, and by {remaining:.1e} from k = 1 to {len(values)}. The gains are "
-        f"{min(gains.values()):.2f} to {max(gains.values()):.2f}.",
+        f"Gradients with respect to {top} [do not] vanish, with gains of {min(gains.values()):.2f} "
+        f"to {max(gains.values()):.2f}",
+        f"they are multiplied by {factor_per_token(values):.3f} per token, and by {remaining:.1e} "
+        f"from k = 1 to {len(values)}",
         remaining < 1,
     )

@@ -56,7 +56,7 @@ SPAN, ROWS = 256, 32  # length and number of the texts whose gradient is compare
 LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MIN_COSINE = 0.99  # a truncated gradient with this cosine counts as equal
 TOLERANCE = 0.01  # a cosine may fall by this as n grows and still count as growing
-MIN_SLOWDOWN = 2.0  # slowdown of attached batches, relative to detached ones
+MIN_SLOWDOWN = 2.0  # time of the last attached batches, relative to detached ones
 EXPERIMENT = Experiment(
     name="truncation",
     question="Why is the hidden state detached between batches, and what does that lose?",
@@ -292,30 +292,30 @@ def _table_of_gradients(gradients: Sequence[TruncatedGradient]) -> Table:
 
 def _checks_of_costs(attached: Sequence[Cost], detached: Sequence[Cost]) -> list[Check]:
     first, last = attached[0], attached[-1]
-    slowdown = _slowdown(attached) / _slowdown(detached)
+    slowdown = _late_seconds(attached) / _late_seconds(detached)
     return [
         Check(
-            f"With attached state the graph grows: in {len(attached)} batches from "
-            f"{first.operations:,} to {last.operations:,} operations and from "
-            f"{humanize.size(first.bytes)} to {humanize.size(last.bytes)}. The last batches take "
-            f"{slowdown:.1f} times as long as the first.",
+            "With attached state, memory and time [do not] grow with every batch",
+            f"after {len(attached)} batches the graph has {last.operations:,} operations and "
+            f"{humanize.size(last.bytes)}, {first.operations:,} and {humanize.size(first.bytes)} "
+            f"after one, and a batch takes {slowdown:.1f} times as long as with detached state",
             last.operations > len(attached) / 2 * first.operations
             and last.bytes > len(attached) / 2 * first.bytes
             and slowdown > MIN_SLOWDOWN,
         ),
         Check(
-            f"With detached state it is constant: {detached[-1].operations:,} operations and "
-            f"{humanize.size(detached[-1].bytes)} in every batch.",
+            "With detached state, the graph is [not] of constant size",
+            f"it has {detached[0].operations:,} operations and "
+            f"{humanize.size(detached[0].bytes)} after one batch, {detached[-1].operations:,} and "
+            f"{humanize.size(detached[-1].bytes)} after {len(detached)}",
             len({(cost.operations, cost.bytes) for cost in detached}) == 1,
         ),
     ]
 
 
-def _slowdown(costs: Sequence[Cost]) -> float:
-    """Return the ratio of the time of a batch in the last quarter to that in the first."""
-    quarter = max(1, len(costs) // 4)
-    first, last = costs[:quarter], costs[-quarter:]
-    return median(cost.seconds for cost in last) / median(cost.seconds for cost in first)
+def _late_seconds(costs: Sequence[Cost]) -> float:
+    """Return the median time of a batch in the last quarter."""
+    return median(cost.seconds for cost in costs[-max(1, len(costs) // 4) :])
 
 
 def _checks_of_gradients(gradients: Sequence[TruncatedGradient]) -> list[Check]:
@@ -327,12 +327,12 @@ def _checks_of_gradients(gradients: Sequence[TruncatedGradient]) -> list[Check]:
     }
     memory_ratio = min(of_cell[-1].bytes / of_cell[0].bytes for of_cell in by_cell.values())
     first, last = gradients[0].bptt, gradients[-1].bptt
+    reached = ", ".join(f"{bptt} ({cell.upper()})" for cell, bptt in sufficient.items())
     return [
         Check(
-            f"The error of truncated gradients falls as n grows: the cosine is {min(shortest):.2f} "
-            f"to {max(shortest):.2f} at n = {first}, and {MIN_COSINE} from n = "
-            + ", ".join(f"{bptt} ({cell.upper()})" for cell, bptt in sufficient.items())
-            + ".",
+            "Truncated gradients [do not] come closer to the full gradient as n grows",
+            f"the cosine is {min(shortest):.2f} to {max(shortest):.2f} at n = {first}, and "
+            f"{MIN_COSINE} is reached at n = {reached}",
             max(shortest) < MIN_COSINE
             and all(
                 later.cosine > earlier.cosine - TOLERANCE
@@ -341,8 +341,8 @@ def _checks_of_gradients(gradients: Sequence[TruncatedGradient]) -> list[Check]:
             ),
         ),
         Check(
-            f"A larger n needs more memory: {memory_ratio:.0f} times as much at n = {last} as at "
-            f"n = {first}.",
+            "The memory of the graph is [not] larger with a larger n",
+            f"n = {last} takes {memory_ratio:.0f} times as much as n = {first}",
             memory_ratio > last / first / 4,
         ),
     ]

@@ -26,6 +26,7 @@ DATA_DIR = "data"
 RUNS_DIR = "runs"
 DATA_VARIABLE, RUNS_VARIABLE = "CHARNN_DATA_DIR", "CHARNN_RUNS_DIR"  # environment variables
 NAME_RULE = "use letters, digits, - _ and . only; begin with a letter, a digit or _"
+TRAIN_ONE = "train one: charnn prepare FILE && charnn train"  # hint where there is no model
 
 
 def data_dir() -> Path:
@@ -186,7 +187,7 @@ def find_models(argument: str | None, folder: Path) -> list[Path]:
     if argument is None:
         found = _preferred(_all(folder, MODEL_FILE))
         if not found:
-            raise UsageError(f"no model in {folder}{os.sep}", "charnn train")
+            raise UsageError(f"no model in {folder}{os.sep}", TRAIN_ONE)
         return found
     if run := _find(argument, folder, _has(MODEL_FILE)):
         return [run / MODEL_FILE]
@@ -196,7 +197,7 @@ def find_models(argument: str | None, folder: Path) -> list[Path]:
         return [Path(argument)]
     if run := _find(argument, folder, Path.is_dir):
         raise UsageError(
-            f"{run} contains no {MODEL_FILE}",
+            f"{run} has no saved model ({MODEL_FILE})",
             "name a run that has been validated, or a model file (charnn list shows all)",
         )
     raise _missing("model", argument, folder, MODEL_FILE)
@@ -333,6 +334,8 @@ def _missing(what: str, argument: str, folder: Path, *files: str) -> CharnnError
     elif names:
         hint = f"available: {', '.join(names[:10])}"
     else:
-        hint = "charnn prepare" if what == "dataset" else "charnn train"
+        hint = "charnn prepare" if what == "dataset" else TRAIN_ONE
     error = StorageError if os.sep in argument else UsageError
+    if Path(argument).is_file():
+        return error(f"{argument} is a file, not a {what}", hint)
     return error(f"no {what} {argument!r}: not found in {folder} and not a path", hint)

@@ -8,7 +8,10 @@ INTRODUCTION = """\
 Every command ends with one of these codes. An error prints one message on stderr: what failed,
 where, and what to do about it. `--debug` or `CHARNN_DEBUG=1` adds the traceback. In Python the
 same errors are exceptions of the module `charnn.errors`."""
-SUCCESS = "Success."
+SUCCESS = (
+    "Success. Also if `sample` with `--unique`, `--new` or `--novel` keeps fewer samples than "
+    "`--samples`, which a warning reports."
+)
 INTERNAL = "A bug in charnn, or out of memory. Please report what `--debug` shows."
 PIPE_CLOSED = "The reader of stdout closed the pipe, as `head` does. Nothing is printed."
 STOPPED = "{signal} was received. A training run saves its state and prints how to resume it."

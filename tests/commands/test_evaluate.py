@@ -1,8 +1,15 @@
-"""`charnn eval`: which datasets it opens."""
+"""`charnn eval`: which datasets it opens, several models, what is a model and what a text."""
+
+import io
+import json
 
 import pytest
 
 from charnn import cli
+from charnn.data.splits import split_text
+from charnn.model.model_file import ModelFile, write_model
+from charnn.tokenizers.words import WordTokenizer
+from tests.tiny import random_tensors, tiny_config, written_dataset
 
 
 @pytest.mark.parametrize("files", [[], ["lines.txt"]], ids=str)
@@ -25,4 +32,120 @@ def test_empty_and_skipped_files_are_named(opened, tmp_path, capfd) -> None:
     assert "empty: empty.txt\n" in capfd.readouterr().err
 
     assert cli.main(["eval", "-m", "m.safetensors", "empty.txt"]) == 65
-    assert "error: empty.txt: empty\n" in capfd.readouterr().err
+    assert "error: empty.txt is empty\n" in capfd.readouterr().err
+
+
+@pytest.fixture
+def models(opened, text, tmp_path):
+    """Add the models `words`, of words of the same text, and `other`, of another text."""
+    for name, of in (("words", text), ("other", text[:700])):
+        splits = split_text(of, 0.1, 0)
+        tokenizer = WordTokenizer.build(of) if name == "words" else None
+        data = written_dataset(tmp_path / "data" / name, splits, tokenizer)
+        shape = tiny_config(vocab_size=data.tokenizer.vocab_size)
+        weights = random_tensors(shape, scale=0.3)
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        model = ModelFile(
+            *(shape, data.tokenizer, 0, weights),
+            fingerprint=data.fingerprint,
+            unknown_model=data.unknown_model,
+        )
+        write_model(folder / "model.safetensors", model)
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("arguments", "differs"),
+    [(["words"], False), (["other"], True), (["words", "other"], True), (["other", "-"], False)],
+    ids=str,
+)
+def test_models_of_different_texts_do_not_compare(arguments, differs, capfd, monkeypatch) -> None:
+    """The tokenizer may differ. The remedy is one file for all of them."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the lamp\n")))
+    assert cli.main(["eval", "m.safetensors", *arguments]) == 0
+    error = capfd.readouterr().err
+
+    assert ("different texts: each model is evaluated on the val split of its" in error) == differs
+    assert ("charnn eval MODEL MODEL FILE" in error) == differs
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("file", ["lines.txt", "-"])
+def test_several_models_on_one_file(file, opened, monkeypatch, capfd) -> None:
+    """The file is read once, also from standard input; each model scores the same characters."""
+    stdin = io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfthe lamp\n"))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert cli.main(["eval", "m.safetensors", "words", "other", file, "--json"]) == 0
+    out, error = capfd.readouterr()
+    rows = json.loads(out)["models"]
+
+    assert [row["model"] for row in rows] == ["m", "words", "other"]
+    assert [row["text"] for row in rows] == [file] * 3
+    assert [row["tokens"] for row in rows] == [9, 3, 9]
+    assert error.count("byte order mark removed") == (file == "-")
+    assert opened == []
+
+
+@pytest.mark.usefixtures("models", "opened")
+def test_unknown_symbols_are_charged_by_each_model(tmp_path, capfd) -> None:
+    """Each model of several has the score that it has alone."""
+    (tmp_path / "new.txt").write_text("the € lamp\n")
+    alone = []
+    for name in ("words", "other"):
+        assert cli.main(["eval", name, "new.txt", "--json"]) == 0
+        alone.append(json.loads(capfd.readouterr().out))
+    assert cli.main(["eval", "words", "other", "new.txt", "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)["models"]
+
+    assert rows == alone
+    assert [row["unknown"] for row in rows] == [1, 1]
+    costs = [row["bits_per_char_all"] - row["coverage"] * row["bits_per_char"] for row in rows]
+    assert costs[0] != pytest.approx(costs[1], rel=0.1)
+    assert all(cost > 0 for cost in costs)
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["m.safetensors", "wrds"], "'wrds' is neither a model nor a text", "did you mean words?"),
+        (
+            ["words", "lines.txt", "other"],
+            "other is a model, but comes after a text",
+            "name the models first",
+        ),
+        (["wrds"], "no model 'wrds'", "did you mean words?"),
+        (
+            ["wrds", "lines.txt"],
+            "no model 'wrds'",
+            "did you mean words? (the first argument must be a model, the others files)",
+        ),
+    ],
+    ids=str,
+)
+def test_wrong_arguments(arguments, message, hint, capfd) -> None:
+    """A name that is misspelled or in the wrong place is an error of usage."""
+    assert cli.main(["eval", *arguments]) == 2
+    first, second = capfd.readouterr().err.splitlines()
+
+    assert first.startswith(f"charnn: error: {message}")
+    assert second == f"hint: {hint}"
+
+
+@pytest.mark.parametrize(
+    ("options", "protocol"),
+    [
+        ([], "carried (one pass, state carried)"),
+        (["--windows", "7"], "windows:7 (independent windows)"),
+        (["--dynamic"], "dynamic (one pass, weights updated)"),
+    ],
+    ids=str,
+)
+def test_the_protocol_is_explained(options, protocol, opened, capfd) -> None:
+    """In the text; JSON has its name only."""
+    assert cli.main(["eval", "m.safetensors", *options, "-q"]) == 0
+    assert f"\nprotocol          {protocol}\n" in capfd.readouterr().out
+
+    assert cli.main(["eval", "m.safetensors", *options, "-q", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["protocol"] == protocol.partition(" (")[0]

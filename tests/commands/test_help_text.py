@@ -1,4 +1,4 @@
-"""Help: the usage line first; `help` and `version` as commands."""
+"""Help: the usage line first, no type of switches; `help` and `version` as commands."""
 
 import pytest
 
@@ -19,8 +19,10 @@ from charnn.cli import main
 def test_help_begins_with_the_usage(arguments, usage, capfd) -> None:
     """So that `| head -1` shows it."""
     assert main(arguments) == 0
+    shown = capfd.readouterr().out
 
-    assert capfd.readouterr().out.splitlines()[0].strip().startswith(f"Usage: {usage}")
+    assert shown.splitlines()[0].strip().startswith(f"Usage: {usage}")
+    assert "bool" not in shown  # options without a value have no type
 
 
 @pytest.mark.parametrize("argument", ["version", "--version", "-V"])
@@ -29,3 +31,17 @@ def test_version(argument, capfd) -> None:
     assert main([argument]) == 0
 
     assert capfd.readouterr().out == f"charnn {charnn.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [("sample", "│ --temp "), ("sample", "│ --temperature,"), ("train", "│ --deterministic ")],
+)
+def test_no_name_is_cut(command, names, capfd, monkeypatch) -> None:
+    """Of two names that are wider than their column, each has a line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, "--help"]) == 0
+    shown = capfd.readouterr().out
+
+    assert "…" not in shown
+    assert names in shown

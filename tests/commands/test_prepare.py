@@ -52,3 +52,30 @@ def test_a_dataset_that_is_read_is_not_replaced(tmp_path, monkeypatch, capfd) ->
         assert main([*prepare, "--newlines", "lf", "--force"]) == 75
     assert "is in use by process" in capfd.readouterr().err
     assert main([*prepare, "--newlines", "lf", "--force"]) == 0
+
+
+def test_the_same_text_in_two_splits_is_a_warning(tmp_path, monkeypatch, capfd) -> None:
+    """By content, whatever the names; also with --quiet. Empty files do not count."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"a": "lamp ", "copy": "lamp ", "b": "stair "}.items():
+        (tmp_path / f"{name}.txt").write_text(text * 500)
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "c").mkdir()
+    for file in ("a", "b", "empty"):
+        (tmp_path / "c" / f"{file}.txt").write_bytes((tmp_path / f"{file}.txt").read_bytes())
+
+    def warned(*arguments: str) -> list[str]:
+        assert main(["prepare", *arguments, "--name", "one", "--force", "-q"]) == 0
+        return capfd.readouterr().err.splitlines()
+
+    same = "charnn: warning: the {} and the {} split have the same text ({}): the {} loss does "
+    same += "not show how well the model generalizes"
+    assert warned("a.txt", "--val", "b.txt") == []
+    assert warned("a.txt", "--val", "a.txt") == [same.format("train", "val", "a.txt", "val")]
+    assert warned("c", "--test", "copy.txt") == [same.format("train", "test", "copy.txt", "test")]
+    assert warned("a.txt", "--val", "b.txt", "--test", "b.txt") == [
+        same.format("val", "test", "b.txt", "test")
+    ]
+    assert warned("a.txt", "empty.txt", "--val", "c") == [
+        same.format("train", "val", "a.txt", "val")
+    ]

@@ -43,7 +43,7 @@ def test_selection_drops_and_counts() -> None:
     assert [(data, end.index) for data, end in kept] == [(b"ab", 0), (b"", 2), (b"x", 5)]
     assert selection.dropped == {"long": 2, "repeated": 1}
     assert selection.summary() == (
-        "3 of 10 samples after 6 attempts; 3 samples dropped: 2 long, 1 repeated"
+        "kept 3 of 10 samples after 6 attempts; dropped: 2 long, 1 repeated"
     )
 
 
@@ -54,7 +54,7 @@ def test_selection_ends_with_the_wanted_number() -> None:
 
     assert [data for data, _ in complete_samples(selection.among(source, ""))] == [b"a", b"c"]
     assert [data for data, _ in complete_samples(source)] == [b"d"]
-    assert selection.summary() == "1 sample dropped: 1 long"
+    assert selection.summary() == "kept 2 of 2 samples after 3 attempts; dropped: 1 long"
 
 
 def test_text_is_written_before_an_error(capfd) -> None:
@@ -92,3 +92,15 @@ def test_json_replaces_invalid_utf8(capfd) -> None:
     write_json(sample, "prompt ", 1, one_object=False)
 
     assert json.loads(capfd.readouterr().out)["text"] == "prompt a\ufffdé"
+
+
+@pytest.mark.parametrize(("texts", "samples"), [(["a"], 1), ([], 1), (["a"], 2), (["a", "b"], 2)])
+def test_json_is_one_object(texts, samples, capfd) -> None:
+    """The sample itself if one was wanted; otherwise a list, also of fewer than were wanted."""
+    write_json(events(*texts), "", 5, one_object=True, samples=samples)
+    written = json.loads(capfd.readouterr().out)
+    found = [written] if "text" in written else written["samples"]
+
+    assert [sample["text"] for sample in found] == texts
+    assert ("text" in written) == (samples == len(texts) == 1)
+    assert written["seed"] == 5

@@ -119,9 +119,11 @@ def test_line_endings_are_counted_and_converted(text: str) -> None:
 def test_note_on_line_endings_names_the_option() -> None:
     """The note has the counts and, if line endings are kept, the option that converts them."""
     _, report = decode([source(b"a\r\nb\r\nc\rd")])
-    assert report.notes == ("line endings: 2 CRLF and 1 lone CR kept; --newlines lf converts them",)
+    assert report.notes == (
+        "line endings: 2 CRLF (Windows) and 1 lone CR kept; --newlines lf converts them",
+    )
     _, report = decode([source(b"a\r\nb")], newlines="lf")
-    assert report.notes == ("line endings: 1 CRLF and 0 lone CR converted to LF",)
+    assert report.notes == ("line endings: 1 CRLF (Windows) converted to LF",)
 
 
 @pytest.mark.parametrize(
@@ -145,13 +147,13 @@ def test_sources_are_joined_with_a_newline(parts: list[bytes], joined: bytes) ->
 @pytest.mark.parametrize("data", [b"", b" \n\t\r\n", "\u3000\u2029".encode(), b"\xef\xbb\xbf"])
 def test_blank_text_is_a_data_error(data: bytes) -> None:
     """An empty text or one of white space is an error."""
-    with pytest.raises(DataError, match=r"^notes.txt: (empty|only white space)"):
+    with pytest.raises(DataError, match=r"^notes.txt is (empty|white space only)"):
         decode([source(data)])
 
 
 def test_blank_bytes_are_a_data_error() -> None:
     """The error for bytes calls "-" standard input."""
-    with pytest.raises(DataError, match=r"^a.txt, standard input: empty"):
+    with pytest.raises(DataError, match=r"^a.txt, standard input are empty"):
         join_bytes([source(b"", "a.txt"), source(b"", "-")])
 
 

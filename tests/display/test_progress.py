@@ -69,6 +69,17 @@ def test_a_status_line_shows_the_time_left(terminal):
     assert "唐诗\\x1b 5  \x1b[32m━━━━━━━━━━━━────────────\x1b[0m  ETA 15 s" in text
 
 
+def test_a_status_line_guesses_no_time_at_the_beginning(terminal):
+    """The first part of the work includes what is done only once."""
+    screen = terminal(60)
+    clock = Clock()
+    with status_line(Display(stream=screen.stream), clock) as show:
+        for fraction in (0.0, 0.001, 0.019):
+            clock.now += 3
+            show("lamp", fraction)
+    assert "ETA" not in screen.close()
+
+
 def test_a_status_line_in_a_log_is_a_line_every_ten_seconds():
     """Shorter work prints nothing."""
     stream = io.StringIO()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charnn.errors import UsageError
-from charnn.generation.constraints import constrain
+from charnn.generation.constraints import constrain, never_generated
 
 WORDS = [b"the", b" the", b" sea", b"\n", "é".encode(), b"\xef\xbf\xbd"]
 UNK = 5
@@ -51,6 +51,14 @@ def test_excluding_every_token_is_a_usage_error(pieces) -> None:
         constrain(pieces, allow="")
     with pytest.raises(UsageError, match="exclude every token"):
         constrain(WORDS, UNK, allow="xyz")
+
+
+def test_characters_that_are_in_no_token() -> None:
+    """The piece of <unk> is not generated; byte tokens can form every character."""
+    assert never_generated(WORDS, UNK, "the é€\ufffd€") == {"€", "\ufffd"}
+    assert never_generated(WORDS, UNK, "") == set()
+    assert never_generated(BYTES, None, "a€") == set()
+    assert never_generated([*WORDS, b"\xc3"], UNK, "€") == set()
 
 
 def test_ban_of_a_multibyte_character_with_byte_tokens() -> None:

@@ -108,18 +108,21 @@ def ending_at(loss) -> dict:
     ("changes", "contradicted"),
     [
         ({}, None),
-        ({"gru": {"weights": 95}}, "A GRU is cheaper"),
-        ({"gru": {"training": 9.0}}, "A GRU is cheaper"),
-        ({"gru": {"sampling": 6.5}}, "A GRU is cheaper"),
-        ({"gru": ending_at(1.6)}, "the loss of a GRU is no higher: 1.6"),
+        ({"gru": {"weights": 95}}, "A GRU is not cheaper"),
+        ({"gru": {"training": 9.0}}, "A GRU is not cheaper"),
+        ({"gru": {"sampling": 6.5}}, "A GRU is not cheaper"),
+        (
+            {"gru": ending_at(1.6)},
+            "a GRU of equal width is not as good as the LSTM, because its loss is 1.6",
+        ),
         (
             {"large_gru": {"losses": [(50, 900.0, 2.0), (100, 1800.0, 1.4)]}},
-            "With equal weights and after equal time",
+            "a GRU with as many weights is not as good",
         ),
-        ({"rnn": ending_at(1.4)}, "With equal width and after equal numbers of tokens, an RNN"),
+        ({"rnn": ending_at(1.4)}, "an RNN of equal width is not worse"),
         (
             {"large_rnn": ending_at(1.4)},
-            "With equal weights and after equal numbers of tokens, an RNN",
+            "an RNN with as many weights is not worse",
         ),
     ],
 )
@@ -129,6 +132,6 @@ def test_each_part_of_the_claim_depends_on_its_measurements(changes, contradicte
 
     assert finding.held is (contradicted is None), finding.verdict
     assert len(finding.checks) == 5
-    parts = [check.text for check in finding.checks if not check.confirmed]
+    parts = [str(check) for check in finding.checks if not check.confirmed]
     assert [contradicted in part for part in parts] == [True] * bool(contradicted)
     assert np.isclose(finding.data["equal_seconds"], min(t.seconds for t in measured(**changes)))

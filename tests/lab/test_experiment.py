@@ -25,8 +25,9 @@ EXPERIMENT = Experiment(
     measured="The loss in nats.\nn is the length.",
     advice="Use a large n.",
 )
-FALLS, LOW = Check("The loss falls: 2.0 to 1.0.", True), Check("It ends below 1.5: 1.0.", True)
-FAST = Check("It falls by 2: 1.0.", False)
+FALLS = Check("The losses [do not] fall", "they are 2.0 and 1.0", True)
+LOW = Check("The last one is [not] below 1.5", "it is 1.0", True)
+FAST = Check("The last one is [not] below 1", "it is 1.0", False)
 FINDING = Finding(
     EXPERIMENT,
     tables=[Table("loss over n", ["n", "loss"], [["1", "2.0"], ["2", "1.0"]])],
@@ -52,8 +53,8 @@ def test_text_begins_with_question_claim_and_what_is_measured() -> None:
         "2   1.0",
         "",
         "The claim is confirmed in all parts:",
-        "- Confirmed: The loss falls: 2.0 to 1.0.",
-        "- Confirmed: It ends below 1.5: 1.0.",
+        "- Confirmed: The losses fall: they are 2.0 and 1.0.",
+        "- Confirmed: The last one is below 1.5: it is 1.0.",
         "",
         "Advice:   Use a large n.",
         "Read more: docs/lab.md#memory",
@@ -61,17 +62,17 @@ def test_text_begins_with_question_claim_and_what_is_measured() -> None:
 
 
 def test_contradicted_parts_are_marked_and_counted() -> None:
-    """In the text, and in `held`, `verdict` and `findings`."""
+    """In the text, and in `held`, `verdict` and `findings`; the negation is written out."""
     finding = dataclasses.replace(FINDING, checks=[FALLS, FAST])
 
     assert not finding.held
     assert finding.findings == [
-        "Confirmed: The loss falls: 2.0 to 1.0.",
-        "Contradicted: It falls by 2: 1.0.",
+        "Confirmed: The losses fall: they are 2.0 and 1.0.",
+        "Contradicted: The last one is not below 1, because it is 1.0.",
     ]
     assert finding.verdict == " ".join(finding.findings)
     assert "The claim is contradicted in 1 of 2 parts:\n- Confirmed: The" in as_text(finding)
-    assert "\n- Contradicted: It falls by 2: 1.0.\n" in as_text(finding)
+    assert "\n- Contradicted: The last one is not below 1, because it is 1.0.\n" in as_text(finding)
 
 
 @pytest.mark.parametrize(("width", "columns"), [(None, 80), (200, 80), (40, 40)])

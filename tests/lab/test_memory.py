@@ -109,9 +109,9 @@ def measured(**changes) -> list[Trial]:
     ("changes", "contradicted"),
     [
         ({}, None),
-        ({"rnn_16_zero": 0.66}, "windows of n = 4 to 8"),
-        ({"rnn_16_carried": 0.51}, "an RNN with 16 units"),
-        ({"rnn_4_carried": 0.47}, "an RNN with 4 units"),
+        ({"rnn_16_zero": 0.66}, "windows of n = 5 do not learn"),
+        ({"rnn_16_carried": 0.51}, "16 units are not enough"),
+        ({"rnn_4_carried": 0.47}, "4 units are not too few"),
     ],
 )
 def test_each_part_of_the_claim_depends_on_its_measurements(changes, contradicted) -> None:
@@ -120,7 +120,7 @@ def test_each_part_of_the_claim_depends_on_its_measurements(changes, contradicte
 
     assert len(finding.checks) == 4
     assert finding.held is (contradicted is None)
-    parts = [check.text for check in finding.checks if not check.confirmed]
+    parts = [str(check) for check in finding.checks if not check.confirmed]
     assert [contradicted in part for part in parts] == [True] * bool(contradicted)
     for loss in changes.values():
         assert f"{loss:.4f}" in finding.verdict

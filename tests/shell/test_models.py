@@ -159,7 +159,7 @@ def test_damaged_runs_are_listed_and_not_the_default(own) -> None:
     [
         ("metrics.jsonl", None, "plot", "metrics.jsonl is missing"),
         ("metrics.jsonl", "{}\nwords\n", "plot", "line 2 is damaged"),
-        ("model.safetensors", None, "info", "contains no model.safetensors"),
+        ("model.safetensors", None, "info", "has no saved model (model.safetensors)"),
         ("model.safetensors", "words", "info", "model.safetensors is not a charnn model"),
         ("config.yaml", None, "info", "config.yaml: No such file"),
         ("config.yaml", "words", "info", "config.yaml: line 1: no settings found"),

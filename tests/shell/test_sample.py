@@ -27,7 +27,10 @@ def test_unique_new_samples_are_kept_until_there_are_enough(names) -> None:
 
     assert len(kept) == len(set(kept)) == 8
     assert not set(kept) & set(NAMES.split())
-    assert re.search(r"samples dropped: .*[0-9]+ lines of the training text", done.stderr)
+    assert re.search(
+        r"kept 8 of 8 samples after \d+ attempts; dropped: .*\d+ lines of the training text",
+        done.stderr,
+    )
 
 
 def test_novel_counts_the_samples_that_are_kept(names) -> None:
@@ -39,11 +42,15 @@ def test_novel_counts_the_samples_that_are_kept(names) -> None:
 
 
 def test_the_number_of_attempts_is_limited(names) -> None:
-    """There are not thirty different samples of one token."""
-    done = names.run("sample", "--samples", "30", "--unique", "-n", "1", "--seed", "1")
+    """There are not thirty different samples of one token: a warning, also with --quiet."""
+    done = names.run("sample", "--samples", "30", "--unique", "-n", "1", "--seed", "1", "-q")
+    kept = len(done.stdout.splitlines())
 
-    assert len(done.stdout.splitlines()) < 30
-    assert "of 30 samples after 3,000 attempts" in done.stderr
+    assert 0 < kept < 30
+    assert done.stderr == (
+        f"charnn: warning: kept {kept} of 30 samples after 3,000 attempts; "
+        f"dropped: {3000 - kept:,} repeated\n"
+    )
 
 
 def test_allow_includes_the_end_of_a_record(names) -> None:

@@ -53,17 +53,20 @@ def test_row_does_not_depend_on_other_lines_or_threads(trained) -> None:
 
 
 def test_json_has_the_documented_keys(trained) -> None:
-    """The numbers of a line of out-of-vocabulary symbols are null."""
+    """The loss of a line of out-of-vocabulary symbols is null, its total is not."""
     done = trained.run("score", "--json", input="The lamp\n§§\n\n")
     objects = [json.loads(line) for line in done.stdout.splitlines()]
 
     assert [set(row) for row in objects] == [
-        {"line", "file", "loss", "perplexity", "bits_per_char", "tokens", "unknown", "text"}
+        {"line", "file", "loss", "perplexity", "bits_per_char", "bits", "tokens", "unknown", "text"}
         | {"coverage", "bits_per_char_all"}
     ] * 3
     assert [(row["tokens"], row["unknown"]) for row in objects] == [(8, 0), (0, 2), (0, 0)]
     assert [row["coverage"] for row in objects] == [1, 0, 1]
-    assert objects[1]["loss"] is None
+    for row in objects[:2]:
+        assert row["bits"] == pytest.approx(row["bits_per_char_all"] * len(row["text"]))
+    assert [row["loss"] for row in objects[1:]] == [None, None]
+    assert objects[2]["bits"] is None
     assert [row["text"] for row in objects] == ["The lamp", "§§", ""]
 
 
@@ -157,7 +160,7 @@ def test_novel_drops_copied_samples(trained) -> None:
 
     assert kept.stdout == plain.stdout
     assert none.stdout == ""
-    assert "0 of 4 samples after 400 attempts" in none.stderr
+    assert "kept 0 of 4 samples after 400 attempts; dropped: 400 copied" in none.stderr
 
 
 def test_adapt_lowers_the_surprisal_of_repeated_lines(trained) -> None:
@@ -263,11 +266,13 @@ def test_whole_text_is_shown_by_its_first_256_characters(trained) -> None:
 
 
 def test_invalid_utf8_is_printed_unchanged(trained) -> None:
-    """In a pipe, the row contains the exact bytes of the line."""
+    """In a pipe, the row contains the exact bytes of the line; a note counts the lines."""
     line = b"The \xff\xfe lamp\x1b[31m\r"
     done = trained.run("score", input=line + b"\n", text=False)
 
     assert done.stdout.split(b"\t", 1)[1] == line + b"\n"
+    assert done.stderr.splitlines()[1] == b"1 of 1 lines with invalid UTF-8, read as U+FFFD"
+    assert done.stderr.splitlines()[-1].endswith(b"--tokenizer byte has a token for every byte")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,10 @@ def test_misspelled_name_gets_a_suggestion(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("find", "remedy"),
-    [(workspace.find_model, "charnn train"), (workspace.find_dataset, "charnn prepare")],
+    [
+        (workspace.find_model, "train one: charnn prepare FILE && charnn train"),
+        (workspace.find_dataset, "charnn prepare"),
+    ],
 )
 def test_empty_folder_hints_at_the_command_to_run_first(tmp_path, find, remedy) -> None:
     """The hint is a command."""
@@ -286,6 +289,7 @@ def test_a_text_file_is_not_a_dataset(tmp_path, monkeypatch) -> None:
     with pytest.raises(UsageError) as caught:
         workspace.find_dataset("one.txt", tmp_path / "data")
 
+    assert caught.value.message == "one.txt is a file, not a dataset"
     assert caught.value.hint == "prepare it first: charnn prepare one.txt"
 
 
