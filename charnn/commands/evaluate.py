@@ -132,6 +132,11 @@ def _evaluate(
     from charnn.data.dataset import find_dataset_of
 
     names = request.names
+    if model.records and (request.windows or request.streams):
+        raise UsageError(
+            "--windows and --streams do not apply to a model of records, which are read one by one",
+            "leave them out",
+        )
     if request.dynamic or not names:
         dataset = find_dataset_of(model.fingerprint, data_dir)
     if names:
@@ -153,6 +158,7 @@ def _tokens_of_files(
 ) -> "Ids":
     from charnn.data.charset import read_text
     from charnn.data.sources import read_sources
+    from charnn.data.splits import end_with_newline
 
     options.hint_at_terminal(names, display)
     reading = read_sources(names)
@@ -161,6 +167,8 @@ def _tokens_of_files(
     skipped = [reading.summary()] if reading.skipped() else []
     for note in (*skipped, *reading.notes, *report.notes):
         display.note(note)
+    if model.records:
+        return model.tokenizer.encode_records(end_with_newline(text)).ids
     return model.tokenizer.encode(text).ids
 
 
@@ -178,12 +186,19 @@ def _score(
     streams: int | None,
     arithmetic: "Arithmetic",
 ) -> tuple["Score", str]:
-    from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
-    from charnn.evaluation.metrics import TokenLengths
+    from charnn.evaluation.evaluate import (
+        default_streams,
+        evaluate_carried,
+        evaluate_windows,
+        record_scores,
+    )
+    from charnn.evaluation.metrics import Score, TokenLengths
     from charnn.model.language_model import with_weights
 
     model = with_weights(loaded).to(arithmetic.device)
     lengths = TokenLengths.of(loaded.tokenizer)
+    if loaded.records:
+        return sum(record_scores(model, tokens, lengths, loaded.start_token), Score()), "records"
     if windows:
         return evaluate_windows(model, tokens, lengths, windows), f"windows:{windows}"
     streams = streams or default_streams(len(tokens))
@@ -205,20 +220,24 @@ def _score_dynamic(
 
     model = with_weights(loaded).to(arithmetic.device)
     lengths, start_token = TokenLengths.of(loaded.tokenizer), loaded.start_token
-    rates = dynamic_evaluation.Rates()
+    rates, records = dynamic_evaluation.Rates(), loaded.records
     sizes = dynamic_evaluation.gradient_sizes(
-        model, dataset.split("train"), lengths.unk_id, rates.segment
+        model,
+        dataset.split("train"),
+        lengths.unk_id,
+        rates.segment,
+        record_end=start_token if records else None,
     )
     if tune:
         part = dataset.split("val")[: dynamic_evaluation.TUNED_ON]
         rates = dynamic_evaluation.tune(
             lambda tried: dynamic_evaluation.evaluate_dynamic(
-                model, part, lengths, start_token, sizes, tried
+                model, part, lengths, start_token, sizes, tried, records=records
             )
         )
         display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
     return dynamic_evaluation.evaluate_dynamic(
-        model, tokens, lengths, start_token, sizes, rates
+        model, tokens, lengths, start_token, sizes, rates, records=records
     ), "dynamic"
 
 

@@ -32,17 +32,20 @@ def unigram(counts: Integers) -> Doubles:
     return log_probabilities
 
 
-def kneser_ney_nats(train: Ids, held_out: Ids, vocab_size: int, order: int) -> Doubles:
+def kneser_ney_nats(
+    train: Ids, held_out: Ids, vocab_size: int, order: int, record_end: int | None = None
+) -> Doubles:
     """Return -ln p of each held-out token in nats, (M,), by an interpolated Kneser-Ney model.
 
     Kneser and Ney, "Improved backing-off for m-gram language modeling", 1995; one discount per
     order, n1 / (n1 + 2 n2), estimated as in Chen and Goodman, "An empirical study of smoothing
     techniques for language modeling", 1999. The end of the training text is the first context of
-    the held-out text.
+    the held-out text. If the texts are records, `record_end` is the token that ends each; contexts
+    do not extend across it.
     """
     text = np.concatenate([train, held_out]).astype(np.int64)
     in_training = np.arange(len(text)) < len(train)
-    ngrams, contexts = _ngrams(text, vocab_size, order)
+    ngrams, contexts = _ngrams(text, vocab_size, order, record_end)
     probabilities = np.full(len(held_out), 1 / vocab_size)
     for n in range(1, order + 1):
         # The highest order uses counts of occurrences. Lower orders use continuation counts: the
@@ -55,16 +58,19 @@ def kneser_ney_nats(train: Ids, held_out: Ids, vocab_size: int, order: int) -> D
 
 
 def _ngrams(
-    text: Integers, vocab_size: int, order: int
+    text: Integers, vocab_size: int, order: int, record_end: int | None
 ) -> tuple[dict[int, Integers], dict[int, Integers]]:
     """Return the id of the n-gram that ends at each position, and the id of its context, by n.
 
-    Equal n-grams have equal ids. Before the text there is a special start token.
+    Equal n-grams have equal ids. Before the text, and before each record, there is a special start
+    token.
     """
+    begins = 1 + np.flatnonzero(text[:-1] == (-1 if record_end is None else record_end))
     ngrams: dict[int, Integers] = {1: text}
     contexts: dict[int, Integers] = {1: np.zeros(len(text), np.int64)}
     for n in range(2, order + 1):
         contexts[n] = np.concatenate([[-1], ngrams[n - 1][:-1]]) + 1
+        contexts[n][begins] = 0
         _, ngrams[n] = np.unique(contexts[n] * vocab_size + text, return_inverse=True)
     return ngrams, contexts
 
@@ -121,22 +127,26 @@ def xz_bits(train: bytes, held_out: bytes) -> float:
     return 8.0 * (both - alone)
 
 
-def evaluate_baselines(train: Ids, held_out: Ids, tokenizer: Tokenizer) -> dict[str, float]:
+def evaluate_baselines(
+    train: Ids, held_out: Ids, tokenizer: Tokenizer, *, records: bool = False
+) -> dict[str, float]:
     """Return bits per character of the held-out text by baseline: unigram, 5-gram, xz.
 
     The baselines are fit to the last MAX_TRAIN_TOKENS tokens of the training text and predict the
-    first MAX_SCORED_TOKENS of the held-out text. Out-of-vocabulary tokens are not scored.
+    first MAX_SCORED_TOKENS of the held-out text. Out-of-vocabulary tokens are not scored. With
+    `records`, the contexts of n-grams begin at the line; xz reads all lines as one text.
     """
     train, held_out = train[-MAX_TRAIN_TOKENS:], held_out[:MAX_SCORED_TOKENS]
     lengths, pieces = TokenLengths.of(tokenizer), tokenizer.pieces
     scored = held_out[mask_unknown(held_out, tokenizer.unk_id) >= 0]
     before = b"".join([pieces[index] for index in train])[-MAX_XZ_BYTES:]
     text = b"".join([pieces[index] for index in scored])
+    end = tokenizer.newline_id if records else None
     with ThreadPoolExecutor() as threads:  # xz and NumPy's sorts run in parallel
         xz = threads.submit(xz_bits, before, text)
         nats = {
             "unigram": unigram_nats(train, held_out, len(pieces)),
-            f"{ORDER}-gram": kneser_ney_nats(train, held_out, len(pieces), ORDER),
+            f"{ORDER}-gram": kneser_ney_nats(train, held_out, len(pieces), ORDER, end),
         }
     rows = {name: lengths.score(n, held_out).bits_per_char for name, n in nats.items()}
     chars = int(lengths.chars[scored].sum())

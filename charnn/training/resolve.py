@@ -70,8 +70,9 @@ def _measured(config: TrainConfig, *, speed: bool = False) -> Machine:
 
 
 def _on_machine(config: TrainConfig, tokens: int, machine: Machine) -> Resolved:
-    batch_size = fitting_batch_size(tokens, config.batch_size, config.bptt)
-    notes = []
+    batch_size, notes = config.batch_size, []
+    if config.sampler != "records":  # whose batches can be smaller
+        batch_size = fitting_batch_size(tokens, config.batch_size, config.bptt)
     if batch_size < config.batch_size:
         notes.append(
             f"batch size {config.batch_size} → {batch_size}: {tokens:,} training tokens fill only "

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charnn.config import FIXED_SETTINGS, NetworkConfig, TrainConfig, flag, merge, validate
+from charnn.config import (
+    FIXED_SETTINGS,
+    NetworkConfig,
+    SamplerName,
+    TrainConfig,
+    flag,
+    merge,
+    validate,
+)
 from charnn.data.dataset import Dataset, open_dataset
 from charnn.errors import UsageError
 from charnn.model.model_file import ModelFile, read_model
@@ -88,10 +96,29 @@ def _new(
     settings = validate(TrainConfig, {**network, **given})
     folder = workspace.find_dataset(settings.data, data_dir)
     dataset = open_dataset(folder)
+    sampler = _sampler(settings, dataset)
     has_name = (data_dir / dataset.name).resolve() == folder.resolve()
     # --resume opens the dataset again, by name or, if it is not in data_dir, by path.
     data = dataset.name if has_name else settings.data or folder.name
-    return dataset, settings.model_copy(update={"data": data})
+    return dataset, settings.model_copy(update={"data": data, "sampler": sampler})
+
+
+def _sampler(settings: TrainConfig, dataset: Dataset) -> SamplerName:
+    """Return the sampler for a dataset. Raise UsageError if the given one does not suit it."""
+    is_given, sampler = "sampler" in settings.model_fields_set, settings.sampler
+    if dataset.records:
+        if is_given and sampler != "records":
+            raise UsageError(
+                f"--sampler {sampler} does not apply to {dataset.name}, a dataset of records",
+                "leave it out, or prepare the text again with --no-lines",
+            )
+        return "records"
+    if sampler == "records":
+        raise UsageError(
+            f"--sampler records needs a dataset of records; {dataset.name} is one text",
+            "leave it out, or prepare the text again with --lines",
+        )
+    return sampler
 
 
 def _resumed(folder: Path, given: Mapping[str, Any], data_dir: Path) -> RunPlan:
