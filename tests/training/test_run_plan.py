@@ -2,7 +2,7 @@
 
 import pytest
 
-from charnn.config import TrainConfig
+from charnn.config import PrepareConfig, TrainConfig
 from charnn.data.splits import split_text
 from charnn.errors import UsageError
 from charnn.storage.settings_file import dump_settings
@@ -27,6 +27,20 @@ def test_a_new_run_is_named_after_dataset_and_cell(folders) -> None:
     assert plan.folder.name == "lamp-gru-001"
     assert (plan.settings.data, plan.settings.cell, plan.is_resumed) == ("lamp", "gru", False)
     assert plan_run({"data": "lamp"}, *folders, name="two").folder.name == "two"
+
+
+def test_sampler_is_that_of_the_dataset(folders, text) -> None:
+    """A dataset of records is read by records, any other text is not."""
+    lines = PrepareConfig(lines=True)
+    written_dataset(folders[0] / "list", split_text(text, 0.1, 0), config=lines)
+
+    assert plan_run({"data": "list"}, *folders).settings.sampler == "records"
+    assert plan_run({"data": "list", "sampler": "records"}, *folders)
+    assert plan_run({"data": "lamp"}, *folders).settings.sampler == "sequential"
+    with pytest.raises(UsageError, match="does not apply to list, a dataset of records"):
+        plan_run({"data": "list", "sampler": "sequential"}, *folders)
+    with pytest.raises(UsageError, match="needs a dataset of records"):
+        plan_run({"data": "lamp", "sampler": "records"}, *folders)
 
 
 def test_a_resumed_run_has_its_recorded_settings(folders) -> None:
