@@ -149,7 +149,7 @@ class SequentialSampler:
         if epoch:
             random = np.random.default_rng((self._seed, epoch, _PHASE))
             lengths[0] = 1 + random.integers(self._bptt)
-        return lengths
+        return lengths.astype(np.int64)
 
     def _full_windows(self) -> int:
         """Return the number of windows of T tokens that cover a stream."""
@@ -343,15 +343,15 @@ class RecordSampler:
         records[:] = records[by_length]
         sizes = np.cumsum(np.minimum(lengths[by_length], self._bptt))
         numbers = np.arange(1, groups + 1)
-        ends = np.searchsorted(sizes, sizes[-1] * numbers / groups)
-        # At least one record in each group.
-        spare = np.clip(np.maximum.accumulate(ends + 1 - numbers), 0, len(records) - groups)
-        return numbers + spare
+        ends: Integers = np.searchsorted(sizes, sizes[-1] * numbers / groups)
+        # Records beyond the first of each group; ends[k] + 1 can be less than k + 1.
+        extra = np.maximum.accumulate(np.maximum(ends + 1 - numbers, 0))
+        return np.minimum(extra, len(records) - groups) + numbers
 
     def _lengths(self, records: Ids) -> Integers:
         """Return the numbers of tokens of records."""
-        lengths: Integers = self._bounds[records + 1].astype(np.int64) - self._bounds[records]
-        return lengths
+        lengths = self._bounds[records + 1] - self._bounds[records]
+        return lengths.astype(np.int64)
 
     def _read(self, records: Ids, offset: int) -> Batch:
         """Return the window of the records that begins at `offset`, without those that ended."""

@@ -1,5 +1,7 @@
 """Bounds of records in the token ids of a split."""
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def test_records_are_the_lines_of_the_text(ids, part) -> None:
     finally:
         records.PART = size
 
-    found = [tokens[a:b].tobytes() for a, b in zip(bounds, bounds[1:], strict=False)]
+    found = [tokens[a:b].tobytes() for a, b in itertools.pairwise(bounds)]
     assert found == tokens.tobytes().splitlines(keepends=True)
 
 
