@@ -52,9 +52,9 @@ class Sampler(Protocol):
 
     @classmethod
     def from_config(
-        cls, config: TrainConfig, tokens: Ids, start_token: int, targets: Ids | None = None
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
     ) -> Self:
-        """Create the sampler from the settings of a run."""
+        """Create the sampler from the settings of a run; `start_token` ends each record."""
         ...
 
     def batches_in(self, epoch: int) -> int:
@@ -104,7 +104,7 @@ class SequentialSampler:
 
     @classmethod
     def from_config(
-        cls, config: TrainConfig, tokens: Ids, start_token: int, targets: Ids | None = None
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
     ) -> Self:
         """Create the sampler from the settings of a run."""
         return cls(
@@ -199,7 +199,7 @@ class RandomSampler:
 
     @classmethod
     def from_config(
-        cls, config: TrainConfig, tokens: Ids, start_token: int, targets: Ids | None = None
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
     ) -> Self:
         """Create the sampler from the settings of a run."""
         return cls(tokens, config.batch_size, config.bptt, config.seed, targets=targets)
@@ -282,7 +282,7 @@ class RecordSampler:
 
     @classmethod
     def from_config(
-        cls, config: TrainConfig, tokens: Ids, start_token: int, targets: Ids | None = None
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
     ) -> Self:
         """Create the sampler from the settings of a run."""
         return cls(

@@ -25,7 +25,7 @@ BATCHES = st.tuples(st.integers(1, 4), st.integers(1, 12))  # rows and window
 
 def build(name, tokens, batch_size, bptt, seed=1, **more):
     config = TrainConfig(sampler=name, batch_size=batch_size, bptt=bptt, seed=seed)
-    return SAMPLERS[name].from_config(config, tokens, START, **more)
+    return SAMPLERS[name].from_config(config, tokens, start_token=START, **more)
 
 
 def names(lengths):
@@ -213,7 +213,7 @@ def test_sampler_from_config(name) -> None:
     tokens = np.arange(1000)
     config = TrainConfig(sampler=name, batch_size=3, bptt=8, seed=5, random_bptt=True)
     options = {"sequential": {"random_bptt": True}, "records": {"start_token": 7}}.get(name, {})
-    built = SAMPLERS[name].from_config(config, tokens, 7)
+    built = SAMPLERS[name].from_config(config, tokens, start_token=7)
     expected = SAMPLERS[name](tokens, 3, 8, 5, **options)
 
     for _ in range(60):
