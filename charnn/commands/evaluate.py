@@ -139,6 +139,11 @@ def _evaluate(
     from charnn.tokenizers.unknown_model import UnknownCost
 
     names = request.names
+    if model.records and (request.windows or request.streams):
+        raise UsageError(
+            "--windows and --streams do not apply to a model of records, which are read one by one",
+            "leave them out",
+        )
     if request.dynamic or not names:
         dataset = find_dataset_of(model.fingerprint, data_dir)
     if names:
@@ -168,6 +173,7 @@ def _tokens_of_files(
     """Return the tokens of text files, and the cost of those that are out of vocabulary."""
     from charnn.data.charset import read_text
     from charnn.data.sources import read_sources
+    from charnn.data.splits import end_with_newline
     from charnn.tokenizers.unknown_model import cost_of
 
     options.hint_at_terminal(names, display)
@@ -177,7 +183,10 @@ def _tokens_of_files(
     skipped = [reading.summary()] if reading.skipped() else []
     for note in (*skipped, *reading.notes, *report.notes):
         display.note(note)
-    encoded = model.tokenizer.encode(text)
+    encode = model.tokenizer.encode
+    encoded = (
+        model.tokenizer.encode_records(end_with_newline(text)) if model.records else encode(text)
+    )
     symbols = {symbol: len(offsets) for symbol, offsets in encoded.unknown.items()}
     return encoded.ids, cost_of(symbols, model.unknown_model)
 
@@ -197,10 +206,18 @@ def _score(
     streams: int | None,
     arithmetic: "Arithmetic",
 ) -> tuple["Score", str]:
-    from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
+    from charnn.evaluation.evaluate import (
+        default_streams,
+        evaluate_carried,
+        evaluate_windows,
+        record_scores,
+    )
+    from charnn.evaluation.metrics import Score
     from charnn.model.language_model import with_weights
 
     model = with_weights(loaded).to(arithmetic.device)
+    if loaded.records:
+        return sum(record_scores(model, tokens, lengths, loaded.start_token), Score()), "records"
     if windows:
         return evaluate_windows(model, tokens, lengths, windows), f"windows:{windows}"
     streams = streams or default_streams(len(tokens))
@@ -221,20 +238,25 @@ def _score_dynamic(
     from charnn.model.language_model import with_weights
 
     model = with_weights(loaded).to(arithmetic.device)
+    start_token, records = loaded.start_token, loaded.records
     rates = dynamic_evaluation.Rates()
     sizes = dynamic_evaluation.gradient_sizes(
-        model, dataset.split("train"), lengths.unk_id, rates.segment
+        model,
+        dataset.split("train"),
+        lengths.unk_id,
+        rates.segment,
+        record_end=start_token if records else None,
     )
     if tune:
         part = dataset.split("val")[: dynamic_evaluation.TUNED_ON]
         rates = dynamic_evaluation.tune(
             lambda tried: dynamic_evaluation.evaluate_dynamic(
-                model, part, lengths, loaded.start_token, sizes, tried
+                model, part, lengths, start_token, sizes, tried, records=records
             )
         )
         display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
     return dynamic_evaluation.evaluate_dynamic(
-        model, tokens, lengths, loaded.start_token, sizes, rates
+        model, tokens, lengths, start_token, sizes, rates, records=records
     ), "dynamic"
 
 

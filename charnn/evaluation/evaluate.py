@@ -1,12 +1,14 @@
-"""Evaluate a model on a text: one pass with carried state, or independent windows.
+"""Evaluate a model on a text: one pass with carried state, independent windows, or records.
 
 The carried pass reads a text from the first token to the last and carries the hidden state. It can
-be split into parallel streams, each of which is warmed up on the tokens before its part.
+be split into parallel streams, each of which is warmed up on the tokens before its part. Windows
+and records begin from the zero state.
 
 Shapes: B streams, T time, V vocab_size, N tokens of a text.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 
 from charnn.arrays import Bools, Ids, Integers
+from charnn.data.records import record_bounds
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.language_model import LanguageModel
 from charnn.model.loss import positions_at_once, token_nats
@@ -86,11 +89,30 @@ def evaluate_windows(
     text = Text(tokens, tokens if targets is None else targets)
     starts = np.arange(1, len(tokens), window)
     spans = Spans(starts, starts, np.minimum(starts + window, len(tokens)))
-    score = Score()
-    for first in range(0, len(starts), MAX_STREAMS):
-        group = spans.only(slice(first, first + MAX_STREAMS))
-        score += sum(_scores(model, text, group, lengths), Score())
-    return score
+    return sum(_grouped_scores(model, text, spans, lengths), Score())
+
+
+def record_scores(
+    model: LanguageModel,
+    tokens: Ids,
+    lengths: TokenLengths,
+    start_token: int,
+    fraction: float = 1.0,
+    targets: Ids | None = None,
+) -> Iterator[Score]:
+    """Yield the scores of the records of a text; their sum is the score of the text.
+
+    Each record begins from the zero state after `start_token`, which also ends it. With a
+    `fraction` below 1 only that fraction of the records is read, distributed over the text. For
+    the caller between two scores, and for `targets`, see `carried_scores`.
+    """
+    text = Text(tokens, tokens if targets is None else targets, start_token)
+    bounds = record_bounds(tokens, start_token).astype(np.int64)
+    records = len(bounds) - 1
+    chosen = np.linspace(0, records, math.ceil(records * fraction), endpoint=False).astype(np.int64)
+    chosen = chosen[np.argsort(np.diff(bounds)[chosen], kind="stable")]  # similar lengths together
+    spans = Spans(bounds[chosen], bounds[chosen], bounds[chosen + 1])
+    yield from _grouped_scores(model, text, spans, lengths)
 
 
 @dataclass(frozen=True)
@@ -132,6 +154,15 @@ def _parts(length: int, streams: int, warm_up: int, fraction: float) -> Spans:
     starts, sizes = cuts[:-1], np.ceil(np.diff(cuts) * fraction).astype(np.int64)
     spans = Spans(np.maximum(starts - warm_up, 0), starts, starts + sizes)
     return spans.only(sizes > 0)
+
+
+def _grouped_scores(
+    model: LanguageModel, text: Text, spans: Spans, lengths: TokenLengths
+) -> Iterator[Score]:
+    """Yield the scores of any number of streams, MAX_STREAMS in parallel."""
+    for first in range(0, len(spans.begins), MAX_STREAMS):
+        group = spans.only(slice(first, first + MAX_STREAMS))
+        yield from _scores(model, text, group, lengths)
 
 
 def _scores(

@@ -14,6 +14,7 @@ from charnn.config import (
     FIXED_SETTINGS,
     NetworkConfig,
     PrepareConfig,
+    SamplerName,
     TrainConfig,
     flag,
     merge,
@@ -124,9 +125,28 @@ def _opened(folder: Path, settings: TrainConfig, data_dir: Path) -> tuple[Datase
     --resume opens the dataset again, by name or, if it is not in `data_dir`, by path.
     """
     dataset = open_dataset(folder)
+    sampler = _sampler(settings, dataset)
     has_name = (data_dir / dataset.name).resolve() == folder.resolve()
     data = dataset.name if has_name else settings.data or folder.name
-    return dataset, settings.model_copy(update={"data": data})
+    return dataset, settings.model_copy(update={"data": data, "sampler": sampler})
+
+
+def _sampler(settings: TrainConfig, dataset: Dataset) -> SamplerName:
+    """Return the sampler for a dataset. Raise UsageError if the given one does not suit it."""
+    is_given, sampler = "sampler" in settings.model_fields_set, settings.sampler
+    if dataset.records:
+        if is_given and sampler != "records":
+            raise UsageError(
+                f"--sampler {sampler} does not apply to {dataset.name}, a dataset of records",
+                "leave it out, or prepare the text again with --no-lines",
+            )
+        return "records"
+    if sampler == "records":
+        raise UsageError(
+            f"--sampler records needs a dataset of records; {dataset.name} is one text",
+            "leave it out, or prepare the text again with --lines",
+        )
+    return sampler
 
 
 def _resumed(folder: Path, given: Mapping[str, Any], data_dir: Path) -> RunPlan:

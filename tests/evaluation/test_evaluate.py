@@ -16,6 +16,7 @@ from charnn.evaluation.evaluate import (
     default_streams,
     evaluate_carried,
     evaluate_windows,
+    record_scores,
 )
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model import loss
@@ -146,6 +147,35 @@ def test_windows_are_independent_and_score_all_but_the_first_token(make_model, i
     )
     assert score.tokens == len(ids) - 1
     assert math.isclose(score.nats, expected, rel_tol=1e-5)
+
+
+def test_records_agree_with_a_loop_over_lines(make_model, ids) -> None:
+    """Each begins after the start token in the zero state; padding is not scored."""
+    model, end = make_model(), 3
+    ids[200 : 200 + 2 * CHUNK] = 4  # a record that is longer than a chunk
+    tokens = ids.astype(int)
+    records = [text.tolist() for text in np.split(tokens, np.flatnonzero(tokens == end) + 1)]
+    nats = np.concatenate([plain_nats(model, [end, *text[:-1]], text) for text in records])
+    score = sum(record_scores(model, ids, LENGTHS, end), Score())
+
+    assert len(records) > 60
+    assert len(records[-1]) > 0  # it lacks the end token
+    assert score.tokens == len(ids)
+    assert math.isclose(score.nats, nats.sum(), rel_tol=1e-5)
+    assert math.isclose(score.squares, (nats**2).sum(), rel_tol=1e-5)
+    assert (score.chars, score.bytes) == (LENGTHS.chars[ids].sum(), LENGTHS.bytes[ids].sum())
+
+
+def test_fraction_of_records_is_distributed_over_the_text(make_model) -> None:
+    """A quarter of the records is every fourth one."""
+    model = make_model()
+    ids = np.ravel([[n // 40 + 1, 0] for n in range(400)])
+    every_fourth = np.ravel(ids.reshape(-1, 2)[::4])
+    part = sum(record_scores(model, ids, LENGTHS, 0, 0.25), Score())
+    expected = sum(record_scores(model, every_fourth, LENGTHS, 0), Score())
+
+    assert part.tokens == expected.tokens == 200
+    assert math.isclose(part.nats, expected.nats, rel_tol=1e-6)
 
 
 def test_other_targets_can_be_scored(make_model, ids) -> None:
