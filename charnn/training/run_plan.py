@@ -36,7 +36,7 @@ class RunPlan:
 
     `given` are the settings that the user gave, `settings` those with defaults; `recorded` are the
     settings of the run to resume, None for a new run. `init_from` names the `model` whose weights a
-    new run starts from, if any.
+    new run starts from, if any; `note` says which damaged runs were skipped to find it.
     """
 
     folder: Path
@@ -46,6 +46,7 @@ class RunPlan:
     recorded: Mapping[str, Any] | None = None
     init_from: str = ""
     model: ModelFile | None = None
+    note: str = ""
 
     @property
     def is_resumed(self) -> bool:
@@ -82,13 +83,14 @@ def plan_run(
             workspace.find_run(resume, runs_dir) if resume else workspace.find_stopped_run(runs_dir)
         )
         return _resumed(folder, given, data_dir)
-    model = None if init_from is None else open_model(init_from, runs_dir).file
+    opened = None if init_from is None else open_model(init_from, runs_dir)
+    model, note = (opened.file, opened.note) if opened else (None, "")
     dataset, settings = _new(given, data_dir, runs_dir, model)
     name = name or workspace.next_run_name(runs_dir, dataset.name, settings.cell)
     folder = runs_dir / workspace.check_name(name)
     if not force:
         workspace.refuse_existing_run(folder)
-    return RunPlan(folder, dataset, settings, given, init_from=init_from or "", model=model)
+    return RunPlan(folder, dataset, settings, given, None, init_from or "", model, note)
 
 
 def _refuse_with_resume(name: str | None, init_from: str | None) -> None:

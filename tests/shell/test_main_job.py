@@ -249,5 +249,5 @@ def test_init_from_maps_the_vocabulary_by_symbol(trained) -> None:
     )
     first = json.loads(trained.run("eval", "other", "--json").stdout)
 
-    assert "symbols are in its vocabulary" in done.stderr
+    assert "symbols are in the vocabulary of lamp-lstm-001" in done.stderr
     assert first["loss"] < 3.2
