@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from charnn.arrays import Bools, Ids, Integers
+from charnn.arrays import Bools, Doubles, Ids, Integers
 from charnn.data.records import record_bounds
-from charnn.evaluation.metrics import Score, TokenLengths
+from charnn.evaluation.metrics import BlockSums, Score, TokenLengths, mask_unknown
 from charnn.model.language_model import LanguageModel
 from charnn.model.loss import positions_at_once, token_nats
 
@@ -71,7 +71,8 @@ def carried_scores(
     tokens; a negative one is not scored.
     """
     text = Text(tokens, tokens if targets is None else targets, start_token)
-    return _scores(model, text, _parts(len(tokens), streams, warm_up, fraction), lengths)
+    spans = _parts(len(tokens), streams, warm_up, fraction)
+    return _scores(model, text, spans, lengths, at_once=streams)
 
 
 def evaluate_windows(
@@ -89,7 +90,7 @@ def evaluate_windows(
     text = Text(tokens, tokens if targets is None else targets)
     starts = np.arange(1, len(tokens), window)
     spans = Spans(starts, starts, np.minimum(starts + window, len(tokens)))
-    return sum(_grouped_scores(model, text, spans, lengths), Score())
+    return sum(_scores(model, text, spans, lengths), Score())
 
 
 def record_scores(
@@ -112,7 +113,7 @@ def record_scores(
     chosen = np.linspace(0, records, math.ceil(records * fraction), endpoint=False).astype(np.int64)
     chosen = chosen[np.argsort(np.diff(bounds)[chosen], kind="stable")]  # similar lengths together
     spans = Spans(bounds[chosen], bounds[chosen], bounds[chosen + 1])
-    yield from _grouped_scores(model, text, spans, lengths)
+    yield from _scores(model, text, spans, lengths)
 
 
 @dataclass(frozen=True)
@@ -156,33 +157,38 @@ def _parts(length: int, streams: int, warm_up: int, fraction: float) -> Spans:
     return spans.only(sizes > 0)
 
 
-def _grouped_scores(
-    model: LanguageModel, text: Text, spans: Spans, lengths: TokenLengths
-) -> Iterator[Score]:
-    """Yield the scores of any number of streams, MAX_STREAMS in parallel."""
-    for first in range(0, len(spans.begins), MAX_STREAMS):
-        group = spans.only(slice(first, first + MAX_STREAMS))
-        yield from _scores(model, text, group, lengths)
-
-
 def _scores(
-    model: LanguageModel, text: Text, spans: Spans, lengths: TokenLengths
+    model: LanguageModel,
+    text: Text,
+    spans: Spans,
+    lengths: TokenLengths,
+    at_once: int = MAX_STREAMS,
 ) -> Iterator[Score]:
-    """Run the streams in parallel and yield the score of each chunk of time."""
-    rows = len(spans.begins)
-    state = model.initial_state(rows)
-    length = min(CHUNK, positions_at_once(rows, model.config.vocab_size))
-    for chunk_inputs, chunk_targets in _chunks(text, spans, length):
-        with _evaluating(model):  # not around the yield, during which the caller runs
-            logits, state = model(torch.from_numpy(chunk_inputs).to(model.device), state)
-            score = score_of(logits, chunk_targets, lengths)
-        yield score
+    """Run streams, `at_once` in parallel, and yield the score of each chunk of time.
+
+    The last score has the moments of the blocks of the text.
+    """
+    blocks = BlockSums(int((spans.ends - spans.scored_from).sum()))
+    for first in range(0, len(spans.begins), at_once):
+        group = spans.only(slice(first, first + at_once))
+        rows = len(group.begins)
+        state = model.initial_state(rows)
+        length = min(CHUNK, positions_at_once(rows, model.config.vocab_size))
+        for positions, inputs, targets in _chunks(text, group, length):
+            with _evaluating(model):  # not around the yield, during which the caller runs
+                logits, state = model(torch.from_numpy(inputs).to(model.device), state)
+                nats = _nats_of(logits, targets)
+            scored = mask_unknown(targets, lengths.unk_id) >= 0
+            blocks.add(positions[scored], nats[scored])
+            yield lengths.score_part(nats.ravel(), targets.ravel())
+    yield Score(blocks=blocks.moments())
 
 
-def _chunks(text: Text, spans: Spans, length: int) -> Iterator[tuple[Integers, Integers]]:
-    """Yield inputs and targets, (B, length), in order of time; the target -1 is not scored.
+def _chunks(text: Text, spans: Spans, length: int) -> Iterator[tuple[Integers, Integers, Integers]]:
+    """Yield positions, inputs and targets, (B, length), in order of time.
 
-    Streams shorter than the longest are padded at the end, after all of their scored tokens.
+    The target -1 is not scored. Streams shorter than the longest are padded at the end, after all
+    of their scored tokens.
     """
     begins, scored_from, ends = (part[:, None] for part in spans)
     longest = (ends - begins).max(initial=0)
@@ -190,13 +196,14 @@ def _chunks(text: Text, spans: Spans, length: int) -> Iterator[tuple[Integers, I
         positions = begins + np.arange(offset, min(offset + length, longest))
         scored = (positions >= scored_from) & (positions < ends)
         positions = np.minimum(positions, len(text.targets) - 1)
-        yield text.inputs_at(positions), np.where(scored, text.targets_at(positions), -1)
+        targets = np.where(scored, text.targets_at(positions), -1)
+        yield positions, text.inputs_at(positions), targets
 
 
-def score_of(logits: torch.Tensor, targets: Integers, lengths: TokenLengths) -> Score:
-    """Return the score of targets (B, T) given logits (B, T, V); skip negative targets."""
+def _nats_of(logits: torch.Tensor, targets: Integers) -> Doubles:
+    """Return -ln p of targets (B, T) given logits (B, T, V); 0 for negative targets."""
     nats = token_nats(logits, torch.from_numpy(targets).to(logits.device))
-    return lengths.score(nats.double().cpu().numpy().ravel(), targets.ravel())
+    return nats.double().cpu().numpy()
 
 
 @contextlib.contextmanager
