@@ -40,6 +40,7 @@ class PrepareSettings(TypedDict, total=False):
     val_frac: float
     test_frac: float
     lines: bool
+    unique: bool
     newlines: NewlinesName
     encoding: str
     errors: ErrorsName

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from charnn.errors import UsageError
 
 CellName = Literal["lstm", "gru", "rnn"]
-SamplerName = Literal["sequential", "random"]
+SamplerName = Literal["sequential", "random", "records"]
 OptimizerName = Literal["adamw", "muon", "sgd"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 PresetName = Literal["auto", "tiny", "small", "medium", "large"]
@@ -183,12 +183,12 @@ class TrainConfig(NetworkConfig):
     )
     sampler: SamplerName = setting(
         "sequential",
-        "Batches: streams with carried state, or random windows from zero state.",
+        "Batches: carried streams, or random windows; records if the dataset has them.",
         panel=PANEL_BATCHING,
     )
     batch_size: int = setting(
         64,
-        "Batch size B: number of parallel streams or windows.",
+        "Batch size B: parallel streams or windows; B × T tokens of records.",
         panel=PANEL_BATCHING,
         by_preset=True,
         ge=1,
@@ -407,6 +407,7 @@ class PrepareConfig(Settings):
         0.0, "Fraction of the text held out for testing, after the validation text."
     )
     lines: bool = setting(False, "Treat each line as a record; shuffle records before splitting.")
+    unique: bool = setting(False, "Remove repeated lines first (with --lines).")
     newlines: NewlinesName = setting("keep", "Line endings: keep, or convert to LF.")
     encoding: str = setting("utf-8", "Character encoding of the text.")
     errors: ErrorsName = setting("strict", "Undecodable bytes: fail, or replace with U+FFFD.")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import subprocess
 import sys
 
@@ -41,6 +42,19 @@ def test_generate_is_reproducible(path) -> None:
     assert len("".join(one)) == 50
     assert "".join(one) == "".join(model.generate("the ", max_new_tokens=50, seed=4))
     assert "".join(one) != "".join(model.generate("the ", max_new_tokens=50, seed=5))
+
+
+def test_load_skips_a_damaged_run(path, tmp_path, monkeypatch) -> None:
+    """With a warning that names it, at the line of the caller."""
+    monkeypatch.setenv("CHARNN_RUNS_DIR", str(tmp_path / "runs"))
+    for name, data in (("whole", path.read_bytes()), ("cut", path.read_bytes()[:-4])):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "model.safetensors").write_bytes(data)
+    os.utime(tmp_path / "runs" / "whole" / "model.safetensors", (1, 1))
+    with pytest.warns(UserWarning, match="skipped damaged runs: cut") as caught:
+        assert charnn.load().name == "whole"
+
+    assert caught[0].filename == __file__
 
 
 def test_generate_ends_before_a_stop_string(path) -> None:
@@ -191,6 +205,8 @@ def test_wrong_settings_of_prepare_and_train_are_named(text, tmp_path) -> None:
         charnn.prepare(tmp_path / "lamp.txt", val="x", val_frac=0.1, data_dir=tmp_path)
     with pytest.raises(UsageError, match="'learning_rate'"):
         charnn.train(data_dir=tmp_path, learning_rate=1)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="one of epochs, steps, minutes, not epochs and steps"):
+        charnn.train(data_dir=tmp_path, epochs=1.0, steps=2)
     with pytest.raises(UsageError, match="no dataset 'nothing'"):
         charnn.train("nothing", data_dir=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["lamp.txt"]

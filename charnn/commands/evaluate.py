@@ -28,6 +28,7 @@ PROTOCOLS = {
     "carried": "one pass, state carried",
     "windows": "independent windows",
     "dynamic": "one pass, weights updated",
+    "records": "state reset at each record",
 }
 DECODING = ("newlines", "encoding", "errors")  # settings that decide how a file becomes text
 
@@ -85,10 +86,7 @@ def evaluate(
     request = dataclasses.replace(request, names=names)
     for opened in models:
         announce(opened, display)
-        if opened.file.tokenizer.kind == "byte" and given.keys() & {"encoding", "errors"}:
-            raise UsageError(
-                "--encoding and --errors do not apply to a byte model", "leave them out"
-            )
+        request.check_model(opened.file, given)
     files_of_models = [opened.file for opened in models]
     datasets = _open_datasets(files_of_models, request, data_dir)
     if not names:
@@ -141,6 +139,19 @@ class Request:
             raise UsageError("--windows cannot be combined with --streams", "leave out one of them")
         if self.tune and not self.dynamic:
             raise UsageError("--tune needs --dynamic", "add --dynamic")
+
+    def check_model(self, model: "ModelFile", given: Mapping[str, Any]) -> None:
+        """Raise UsageError for options that do not apply to a model."""
+        if model.tokenizer.kind == "byte" and given.keys() & {"encoding", "errors"}:
+            raise UsageError(
+                "--encoding and --errors do not apply to a byte model", "leave them out"
+            )
+        if model.records and (self.windows or self.streams):
+            raise UsageError(
+                "--windows and --streams do not apply to a model of records, which are read one by "
+                "one",
+                "leave them out",
+            )
 
 
 class Text(NamedTuple):
@@ -206,6 +217,7 @@ def _texts(
     """Return the text in the tokens of each model. Files are read once, and noted once."""
     from charnn.data.charset import read_text
     from charnn.data.sources import read_sources
+    from charnn.data.splits import end_with_newline
     from charnn.evaluation.metrics import TokenLengths
     from charnn.tokenizers.unknown_model import cost_of
 
@@ -222,10 +234,15 @@ def _texts(
         config = request.decoding.model_copy(update={"tokenizer": model.tokenizer.kind})
         text, report = read_text(reading.sources, config)
         notes += report.notes
-        encoded = model.tokenizer.encode(text)
+        tokenizer = model.tokenizer
+        encoded = (
+            tokenizer.encode_records(end_with_newline(text))
+            if model.records
+            else tokenizer.encode(text)
+        )
         symbols = {symbol: len(offsets) for symbol, offsets in encoded.unknown.items()}
         unknown = cost_of(symbols, model.unknown_model)
-        texts.append(Text(encoded.ids, TokenLengths.of(model.tokenizer, unknown)))
+        texts.append(Text(encoded.ids, TokenLengths.of(tokenizer, unknown)))
     for note in dict.fromkeys(notes):
         display.note(note)
     return texts
@@ -256,10 +273,18 @@ def _score(
     streams: int | None,
     arithmetic: "Arithmetic",
 ) -> tuple["Score", str]:
-    from charnn.evaluation.evaluate import default_streams, evaluate_carried, evaluate_windows
+    from charnn.evaluation.evaluate import (
+        default_streams,
+        evaluate_carried,
+        evaluate_windows,
+        record_scores,
+    )
+    from charnn.evaluation.metrics import Score
     from charnn.model.language_model import with_weights
 
     model = with_weights(loaded).to(arithmetic.device)
+    if loaded.records:
+        return sum(record_scores(model, *text, loaded.start_token), Score()), "records"
     if windows:
         return evaluate_windows(model, *text, windows), f"windows:{windows}"
     streams = streams or default_streams(len(text.tokens))
@@ -279,20 +304,25 @@ def _score_dynamic(
     from charnn.model.language_model import with_weights
 
     model = with_weights(loaded).to(arithmetic.device)
+    start_token, records = loaded.start_token, loaded.records
     rates = dynamic_evaluation.Rates()
     sizes = dynamic_evaluation.gradient_sizes(
-        model, dataset.split("train"), text.lengths.unk_id, rates.segment
+        model,
+        dataset.split("train"),
+        text.lengths.unk_id,
+        rates.segment,
+        record_end=start_token if records else None,
     )
     if tune:
         part = dataset.split("val")[: dynamic_evaluation.TUNED_ON]
         rates = dynamic_evaluation.tune(
             lambda tried: dynamic_evaluation.evaluate_dynamic(
-                model, part, text.lengths, loaded.start_token, sizes, tried
+                model, part, text.lengths, start_token, sizes, tried, records=records
             )
         )
         display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
     return dynamic_evaluation.evaluate_dynamic(
-        model, *text, loaded.start_token, sizes, rates
+        model, *text, start_token, sizes, rates, records=records
     ), "dynamic"
 
 

@@ -197,7 +197,7 @@ def _report(result: "Result", trainer: "Trainer", display: "Display", *, json: b
 
     output = Output()
     if json:
-        _print_result(result)
+        _print_result(result, records=trainer.dataset.records)
         display.note(_summary(result, trainer))
     elif display.quiet:
         output.line(str(trainer.folder.model_path))
@@ -208,12 +208,13 @@ def _report(result: "Result", trainer: "Trainer", display: "Display", *, json: b
     output.flush()
 
 
-def _print_result(result: "Result") -> None:
+def _print_result(result: "Result", *, records: bool) -> None:
     from charnn.display.stdout import print_json
 
     values = {name: getattr(result, name) for name in JSON_KEYS}
     if result.val is not None:
-        named = {"model": result.run, "text": "val", "protocol": "carried"}
+        protocol = "records" if records else "carried"
+        named = {"model": result.run, "text": "val", "protocol": protocol}
         values["val"] = {**named, **result.val.as_dict()}
         if result.share < 1:
             values["val"]["share"] = result.share

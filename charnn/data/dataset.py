@@ -60,8 +60,11 @@ class Dataset:
 
     @property
     def records(self) -> bool:
-        """Return whether each line is a separate text."""
-        return bool(self.meta["policies"]["lines"])
+        """Return whether each line is a separate text, which ends with `start_token`.
+
+        A dataset of an earlier version can lack the newline in its vocabulary; it is one text.
+        """
+        return bool(self.meta["policies"]["lines"]) and self.tokenizer.newline_id is not None
 
     @property
     def fingerprint(self) -> str:
@@ -132,12 +135,14 @@ def new_dataset(
     splits: Mapping[str, EncodedSplit],
     config: PrepareConfig,
     sources: Sequence[Mapping[str, Any]] = (),
+    records: Mapping[str, int] | None = None,
     *,
     own_vocabulary: bool = True,
 ) -> Dataset:
     """Return a dataset without writing it. The same arguments give the same manifest.
 
-    `own_vocabulary` is set if the vocabulary was built from the training split.
+    `records` are counts of records for the manifest. `own_vocabulary` is set if the vocabulary was
+    built from the training split.
     """
     ids = {name: split.ids for name, split in splits.items()}
     unknown_model = UnknownModel.fit(
@@ -160,6 +165,8 @@ def new_dataset(
         "sources": list(sources),
         "policies": config.model_dump(mode="json"),
     }
+    if records is not None:
+        meta["records"] = dict(records)
     return Dataset(folder, tokenizer, ids, meta)
 
 
@@ -178,9 +185,8 @@ def _described(split: EncodedSplit, unknown_model: UnknownModel | None) -> dict[
 
 def _start_token(train: Ids, tokenizer: Tokenizer) -> int:
     """Return the id of the newline if it is in the vocabulary, else of the most frequent token."""
-    newline = b"\n"
-    if newline in tokenizer.pieces:
-        return tokenizer.pieces.index(newline)
+    if tokenizer.newline_id is not None:
+        return tokenizer.newline_id
     counts = symbol_counts(train, tokenizer)
     if tokenizer.unk_id is not None:
         counts[tokenizer.unk_id] = -1

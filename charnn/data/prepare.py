@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,15 @@ from charnn.data.charset import UndecodableError, read_text
 from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress
 from charnn.data.dataset import Dataset, EncodedSplit, is_written, new_dataset, write_dataset
 from charnn.data.sources import Reading, Source, is_stream, read_sources
-from charnn.data.splits import SPLITS, end_with_newline, split_records, split_text
+from charnn.data.splits import (
+    SPLITS,
+    count_records,
+    count_shared_records,
+    distinct_records,
+    end_with_newline,
+    split_records,
+    split_text,
+)
 from charnn.display import humanize
 from charnn.errors import DataError, UsageError
 from charnn.storage.atomic import make_folder
@@ -124,6 +132,8 @@ def prepare_dataset(
         notes.append(
             "each line of the corpus is a record, as with --lines; --no-lines joins the lines"
         )
+    if config.unique and not config.lines:
+        raise UsageError("--unique removes repeated records, and this text has none", "add --lines")
     folder = data_dir / name
     make_folder(data_dir)
     # A dataset that exists is not written without `replace`: others may read it meanwhile.
@@ -152,31 +162,35 @@ def prepare(
     if tokenizer:
         overridden["tokenizer"] = tokenizer.kind
     config = config.model_copy(update=overridden)
-    splits, notes = _read_splits(sources, config)
+    texts, notes = _read_texts(sources, config)
+    splits, removed = _split(texts, config)
     if "train" not in splits:
         raise DataError("the training split is empty", "use a smaller --val-frac or --test-frac")
     own_vocabulary = not tokenizer
     if not tokenizer:
         options = VocabularyOptions(config.vocab_size, config.min_count, config.word_pattern)
         tokenizer = TOKENIZERS[config.tokenizer].build(splits["train"], options)
-    encoded = {name: encode_split(text, tokenizer) for name, text in splits.items()}
+    records = _count_records(splits, removed) if config.lines else None
+    encoded = {
+        name: encode_split(text, tokenizer, records=config.lines) for name, text in splits.items()
+    }
     described = [_described(source) for some in sources.values() for source in some]
     dataset = new_dataset(
-        folder, tokenizer, encoded, config, described, own_vocabulary=own_vocabulary
+        folder, tokenizer, encoded, config, described, records, own_vocabulary=own_vocabulary
     )
     unchanged = is_written(dataset)
     if unchanged:
         (folder / META_FILE).touch()  # `train` uses the most recently prepared dataset by default
     else:
         write_dataset(dataset, replace=replace)
-    notes += _unknown_notes(encoded)
+    notes += [*_record_notes(records), *_unknown_notes(encoded)]
     return Prepared(dataset, tuple(notes), tuple(_warnings(dataset)), unchanged)
 
 
-def _read_splits(
+def _read_texts(
     sources: Mapping[str, Sequence[Source]], config: PrepareConfig
 ) -> tuple[dict[str, Text], list[str]]:
-    """Return the text of every split, and notes about the sources."""
+    """Return the text of every split that has sources, and notes about the sources."""
     texts: dict[str, Text] = {}
     notes: list[str] = []
     for split, some in sources.items():
@@ -186,11 +200,17 @@ def _read_splits(
             hint = f"{error.hint}, or --tokenizer byte to use the raw bytes"
             raise UndecodableError(error.message, hint) from None
         notes += report.notes
-    return _split(texts, config), notes
+    return texts, notes
 
 
-def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
-    """Return the text of every split; those without sources are cut from the train text."""
+def _split(texts: Mapping[str, Text], config: PrepareConfig) -> tuple[dict[str, Text], int]:
+    """Return the text of every split, and the number of repeated lines that were removed.
+
+    Splits without sources are cut from the train text.
+    """
+    removed = 0
+    if config.unique:
+        texts, removed = distinct_records(texts)
     fractions = config.val_frac, config.test_frac
     given = {name: text for name, text in texts.items() if name != "train"}
     if config.lines:
@@ -199,12 +219,22 @@ def _split(texts: Mapping[str, Text], config: PrepareConfig) -> dict[str, Text]:
     else:
         cut = split_text(texts["train"], *fractions)
     splits = given | cut
-    return {name: splits[name] for name in SPLITS if name in splits}
+    return {name: splits[name] for name in SPLITS if name in splits}, removed
 
 
-def encode_split(text: Text, tokenizer: Tokenizer) -> EncodedSplit:
-    """Encode the text of a split; count its characters, bytes and out-of-vocabulary symbols."""
-    encoded = tokenizer.encode(text)
+def encode_split(text: Text, tokenizer: Tokenizer, *, records: bool = False) -> EncodedSplit:
+    """Encode the text of a split; count its characters, bytes and out-of-vocabulary symbols.
+
+    With `records`, each line is encoded as a text of its own. Raise UsageError if the vocabulary
+    then lacks the newline.
+    """
+    if records and tokenizer.newline_id is None:
+        raise UsageError(
+            "the newline, which ends each record, is not in the vocabulary",
+            "use a larger --vocab-size, a smaller --min-count, or another --word-pattern or "
+            "--tokenizer-from",
+        )
+    encoded = tokenizer.encode_records(text) if records else tokenizer.encode(text)
     unknown = Counter({symbol: len(offsets) for symbol, offsets in encoded.unknown.items()})
     if isinstance(text, bytes):
         return EncodedSplit(encoded.ids, count_chars(text), len(text), unknown)
@@ -219,6 +249,30 @@ def _described(source: Source) -> dict[str, Any]:
         "bytes": len(source.data),
         "sha256": source.sha256,
     }
+
+
+def _count_records(splits: Mapping[str, Text], removed: int) -> dict[str, int]:
+    """Return the manifest entry of records.
+
+    It has the number of records of each split, of validation records that are in the training
+    split too, and of repeated lines that were removed.
+    """
+    counts = {name: count_records(text) for name, text in splits.items()}
+    shared = count_shared_records(splits["train"], splits["val"]) if "val" in splits else 0
+    return {**counts, "val_in_train": shared, "removed": removed}
+
+
+def _record_notes(records: Mapping[str, int] | None) -> Iterator[str]:
+    if records is None:
+        return
+    if records["removed"]:
+        yield f"removed {records['removed']:,} repeated lines"
+    if "val" in records:
+        remedy = "; --unique removes repeated lines" if records["val_in_train"] else ""
+        yield (
+            f"{records['val_in_train']:,} of {records['val']:,} validation records are also in "
+            f"the training split{remedy}"
+        )
 
 
 def _unknown_notes(splits: Mapping[str, EncodedSplit]) -> list[str]:

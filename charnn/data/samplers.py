@@ -1,8 +1,9 @@
-"""Cut a split into windows and batches of (inputs, targets), in sequence or at random.
+"""Cut a split into batches of (inputs, targets): streams, random windows, or records.
 
 `SequentialSampler` reads parallel streams whose hidden state is carried from batch to batch;
-`RandomSampler` reads windows in random order, each with an initial state of zero. The position of
-a sampler can be saved and restored.
+`RandomSampler` reads windows in random order, each with an initial state of zero; `RecordSampler`
+reads records in random order, each with an initial state of zero. The position of a sampler can be
+saved and restored.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from charnn.arrays import Bools, Ids, Integers
 from charnn.config import TrainConfig
+from charnn.data.records import record_bounds
 from charnn.errors import DataError
 
 _PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
@@ -19,6 +21,7 @@ _PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
 # and the standard deviation in units of T. They use 5 of 70 tokens, 0.07. Lengths are rounded to
 # T/8 here; with a deviation of 0.1, half of the windows differ from T.
 HALVED, SPREAD = 0.05, 0.1
+POOL = 16  # batches of a pool of records, which are sorted by length
 
 
 class Batch(NamedTuple):
@@ -48,8 +51,10 @@ class Sampler(Protocol):
     position: Position
 
     @classmethod
-    def from_config(cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None) -> Self:
-        """Create the sampler from the settings of a run."""
+    def from_config(
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
+    ) -> Self:
+        """Create the sampler from the settings of a run; `start_token` ends each record."""
         ...
 
     def batches_in(self, epoch: int) -> int:
@@ -98,7 +103,9 @@ class SequentialSampler:
         self.position = Position()
 
     @classmethod
-    def from_config(cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None) -> Self:
+    def from_config(
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
+    ) -> Self:
         """Create the sampler from the settings of a run."""
         return cls(
             tokens,
@@ -142,7 +149,7 @@ class SequentialSampler:
         if epoch:
             random = np.random.default_rng((self._seed, epoch, _PHASE))
             lengths[0] = 1 + random.integers(self._bptt)
-        return lengths
+        return lengths.astype(np.int64)
 
     def _full_windows(self) -> int:
         """Return the number of windows of T tokens that cover a stream."""
@@ -191,7 +198,9 @@ class RandomSampler:
         self.position = Position()
 
     @classmethod
-    def from_config(cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None) -> Self:
+    def from_config(
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
+    ) -> Self:
         """Create the sampler from the settings of a run."""
         return cls(tokens, config.batch_size, config.bptt, config.seed, targets=targets)
 
@@ -233,9 +242,137 @@ class RandomSampler:
         return Batch(inputs, targets, np.ones(len(starts), np.bool_))
 
 
+class RecordSampler:
+    """A sampler that reads whole records in random order, one per row, about B × T tokens a batch.
+
+    Each epoch shuffles the records and divides them into pools; the records of a pool are sorted by
+    length and divided into batches of equal size, so that the rows of a batch have similar lengths.
+    The batches of an epoch are then shuffled. Shorter rows are padded with targets of -1, so each
+    token is a target exactly once per epoch.
+
+    Records longer than T tokens are read in windows of T. The rows of such a batch continue in the
+    next batch, with their hidden state; rows that have ended are left out. They are the last rows.
+
+    A record ends with `start_token`, which also precedes its first token.
+    """
+
+    def __init__(
+        self,
+        tokens: Ids,
+        batch_size: int,
+        bptt: int,
+        seed: int = 1,
+        *,
+        start_token: int,
+        targets: Ids | None = None,
+    ) -> None:
+        _require_tokens(len(tokens), 1)
+        self._tokens = tokens
+        self._targets = tokens if targets is None else targets
+        self._start_token = start_token
+        self._bptt = bptt
+        self._seed = seed
+        self._bounds = record_bounds(tokens, start_token)
+        lengths = np.diff(self._bounds)
+        self._has_long = bool(lengths.max() > bptt)
+        total = int(np.minimum(lengths, bptt).sum(dtype=np.int64))
+        self._groups = -(-total // (batch_size * bptt))
+        self._epoch = -1
+        self._order: Ids = np.empty(0, np.uint32)  # records in the order of that epoch
+        self._cuts: Integers = np.empty(0, np.int64)  # of the order, into groups of rows
+        self._shuffled: Integers = np.empty(0, np.int64)  # groups in the order of the epoch
+        self._first_batches: Integers = np.empty(0, np.int64)  # of each of these groups
+        self.position = Position()
+
+    @classmethod
+    def from_config(
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
+    ) -> Self:
+        """Create the sampler from the settings of a run."""
+        return cls(
+            tokens,
+            config.batch_size,
+            config.bptt,
+            config.seed,
+            start_token=start_token,
+            targets=targets,
+        )
+
+    def batches_in(self, epoch: int) -> int:
+        """Return the number of batches in an epoch; with records longer than T it can vary."""
+        if not self._has_long:
+            return self._groups
+        self._arrange(epoch)
+        return int(self._first_batches[-1])
+
+    def next_batch(self) -> Batch:
+        """Return the next records of this epoch, or the next window of long records."""
+        epoch, batch = self.position.epoch, self.position.batch
+        self._arrange(epoch)
+        index = int(np.searchsorted(self._first_batches, batch, "right")) - 1
+        group = int(self._shuffled[index])
+        records = self._order[self._cuts[group] : self._cuts[group + 1]]
+        self.position = _next_position(self.position, int(self._first_batches[-1]))
+        return self._read(records, self._bptt * int(batch - self._first_batches[index]))
+
+    def _arrange(self, epoch: int) -> None:
+        """Divide the records into groups of rows and shuffle the groups, for this epoch."""
+        if epoch == self._epoch:
+            return
+        random = np.random.default_rng((self._seed, epoch, _ORDER))
+        order = np.arange(len(self._bounds) - 1, dtype=np.uint32)
+        random.shuffle(order)
+        pools = -(-self._groups // POOL)
+        group_cuts = np.linspace(0, self._groups, pools + 1).astype(np.int64)
+        record_cuts = group_cuts * len(order) // self._groups
+        cuts = [np.zeros(1, np.int64)]
+        for pool in range(pools):
+            inside = order[record_cuts[pool] : record_cuts[pool + 1]]
+            groups = int(group_cuts[pool + 1] - group_cuts[pool])
+            cuts.append(record_cuts[pool] + self._sort_and_cut(inside, groups))
+        self._order, self._cuts = order, np.concatenate(cuts)
+        longest = self._lengths(order[self._cuts[:-1]])  # the first row of a group
+        self._shuffled = random.permutation(self._groups)
+        windows = -(-longest[self._shuffled] // self._bptt)
+        self._first_batches = np.concatenate([[0], np.cumsum(windows)])
+        self._epoch = epoch
+
+    def _sort_and_cut(self, records: Ids, groups: int) -> Integers:
+        """Sort the records of a pool by length, longest first, in place. Return the ends of groups.
+
+        The groups have equal sizes in tokens, where a record counts for at most T.
+        """
+        lengths = self._lengths(records)
+        by_length = np.argsort(-lengths, kind="stable")
+        records[:] = records[by_length]
+        sizes = np.cumsum(np.minimum(lengths[by_length], self._bptt))
+        numbers = np.arange(1, groups + 1)
+        ends: Integers = np.searchsorted(sizes, sizes[-1] * numbers / groups)
+        # Records beyond the first of each group; ends[k] + 1 can be less than k + 1.
+        extra = np.maximum.accumulate(np.maximum(ends + 1 - numbers, 0))
+        return np.minimum(extra, len(records) - groups) + numbers
+
+    def _lengths(self, records: Ids) -> Integers:
+        """Return the numbers of tokens of records."""
+        lengths = self._bounds[records + 1] - self._bounds[records]
+        return lengths.astype(np.int64)
+
+    def _read(self, records: Ids, offset: int) -> Batch:
+        """Return the window of the records that begins at `offset`, without those that ended."""
+        lengths = self._lengths(records) - offset
+        lengths = lengths[lengths > 0]
+        columns = np.arange(min(self._bptt, int(lengths[0])))
+        starts = self._bounds[records[: len(lengths)]].astype(np.int64) + offset
+        places = np.minimum(starts[:, None] + columns, len(self._tokens) - 1)
+        inputs = np.where(places > 0, self._tokens[places - 1], self._start_token)
+        targets = np.where(columns < lengths[:, None], self._targets[places].astype(np.int64), -1)
+        return Batch(inputs.astype(np.int64), targets, np.full(len(lengths), offset == 0))
+
+
 SAMPLERS: dict[str, type[Sampler]] = {
     "sequential": SequentialSampler,
     "random": RandomSampler,
+    "records": RecordSampler,
 }
 
 

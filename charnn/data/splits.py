@@ -1,5 +1,7 @@
 """Cut a text into training, validation and test splits, by length or by lines."""
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,10 +26,7 @@ def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> d
 
     Every record ends in a newline, including the last one.
     """
-    newline: Any = "\n" if isinstance(text, str) else b"\n"
-    lines: list[Any] = text.removesuffix(newline).split(
-        newline
-    )  # splitlines() also splits at U+2028 etc.
+    lines, newline = _lines(text)
     order = np.random.default_rng(seed).permutation(len(lines))
     train_end, val_end = _bounds(len(lines), val_frac, test_frac)
     chosen = {"train": order[:train_end], "val": order[train_end:val_end], "test": order[val_end:]}
@@ -36,6 +35,43 @@ def split_records(text: Text, val_frac: float, test_frac: float, seed: int) -> d
         for name, part in chosen.items()
         if len(part)
     }
+
+
+def _lines(text: Any) -> tuple[list[Any], Any]:
+    """Return the lines of a text, and the newline; `splitlines` also splits at U+2028 etc."""
+    newline: Any = "\n" if isinstance(text, str) else b"\n"
+    return text.removesuffix(newline).split(newline) if text else [], newline
+
+
+def distinct_records(texts: Mapping[str, Text]) -> tuple[dict[str, Text], int]:
+    """Return the texts of the splits without repeated lines, and the number of lines removed.
+
+    A line that occurs in several splits stays in the last one of them, so that the training text
+    has no line of a given validation or test text.
+    """
+    distinct: dict[str, Text] = {}
+    seen: set[Any] = set()
+    removed = 0
+    for name in reversed(SPLITS):
+        if name in texts:
+            lines, newline = _lines(texts[name])
+            kept = [line for line in dict.fromkeys(lines) if line not in seen]
+            seen.update(kept)
+            removed += len(lines) - len(kept)
+            distinct[name] = newline.join([*kept, newline[:0]])
+    return distinct, removed
+
+
+def count_records(text: Text) -> int:
+    """Return the number of lines of a text that ends with a newline."""
+    return text.count("\n") if isinstance(text, str) else text.count(b"\n")
+
+
+def count_shared_records(train: Text, val: Text) -> int:
+    """Return the number of lines of `val` that also occur in `train`."""
+    counts = Counter(_lines(val)[0])
+    shared = {line for line in _lines(train)[0] if line in counts}
+    return sum(counts[line] for line in shared)
 
 
 def _bounds(count: int, val_frac: float, test_frac: float) -> tuple[int, int]:

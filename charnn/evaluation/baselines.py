@@ -40,7 +40,12 @@ def unigram(counts: Integers) -> Doubles:
 
 
 def kneser_ney_nats(
-    train: Ids, held_out: Ids, vocab_size: int, order: int, unk_id: int | None = None
+    train: Ids,
+    held_out: Ids,
+    vocab_size: int,
+    order: int,
+    unk_id: int | None = None,
+    record_end: int | None = None,
 ) -> Doubles:
     """Return -ln p of each held-out token in nats, (M,), by an interpolated Kneser-Ney model.
 
@@ -48,11 +53,13 @@ def kneser_ney_nats(
     order, n1 / (n1 + 2 n2), estimated as in Chen and Goodman, "An empirical study of smoothing
     techniques for language modeling", 1999. The end of the training text is the first context of
     the held-out text. As in the training of a network, `<unk>` is a context but never predicted.
+    If the texts are records, `record_end` is the token that ends each; contexts do not extend
+    across it.
     """
     text = np.concatenate([train, held_out]).astype(np.int64)
     in_training = np.arange(len(text)) < len(train)
     known = in_training & (mask_unknown(text, unk_id) >= 0)
-    ngrams, contexts = _ngrams(text, vocab_size, order)
+    ngrams, contexts = _ngrams(text, vocab_size, order, record_end)
     probabilities = np.full(len(held_out), 1 / vocab_size)
     for n in range(1, order + 1):
         # The highest order uses counts of occurrences. Lower orders use continuation counts: the
@@ -65,16 +72,19 @@ def kneser_ney_nats(
 
 
 def _ngrams(
-    text: Integers, vocab_size: int, order: int
+    text: Integers, vocab_size: int, order: int, record_end: int | None
 ) -> tuple[dict[int, Integers], dict[int, Integers]]:
     """Return the id of the n-gram that ends at each position, and the id of its context, by n.
 
-    Equal n-grams have equal ids. Before the text there is a special start token.
+    Equal n-grams have equal ids. Before the text, and before each record, there is a special start
+    token.
     """
+    begins = 1 + np.flatnonzero(text[:-1] == (-1 if record_end is None else record_end))
     ngrams: dict[int, Integers] = {1: text}
     contexts: dict[int, Integers] = {1: np.zeros(len(text), np.int64)}
     for n in range(2, order + 1):
         contexts[n] = np.concatenate([[-1], ngrams[n - 1][:-1]]) + 1
+        contexts[n][begins] = 0
         _, ngrams[n] = np.unique(contexts[n] * vocab_size + text, return_inverse=True)
     return ngrams, contexts
 
@@ -120,13 +130,18 @@ def xz_bits(train: bytes, held_out: bytes) -> float:
 
 
 def evaluate_baselines(
-    train: Ids, held_out: Ids, pieces: Sequence[bytes], lengths: TokenLengths
+    train: Ids,
+    held_out: Ids,
+    pieces: Sequence[bytes],
+    lengths: TokenLengths,
+    record_end: int | None = None,
 ) -> dict[str, float]:
     """Return bits per character of the held-out text by baseline: unigram, 5-gram, xz.
 
     The baselines are fit to the last MAX_TRAIN_TOKENS tokens of the training text and predict the
     first MAX_SCORED_TOKENS of the held-out text. Out-of-vocabulary tokens cost what `lengths` says,
-    as for a network; where it does not say, they are left out.
+    as for a network; where it does not say, they are left out. In texts of records, which end with
+    the token `record_end`, the context of an n-gram begins with its record; xz reads one text.
     """
     train, held_out = train[-MAX_TRAIN_TOKENS:], held_out[:MAX_SCORED_TOKENS]
     unk_id, size = lengths.unk_id, len(pieces)
@@ -134,7 +149,7 @@ def evaluate_baselines(
         xz = threads.submit(xz_score, train, held_out, pieces, lengths)
         nats = {
             "unigram": unigram_nats(train, held_out, size, unk_id),
-            f"{ORDER}-gram": kneser_ney_nats(train, held_out, size, ORDER, unk_id),
+            f"{ORDER}-gram": kneser_ney_nats(train, held_out, size, ORDER, unk_id, record_end),
         }
     scores = {name: lengths.score(each, held_out) for name, each in nats.items()}
     scores["xz"] = xz.result()

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from charnn.arrays import Doubles, Ids
-from charnn.data.samplers import SequentialSampler
+from charnn.data.records import record_bounds
+from charnn.data.samplers import RecordSampler, Sampler, SequentialSampler
 from charnn.evaluation.metrics import Score, TokenLengths, mask_unknown
-from charnn.model.language_model import LanguageModel, detach, with_weights
+from charnn.model.language_model import LanguageModel, continued_state, detach, with_weights
+from charnn.model.layers import LayerState
 from charnn.model.loss import positions_at_once, token_nats
 from charnn.model.model_file import ModelFile
 
@@ -47,32 +49,46 @@ class Rates:
 
 
 def gradient_sizes(
-    model: LanguageModel, train: Ids, unk_id: int | None, segment: int
+    model: LanguageModel,
+    train: Ids,
+    unk_id: int | None,
+    segment: int,
+    record_end: int | None = None,
 ) -> dict[str, Tensor]:
-    """Return the root mean square of the gradient of each weight over batches of training text."""
+    """Return the root mean square of the gradient of each weight over batches of training text.
+
+    If the text has records, `record_end` is the token that ends each.
+    """
     model = _trainable_copy(model)
     rows = max(1, min(STATISTICS_BATCH, (len(train) - 1) // segment))
-    sampler = SequentialSampler(train, rows, segment)
+    sampler: Sampler = (
+        SequentialSampler(train, rows, segment)
+        if record_end is None
+        else RecordSampler(train, rows, segment, start_token=record_end)
+    )
     weights = model.named_tensors()
     squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     # Some rows at a time: the logits of all of them need not fit into memory.
     at_once = positions_at_once(segment, model.config.vocab_size)
-    groups = [slice(first, first + at_once) for first in range(0, rows, at_once)]
-    states = [model.initial_state(len(range(rows)[group])) for group in groups]
+    state: LayerState | None = None
     batches = min(STATISTICS_BATCHES, sampler.batches_in(0))
     for _ in range(batches):
         batch = sampler.next_batch()
         targets = mask_unknown(batch.targets, unk_id)
         scored = max(1, int(np.count_nonzero(targets >= 0)))
+        before = detach(continued_state(model, state, batch.fresh))
         gradients = [torch.zeros_like(weight) for weight in weights.values()]
-        for number, group in enumerate(groups):
-            inputs = _tensor(model, batch.inputs[group])
-            logits, state = model(inputs, detach(states[number]))
-            states[number] = state
-            loss = token_nats(logits, _tensor(model, targets[group])).sum() / scored
+        after = []
+        for first in range(0, len(targets), at_once):
+            some = slice(first, first + at_once)
+            inputs = _tensor(model, batch.inputs[some])
+            logits, last = model(inputs, tuple(part[some] for part in before))
+            loss = token_nats(logits, _tensor(model, targets[some])).sum() / scored
             parts = torch.autograd.grad(loss, list(weights.values()))
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.add_(part)
+            after.append(detach(last))
+        state = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
         for square, gradient in zip(squares.values(), gradients, strict=True):
             square.addcmul_(gradient, gradient, value=1 / batches)
     return {name: square.sqrt_() for name, square in squares.items()}
@@ -85,15 +101,24 @@ def evaluate_dynamic(
     start_token: int,
     sizes: dict[str, Tensor],
     rates: Rates,
+    *,
+    records: bool = False,
 ) -> Score:
     """Return the score of all N tokens, in one pass with carried state and updated weights.
 
-    The updated weights are a copy; `model` is not changed.
+    With `records`, the state is reset at each record, and the weights are not. The updated weights
+    are a copy; `model` is not changed.
     """
     reader = LearningReader(model, sizes, rates)
     ids = np.asarray(tokens, np.int64)
     inputs = np.concatenate([[start_token], ids])[:-1]
-    return lengths.score(-reader.log_probs(inputs, mask_unknown(ids, lengths.unk_id)), ids)
+    targets = mask_unknown(ids, lengths.unk_id)
+    bounds = record_bounds(ids, start_token).tolist() if records else [0, len(ids)]
+    nats = np.empty(len(ids))
+    for start, end in itertools.pairwise(bounds):
+        reader.restart()
+        nats[start:end] = -reader.log_probs(inputs[start:end], targets[start:end])
+    return lengths.score(nats, ids)
 
 
 def learning_reader(model_file: ModelFile, train: Ids) -> "LearningReader":
@@ -102,7 +127,9 @@ def learning_reader(model_file: ModelFile, train: Ids) -> "LearningReader":
     `train` is the text that the model was trained on, as ids, (N,).
     """
     model, rates = with_weights(model_file), Rates()
-    sizes = gradient_sizes(model, train, model_file.tokenizer.unk_id, rates.segment)
+    record_end = model_file.start_token if model_file.records else None
+    unk_id = model_file.tokenizer.unk_id
+    sizes = gradient_sizes(model, train, unk_id, rates.segment, record_end)
     return LearningReader(model, sizes, rates)
 
 

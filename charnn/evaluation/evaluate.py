@@ -1,12 +1,14 @@
-"""Evaluate a model on a text: one pass with carried state, or independent windows.
+"""Evaluate a model on a text: one pass with carried state, independent windows, or records.
 
 The carried pass reads a text from the first token to the last and carries the hidden state. It can
-be split into parallel streams, each of which is warmed up on the tokens before its part.
+be split into parallel streams, each of which is warmed up on the tokens before its part. Windows
+and records begin from the zero state.
 
 Shapes: B streams, T time, V vocab_size, N tokens of a text.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from charnn.arrays import Bools, Ids, Integers
-from charnn.evaluation.metrics import Score, TokenLengths
+from charnn.arrays import Bools, Doubles, Ids, Integers
+from charnn.data.records import record_bounds
+from charnn.evaluation.metrics import BlockSums, Score, TokenLengths, mask_unknown
 from charnn.model.language_model import LanguageModel
 from charnn.model.loss import positions_at_once, token_nats
 
@@ -68,7 +71,8 @@ def carried_scores(
     tokens; a negative one is not scored.
     """
     text = Text(tokens, tokens if targets is None else targets, start_token)
-    return _scores(model, text, _parts(len(tokens), streams, warm_up, fraction), lengths)
+    spans = _parts(len(tokens), streams, warm_up, fraction)
+    return _scores(model, text, spans, lengths, at_once=streams)
 
 
 def evaluate_windows(
@@ -86,11 +90,30 @@ def evaluate_windows(
     text = Text(tokens, tokens if targets is None else targets)
     starts = np.arange(1, len(tokens), window)
     spans = Spans(starts, starts, np.minimum(starts + window, len(tokens)))
-    score = Score()
-    for first in range(0, len(starts), MAX_STREAMS):
-        group = spans.only(slice(first, first + MAX_STREAMS))
-        score += sum(_scores(model, text, group, lengths), Score())
-    return score
+    return sum(_scores(model, text, spans, lengths), Score())
+
+
+def record_scores(
+    model: LanguageModel,
+    tokens: Ids,
+    lengths: TokenLengths,
+    start_token: int,
+    fraction: float = 1.0,
+    targets: Ids | None = None,
+) -> Iterator[Score]:
+    """Yield the scores of the records of a text; their sum is the score of the text.
+
+    Each record begins from the zero state after `start_token`, which also ends it. With a
+    `fraction` below 1 only that fraction of the records is read, distributed over the text. For
+    the caller between two scores, and for `targets`, see `carried_scores`.
+    """
+    text = Text(tokens, tokens if targets is None else targets, start_token)
+    bounds = record_bounds(tokens, start_token).astype(np.int64)
+    records = len(bounds) - 1
+    chosen = np.linspace(0, records, math.ceil(records * fraction), endpoint=False).astype(np.int64)
+    chosen = chosen[np.argsort(np.diff(bounds)[chosen], kind="stable")]  # similar lengths together
+    spans = Spans(bounds[chosen], bounds[chosen], bounds[chosen + 1])
+    yield from _scores(model, text, spans, lengths)
 
 
 @dataclass(frozen=True)
@@ -135,23 +158,37 @@ def _parts(length: int, streams: int, warm_up: int, fraction: float) -> Spans:
 
 
 def _scores(
-    model: LanguageModel, text: Text, spans: Spans, lengths: TokenLengths
+    model: LanguageModel,
+    text: Text,
+    spans: Spans,
+    lengths: TokenLengths,
+    at_once: int = MAX_STREAMS,
 ) -> Iterator[Score]:
-    """Run the streams in parallel and yield the score of each chunk of time."""
-    rows = len(spans.begins)
-    state = model.initial_state(rows)
-    length = min(CHUNK, positions_at_once(rows, model.config.vocab_size))
-    for chunk_inputs, chunk_targets in _chunks(text, spans, length):
-        with _evaluating(model):  # not around the yield, during which the caller runs
-            logits, state = model(torch.from_numpy(chunk_inputs).to(model.device), state)
-            score = score_of(logits, chunk_targets, lengths)
-        yield score
+    """Run streams, `at_once` in parallel, and yield the score of each chunk of time.
+
+    The last score has the moments of the blocks of the text.
+    """
+    blocks = BlockSums(int((spans.ends - spans.scored_from).sum()))
+    for first in range(0, len(spans.begins), at_once):
+        group = spans.only(slice(first, first + at_once))
+        rows = len(group.begins)
+        state = model.initial_state(rows)
+        length = min(CHUNK, positions_at_once(rows, model.config.vocab_size))
+        for positions, inputs, targets in _chunks(text, group, length):
+            with _evaluating(model):  # not around the yield, during which the caller runs
+                logits, state = model(torch.from_numpy(inputs).to(model.device), state)
+                nats = _nats_of(logits, targets)
+            scored = mask_unknown(targets, lengths.unk_id) >= 0
+            blocks.add(positions[scored], nats[scored])
+            yield lengths.score_part(nats.ravel(), targets.ravel())
+    yield Score(blocks=blocks.moments())
 
 
-def _chunks(text: Text, spans: Spans, length: int) -> Iterator[tuple[Integers, Integers]]:
-    """Yield inputs and targets, (B, length), in order of time; the target -1 is not scored.
+def _chunks(text: Text, spans: Spans, length: int) -> Iterator[tuple[Integers, Integers, Integers]]:
+    """Yield positions, inputs and targets, (B, length), in order of time.
 
-    Streams shorter than the longest are padded at the end, after all of their scored tokens.
+    The target -1 is not scored. Streams shorter than the longest are padded at the end, after all
+    of their scored tokens.
     """
     begins, scored_from, ends = (part[:, None] for part in spans)
     longest = (ends - begins).max(initial=0)
@@ -159,13 +196,14 @@ def _chunks(text: Text, spans: Spans, length: int) -> Iterator[tuple[Integers, I
         positions = begins + np.arange(offset, min(offset + length, longest))
         scored = (positions >= scored_from) & (positions < ends)
         positions = np.minimum(positions, len(text.targets) - 1)
-        yield text.inputs_at(positions), np.where(scored, text.targets_at(positions), -1)
+        targets = np.where(scored, text.targets_at(positions), -1)
+        yield positions, text.inputs_at(positions), targets
 
 
-def score_of(logits: torch.Tensor, targets: Integers, lengths: TokenLengths) -> Score:
-    """Return the score of targets (B, T) given logits (B, T, V); skip negative targets."""
+def _nats_of(logits: torch.Tensor, targets: Integers) -> Doubles:
+    """Return -ln p of targets (B, T) given logits (B, T, V); 0 for negative targets."""
     nats = token_nats(logits, torch.from_numpy(targets).to(logits.device))
-    return lengths.score(nats.double().cpu().numpy().ravel(), targets.ravel())
+    return nats.double().cpu().numpy()
 
 
 @contextlib.contextmanager

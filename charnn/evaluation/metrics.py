@@ -4,7 +4,7 @@ These formulas are defined only here.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,11 +17,55 @@ NATS_PER_BIT = math.log(2)
 NOT_KNOWN = UnknownCost()
 
 
+# Losses of neighboring tokens are correlated. A standard error is computed from the sums of blocks
+# of this many tokens, or of fewer in a short text, so that it has MIN_BLOCKS of them.
+BLOCK_TOKENS, MIN_BLOCKS = 1000, 40
+
+
+@dataclass(frozen=True)
+class BlockMoments:
+    """Sums over blocks of s², s·t and t², for the nats s and the tokens t of each block."""
+
+    blocks: int = 0
+    nats_squared: float = 0.0
+    nats_tokens: float = 0.0
+    tokens_squared: float = 0.0
+
+    def __add__(self, other: "BlockMoments") -> "BlockMoments":
+        return BlockMoments(
+            self.blocks + other.blocks,
+            self.nats_squared + other.nats_squared,
+            self.nats_tokens + other.nats_tokens,
+            self.tokens_squared + other.tokens_squared,
+        )
+
+
+class BlockSums:
+    """The nats and tokens of the blocks of a text, `scored` tokens of which are scored."""
+
+    def __init__(self, scored: int) -> None:
+        self._tokens_per_block = min(BLOCK_TOKENS, max(1, scored // MIN_BLOCKS))
+        self._sums: dict[int, Doubles] = {}  # nats and tokens by block
+
+    def add(self, positions: Integers, nats: Doubles) -> None:
+        """Add tokens by their position in the text, (N,), and their -ln p, (N,)."""
+        blocks, which = np.unique(positions // self._tokens_per_block, return_inverse=True)
+        sums = np.stack([np.bincount(which, nats), np.bincount(which)], axis=1)
+        for block, some in zip(blocks.tolist(), sums, strict=True):
+            self._sums[block] = self._sums.get(block, 0.0) + some
+
+    def moments(self) -> BlockMoments:
+        """Return the moments of the blocks."""
+        sums = np.reshape(list(self._sums.values()), (-1, 2))
+        (nats_squared, product), (_, tokens_squared) = (sums.T @ sums).tolist()
+        return BlockMoments(len(sums), nats_squared, product, tokens_squared)
+
+
 @dataclass(frozen=True, repr=False)
 class Score:
     """The score of a text, as sums, so that the scores of its parts can be added.
 
-    `nats` is the sum of -ln p over the scored tokens, and `squares` the sum of its squares.
+    `nats` is the sum of -ln p over the scored tokens, `blocks` the moments of its parts.
     `tokens`, `chars` and `bytes` count the scored text. `unknown` counts out-of-vocabulary tokens,
     which are not included in these sums; `unknown_chars` are their characters. `charge` is what
     `bits_per_char_all` adds to `nats`: the cost of the out-of-vocabulary tokens, and of the tokens
@@ -29,24 +73,24 @@ class Score:
     """
 
     nats: float = 0.0
-    squares: float = 0.0
     tokens: int = 0
     chars: int = 0
     bytes: int = 0
     unknown: int = 0
     unknown_chars: float = 0.0
     charge: float = 0.0
+    blocks: BlockMoments = BlockMoments()
 
     def __add__(self, other: "Score") -> "Score":
         return Score(
             self.nats + other.nats,
-            self.squares + other.squares,
             self.tokens + other.tokens,
             self.chars + other.chars,
             self.bytes + other.bytes,
             self.unknown + other.unknown,
             self.unknown_chars + other.unknown_chars,
             self.charge + other.charge,
+            self.blocks + other.blocks,
         )
 
     def __repr__(self) -> str:
@@ -70,11 +114,17 @@ class Score:
 
     @property
     def loss_stderr(self) -> float:
-        """Standard error of `loss` in nats, under the assumption of independent tokens."""
-        if self.tokens < 2:  # noqa: PLR2004 - a variance needs two values
+        """Standard error of `loss` in nats, from the variance of the losses of blocks of text.
+
+        The blocks are taken as independent: Cochran, "Sampling techniques", 1977, §6.4, the
+        variance of a ratio estimator. NaN if there is only one block.
+        """
+        found, loss = self.blocks, self.loss
+        if found.blocks < 2:  # noqa: PLR2004 - a variance needs two values
             return math.nan
-        variance = max(self.squares / self.tokens - self.loss**2, 0.0)
-        return math.sqrt(variance / (self.tokens - 1))
+        squares = found.nats_squared - 2 * loss * found.nats_tokens
+        squares = max(0.0, squares + loss**2 * found.tokens_squared)
+        return math.sqrt(squares * found.blocks / (found.blocks - 1)) / self.tokens
 
     @property
     def perplexity(self) -> float:
@@ -144,17 +194,23 @@ class TokenLengths:
         return cls(tokenizer.char_lengths, tokenizer.byte_lengths, tokenizer.unk_id, unknown)
 
     def score(self, nats: Doubles, targets: Ids) -> Score:
-        """Return the score of targets, (N,), from -ln p of each, (N,).
+        """Return the score of a text from its targets, (N,), and -ln p of each, (N,).
 
         Negative targets are ignored; `<unk>` is not scored either, but counted as `unknown`.
         """
+        positions = np.flatnonzero(mask_unknown(targets, self.unk_id) >= 0)
+        sums = BlockSums(len(positions))
+        sums.add(positions, nats[positions])
+        return replace(self.score_part(nats, targets), blocks=sums.moments())
+
+    def score_part(self, nats: Doubles, targets: Ids) -> Score:
+        """Return the score of some tokens as `score` does, without the moments of blocks."""
         scored = mask_unknown(targets, self.unk_id) >= 0
         ids, nats = targets[scored], nats[scored]
         unknown = int(np.count_nonzero(targets >= 0)) - len(ids)
         charge = 0.0 if self.unk_id is None else len(ids) * self.unknown.known
         return Score(
             nats=float(nats.sum()),
-            squares=float(np.square(nats).sum()),
             tokens=len(ids),
             chars=int(self.chars[ids].sum()),
             bytes=int(self.bytes[ids].sum()),

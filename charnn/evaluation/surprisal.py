@@ -116,7 +116,7 @@ class Passage:
             nats = float(scored.nats[scored.ids == lengths.unk_id].mean())
             cost = UnknownCost(chars, nats, lengths.unknown.known)
             lengths = replace(lengths, unknown=cost)
-        return lengths.score(scored.nats, scored.ids)
+        return lengths.score_part(scored.nats, scored.ids)
 
 
 class Scorer:

@@ -38,8 +38,9 @@ def embedded_book() -> Book:
     parts = split_text(text, VAL_FRAC, 0)
     characters = CharTokenizer.build(parts["train"])
     train, val = (characters.encode(parts[split]).ids for split in ("train", "val"))
-    newline = characters.pieces.index(b"\n")
-    return Book(train, val, characters.vocab_size, newline, TokenLengths.of(characters))
+    assert characters.newline_id is not None
+    lengths = TokenLengths.of(characters)
+    return Book(train, val, characters.vocab_size, characters.newline_id, lengths)
 
 
 def new_small_loop(

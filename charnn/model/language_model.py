@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from charnn.arrays import Doubles
+from charnn.arrays import Bools, Doubles
 from charnn.config import ModelConfig
 from charnn.model.layers import LAYERS, LayerState, RecurrentLayer, SequenceDropout
 from charnn.model.model_file import ModelFile
@@ -146,7 +146,16 @@ def detach(state: LayerState) -> LayerState:
     return tuple(part.detach() for part in state)
 
 
-def reset_rows(state: LayerState, fresh: Tensor) -> LayerState:
-    """Return the state with the rows in `fresh` (B,) set to zero."""
-    keep = (~fresh).unsqueeze(1)
+def continued_state(model: LanguageModel, state: LayerState | None, fresh: Bools) -> LayerState:
+    """Return the state before a batch of B rows, given the one after the previous batch.
+
+    Rows in `fresh` (B,) begin from zero. The previous batch may have had more rows; the first B of
+    them continue.
+    """
+    if state is None or fresh.all():
+        return model.initial_state(len(fresh))
+    state = tuple(part[: len(fresh)] for part in state)
+    if not fresh.any():
+        return state
+    keep = torch.from_numpy(~fresh).to(model.device).unsqueeze(1)
     return tuple(part * keep for part in state)

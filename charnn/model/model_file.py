@@ -116,7 +116,7 @@ def read_model(path: Path) -> ModelFile:
         start_token=_start_token(packed, config),
         tensors=_tensors(packed),
         fingerprint=header.get("fingerprint", ""),
-        records=header.get("records") == "true",
+        records=header.get("records") == "true" and tokenizer.newline_id is not None,
         unknown_model=_unknown_model(header, tokenizer, path),
         metrics=jsonio.parse_json_object(header.get("metrics", "{}"), f"{path}: metrics"),
         training=jsonio.parse_json_object(header.get("training", "{}"), f"{path}: training"),

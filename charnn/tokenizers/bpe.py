@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -22,6 +22,7 @@ from charnn.tokenizers.tokenizer import (
     Tokenizer,
     VocabularyOptions,
     last_match,
+    lines,
 )
 from charnn.tokenizers.utf8 import from_utf8
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 VOCAB_SIZE = 1024  # default: 256 bytes and 768 merges
 PART = 1 << 20  # approximate characters per part of a text
 BATCH = 16  # parts per call of the library
+LINES = 256  # lines per call of the library
 # No match of GPT-2's pattern extends from a non-space to a space or newline, or from a Chinese
 # character to a punctuation mark, so a cut there does not change the ids.
 _SAFE_CUT = re.compile(r"(?<=\S)(?=[ \n])|(?<=[一-鿿])(?=[，。、；：？！])")
@@ -61,12 +63,20 @@ class BpeTokenizer(Tokenizer):
 
     def encode(self, text: Text) -> Encoded:
         """Return the ids of a text, (N,); every byte is in the vocabulary."""
-        parts = map(_replace_surrogates, _parts(from_utf8(text)))
-        ids = [np.empty(0, self.dtype)]
-        while batch := list(islice(parts, BATCH)):
-            encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
-            ids += [np.array(encoding.ids, self.dtype) for encoding in encodings]
-        return Encoded(np.concatenate(ids))
+        ids = [np.array(part, self.dtype) for part in self._encode(_parts(from_utf8(text)), BATCH)]
+        return Encoded(np.concatenate([np.empty(0, self.dtype), *ids]))
+
+    def encode_records(self, text: Text) -> Encoded:
+        """Return the ids of lines, (N,). In other texts a token can join spaces and a newline."""
+        records = ([*ids, self.newline_id] for ids in self._encode(lines(from_utf8(text)), LINES))
+        return Encoded(np.fromiter(chain.from_iterable(records), self.dtype))
+
+    def _encode(self, parts: Iterable[str], at_once: int) -> Iterator[list[int]]:
+        """Yield the ids of each part; the library encodes `at_once` parts in parallel."""
+        cleaned = map(_replace_surrogates, parts)
+        while batch := list(islice(cleaned, at_once)):
+            for encoding in self._library.encode_batch_fast(batch, add_special_tokens=False):
+                yield encoding.ids
 
     @cached_property
     def _library(self) -> "LibraryTokenizer":

@@ -2,8 +2,9 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -76,6 +77,12 @@ class Tokenizer(ABC):
         """Return the number of token types V, including `<unk>`."""
         return len(self.pieces)
 
+    @cached_property
+    def newline_id(self) -> int | None:
+        """Return the id of the newline; None if it is not in the vocabulary."""
+        newline = b"\n"
+        return self.pieces.index(newline) if newline in self.pieces else None
+
     @property
     def byte_lengths(self) -> Integers:
         """Return the number of bytes of each token, (V,); 0 for `<unk>`."""
@@ -111,6 +118,13 @@ class Tokenizer(ABC):
         Bytes are decoded as UTF-8, with U+FFFD for invalid bytes, unless `reads_bytes` is set.
         """
 
+    def encode_records(self, text: Text) -> Encoded:
+        """Return the ids of lines, (N,), each encoded as a text of its own and then a newline.
+
+        The newline must be in the vocabulary, and the last character of the text.
+        """
+        return self.encode(text)  # right where no token crosses the end of a line
+
     @abstractmethod
     def safe_cut(self, text: str) -> int:
         """Return the last position at which an unfinished text can be cut without changing ids.
@@ -140,6 +154,16 @@ class Tokenizer(ABC):
 def smallest_dtype(vocab_size: int) -> np.dtype[Any]:
     """Return the smallest little-endian unsigned type that holds every id."""
     return np.dtype("<u1" if vocab_size <= 1 << 8 else "<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text without their newlines; `str.splitlines` cuts elsewhere too."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
 
 
 def last_match(pattern: re.Pattern[str], text: str) -> int:

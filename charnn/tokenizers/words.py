@@ -20,6 +20,7 @@ from charnn.tokenizers.tokenizer import (
     Tokenizer,
     VocabularyOptions,
     last_match,
+    lines,
 )
 from charnn.tokenizers.utf8 import from_utf8
 
@@ -61,9 +62,23 @@ class WordTokenizer(Tokenizer):
         ids = np.fromiter(self._look_up(from_utf8(text), unknown), self.dtype)
         return Encoded(ids, unknown)
 
-    def _look_up(self, text: str, unknown: Offsets) -> Iterator[int]:
+    def encode_records(self, text: Text) -> Encoded:
+        """Return the ids of lines, (N,). A word pattern other than WORD_PATTERN can cross lines."""
+        unknown = symbol_vocabulary.no_offsets()
+        ids = np.fromiter(self._look_up_lines(from_utf8(text), unknown), self.dtype)
+        return Encoded(ids, unknown)
+
+    def _look_up_lines(self, text: str, unknown: Offsets) -> Iterator[int]:
+        assert self.newline_id is not None
+        offset = 0
+        for line in lines(text):
+            yield from self._look_up(line, unknown, offset)
+            yield self.newline_id
+            offset += len(line) + 1
+
+    def _look_up(self, text: str, unknown: Offsets, offset: int = 0) -> Iterator[int]:
         """Yield the id of each word; add the offset of each `<unk>` to `unknown`."""
-        ids, unk_id, offset = self._ids, self.unk_id, 0
+        ids, unk_id = self._ids, self.unk_id
         for word in split_words(text, self.pattern):
             index = ids.get(word, unk_id)
             if index == unk_id:

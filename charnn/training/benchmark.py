@@ -43,7 +43,12 @@ class Machine:
 
 
 def measure_machine(
-    config: TrainConfig, tokens: Ids, vocab_size: int, *, speed: bool = False
+    config: TrainConfig,
+    tokens: Ids,
+    vocab_size: int,
+    start_token: int = 0,
+    *,
+    speed: bool = False,
 ) -> Machine:
     """Choose device and precision for a network of these settings; measure its speed if asked.
 
@@ -57,7 +62,7 @@ def measure_machine(
     if not is_timed and candidates[0].precision == "float32":
         return Machine(candidates[0], note=note)
     with torch.random.fork_rng(devices=[]):  # keep the random numbers of the run
-        loops = _loops(candidates, config, tokens, vocab_size)
+        loops = _loops(candidates, config, tokens, vocab_size, start_token)
         if not is_timed:
             return Machine(candidates[0], note=note)
         seconds = _time_updates(loops, _benchmark_seconds(config))
@@ -65,10 +70,10 @@ def measure_machine(
     for number in range(1, len(loops)):
         if seconds[chosen] > MIN_SPEEDUP * seconds[number]:
             chosen = number
-    per_update = loops[chosen].config.batch_size * loops[chosen].config.bptt
+    counters = loops[chosen].counters
     return Machine(
         loops[chosen].arithmetic,
-        60 * per_update / seconds[chosen],
+        60 * counters.tokens / counters.step / seconds[chosen],
         note or _comparison([loop.arithmetic.precision for loop in loops], seconds, chosen),
     )
 
@@ -114,7 +119,11 @@ def bfloat16_slowdown() -> float:
 
 
 def _loops(
-    candidates: Sequence[Arithmetic], config: TrainConfig, tokens: Ids, vocab_size: int
+    candidates: Sequence[Arithmetic],
+    config: TrainConfig,
+    tokens: Ids,
+    vocab_size: int,
+    start_token: int,
 ) -> list[TrainLoop]:
     """Return a training for each candidate that can train, after its first update.
 
@@ -124,12 +133,12 @@ def _loops(
     batch_size = fitting_batch_size(len(tokens), config.batch_size, bptt)
     plan = {"bptt": bptt, "batch_size": batch_size, "steps": LONG_RUN, "minutes": None}
     config = config.model_copy(update=plan | {"lr": SMALL_LR, "matrix_lr": SMALL_LR})
-    loops = []
+    loops, counts = [], np.ones(vocab_size, np.int64)
     for candidate in candidates:
         if candidate.precision == "float16" and candidate.device.type == "cpu":
             continue  # no gradient scaling on a CPU, and float16 is not faster there
         try:
-            loop = new_loop(config, tokens, np.ones(vocab_size, np.int64), candidate)
+            loop = new_loop(config, tokens, counts, candidate, start_token=start_token)
             loop.update()
         except RuntimeError:  # "could not create a primitive": a CPU without those kernels
             if candidate.precision == "float32":

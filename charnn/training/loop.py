@@ -20,7 +20,7 @@ from charnn.errors import DivergedError
 from charnn.evaluation.baselines import unigram
 from charnn.evaluation.metrics import Score, mask_unknown
 from charnn.model.device import Arithmetic
-from charnn.model.language_model import Dropouts, LanguageModel, detach, reset_rows
+from charnn.model.language_model import Dropouts, LanguageModel, continued_state, detach
 from charnn.model.layers import LayerState
 from charnn.model.loss import mean_nats, sampled_nats
 from charnn.training.counters import Counters
@@ -117,7 +117,8 @@ class TrainLoop:
         inputs, targets = self._on_device(batch.inputs, mask_unknown(batch.targets, self.unk_id))
         self.model.train()
         with self.arithmetic.autocast():
-            dropped, outputs, hidden = self.model.hidden(inputs, self._state_before(batch))
+            state = continued_state(self.model, self.hidden, batch.fresh)
+            dropped, outputs, hidden = self.model.hidden(inputs, state)
             loss, bias = self._nats(dropped, targets)
         return loss, bias, self._penalty(dropped, outputs), hidden
 
@@ -148,14 +149,6 @@ class TrainLoop:
             changes = outputs[:, 1:] - outputs[:, :-1]
             penalty = penalty + self.config.temporal_reg * changes.square().mean()
         return penalty
-
-    def _state_before(self, batch: Batch) -> LayerState:
-        rows = len(batch.fresh)
-        if self.hidden is None or batch.fresh.all():
-            return self.model.initial_state(rows)
-        if batch.fresh.any():
-            return reset_rows(self.hidden, torch.from_numpy(batch.fresh).to(self.model.device))
-        return self.hidden
 
     def _apply(self, mean_nats: Tensor) -> tuple[float, float]:
         """Clip the gradient and apply it unless it overflowed. Return the loss and its norm."""
@@ -245,6 +238,7 @@ def new_loop(
     counts: Integers,
     arithmetic: Arithmetic,
     *,
+    start_token: int = 0,
     targets: Ids | None = None,
     unk_id: int | None = None,
     cost: ValidationCost | None = None,
@@ -253,14 +247,15 @@ def new_loop(
     """Return a new training with random initial weights from the seed.
 
     The output bias is initialized with the log frequencies of `counts` (V,), the number of times
-    that each token is a target. `targets` (N,) are predicted instead of the tokens. `cost` and
+    that each token is a target. `start_token` ends each record, if the tokens are records.
+    `targets` (N,) are predicted instead of the tokens. `cost` and
     `planned_tokens` are for the time budget.
     """
     torch.manual_seed(config.seed)
     model = LanguageModel(config.shape(len(counts)), _dropouts(config))
     model.init_output_bias(unigram(counts))
     model = model.to(arithmetic.device)
-    sampler = SAMPLERS[config.sampler].from_config(config, tokens, targets)
+    sampler = SAMPLERS[config.sampler].from_config(config, tokens, targets, start_token)
     return TrainLoop(model, sampler, config, arithmetic, unk_id, cost, planned_tokens)
 
 

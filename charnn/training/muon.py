@@ -70,7 +70,7 @@ class GateMuon(Optimizer):
             weight.add_(direction.reshape(weight.shape), alpha=-group["lr"] * scale)
 
     def _nesterov(self, weight: Tensor) -> Tensor:
-        """Update the momentum of a weight; return it, moved towards the gradient again."""
+        """Update the momentum of a weight; return it, moved further towards the gradient."""
         assert weight.grad is not None
         state = self.state[weight]
         if not state:

@@ -118,16 +118,17 @@ def _sized_by_speed(
 
 def _measured(config: TrainConfig, dataset: Dataset, *, speed: bool = False) -> Machine:
     """Return the device and the precision for a network of these settings."""
-    vocab_size = dataset.tokenizer.vocab_size
-    return measure_machine(config, dataset.split("train"), vocab_size, speed=speed)
+    tokens, vocab_size = dataset.split("train"), dataset.tokenizer.vocab_size
+    return measure_machine(config, tokens, vocab_size, dataset.start_token, speed=speed)
 
 
 def _on_machine(
     config: TrainConfig, dataset: Dataset, machine: Machine, note: str = ""
 ) -> Resolved:
-    tokens = len(dataset.split("train"))
-    batch_size = fitting_batch_size(tokens, config.batch_size, config.bptt)
+    tokens, batch_size = len(dataset.split("train")), config.batch_size
     notes = [note, machine.note]
+    if config.sampler != "records":  # whose batches can be smaller
+        batch_size = fitting_batch_size(tokens, batch_size, config.bptt)
     if batch_size < config.batch_size:
         notes.append(
             f"batch size {config.batch_size} → {batch_size}: {tokens:,} training tokens fill only "

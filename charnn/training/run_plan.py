@@ -14,6 +14,7 @@ from charnn.config import (
     FIXED_SETTINGS,
     NetworkConfig,
     PrepareConfig,
+    SamplerName,
     TrainConfig,
     flag,
     merge,
@@ -35,7 +36,7 @@ class RunPlan:
 
     `given` are the settings that the user gave, `settings` those with defaults; `recorded` are the
     settings of the run to resume, None for a new run. `init_from` names the `model` whose weights a
-    new run starts from, if any.
+    new run starts from, if any; `note` says which damaged runs were skipped to find it.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class RunPlan:
     recorded: Mapping[str, Any] | None = None
     init_from: str = ""
     model: ModelFile | None = None
+    note: str = ""
 
     @property
     def is_resumed(self) -> bool:
@@ -81,13 +83,14 @@ def plan_run(
             workspace.find_run(resume, runs_dir) if resume else workspace.find_stopped_run(runs_dir)
         )
         return _resumed(folder, given, data_dir)
-    model = None if init_from is None else open_model(init_from, runs_dir).file
+    opened = None if init_from is None else open_model(init_from, runs_dir)
+    model, note = (opened.file, opened.note) if opened else (None, "")
     dataset, settings = _new(given, data_dir, runs_dir, model)
     name = name or workspace.next_run_name(runs_dir, dataset.name, settings.cell)
     folder = runs_dir / workspace.check_name(name)
     if not force:
         workspace.refuse_existing_run(folder)
-    return RunPlan(folder, dataset, settings, given, init_from=init_from or "", model=model)
+    return RunPlan(folder, dataset, settings, given, None, init_from or "", model, note)
 
 
 def _refuse_with_resume(name: str | None, init_from: str | None) -> None:
@@ -124,9 +127,28 @@ def _opened(folder: Path, settings: TrainConfig, data_dir: Path) -> tuple[Datase
     --resume opens the dataset again, by name or, if it is not in `data_dir`, by path.
     """
     dataset = open_dataset(folder)
+    sampler = _sampler(settings, dataset)
     has_name = (data_dir / dataset.name).resolve() == folder.resolve()
     data = dataset.name if has_name else settings.data or folder.name
-    return dataset, settings.model_copy(update={"data": data})
+    return dataset, settings.model_copy(update={"data": data, "sampler": sampler})
+
+
+def _sampler(settings: TrainConfig, dataset: Dataset) -> SamplerName:
+    """Return the sampler for a dataset. Raise UsageError if the given one does not suit it."""
+    is_given, sampler = "sampler" in settings.model_fields_set, settings.sampler
+    if dataset.records:
+        if is_given and sampler != "records":
+            raise UsageError(
+                f"--sampler {sampler} does not apply to {dataset.name}, a dataset of records",
+                "leave it out, or prepare the text again with --no-lines",
+            )
+        return "records"
+    if sampler == "records":
+        raise UsageError(
+            f"--sampler records needs a dataset of records; {dataset.name} is one text",
+            "leave it out, or prepare the text again with --lines",
+        )
+    return sampler
 
 
 def _resumed(folder: Path, given: Mapping[str, Any], data_dir: Path) -> RunPlan:

@@ -90,6 +90,7 @@ class Trainer:
             tokens,
             symbol_counts(tokens, tokenizer),
             arithmetic,
+            start_token=self.dataset.start_token,
             unk_id=tokenizer.unk_id,
             cost=self.validator.cost,
             planned_tokens=planned_tokens,

@@ -67,7 +67,7 @@ class Training:
     def notes(self) -> tuple[str, ...]:
         """Settings that were chosen or changed, one line each."""
         changes = self._plan.changes(self.config) if self._plan.is_resumed else ""
-        return tuple(filter(None, (changes, *self._resolved.notes)))
+        return tuple(filter(None, (self._plan.note, changes, *self._resolved.notes)))
 
     @property
     def trainer(self) -> Trainer:

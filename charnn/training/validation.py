@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from charnn.data.dataset import Dataset
+from charnn.data.records import record_bounds
 from charnn.evaluation.baselines import evaluate_baselines
-from charnn.evaluation.evaluate import WARM_UP, carried_scores, default_streams
+from charnn.evaluation.evaluate import WARM_UP, carried_scores, default_streams, record_scores
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic, memory_explained
 from charnn.model.language_model import LanguageModel
@@ -37,7 +38,11 @@ class Validator:
         self._val = dataset.splits.get("val", train[:0])
         self._streams = max(1, min(STREAMS, len(self._val) // SHORT_WARM_UP))
         self._final_streams = default_streams(len(self._val))
-        self._train = train[max(0, len(train) - min(len(self._val), TRAIN_SCORED)) :]
+        start = max(0, len(train) - min(len(self._val), TRAIN_SCORED))
+        if dataset.records:
+            bounds = record_bounds(train, dataset.start_token)
+            start = int(bounds[min(int(np.searchsorted(bounds, start)), len(bounds) - 2)])
+        self._train = train[start:]
 
     @property
     def has_val(self) -> bool:
@@ -48,11 +53,13 @@ class Validator:
     @property
     def cost(self) -> ValidationCost:
         """Return the number of tokens that validations and the final evaluation read."""
-        final_warm_up = 2 * self._final_streams * WARM_UP
+        final = len(self._val) + len(self._train)
+        if self._dataset.records:
+            return ValidationCost(split=len(self._val), final=final)
         return ValidationCost(
             split=len(self._val),
             warm_up=self._streams * SHORT_WARM_UP,
-            final=len(self._val) + len(self._train) + final_warm_up,
+            final=final + 2 * self._final_streams * WARM_UP,
         )
 
     def during(self, model: LanguageModel, fraction: float) -> Iterator[Score]:
@@ -74,6 +81,7 @@ class Validator:
             self._val,
             self._dataset.tokenizer.pieces,
             self._lengths["val"],
+            self._dataset.start_token if self._dataset.records else None,
         )
 
     def _parts(
@@ -83,9 +91,11 @@ class Validator:
         if not len(tokens):
             return
         start_token = self._dataset.start_token
-        parts = carried_scores(
-            model, tokens, self._lengths[split], start_token, streams, warm_up, fraction
-        )
+        lengths = self._lengths[split]
+        if self._dataset.records:
+            parts = record_scores(model, tokens, lengths, start_token, fraction)
+        else:
+            parts = carried_scores(model, tokens, lengths, start_token, streams, warm_up, fraction)
         while True:
             # autocast must not be active between two parts
             with memory_explained("in a validation", LESS_MEMORY), self._arithmetic.autocast():

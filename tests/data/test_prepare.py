@@ -7,12 +7,14 @@ import pytest
 
 from charnn.config import PrepareConfig
 from charnn.data.dataset import open_dataset
-from charnn.data.prepare import dataset_name, prepare, refuse_own_splits
+from charnn.data.prepare import dataset_name, prepare, prepare_dataset, refuse_own_splits
+from charnn.data.records import record_bounds
 from charnn.data.sources import Reading, Source, read_sources
 from charnn.errors import UsageError
 from charnn.storage.atomic import sha256
 from charnn.storage.workspace import check_name
 from charnn.tokenizers.byte import ByteTokenizer
+from charnn.tokenizers.registry import TOKENIZERS
 
 LINES = [f"record {number}\n" for number in range(100)]
 TRAIN = "".join(LINES)
@@ -175,3 +177,60 @@ def test_fraction_of_a_given_split_is_refused() -> None:
     with pytest.raises(UsageError, match="already has a val split"):
         refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN, "val": TRAIN}))
     refuse_own_splits({"val_frac": 0.2}, reading_of({"train": TRAIN}))
+
+
+def test_shared_and_repeated_records_are_counted(tmp_path) -> None:
+    """A note and the manifest have how many validation records are in the training split too."""
+    reading = reading_of({"train": "anna\nbob\n" * 50})
+    done = prepare(reading, tmp_path / "d", PrepareConfig(lines=True))
+
+    expected = {"train": 90, "val": 10, "val_in_train": 10, "removed": 0}
+    assert open_dataset(tmp_path / "d").meta["records"] == expected
+    assert any(
+        note.startswith("10 of 10 validation records are also in the training split; --unique")
+        for note in done.notes
+    )
+    assert "records" not in prepare(reading, tmp_path / "text", PrepareConfig()).dataset.meta
+
+
+def test_unique_removes_repeated_records(tmp_path) -> None:
+    """Before the split, so that no validation record is in the training split."""
+    reading = reading_of({"train": TRAIN + TRAIN})
+    done = prepare(reading, tmp_path / "d", PrepareConfig(lines=True, unique=True))
+    dataset = open_dataset(tmp_path / "d")
+
+    expected = {"train": 90, "val": 10, "val_in_train": 0, "removed": 100}
+    assert dataset.meta["records"] == expected
+    assert sorted(dataset.text("train") + dataset.text("val")) == sorted(TRAIN)
+    assert "removed 100 repeated lines" in done.notes
+    assert "0 of 10 validation records are also in the training split" in done.notes
+
+
+def test_unique_needs_records(tmp_path) -> None:
+    """Text that is not cut into lines has no repeated records."""
+    with pytest.raises(UsageError, match="--unique") as caught:
+        prepare_dataset(reading_of({"train": TRAIN}), "d", tmp_path, {"unique": True})
+    assert caught.value.hint == "add --lines"
+    prepare_dataset(reading_of({"train": TRAIN}), "d", tmp_path, {"unique": True, "lines": True})
+
+
+def test_records_need_the_newline_in_the_vocabulary(tmp_path) -> None:
+    """Otherwise their ends are `<unk>`, like other rare symbols."""
+    config = PrepareConfig(lines=True, vocab_size=3)
+    with pytest.raises(UsageError, match="newline, which ends each record"):
+        prepare(reading_of({"train": "aabbccdd\n" * 9}), tmp_path / "d", config)
+
+
+@pytest.mark.parametrize("kind", sorted(TOKENIZERS))
+def test_records_are_encoded_one_by_one(tmp_path, kind) -> None:
+    """Also if they begin or end with spaces: a token crosses no end of a line."""
+    text = "one  two\n  three \n\n\n four\n" * 9
+    config = PrepareConfig(lines=True, tokenizer=kind, val_frac=0)
+    dataset = prepare(reading_of({"train": text}), tmp_path / "d", config).dataset
+    tokens, encode = dataset.split("train"), dataset.tokenizer.encode
+    end = dataset.tokenizer.newline_id
+
+    expected = [[*encode(line).ids, end] for line in dataset.text("train").split("\n")[:-1]]
+    assert tokens.tolist() == [index for ids in expected for index in ids]
+    assert dataset.start_token == end
+    assert len(record_bounds(tokens, end)) == 1 + 9 * 5

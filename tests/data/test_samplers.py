@@ -10,12 +10,29 @@ from charnn.data.samplers import (
     SAMPLERS,
     Position,
     RandomSampler,
+    RecordSampler,
     SequentialSampler,
     fitting_batch_size,
 )
 from charnn.errors import DataError
 
 SHAPES = st.tuples(st.integers(2, 400), st.integers(1, 9), st.integers(1, 40))
+START = -1  # precedes id 0 in texts of increasing ids, which are one record
+END = 0  # of the records of `names`
+RECORDS = st.lists(st.integers(1, 30), min_size=1, max_size=60)  # lengths
+BATCHES = st.tuples(st.integers(1, 4), st.integers(1, 12))  # rows and window
+
+
+def build(name, tokens, batch_size, bptt, seed=1, **more):
+    config = TrainConfig(sampler=name, batch_size=batch_size, bptt=bptt, seed=seed)
+    return SAMPLERS[name].from_config(config, tokens, start_token=START, **more)
+
+
+def names(lengths):
+    """Return records of these lengths: different ids, and END at the end of each."""
+    tokens = np.arange(1, sum(lengths) + 1)
+    tokens[np.cumsum(lengths) - 1] = END
+    return tokens
 
 
 def epoch_of(sampler):
@@ -57,7 +74,7 @@ def test_targets_are_the_inputs_shifted_by_one(shape, name) -> None:
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return
-    sampler = SAMPLERS[name](np.arange(tokens), batch_size, bptt, 1)
+    sampler = build(name, np.arange(tokens), batch_size, bptt)
 
     for batch in epoch_of(sampler):
         counted = batch.targets >= 0
@@ -75,7 +92,7 @@ def test_separate_targets_stay_aligned(shape, name) -> None:
     if tokens < batch_size + 1:
         return
     labels = 1000 + np.arange(tokens)
-    sampler = SAMPLERS[name](np.arange(tokens), batch_size, bptt, 1, targets=labels)
+    sampler = build(name, np.arange(tokens), batch_size, bptt, targets=labels)
 
     for batch in epoch_of(sampler):
         counted = batch.targets >= 0
@@ -84,12 +101,12 @@ def test_separate_targets_stay_aligned(shape, name) -> None:
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_shortest_corpus_is_not_overrun(name) -> None:
-    """10⁵ batches from bptt + 1 tokens contain no id after the end."""
+    """10⁴ batches from bptt + 1 tokens contain no id after the end."""
     bptt = 8
     tokens = np.arange(100)[: bptt + 1]
-    sampler = SAMPLERS[name](tokens, 1, bptt, 1)
+    sampler = build(name, tokens, 1, bptt)
 
-    highest = max(int(sampler.next_batch().targets.max()) for _ in range(100_000))
+    highest = max(int(sampler.next_batch().targets.max()) for _ in range(10_000))
 
     assert highest == bptt
 
@@ -177,10 +194,10 @@ def test_restored_position_continues_the_same_batches(shape, name, done) -> None
     tokens, batch_size, bptt = shape
     if tokens < batch_size + 1:
         return
-    sampler = SAMPLERS[name](np.arange(tokens), batch_size, bptt, 1)
+    sampler = build(name, np.arange(tokens), batch_size, bptt)
     for _ in range(done):
         sampler.next_batch()
-    resumed = SAMPLERS[name](np.arange(tokens), batch_size, bptt, 1)
+    resumed = build(name, np.arange(tokens), batch_size, bptt)
     resumed.position = Position(sampler.position.epoch, sampler.position.batch)
 
     for _ in range(3):
@@ -195,8 +212,8 @@ def test_sampler_from_config(name) -> None:
     """Batch size, bptt, seed and, for the sequential sampler, random_bptt."""
     tokens = np.arange(1000)
     config = TrainConfig(sampler=name, batch_size=3, bptt=8, seed=5, random_bptt=True)
-    options = {"random_bptt": True} if name == "sequential" else {}
-    built = SAMPLERS[name].from_config(config, tokens)
+    options = {"sequential": {"random_bptt": True}, "records": {"start_token": 7}}.get(name, {})
+    built = SAMPLERS[name].from_config(config, tokens, start_token=7)
     expected = SAMPLERS[name](tokens, 3, 8, 5, **options)
 
     for _ in range(60):
@@ -226,3 +243,96 @@ def test_number_of_random_batches_takes_no_pass_over_the_text() -> None:
     expected = -(-(10**10 - 1) // 64 // 64)
 
     assert all(abs(sampler.batches_in(epoch) - expected) <= 1 for epoch in range(100))
+
+
+@given(RECORDS, BATCHES)
+def test_record_epoch_covers_every_token_once(lengths, shape) -> None:
+    """Including the first token of each record and its end; no batch is empty."""
+    tokens = names(lengths)
+    sampler = RecordSampler(tokens, *shape, start_token=END, seed=3)
+
+    for _ in range(4):
+        assert sorted(targets_of(sampler)) == sorted(tokens)
+    assert all((batch.targets >= 0).any() for batch in epoch_of(sampler))
+
+
+@given(RECORDS, BATCHES)
+def test_rows_are_records_read_from_a_zero_state(lengths, shape) -> None:
+    """Fresh rows begin after END; the other rows continue, and hold the rest of the record."""
+    tokens = names(lengths)
+    texts = [tuple(text) for text in np.split(tokens, np.cumsum(lengths)[:-1])]
+    sampler = RecordSampler(tokens, *shape, start_token=END)
+    read: list[list[int]] = []
+    rows: list[list[int]] = []
+    for batch in epoch_of(sampler):
+        assert batch.fresh.all() or not batch.fresh.any()
+        if batch.fresh.all():
+            read, rows = read + rows, [[] for _ in batch.fresh]
+        for row, (inputs, targets) in enumerate(zip(batch.inputs, batch.targets, strict=True)):
+            count = int((targets >= 0).sum())
+            assert (targets[count:] == -1).all()
+            assert inputs[:count].tolist() == [*(rows[row] or [END])[-1:], *targets[: count - 1]]
+            rows[row] += targets[:count].tolist()
+            assert len(batch.inputs[0]) <= shape[1]
+
+    assert sorted(map(tuple, read + rows)) == sorted(texts)
+
+
+@given(RECORDS, BATCHES, st.integers(0, 60))
+def test_restored_position_continues_the_same_records(lengths, shape, done) -> None:
+    """Also inside a record that is longer than a window."""
+    sampler = RecordSampler(names(lengths), *shape, start_token=END)
+    for _ in range(done):
+        sampler.next_batch()
+    resumed = RecordSampler(names(lengths), *shape, start_token=END)
+    resumed.position = Position(sampler.position.epoch, sampler.position.batch)
+
+    for _ in range(3):
+        assert all(map(np.array_equal, sampler.next_batch(), resumed.next_batch()))
+
+
+def test_order_of_records_differs_by_epoch_and_seed() -> None:
+    """Neither the records of a batch nor the order of batches is that of the epoch before."""
+    tokens = names([3 + i % 5 for i in range(200)])
+
+    def epochs(seed):
+        sampler = RecordSampler(tokens, 4, 16, seed, start_token=END)
+        return [[batch.targets[:, 0].tolist() for batch in epoch_of(sampler)] for _ in range(3)]
+
+    batches = [{str(sorted(batch)) for batch in epoch} for epoch in epochs(1)]
+
+    assert epochs(1) == epochs(1)
+    assert epochs(1) != epochs(2)
+    assert not batches[0] & batches[1] & batches[2]
+
+
+def test_batches_of_records_have_equal_sizes_and_little_padding() -> None:
+    """B · T tokens or slightly fewer, as many batches in every epoch, less than 6 % padding."""
+    random = np.random.default_rng(1)
+    tokens = names(np.maximum(2, random.normal(7, 2, 5000).astype(int)).tolist())
+    sampler = RecordSampler(tokens, 32, 64, start_token=END)
+    for _ in range(3):
+        shapes = [batch.targets for batch in epoch_of(sampler)]
+        sizes = [int((targets >= 0).sum()) for targets in shapes]
+
+        assert len(sizes) == sampler.batches_in(0) == -(-len(tokens) // 2048)
+        assert 1800 < min(sizes) <= max(sizes) < 2200
+        assert sum(targets.size for targets in shapes) < len(tokens) / 0.94
+
+
+def test_long_records_have_batch_size_rows() -> None:
+    """A window of them has B rows of T tokens; what is left of a record is not padded to T."""
+    sampler = RecordSampler(names([40] * 8), 4, 16, start_token=END)
+    shapes = [batch.inputs.shape for batch in epoch_of(sampler)]
+
+    assert shapes == [(4, 16), (4, 16), (4, 8)] * 2
+
+
+def test_sampler_of_records_takes_eight_bytes_per_record() -> None:
+    """Its arrays hold the bounds and the order of the records, in four bytes each."""
+    tokens = names([5] * 100_000)
+    sampler = RecordSampler(tokens, 32, 64, start_token=END)
+    sampler.next_batch()
+    arrays = [v for v in vars(sampler).values() if isinstance(v, np.ndarray) and v is not tokens]
+
+    assert sum(array.nbytes for array in arrays) < 8.2 * 100_000

@@ -3,7 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.data.splits import split_records, split_text
+from charnn.data.splits import (
+    count_records,
+    count_shared_records,
+    distinct_records,
+    split_records,
+    split_text,
+)
 
 
 def test_split_sizes_match_nanogpt() -> None:
@@ -32,3 +38,23 @@ def test_records_are_shuffled_by_line(records, seed) -> None:
     assert sorted(found.removesuffix("\n").split("\n")) == sorted(records)
     assert all(part.endswith("\n") for part in splits.values())
     assert splits == split_records(text, 0.3, 0.2, seed)
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1), st.lists(st.sampled_from("abc"), min_size=1))
+def test_shared_records_are_counted_in_validation(train, val) -> None:
+    """Every validation record that also occurs in training, as often as it occurs."""
+    texts = ["".join(f"{line}\n" for line in lines) for lines in (train, val)]
+
+    assert count_shared_records(*texts) == sum(line in train for line in val)
+    assert count_shared_records(*map(str.encode, texts)) == count_shared_records(*texts)
+    assert count_records(texts[0]) == count_records(texts[0].encode()) == len(train)
+
+
+def test_distinct_records_keep_the_first_of_each_line() -> None:
+    """In the order of the text; a line of a given validation text is removed from training."""
+    texts = {"train": "b\na\nb\nc", "val": "c\nd\nd\n"}
+
+    assert distinct_records(texts) == ({"train": "b\na\n", "val": "c\nd\n"}, 3)
+    assert distinct_records({"train": b"a\n\na\n\n"}) == ({"train": b"a\n\n"}, 2)
+    assert distinct_records({"train": "a", "val": "a"}) == ({"train": "", "val": "a\n"}, 1)
+    assert split_records("", 0.1, 0, 1) == {}

@@ -25,13 +25,15 @@ from tests.tiny import make_dataset
 from tests.tokenizers.slow_spelling import SlowSpelling
 
 
-def brute_force(train, held_out, vocab_size, order, unk_id=None):
+def brute_force(train, held_out, vocab_size, order, unk_id=None, record_end=None):
     """Compute interpolated Kneser-Ney from its definition, with dictionaries."""
-    start = [None] * order
-    text = start + list(train) + list(held_out)
-    n = len(start) + len(train)
+    start, text = [None] * order, [*train, *held_out]
+    before = []  # the tokens up to each position of the text, after the start of its record
+    for i in range(len(text)):
+        is_start = i == 0 or text[i - 1] == record_end
+        before.append([*(start if is_start else before[-1]), text[i]])
     grams = {
-        k: Counter(tuple(text[i - k + 1 : i + 1]) for i in range(order, n) if text[i] != unk_id)
+        k: Counter(tuple(tokens[-k:]) for tokens in before[: len(train)] if tokens[-1] != unk_id)
         for k in range(1, order + 1)
     }
     counts = {order: grams[order]}
@@ -54,7 +56,7 @@ def brute_force(train, held_out, vocab_size, order, unk_id=None):
         d = discount(k)
         return max(counts[k][gram] - d, 0) / total + d * len(context) / total * lower
 
-    return [-math.log(probability(tuple(text[i - order + 1 : i + 1]))) for i in range(n, len(text))]
+    return [-math.log(probability(tuple(tokens[-order:]))) for tokens in before[len(train) :]]
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,15 +65,18 @@ def brute_force(train, held_out, vocab_size, order, unk_id=None):
     st.lists(st.integers(0, 3), min_size=1, max_size=10),
     st.integers(1, 4),
     st.none() | st.just(3),
+    st.sampled_from([None, 0, 1]),
 )
-def test_kneser_ney_agrees_with_its_definition(train, held_out, order, unk_id) -> None:
+def test_kneser_ney_agrees_with_its_definition(train, held_out, order, unk_id, end) -> None:
     """Every probability equals that of a slow implementation with dictionaries.
 
-    <unk> is a context, but not counted as a token.
+    <unk> is a context, but not counted as a token. In records, which end with a token, no context
+    extends across the end.
     """
-    actual = kneser_ney_nats(np.array(train), np.array(held_out), 4, order, unk_id)
+    actual = kneser_ney_nats(np.array(train), np.array(held_out), 4, order, unk_id, end)
+    expected = brute_force(train, held_out, 4, order, unk_id, end)
 
-    np.testing.assert_allclose(actual, brute_force(train, held_out, 4, order, unk_id), rtol=1e-9)
+    np.testing.assert_allclose(actual, expected, rtol=1e-9)
 
 
 @settings(max_examples=40, deadline=None)

@@ -11,7 +11,7 @@ from charnn.evaluation.dynamic_evaluation import (
     learning_reader,
     tune,
 )
-from charnn.evaluation.evaluate import evaluate_carried
+from charnn.evaluation.evaluate import evaluate_carried, record_scores
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model import loss
 from charnn.model.language_model import with_weights
@@ -48,6 +48,21 @@ def test_zero_rates_equal_the_carried_pass(sized, ids) -> None:
 
     assert dynamic.nats == pytest.approx(carried.nats, rel=1e-5)
     assert (dynamic.tokens, dynamic.chars) == (carried.tokens, carried.chars)
+
+
+def test_records_begin_from_a_zero_state(make_model, ids) -> None:
+    """Without updates, the score is that of the fixed model; with updates the weights carry on."""
+    model = make_model()
+    sizes = gradient_sizes(model, ids, None, segment=16, record_end=3)
+    fixed = sum(record_scores(model, ids, LENGTHS, 3), Score())
+    zero, learning = (
+        evaluate_dynamic(model, ids, LENGTHS, 3, sizes, Rates(rate, 0.0, 16), records=True)
+        for rate in (0.0, 1e-3)
+    )
+
+    assert zero.nats == pytest.approx(fixed.nats, rel=1e-5)
+    assert zero.tokens == fixed.tokens
+    assert learning.nats < 0.99 * fixed.nats
 
 
 def test_dynamic_evaluation_adapts_to_repetition_and_keeps_the_model(sized) -> None:

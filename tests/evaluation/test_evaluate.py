@@ -16,6 +16,7 @@ from charnn.evaluation.evaluate import (
     default_streams,
     evaluate_carried,
     evaluate_windows,
+    record_scores,
 )
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model import loss
@@ -56,7 +57,8 @@ def test_carried_pass_agrees_with_a_plain_loop(make_model, ids, cell) -> None:
     nats = plain_nats(model, [3, *tokens[:-1]], tokens)
     assert score.tokens == len(ids)
     assert math.isclose(score.nats, nats.sum(), rel_tol=1e-5)
-    assert math.isclose(score.squares, (nats**2).sum(), rel_tol=1e-5)
+    expected = LENGTHS.score(nats.astype(float), ids)
+    assert math.isclose(score.loss_stderr, expected.loss_stderr, rel_tol=1e-4)
     assert score.chars == LENGTHS.chars[ids].sum()
     assert score.bytes == LENGTHS.bytes[ids].sum()
 
@@ -148,6 +150,36 @@ def test_windows_are_independent_and_score_all_but_the_first_token(make_model, i
     assert math.isclose(score.nats, expected, rel_tol=1e-5)
 
 
+def test_records_agree_with_a_loop_over_lines(make_model, ids) -> None:
+    """Each begins after the start token in the zero state; padding is not scored."""
+    model, end = make_model(), 3
+    ids[200 : 200 + 2 * CHUNK] = 4  # a record that is longer than a chunk
+    tokens = ids.astype(int)
+    records = [text.tolist() for text in np.split(tokens, np.flatnonzero(tokens == end) + 1)]
+    nats = np.concatenate([plain_nats(model, [end, *text[:-1]], text) for text in records])
+    score = sum(record_scores(model, ids, LENGTHS, end), Score())
+
+    assert len(records) > 60
+    assert len(records[-1]) > 0  # it lacks the end token
+    assert score.tokens == len(ids)
+    assert math.isclose(score.nats, nats.sum(), rel_tol=1e-5)
+    expected = LENGTHS.score(nats.astype(float), ids)
+    assert math.isclose(score.loss_stderr, expected.loss_stderr, rel_tol=1e-4)
+    assert (score.chars, score.bytes) == (LENGTHS.chars[ids].sum(), LENGTHS.bytes[ids].sum())
+
+
+def test_fraction_of_records_is_distributed_over_the_text(make_model) -> None:
+    """A quarter of the records is every fourth one."""
+    model = make_model()
+    ids = np.ravel([[n // 40 + 1, 0] for n in range(400)])
+    every_fourth = np.ravel(ids.reshape(-1, 2)[::4])
+    part = sum(record_scores(model, ids, LENGTHS, 0, 0.25), Score())
+    expected = sum(record_scores(model, every_fourth, LENGTHS, 0), Score())
+
+    assert part.tokens == expected.tokens == 200
+    assert math.isclose(part.nats, expected.nats, rel_tol=1e-6)
+
+
 def test_other_targets_can_be_scored(make_model, ids) -> None:
     """This holds for both methods; negative targets are not scored."""
     model, tokens = make_model(), ids.astype(int).tolist()
@@ -196,7 +228,7 @@ def test_carried_pass_yields_the_score_of_each_chunk(make_model, ids) -> None:
     model = make_model()
     scores = list(carried_scores(model, ids, LENGTHS, 0))
 
-    assert [score.tokens for score in scores] == [CHUNK] * 3 + [len(ids) - 3 * CHUNK]
+    assert [score.tokens for score in scores] == [CHUNK] * 3 + [len(ids) - 3 * CHUNK, 0]
     assert sum(scores, Score()) == evaluate_carried(model, ids, LENGTHS, 0)
 
 

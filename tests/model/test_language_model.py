@@ -1,9 +1,10 @@
 """The language model: shapes, names, tying, carried state, dropout."""
 
+import numpy as np
 import pytest
 import torch
 
-from charnn.model.language_model import detach, reset_rows
+from charnn.model.language_model import continued_state, detach
 from charnn.model.layers import LAYERS
 from charnn.model.spec import tensor_shapes
 
@@ -74,14 +75,18 @@ def test_detach_keeps_values_without_gradient(make_model) -> None:
     assert all(torch.equal(a, b) for a, b in zip(state, cut, strict=True))
 
 
-def test_reset_rows_sets_only_the_fresh_rows_to_zero() -> None:
-    """The other rows are bit-identical."""
-    state = (torch.randn(3, 4), torch.randn(3, 4))
-    new = reset_rows(state, torch.tensor([False, True, False]))
+def test_only_fresh_rows_begin_from_zero(make_model) -> None:
+    """The other rows are bit-identical; rows that the batch does not have any more are dropped."""
+    model, fresh = make_model(), np.array([False, True, False])
+    state = tuple(torch.randn_like(part) for part in model.initial_state(4))
 
-    for before, after in zip(state, new, strict=True):
+    for before, after in zip(state, continued_state(model, state, fresh), strict=True):
         assert torch.equal(after[[0, 2]], before[[0, 2]])
+        assert after.shape == (3, 7)
         assert not after[1].any()
+    for none in (continued_state(model, None, fresh), continued_state(model, state, fresh | True)):
+        assert [part.shape for part in none] == [(3, 7)] * len(state)
+        assert not any(part.any() for part in none)
 
 
 def test_load_tensors_copies_all_weights(make_model) -> None:

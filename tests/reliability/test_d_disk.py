@@ -199,7 +199,7 @@ def test_d5_unwritable_folders_are_detected_before_the_first_step(
             "charnn.storage.lock._flock", lambda _, shared=False: None if shared else read_only()
         )
         said = ("Read-only file system", "lamp-lstm-001")
-        trained.refused("train", "--resume", "lamp-lstm-001", code=74, said=said)
+        trained.refused("train", "--resume", "lamp-lstm-001", "--steps", "9", code=74, said=said)
 
 
 def _raise(error):

@@ -95,7 +95,7 @@ def test_f2_a_signal_interrupts_a_validation(trained, monkeypatch, number) -> No
     """The state is saved, and the validation is repeated on resuming."""
     from charnn.evaluation import evaluate
 
-    before_call(monkeypatch, evaluate, "score_of", 1, send(number))
+    before_call(monkeypatch, evaluate, "_nats_of", 1, send(number))
     monkeypatch.setattr(evaluate, "CHUNK", 4)  # tokens a pass
     done = resume(trained, CODES[number])
 
@@ -229,7 +229,7 @@ def test_f2_a_signal_stops_any_other_command(trained, monkeypatch, command, numb
     from charnn.model.numpy_model import NumpyStreams
 
     arguments = {"eval": (), "lab": ("memory", "--quick"), "sample": ("-n", "-1", "--seed", "1")}
-    place = {"eval": (evaluate, "score_of"), "lab": (TrainLoop, "update")}
+    place = {"eval": (evaluate, "_nats_of"), "lab": (TrainLoop, "update")}
     owner, name = place.get(command, (NumpyStreams, "step"))
     before_call(monkeypatch, owner, name, 1, send(number))
     before = sorted(trained.folder.rglob("*"))

@@ -42,7 +42,7 @@ def test_g1_a_loss_that_is_not_finite_does_not_change_the_weights(
     new_trainer, monkeypatch, value
 ) -> None:
     """One roll-back to the last good state with half the learning rate, then on to the end."""
-    trainer = new_trainer()
+    trainer = new_trainer(eval_every=1)
     before = None
     spoil_loss(monkeypatch, value, {8})
     warned = []

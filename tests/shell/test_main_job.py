@@ -200,13 +200,19 @@ def test_resume_of_a_locked_run_is_an_error(trained) -> None:
     assert str(os.getpid()) in refused.stderr
 
 
-def test_samples_of_a_model_of_records_are_one_per_line(shell) -> None:
-    """A model of a list of names generates as many names as requested."""
+def test_records_from_text_to_samples(shell) -> None:
+    """A list of names is trained and evaluated name by name, and samples are one per line."""
     shell.write("names.txt", "anna\nbert\ncarla\ndora\nemil\n" * 60)
-    shell.run("prepare", "names.txt", "--lines")
-    shell.run("train", "--preset", "tiny", "--steps", "30", "-q")
+    prepared = json.loads(shell.run("prepare", "names.txt", "--lines", "--json").stdout)
+    trained = shell.run("train", "--preset", "tiny", "--steps", "30", "--json")
+    evaluated = json.loads(shell.run("eval", "--json").stdout)
+    settings = yaml.safe_load((shell.folder / "runs/names-lstm-001/config.yaml").read_text())
     done = shell.run("sample", "--samples", "7", "--seed", "1")
 
+    assert prepared["records"] == {"train": 270, "val": 30, "val_in_train": 30, "removed": 0}
+    assert settings["sampler"] == "records"
+    assert evaluated["protocol"] == json.loads(trained.stdout)["val"]["protocol"] == "records"
+    assert evaluated["loss"] == pytest.approx(json.loads(trained.stdout)["val"]["loss"], rel=1e-2)
     assert done.stdout.count("\n") == 7
 
 
@@ -243,5 +249,5 @@ def test_init_from_maps_the_vocabulary_by_symbol(trained) -> None:
     )
     first = json.loads(trained.run("eval", "other", "--json").stdout)
 
-    assert "symbols are in its vocabulary" in done.stderr
+    assert "symbols are in the vocabulary of lamp-lstm-001" in done.stderr
     assert first["loss"] < 3.2

@@ -69,6 +69,7 @@ def test_a_finished_run_is_not_resumed_without_more_to_do(own) -> None:
     done = own.run("train", "--resume", RUN, code=2)
 
     assert "is finished at step 40: nothing is left to do" in done.stderr
+    assert "PyTorch" not in done.stderr
     assert "--steps" in done.stderr
     assert log.read_bytes() == before
 

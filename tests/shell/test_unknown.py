@@ -104,7 +104,7 @@ def test_list_info_and_plot_say_what_the_bits_cover(charnn) -> None:
     runs = {run["name"]: run for run in objects(charnn("list", "--json"))[0]["runs"]}
     title = charnn("plot", "chars", "words", "--y", "bits_per_char")[0].split("\n")[0]
 
-    assert re.search(r"bits per char +coverage +bits per char all", table)
+    assert re.search(r"bits/char +coverage +bits/char of all", table)
     assert (runs["chars"]["coverage"], runs["words"]["coverage"] < 1) == (1, True)
     assert runs["words"]["bits_per_char_all"] > runs["words"]["bits_per_char"]
     assert re.fullmatch(r"bits per character by step \(b covers .*% of the characters\)", title)

@@ -117,7 +117,7 @@ def test_random_sampler_starts_from_zero(make_model, ids) -> None:
     training.update()
     batch = training.sampler.next_batch()
 
-    assert not any(part.any() for part in training._state_before(batch))
+    assert batch.fresh.all()
 
 
 def test_gradients_are_clipped_to_the_global_norm(make_model, ids) -> None:

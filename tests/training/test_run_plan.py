@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from charnn.config import TrainConfig
+from charnn.config import PrepareConfig, TrainConfig
 from charnn.data.splits import split_text
 from charnn.errors import CharnnError, UsageError
 from charnn.model.model_file import ModelFile, write_model
@@ -33,6 +33,20 @@ def test_a_new_run_is_named_after_dataset_and_cell(folders) -> None:
     assert plan.folder.name == "lamp-gru-001"
     assert (plan.settings.data, plan.settings.cell, plan.is_resumed) == ("lamp", "gru", False)
     assert plan_run({"data": "lamp"}, *folders, name="two").folder.name == "two"
+
+
+def test_sampler_is_that_of_the_dataset(folders, text) -> None:
+    """A dataset of records is read by records, any other text is not."""
+    lines = PrepareConfig(lines=True)
+    written_dataset(folders[0] / "list", split_text(text, 0.1, 0), config=lines)
+
+    assert plan_run({"data": "list"}, *folders).settings.sampler == "records"
+    assert plan_run({"data": "list", "sampler": "records"}, *folders)
+    assert plan_run({"data": "lamp"}, *folders).settings.sampler == "sequential"
+    with pytest.raises(UsageError, match="does not apply to list, a dataset of records"):
+        plan_run({"data": "list", "sampler": "sequential"}, *folders)
+    with pytest.raises(UsageError, match="needs a dataset of records"):
+        plan_run({"data": "lamp", "sampler": "records"}, *folders)
 
 
 def test_a_resumed_run_has_its_recorded_settings(folders) -> None:
@@ -150,7 +164,7 @@ def test_a_missing_dataset_of_a_run_can_be_prepared_again(folders, data, command
 
 def test_the_tokenizer_of_a_missing_dataset_is_in_the_model(folders) -> None:
     """So that the dataset is the same again."""
-    tokenizer = WordTokenizer.build("one two three")
+    tokenizer = WordTokenizer.build("one two three\n")
     shape = tiny_config(vocab_size=tokenizer.vocab_size)
     model = ModelFile(shape, tokenizer, 0, random_tensors(shape), records=True)
     write_model(folders[1] / "one" / "model.safetensors", model)

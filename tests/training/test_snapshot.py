@@ -26,7 +26,8 @@ def start(make_model, ids, *, cell="lstm", sampler="sequential", **settings):
     settings = {"lr": 1e-2, "warmup_steps": 5, "steps": 60, "dropout": 0.3, **settings}
     config = TrainConfig(batch_size=4, bptt=8, cell=cell, sampler=sampler, **settings)
     model = make_model(cell, 2, between=0.3)
-    return TrainLoop(model, SAMPLERS[sampler](ids, 4, 8, 1), config, CPU)
+    tokens = SAMPLERS[sampler].from_config(config, ids, start_token=3)
+    return TrainLoop(model, tokens, config, CPU)
 
 
 def run_to(training, step):

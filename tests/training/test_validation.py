@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from charnn.evaluation.evaluate import evaluate_carried
+from charnn.config import PrepareConfig
+from charnn.evaluation.evaluate import evaluate_carried, record_scores
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.training import validation
@@ -44,6 +45,29 @@ def test_train_score_uses_as_many_tokens_as_val(dataset, make_model, monkeypatch
 
     assert equal.tokens == len(dataset.split("val"))
     assert few.tokens == 50
+
+
+def test_records_are_scored_from_a_zero_state(tmp_path, text, make_model, monkeypatch) -> None:
+    """During training, at the end, and in the training split, whose last whole records are read."""
+    splits = {"train": text, "val": "the lamp\nthe sea\n" * 9}
+    dataset = written_dataset(tmp_path / "list", splits, config=PrepareConfig(lines=True))
+    model = make_model(vocab_size=dataset.tokenizer.vocab_size)
+    validator, lengths = Validator(dataset, CPU), TokenLengths.of(dataset.tokenizer)
+
+    def scored(split):
+        tokens = dataset.tokenizer.encode(split).ids
+        return sum(record_scores(model, tokens, lengths, dataset.start_token), Score())
+
+    last = splits["train"][-len(splits["val"]) :]
+    for parts, expected in (
+        (validator.during(model, 1.0), scored(splits["val"])),
+        (validator.final_val(model, 1.0), scored(splits["val"])),
+        (validator.final_train(model, 1.0), scored(last[last.index("\n") + 1 :])),
+    ):
+        assert sum(parts, Score()).loss == pytest.approx(expected.loss)
+    assert validator.cost.warm_up == 0
+    monkeypatch.setattr(validation, "TRAIN_SCORED", 1)
+    assert sum(Validator(dataset, CPU).final_train(model, 1.0), Score()).tokens > 1
 
 
 def test_cost_is_the_number_of_tokens_read(dataset) -> None:
