@@ -104,7 +104,7 @@ class TrainLoop:
         weight = self._weight(batch)
         self.scaler.scale(weight * (loss + penalty)).backward()  # type: ignore[no-untyped-call]  # torch's
         nats, norm = self._apply(loss.detach() + bias)
-        self.hidden = detach(hidden)
+        self.hidden = detach(hidden) if self.sampler.carries_state else None
         self.counters.count_step(nats, int(np.count_nonzero(batch.targets >= 0)))
         if self._is_averaging:
             assert steps
