@@ -7,7 +7,7 @@ saved and restored.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class Sampler(Protocol):
     """An infinite sequence of batches, one epoch after another."""
 
     position: Position
+    carries_state: ClassVar[bool]  # whether a batch can continue the rows of the one before
 
     @classmethod
     def from_config(
@@ -79,6 +80,8 @@ class SequentialSampler:
     `random_bptt` randomizes the window lengths around T. `targets`, (N,), replaces the tokens as
     targets: `targets[i]` is predicted from the tokens before i.
     """
+
+    carries_state: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -178,6 +181,8 @@ class RandomSampler:
     `SequentialSampler`.
     """
 
+    carries_state: ClassVar[bool] = False
+
     def __init__(
         self,
         tokens: Ids,
@@ -255,6 +260,8 @@ class RecordSampler:
 
     A record ends with `start_token`, which also precedes its first token.
     """
+
+    carries_state: ClassVar[bool] = True
 
     def __init__(
         self,

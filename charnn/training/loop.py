@@ -101,9 +101,10 @@ class TrainLoop:
         set_lr(self.optimizers, factor)
         loss, bias, penalty, hidden = self._loss(batch)
         self.model.zero_grad()
-        self.scaler.scale(loss + penalty).backward()  # type: ignore[no-untyped-call]  # torch's
+        weight = self._weight(batch)
+        self.scaler.scale(weight * (loss + penalty)).backward()  # type: ignore[no-untyped-call]  # torch's
         nats, norm = self._apply(loss.detach() + bias)
-        self.hidden = detach(hidden)
+        self.hidden = detach(hidden) if self.sampler.carries_state else None
         self.counters.count_step(nats, int(np.count_nonzero(batch.targets >= 0)))
         if self._is_averaging:
             assert steps
@@ -111,6 +112,15 @@ class TrainLoop:
         elif self.average.updates:  # the plan became longer
             self.average = WeightAverage()
         return nats, norm, self.config.lr * factor
+
+    def _weight(self, batch: Batch) -> float:
+        """Return the size of a batch as a fraction of a full one.
+
+        So that a token of a short window is not learned more than others, as in Merity, Keskar and
+        Socher, 2018, who scale the learning rate by the length of the window.
+        """
+        full = self.config.batch_size * self.config.bptt
+        return batch.inputs.size / full
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, LayerState]:
         """Return loss and its bias (see `sampled_nats`), penalty, and the hidden state after."""

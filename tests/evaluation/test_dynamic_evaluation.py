@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from charnn.evaluation.dynamic_evaluation import (
+    EPSILON,
+    LearningReader,
     Rates,
     evaluate_dynamic,
     gradient_sizes,
@@ -15,6 +17,7 @@ from charnn.evaluation.evaluate import evaluate_carried, record_scores
 from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model import loss
 from charnn.model.language_model import with_weights
+from charnn.model.loss import mean_nats
 from charnn.model.model_file import ModelFile
 from charnn.tokenizers.char import CharTokenizer
 from tests.tiny import random_tensors, tiny_config
@@ -90,6 +93,27 @@ def test_segment_is_scored_before_the_weights_are_updated(sized, ids) -> None:
     ]
 
     assert one[0] == one[1]
+
+
+def test_update_is_the_published_rule_by_hand(sized, ids) -> None:
+    """Krause et al., 2018: a step against the gradient over its size, then decay to the start."""
+    model, sizes = sized
+    rates = Rates(lr=1e-3, decay=0.2, segment=16)
+    reader = LearningReader(model, sizes, rates)
+    start = {name: tensor.detach().clone() for name, tensor in model.named_tensors().items()}
+    average = sum(size.sum() for size in sizes.values()) / sum(s.numel() for s in sizes.values())
+    inputs, targets = ids[:16].astype(int), ids[1:17].astype(int)
+    logits, _ = model(torch.tensor(inputs)[None], model.initial_state(1))
+    loss = mean_nats(logits, torch.tensor(targets)[None])
+    gradients = torch.autograd.grad(loss, list(model.named_tensors().values()))
+    reader.log_probs(inputs, targets)
+
+    for (name, found), gradient in zip(
+        reader.model.named_tensors().items(), gradients, strict=True
+    ):
+        moved = start[name] - rates.lr * gradient / (sizes[name] + EPSILON)
+        decay = (rates.decay * sizes[name] / average).clamp(max=1)
+        torch.testing.assert_close(found.detach(), moved + decay * (start[name] - moved))
 
 
 def test_tune_returns_the_rates_with_the_lowest_loss() -> None:

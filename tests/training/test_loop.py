@@ -190,6 +190,21 @@ def test_unk_targets_are_excluded_from_the_loss(make_model, ids) -> None:
     assert training.counters.tokens > masked.counters.tokens
 
 
+def test_a_token_of_a_short_window_is_not_learned_more_than_others(make_model, ids) -> None:
+    """The gradient of a window of two tokens is a quarter of that of their mean loss."""
+    loop = start(make_model(), ids, optimizer="sgd", lr=1.0, grad_clip=0, warmup_steps=0)
+    loop.sampler = SequentialSampler(ids[: 4 * 2 + 1], 4, 8, 1)
+    before = loop.model.output.bias.detach().clone()
+    batch = SequentialSampler(ids[: 4 * 2 + 1], 4, 8, 1).next_batch()
+    logits, _ = loop.model(torch.tensor(batch.inputs), loop.model.initial_state(4))
+    expected = torch.autograd.grad(
+        mean_nats(logits, torch.tensor(batch.targets)), loop.model.output.bias
+    )[0]
+    _, _, lr = loop.update()
+
+    torch.testing.assert_close(before - loop.model.output.bias, lr * expected * 2 / 8)
+
+
 def test_epochs_become_steps(make_model, ids) -> None:
     """Two and a half epochs end in the middle of the third."""
     sampler = SequentialSampler(ids, 4, 8)

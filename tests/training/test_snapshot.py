@@ -82,6 +82,16 @@ def test_resume_is_bit_identical(make_model, ids, tmp_path, cell, sampler, optim
     assert resumed.counters.tokens == whole.counters.tokens
 
 
+@pytest.mark.parametrize("sampler", ["sequential", "random"])
+def test_a_hidden_state_is_saved_only_if_it_is_read_again(make_model, ids, sampler) -> None:
+    """Every batch of the random sampler begins with zeros."""
+    loop = start(make_model, ids, sampler=sampler)
+    run_to(loop, 3)
+    has_state = any(name.startswith("hidden.") for name in capture(loop, FINGERPRINT).tensors)
+
+    assert has_state == (sampler == "sequential")
+
+
 def test_resume_without_hidden_state_differs(make_model, ids, tmp_path) -> None:
     """Control: the carried state is necessary for bit-identical resume."""
     stopped = start(make_model, ids)

@@ -9,6 +9,7 @@ from charnn.evaluation.metrics import Score, TokenLengths
 from charnn.model.device import Arithmetic
 from charnn.training import validation
 from charnn.training.validation import Validator
+from charnn.training.weight_average import WeightAverage
 from tests.tiny import written_dataset
 
 CPU = Arithmetic(torch.device("cpu"), "float32")
@@ -26,6 +27,27 @@ def test_final_score_is_that_of_the_full_split(dataset, make_model) -> None:
     assert final.tokens == during.tokens == len(tokens)
     assert final.loss == pytest.approx(exact.loss)
     assert during.loss == pytest.approx(exact.loss, abs=0.01)
+
+
+def test_averaged_weights_are_validated_themselves_in_bfloat16(dataset, make_model) -> None:
+    """Not a copy of the current weights that autocast has cast before."""
+    model, average = make_model(vocab_size=dataset.tokenizer.vocab_size), WeightAverage()
+    average.update({name: t.detach() for name, t in model.named_tensors().items()}, horizon=10)
+    with torch.no_grad():
+        for tensor in model.named_tensors().values():
+            tensor.mul_(1.5)
+    validator = Validator(dataset, Arithmetic(torch.device("cpu"), "bfloat16"))
+
+    def loss_of(network):
+        return sum(validator.during(network, 1.0), Score()).loss
+
+    network = average.network(model)
+    current, averaged = loss_of(model), loss_of(network)
+    fresh = make_model(vocab_size=dataset.tokenizer.vocab_size)
+    fresh.load_tensors(average.tensors)
+
+    assert averaged == loss_of(fresh)
+    assert averaged != current
 
 
 def test_fraction_is_distributed_over_the_split(dataset, make_model) -> None:

@@ -20,3 +20,14 @@ def test_average_is_a_separate_network(make_model) -> None:
     assert bias.tolist() == [6.0] * len(bias)
     average.update(model.named_tensors(), horizon=100)
     assert average.network(model).output.bias.tolist() == pytest.approx([3.75] * len(bias))
+
+
+def test_average_beyond_the_horizon_is_exponential() -> None:
+    """Each update moves it by 1 / horizon of the way to the weights."""
+    average, expected = WeightAverage(), 0.0
+    for number in range(1, 21):
+        value = float(number % 7)
+        average.update({"w": torch.tensor([value])}, horizon=5)
+        expected += (value - expected) / min(number, 5)
+
+    assert average.tensors["w"].item() == pytest.approx(expected)
