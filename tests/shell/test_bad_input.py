@@ -27,7 +27,7 @@ def assert_refused(shell, *arguments, code, words=(), **options) -> None:
         (("train", "--hidden-size", "0"), "--hidden-size"),
         (("train", "--lr", "nan"), "--lr"),
         (("train", "--cell", "transformer"), "--cell"),
-        (("train", "--epochs", "1", "--steps", "1"), "epochs and steps"),
+        (("train", "--epochs", "1", "--steps", "1"), "--epochs and --steps"),
         (("train", "--minutes", "1", "--deterministic"), "deterministic"),
         (("train", "--device", "cuda:99"), "cuda:99"),
         (("eval", "--device", "foo"), "--device is 'foo'"),
