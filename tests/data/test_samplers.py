@@ -84,12 +84,12 @@ def test_separate_targets_stay_aligned(shape, name) -> None:
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_shortest_corpus_is_not_overrun(name) -> None:
-    """10⁵ batches from bptt + 1 tokens contain no id after the end."""
+    """10⁴ batches from bptt + 1 tokens contain no id after the end."""
     bptt = 8
     tokens = np.arange(100)[: bptt + 1]
     sampler = SAMPLERS[name](tokens, 1, bptt, 1)
 
-    highest = max(int(sampler.next_batch().targets.max()) for _ in range(100_000))
+    highest = max(int(sampler.next_batch().targets.max()) for _ in range(10_000))
 
     assert highest == bptt
 
