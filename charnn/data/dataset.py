@@ -1,5 +1,6 @@
 """A prepared dataset on disk: token ids of each split, tokenizer and manifest."""
 
+import codecs
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 FORMAT_VERSION = 1
 FILES = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # of a dataset folder
 SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # manifest entry of a source
+DECODED = 1 << 16  # tokens decoded per call, which takes about 100 bytes per token
 COUNTED = 1 << 20  # tokens per bincount call, which converts them to 64 bits
 COUNTS = ("tokens", "chars", "bytes", "unknown")  # manifest entry of a split
 
@@ -74,9 +76,23 @@ class Dataset:
             )
         return self.splits[name]
 
+    def texts(self, name: str) -> Iterator[str]:
+        """Yield the text of a split in parts of DECODED tokens.
+
+        U+FFFD represents `<unk>` and bytes that are not UTF-8.
+        """
+        ids = self.split(name)
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        for start in range(0, len(ids), DECODED):
+            yield decode(self.tokenizer.decode(ids[start : start + DECODED].tolist()))
+        yield decode(b"", final=True)
+
     def text(self, name: str) -> str:
-        """Return the text of a split, with U+FFFD for `<unk>` and for bytes that are not UTF-8."""
-        return self.tokenizer.decode(self.split(name).tolist()).decode("utf-8", "replace")
+        """Return the text of a split; see `texts`."""
+        text = ""
+        for part in self.texts(name):
+            text += part  # CPython extends it in place; joining the parts needs twice the memory
+        return text
 
     def chars_per_token(self, name: str) -> float:
         """Return the mean number of characters per token of a split."""
