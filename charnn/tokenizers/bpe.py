@@ -21,7 +21,6 @@ from charnn.tokenizers.tokenizer import (
     Text,
     Tokenizer,
     VocabularyOptions,
-    last_match,
 )
 from charnn.tokenizers.utf8 import from_utf8
 
@@ -29,7 +28,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as LibraryTokenizer
 
 VOCAB_SIZE = 1024  # default: 256 bytes and 768 merges
-PART = 1 << 20  # approximate characters per part of a text
+# Approximate characters per part of a text. The library needs hundreds of bytes per character: with
+# parts of 1 MiB ten times the memory, and no less time.
+PART = 1 << 16
 BATCH = 16  # parts per call of the library
 # No match of GPT-2's pattern extends from a non-space to a space or newline, or from a Chinese
 # character to a punctuation mark, so a cut there does not change the ids.
@@ -61,7 +62,7 @@ class BpeTokenizer(Tokenizer):
 
     def encode(self, text: Text) -> Encoded:
         """Return the ids of a text, (N,); every byte is in the vocabulary."""
-        parts = map(_replace_surrogates, _parts(from_utf8(text)))
+        parts = _parts(from_utf8(text))
         ids = [np.empty(0, self.dtype)]
         while batch := list(islice(parts, BATCH)):
             encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
@@ -78,7 +79,10 @@ class BpeTokenizer(Tokenizer):
 
     def safe_cut(self, text: str) -> int:
         """Return the last position that no token crosses."""
-        return last_match(_SAFE_CUT, text)
+        cut = len(text)
+        for match in _SAFE_CUT.finditer(text):
+            cut = match.start()
+        return cut
 
     def to_json(self) -> dict[str, Any]:
         """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
@@ -126,17 +130,16 @@ def _split_by_pattern(model: Any) -> "LibraryTokenizer":
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Yield a text in parts of about PART characters, cut at positions that no token crosses."""
+    """Yield a text in parts of about PART characters, cut at positions that no token crosses.
+
+    Lone surrogates, which the library rejects, are replaced by U+FFFD.
+    """
     start = 0
     while start < len(text):
         cut = _SAFE_CUT.search(text, start + PART)
         end = cut.start() if cut else len(text)
-        yield text[start:end]
+        part = text[start:end]
+        if not part.isascii():
+            part = part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        yield part
         start = end
-
-
-def _replace_surrogates(part: str) -> str:
-    """Replace lone surrogates, which the library rejects, by U+FFFD."""
-    if part.isascii():
-        return part
-    return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
