@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -69,12 +70,12 @@ class Tokenizer(ABC):
         """Return the number of token types V, including `<unk>`."""
         return len(self.pieces)
 
-    @property
+    @cached_property
     def byte_lengths(self) -> Integers:
         """Return the number of bytes of each token, (V,); 0 for `<unk>`."""
         return self._lengths(len)
 
-    @property
+    @cached_property
     def char_lengths(self) -> Integers:
         """Return the number of characters that begin in each token, (V,); 0 for `<unk>`."""
         return self._lengths(count_chars)
