@@ -17,9 +17,9 @@ from charnn.display.stdout import Output
 from charnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from charnn.data.dataset import Dataset
     from charnn.display.messages import Display
     from charnn.evaluation.line_reader import Part
-    from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Reader
     from charnn.model.model_file import ModelFile
 
@@ -88,6 +88,7 @@ def score(
     from charnn.commands.score_output import Layout, LineAccumulator, token_rows, tokens_of
     from charnn.display.messages import Display
     from charnn.display.progress import byte_progress
+    from charnn.evaluation.suffix_array import TextIndex
     from charnn.evaluation.surprisal import Scorer
     from charnn.model.model_file import read_model
     from charnn.model.numpy_model import NumpyModel
@@ -95,12 +96,17 @@ def score(
     display = Display(quiet=quiet)
     path, names = _model_and_files(argument, files, model, runs_dir, display)
     loaded = read_model(path)
+    dataset = _dataset(loaded, data_dir) if adapt or overlap else None
     output = Output()
     announce(path, loaded, display)
     has_color = output.has_color if color == "auto" else color == "always"
     safe = output.is_terminal if raw is None else not raw
     layout = Layout(json, per_token, has_color, safe, bits == "total", min_chars)
-    reader, index = _from_dataset(loaded, data_dir, adapt=adapt, overlap=overlap)
+    reader: Reader | None = None
+    if dataset and adapt:
+        from charnn.evaluation.dynamic_evaluation import learning_reader
+
+        reader = learning_reader(loaded, dataset.split("train"))
     scorer = Scorer(
         NumpyModel(loaded.config, loaded.tensors),
         loaded.tokenizer,
@@ -109,6 +115,9 @@ def score(
         reader=reader,
         threads=threads or core_count(),
     )
+    texts = dataset.texts("train") if dataset and overlap else None
+    del dataset  # once its text has been read, its memory is free for the index
+    index = TextIndex(texts) if texts else None
     line = LineAccumulator(scorer, index, with_tokens=layout.needs_tokens, whole=not lines)
     # On a terminal, the live line would be among the results.
     with byte_progress(Display(quiet=quiet or output.is_terminal), "scoring") as progress:
@@ -183,21 +192,8 @@ def _opened(name: str, display: "Display") -> Iterator[int]:
             yield file.fileno()
 
 
-def _from_dataset(
-    model: "ModelFile", datasets: Path, *, adapt: bool, overlap: bool
-) -> tuple["Reader | None", "TextIndex | None"]:
-    """Return what --adapt and --overlap need from the dataset that the model was trained on."""
+def _dataset(model: "ModelFile", datasets: Path) -> "Dataset":
+    """Open the dataset that the model was trained on."""
     from charnn.data.dataset import find_dataset_of
-    from charnn.evaluation.suffix_array import TextIndex
 
-    if not adapt and not overlap:
-        return None, None
-    dataset = find_dataset_of(model.fingerprint, datasets)
-    reader: Reader | None = None
-    if adapt:
-        from charnn.evaluation.dynamic_evaluation import learning_reader
-
-        reader = learning_reader(model, dataset.split("train"))
-    texts = dataset.texts("train")
-    del dataset  # once its text has been read, the memory of its tokens is free for the index
-    return reader, TextIndex(texts) if overlap else None
+    return find_dataset_of(model.fingerprint, datasets)

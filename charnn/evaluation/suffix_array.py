@@ -15,7 +15,7 @@ import numpy as np
 
 from charnn.arrays import Ids, Integers
 from charnn.escape import REPLACEMENT
-from charnn.tokenizers.char import CODE_POINTS, code_points
+from charnn.tokenizers.char import code_points
 from charnn.tokenizers.tokenizer import smallest_dtype
 
 PIECE = 1 << 16  # suffixes sorted at once; their temporary arrays take about 5 MB
@@ -44,8 +44,9 @@ class TextIndex:
         # The rank of each suffix, but the empty one, without its first symbol.
         self.tail_ranks, tail_ranks = integers(size)
         counting_sort(preceding(codes, order), np.array([0, *self.ends[:-1]]), tail_ranks)
-        self.codes = array(codes.dtype.char, codes.tobytes())
-        self.numbers = {chr(code): number for number, code in enumerate(symbols.tolist(), 1)}
+        self.codes = array(codes.dtype.char)
+        self.codes.frombytes(codes.data.cast("B"))
+        self.numbers = {symbol: number for number, symbol in enumerate(symbols, 1)}
         self.numbers.pop(REPLACEMENT, None)
 
     def longest(self, text: str) -> int:
@@ -88,26 +89,24 @@ class TextIndex:
         return best
 
 
-def numbered(parts: list[str]) -> tuple[Ids, Integers, Integers]:
+def numbered(parts: list[str]) -> tuple[Ids, list[str], Integers]:
     """Return the characters of a text as numbers from 1, in the order of their code points.
 
-    They are followed by KEY_BITS zeros, (N + KEY_BITS,). Also return the code point of each
-    symbol, (V,), and the number of its occurrences, (V,).
+    They are followed by KEY_BITS zeros, (N + KEY_BITS,). Also return the V symbols, and the number
+    of occurrences of each, (V,).
     """
-    counts = np.zeros(CODE_POINTS, np.int64)
-    for part in parts:
-        present = np.bincount(code_points(part))
-        counts[: len(present)] += present
-    symbols = np.flatnonzero(counts)
-    dtype = smallest_dtype(len(symbols) + 1)
-    numbers: Ids = np.zeros(CODE_POINTS, dtype)
-    numbers[symbols] = np.arange(1, len(symbols) + 1)
-    codes: Ids = np.zeros(sum(map(len, parts)) + KEY_BITS, dtype)
+    symbols = sorted(set[str]().union(*parts))
+    numbers = np.zeros(max(map(ord, symbols), default=0) + 1, smallest_dtype(len(symbols) + 1))
+    numbers[[*map(ord, symbols)]] = np.arange(1, len(symbols) + 1)
+    codes: Ids = np.zeros(sum(map(len, parts)) + KEY_BITS, smallest_dtype(len(symbols) + 1))
+    counts = np.zeros(len(symbols) + 1, np.int64)
     start = 0
     for part in parts:
-        codes[start : start + len(part)] = numbers[code_points(part)]
+        part_codes = numbers[code_points(part)]
+        codes[start : start + len(part)] = part_codes
+        counts += np.bincount(part_codes, minlength=len(counts))
         start += len(part)
-    return codes, symbols, counts[symbols]
+    return codes, symbols, counts[1:]
 
 
 def integers(count: int) -> tuple["array[int]", Integers]:
