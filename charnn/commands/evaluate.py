@@ -60,7 +60,10 @@ def evaluate(
         bool, typer.Option("--dynamic", help="Update the weights on each segment after scoring it.")
     ] = False,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Tune the rates of --dynamic at the start of the validation split.")
+        bool,
+        typer.Option(
+            "--tune", help="Tune the rates of --dynamic at the start of the validation split."
+        ),
     ] = False,
     given: options.Given,
     device: options.Device = "auto",
