@@ -60,7 +60,10 @@ def evaluate(
         bool, typer.Option("--dynamic", help="Update the weights on each segment after scoring it.")
     ] = False,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Tune the rates of --dynamic on the validation split.")
+        bool,
+        typer.Option(
+            "--tune", help="Tune the rates of --dynamic at the start of the validation split."
+        ),
     ] = False,
     given: options.Given,
     device: options.Device = "auto",
@@ -196,16 +199,27 @@ def _evaluate(
     """Return the name of the text, the protocol and the scores of a model."""
     from charnn.model.device import memory_explained
 
+    label, tuned_on = ", ".join(request.names) or request.split, 0
     with memory_explained("in the evaluation", "use --streams 1, or --device cpu"):
         if request.dynamic:
             assert dataset is not None
-            score, protocol = _score_dynamic(
-                model, dataset, text, arithmetic, display, tune=request.tune
-            )
+            tuned_on = _tuned_on(dataset) if request.tune else 0
+            if not request.names and request.split == "val" and tuned_on:
+                text = text._replace(tokens=text.tokens[tuned_on:])
+                label = f"val after token {tuned_on:,}"
+            score = _score_dynamic(model, dataset, text, arithmetic, display, tuned_on)
+            protocol = "dynamic"
         else:
             score, protocol = _score(model, text, request.windows, request.streams, arithmetic)
-    label = ", ".join(request.names) or request.split
     return {"text": label, "protocol": protocol, **score.as_dict()}
+
+
+def _tuned_on(dataset: "Dataset") -> int:
+    """Return the number of tokens at the start of the validation split to tune rates on."""
+    from charnn.evaluation.dynamic_evaluation import tuning_tokens
+
+    end = dataset.start_token if dataset.records else None
+    return tuning_tokens(dataset.split("val"), end)
 
 
 def _texts(
@@ -297,9 +311,8 @@ def _score_dynamic(
     text: Text,
     arithmetic: "Arithmetic",
     display: "Display",
-    *,
-    tune: bool,
-) -> tuple["Score", str]:
+    tuned_on: int,
+) -> "Score":
     from charnn.evaluation import dynamic_evaluation
     from charnn.model.language_model import with_weights
 
@@ -313,8 +326,8 @@ def _score_dynamic(
         rates.segment,
         record_end=start_token if records else None,
     )
-    if tune:
-        part = dataset.split("val")[: dynamic_evaluation.TUNED_ON]
+    if tuned_on:
+        part = dataset.split("val")[:tuned_on]
         rates = dynamic_evaluation.tune(
             lambda tried: dynamic_evaluation.evaluate_dynamic(
                 model, part, text.lengths, start_token, sizes, tried, records=records
@@ -323,7 +336,7 @@ def _score_dynamic(
         display.note(f"tuned on {len(part):,} tokens: lr {rates.lr:g}, decay {rates.decay:g}")
     return dynamic_evaluation.evaluate_dynamic(
         model, *text, start_token, sizes, rates, records=records
-    ), "dynamic"
+    )
 
 
 def _report(results: Sequence[dict[str, Any]], *, json: bool) -> None:

@@ -301,10 +301,10 @@ def _selection(
     tests: dict[str, Callable[[str], bool]] = {}
     text = find_dataset_of(model.fingerprint, datasets).text("train") if novel or new else ""
     if novel:
-        from charnn.evaluation.suffix_array import TextIndex
+        from charnn.evaluation.ngram_index import NgramIndex
 
-        longest = TextIndex(text).longest
-        tests[f"copied {novel} characters or more"] = lambda sample: longest(sample) < novel
+        index = NgramIndex(text, novel)
+        tests[f"copied {novel} characters or more"] = lambda sample: not index.is_copied(sample)
     if new:
         lines = set(text.splitlines())
         tests["lines of the training text"] = lambda sample: sample.strip("\n") not in lines

@@ -108,7 +108,9 @@ def score(
     layout = Layout(json, per_token, has_color, safe, bits == "total", min_chars)
     learned = dataset if adapt else None
     scorer = _scorer(loaded, learned, carry=state == "carry", threads=threads or core_count())
-    index = TextIndex(dataset.text("train")) if dataset and overlap else None
+    texts = dataset.texts("train") if dataset and overlap else None
+    del dataset, learned  # once its text has been read, its memory is free for the index
+    index = TextIndex(texts) if texts else None
     line = LineAccumulator(scorer, index, with_tokens=layout.needs_tokens, whole=not lines)
     counts = InputCounts(loaded.tokenizer, whole=not lines)
     # On a terminal, the live line would be among the results.

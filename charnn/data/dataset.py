@@ -1,5 +1,6 @@
 """A prepared dataset on disk: token ids of each split, tokenizer and manifest."""
 
+import codecs
 import contextlib
 import math
 from collections import Counter
@@ -24,6 +25,7 @@ from charnn.tokenizers.unknown_model import UnknownCost, UnknownModel, cost_of
 FORMAT_VERSION = 1
 FILES = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # of a dataset folder
 SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # manifest entry of a source
+DECODED = 1 << 16  # tokens decoded per call, which takes about 100 bytes per token
 COUNTED = 1 << 20  # tokens per bincount call, which converts them to 64 bits
 COUNTS = ("tokens", "chars", "bytes", "unknown")  # manifest entry of a split
 DECIMALS = 6  # of the nats in the manifest; rounding makes it equal on all machines
@@ -81,9 +83,23 @@ class Dataset:
             )
         return self.splits[name]
 
+    def texts(self, name: str) -> Iterator[str]:
+        """Yield the text of a split in parts of DECODED tokens.
+
+        U+FFFD represents `<unk>` and bytes that are not UTF-8.
+        """
+        ids = self.split(name)
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        for start in range(0, len(ids), DECODED):
+            yield decode(self.tokenizer.decode(ids[start : start + DECODED].tolist()))
+        yield decode(b"", final=True)
+
     def text(self, name: str) -> str:
-        """Return the text of a split, with U+FFFD for `<unk>` and for bytes that are not UTF-8."""
-        return self.tokenizer.decode(self.split(name).tolist()).decode("utf-8", "replace")
+        """Return the text of a split; see `texts`."""
+        text = ""
+        for part in self.texts(name):
+            text += part  # CPython extends it in place; joining the parts needs twice the memory
+        return text
 
     @cached_property
     def unknown_model(self) -> UnknownModel | None:

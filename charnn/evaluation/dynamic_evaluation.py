@@ -28,7 +28,7 @@ EPSILON = 1e-5  # added to gradient sizes: bounds the step of a weight that had 
 STATISTICS_BATCH, STATISTICS_BATCHES = 64, 64  # rows, batches of training text for gradient sizes
 # Tokens of the validation text that the rates are tuned on. In benchmarks/README.md, recipe.py,
 # 16,000 were enough to tell the rates of the grid apart.
-TUNED_ON = 20_000
+TUNED_ON, MAX_TUNED = 20_000, 0.2  # and at most this fraction of it
 # The grid of `tune` is around the rates measured in benchmarks/README.md, recipe.py.
 LRS = (3e-5, 6e-5, 1e-4)
 DECAYS = (3e-4, 1e-3, 3e-3)
@@ -189,6 +189,18 @@ def _updater(
                 weight.lerp_(start, decay)
 
     return update
+
+
+def tuning_tokens(val: Ids, record_end: int | None = None) -> int:
+    """Return the number of tokens at the start of a validation text (N,) to tune the rates on.
+
+    The text after them is for evaluation. The part has whole records if `record_end` ends them.
+    """
+    tokens = min(TUNED_ON, int(MAX_TUNED * len(val)))
+    if record_end is None:
+        return tokens
+    bounds = record_bounds(val, record_end)
+    return int(bounds[np.searchsorted(bounds, tokens, "right") - 1])
 
 
 def tune(evaluate: Callable[[Rates], Score]) -> Rates:

@@ -1,164 +1,298 @@
 """Find the longest substring of a text that occurs in an indexed text, with a suffix array.
 
-The index of a text, such as a corpus, is built once by sorting its suffixes with prefix doubling.
-The rank of each suffix of a query among them is computed from the last suffix to the first, each
-from the rank of the one after it (Ferragina and Manzini, "Opportunistic data structures with
-applications", 2000). The prefix that a query suffix shares with its neighbor is at most one
-character shorter than that of the query suffix before it (Kasai et al., "Linear-time
-longest-common-prefix computation in suffix arrays", 2001).
+The index of a text, such as a corpus, is built once. The rank of each suffix of a query among its
+suffixes is computed from the last suffix to the first, each from the rank of the one after it
+(Ferragina and Manzini, "Opportunistic data structures with applications", 2000). The prefix that a
+query suffix shares with its neighbor is at most one character shorter than that of the query suffix
+before it (Kasai et al., "Linear-time longest-common-prefix computation in suffix arrays", 2001).
 """
 
 from array import array
 from bisect import bisect_left
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from charnn.arrays import Ids, Integers
 from charnn.escape import REPLACEMENT
 from charnn.tokenizers.char import code_points
+from charnn.tokenizers.tokenizer import smallest_dtype
 
+PIECE = 1 << 16  # suffixes sorted at once; their temporary arrays take about 5 MB
+BUCKET_BITS = 16
 KEY_BITS = 63  # bits of a non-negative int64
-NO_BLOCK = (0, 0)  # for symbols that do not occur in the indexed text
+
+Keys = Callable[[Integers], Integers]  # a sort key for each of some suffixes
 
 
 class TextIndex:
-    """An index of a text of n characters for finding substrings; uses about 10 n bytes.
+    """An index of a text for finding substrings.
 
-    The rank of a suffix is its position in the sorted order of all n + 1 suffixes, of which the
-    empty one is the first.
+    A character takes 9 bytes, and 10 while the index is built; with more than 255 different
+    characters 1 byte more. The rank of a suffix is its position in the sorted order of all n + 1
+    suffixes, of which the empty one is the first.
     """
 
-    def __init__(self, text: str) -> None:
-        codes = code_points(text)
-        counts = np.bincount(codes)
-        symbols = np.flatnonzero(counts)
-        ends = np.cumsum(counts[symbols]).tolist()
-        order = suffix_order(numbered(codes, symbols), len(symbols))
-        ranks = np.zeros(len(text) + 1, np.int64)
-        ranks[order] = np.arange(1, len(text) + 1)
-        self.text = text
-        self.suffixes = to_array(np.append(len(text), order))
-        self.tail_ranks = to_array(ranks[order + 1])  # of a suffix without its first symbol
+    def __init__(self, parts: Iterable[str]) -> None:
+        codes, symbols, counts = numbered(list(parts))
+        size = len(codes) - KEY_BITS
+        self.suffixes, order = integers(size + 1)
+        order[0] = size
+        SuffixSorter(codes, len(symbols), order[1:]).sort()
         # Range of the suffixes that begin with each symbol; `tail_ranks` increases within it.
-        self.blocks = dict(zip(map(chr, symbols.tolist()), pairwise([0, *ends]), strict=True))
+        self.ends = [0, *np.cumsum(counts).tolist()]
+        # The rank of each suffix, but the empty one, without its first symbol.
+        self.tail_ranks, tail_ranks = integers(size)
+        counting_sort(preceding(codes, order), np.array([0, *self.ends[:-1]]), tail_ranks)
+        self.codes = array(codes.dtype.char)
+        self.codes.frombytes(codes.data.cast("B"))
+        self.numbers = {symbol: number for number, symbol in enumerate(symbols, 1)}
+        self.numbers.pop(REPLACEMENT, None)
 
     def longest(self, text: str) -> int:
         """Return the length of the longest substring of `text` that occurs in the indexed text.
 
         U+FFFD represents unknown characters and therefore never matches, not even itself.
         """
-        text = text.replace(REPLACEMENT, "\ud800")  # a lone surrogate, which occurs in no text
-        ranks = self._ranks(text)
-        previous = self._longest(text, [rank - 1 for rank in ranks])
-        return max(previous, self._longest(text, ranks))
+        codes = [self.numbers.get(symbol, 0) for symbol in text]
+        ranks = self._ranks(codes)
+        previous = self._longest(codes, [rank - 1 for rank in ranks])
+        return max(previous, self._longest(codes, ranks))
 
-    def _ranks(self, text: str) -> list[int]:
-        """Return the number of indexed suffixes smaller than text[i:], for each i.
+    def _ranks(self, codes: list[int]) -> list[int]:
+        """Return the number of indexed suffixes smaller than codes[i:], for each i.
 
-        The end of `text`, or a symbol that does not occur, is smaller than all symbols.
+        The end of the query, or 0, is smaller than all symbols.
         """
-        ranks, rank = [], 0
-        for symbol in reversed(text):
-            start, end = self.blocks.get(symbol, NO_BLOCK)
-            rank = bisect_left(self.tail_ranks, rank, start, end) + 1 if end else 0
+        ends, ranks, rank = self.ends, [], 0
+        for code in reversed(codes):
+            rank = bisect_left(self.tail_ranks, rank, ends[code - 1], ends[code]) + 1 if code else 0
             ranks.append(rank)
         ranks.reverse()
         return ranks
 
-    def _longest(self, text: str, neighbors: list[int]) -> int:
-        """Return the length of the longest common prefix of any text[i:] and its neighbor.
+    def _longest(self, codes: list[int], neighbors: list[int]) -> int:
+        """Return the length of the longest common prefix of any codes[i:] and its neighbor.
 
         `neighbors` are the ranks of the indexed suffixes to compare with.
         """
-        indexed, suffixes = self.text, self.suffixes
+        indexed, suffixes = self.codes, self.suffixes
         best = shared = 0
         for start, rank in enumerate(neighbors):
             shared = max(shared - 1, 0)
             if 0 < rank < len(suffixes):
-                suffix = suffixes[rank]
-                most = min(len(text) - start, len(indexed) - suffix)
-                while shared < most and text[start + shared] == indexed[suffix + shared]:
+                suffix, most = suffixes[rank], len(codes) - start
+                # The indexed text ends in zeros, which differ from all symbols.
+                while shared < most and codes[start + shared] == indexed[suffix + shared] != 0:
                     shared += 1
                 best = max(best, shared)
         return best
 
 
-def numbered(codes: Ids, symbols: Integers) -> Integers:
-    """Return the index of each code in the sorted symbols, (N,), counted from 1."""
-    numbers = np.zeros(int(symbols[-1]) + 1 if len(symbols) else 0, np.int64)
-    numbers[symbols] = np.arange(1, len(symbols) + 1)
-    return numbers[codes]
+def numbered(parts: list[str]) -> tuple[Ids, list[str], Integers]:
+    """Return the characters of a text as numbers from 1, in the order of their code points.
+
+    They are followed by KEY_BITS zeros, (N + KEY_BITS,). Also return the V symbols, and the number
+    of occurrences of each, (V,).
+    """
+    symbols = sorted(set[str]().union(*parts))
+    numbers = np.zeros(max(map(ord, symbols), default=0) + 1, smallest_dtype(len(symbols) + 1))
+    numbers[[*map(ord, symbols)]] = np.arange(1, len(symbols) + 1)
+    codes: Ids = np.zeros(sum(map(len, parts)) + KEY_BITS, smallest_dtype(len(symbols) + 1))
+    counts = np.zeros(len(symbols) + 1, np.int64)
+    start = 0
+    for part in parts:
+        part_codes = numbers[code_points(part)]
+        codes[start : start + len(part)] = part_codes
+        counts += np.bincount(part_codes, minlength=len(counts))
+        start += len(part)
+    return codes, symbols, counts[1:]
 
 
-def to_array(values: Integers) -> "array[int]":
-    """Return an array that Python indexes fast, with four bytes per value if they fit."""
-    kind = "i" if len(values) < 1 << 31 else "q"
-    return array(kind, values.astype(kind).tobytes())
+def integers(count: int) -> tuple["array[int]", Integers]:
+    """Return zeros, with four bytes each if they suffice, and a NumPy array of the same memory.
+
+    Python indexes the former ten times as fast.
+    """
+    zeros = array("i" if count + KEY_BITS < 1 << 31 else "q", [0]) * count
+    return zeros, np.frombuffer(zeros, zeros.typecode)
 
 
-def suffix_order(codes: Integers, highest: int) -> Integers:
-    """Return the suffix array of `codes`, (N,) from 1 to `highest`: the starts in sorted order.
+def preceding(codes: Ids, order: Integers) -> Iterator[tuple[Ids, Ids]]:
+    """Yield the symbols before some suffixes in their sorted order, and their ranks.
 
-    Prefix doubling: the suffixes are sorted by their first symbols, and ties are sorted again by
-    twice as many symbols. Manber and Myers, "Suffix arrays: a new method for on-line string
+    The whole text, which no symbol precedes, is left out.
+    """
+    for start in range(0, len(order), PIECE):
+        suffixes = order[start : start + PIECE]
+        ranks = np.flatnonzero(suffixes)
+        yield codes[suffixes[ranks] - 1], ranks + start
+
+
+def counting_sort(pieces: Iterable[tuple[Ids, Ids]], starts: Integers, target: Integers) -> None:
+    """Write values, given in pieces with the key of each, to `target` in the order of their keys.
+
+    The values of a key keep their order. starts[key] is the position of the first of them; it is
+    advanced to the end of the last.
+    """
+    for keys, values in pieces:
+        sorting = np.argsort(keys, kind="stable")
+        ordered = keys[sorting]
+        offsets = np.arange(len(keys)) - np.searchsorted(ordered, ordered)  # among equal keys
+        target[starts[ordered] + offsets] = values[sorting]
+        starts += np.bincount(keys, minlength=len(starts))
+
+
+class SuffixSorter:
+    """Sort the suffixes of a text by prefix doubling, with little memory.
+
+    The suffixes are sorted by as many symbols as fit into an integer, and then by twice as many
+    until none are tied. Manber and Myers, "Suffix arrays: a new method for on-line string
     searches", 1990; Larsson and Sadakane, "Faster suffix sorting", 2007.
+
+    `order`, (N,), holds the starts of the suffixes in sorted order. `ranks`, (N + 1,), is the
+    position of each suffix in it; tied suffixes have that of the first of them, and the empty one
+    has -1. `tied`, (N,), marks the positions of tied suffixes.
     """
-    order, ranks, tied, seen = initial_order(codes, highest)
-    while len(tied):
-        tied = refine(order, ranks, tied, seen)
-        seen *= 2
-    return order
 
+    def __init__(self, codes: Ids, highest: int, order: Integers) -> None:
+        self.codes, self.order, self.count = codes, order, len(order)
+        self.bits = max(highest, 1).bit_length()
+        self.seen = KEY_BITS // self.bits  # symbols by which the suffixes are sorted
+        self.ranks = np.full(self.count + 1, -1, order.dtype)
+        self.tied = np.ones(self.count, bool)
 
-def initial_order(codes: Integers, highest: int) -> tuple[Integers, Integers, Integers, int]:
-    """Sort the suffixes by as many symbols as fit into a key.
+    def sort(self) -> None:
+        """Write the sorted suffixes to `order`."""
+        self._sort_into_buckets()
+        self._refine(self._first_symbols)
+        while self.tied.any():
+            self._refine(self._two_ranks)
+            self.seen *= 2
 
-    Return the starts in sorted order, (N,); the rank of each suffix by its start, (N + 1,), -1 for
-    the empty suffix; the positions in the order that are tied; and the number of symbols per key.
-    """
-    keys, seen = packed(codes, highest)
-    order = np.argsort(keys)
-    ranks = np.full(len(codes) + 1, -1)
-    tied = rank(order, ranks, np.arange(len(codes)), keys[order])
-    return order, ranks, tied, seen
+    def _first_symbols(self, suffixes: Integers) -> Integers:
+        """Return a key of the first `seen` symbols of each suffix."""
+        keys = np.zeros(len(suffixes), np.int64)
+        for offset in range(self.seen):
+            keys = keys << self.bits | self.codes[suffixes + offset]
+        return keys
 
+    def _two_ranks(self, suffixes: Integers) -> Integers:
+        """Return a key of the first 2 · `seen` symbols: the ranks of both halves."""
+        middles = np.minimum(suffixes.astype(np.int64) + self.seen, self.count)
+        return self.ranks[suffixes].astype(np.int64) * (self.count + 1) + self.ranks[middles] + 1
 
-def refine(order: Integers, ranks: Integers, tied: Integers, seen: int) -> Integers:
-    """Sort tied suffixes by their first 2 · `seen` symbols; return the positions still tied.
+    def _sort_into_buckets(self) -> None:
+        """Sort the suffixes by the first BUCKET_BITS bits of their keys."""
+        shift = max(0, self.seen * self.bits - BUCKET_BITS)
 
-    `order` and `ranks` are those for the first `seen` symbols, and are updated in place. The next
-    `seen` symbols of a suffix already have a rank: that of the suffix which begins with them.
-    """
-    suffixes = order[tied]
-    assert (np.diff(ranks[suffixes]) >= 0).all(), "suffixes must be sorted by their ranks"
-    count = len(order)
-    behind = ranks[np.minimum(suffixes + seen, count)]
-    keys = ranks[suffixes] * (count + 1) + behind + 1
-    sorting = np.argsort(keys)
-    order[tied] = suffixes[sorting]
-    return rank(order, ranks, tied, keys[sorting])
+        def pieces() -> Iterator[tuple[Ids, Ids]]:
+            for start in range(0, self.count, PIECE):
+                suffixes = np.arange(start, min(start + PIECE, self.count))
+                yield (self._first_symbols(suffixes) >> shift).astype(np.uint16), suffixes
 
+        sizes = sum(
+            (np.bincount(keys, minlength=1 << BUCKET_BITS) for keys, _ in pieces()),
+            np.zeros(1 << BUCKET_BITS, np.int64),
+        )
+        starts = np.cumsum(sizes) - sizes
+        for keys, suffixes in pieces():
+            self.ranks[suffixes] = starts[keys]
+        counting_sort(pieces(), starts, self.order)
 
-def rank(order: Integers, ranks: Integers, positions: Integers, keys: Integers) -> Integers:
-    """Set the ranks of the suffixes at these positions of the order; return the tied positions.
+    def _refine(self, keys_of: Keys) -> None:
+        """Sort tied suffixes by their keys.
 
-    `keys` are those of the suffixes, in ascending order. Suffixes with equal keys are tied: their
-    rank is the position of the first of them.
-    """
-    is_first = np.diff(keys, prepend=-1) != 0  # keys are not negative
-    ranks[order[positions]] = positions[is_first][np.cumsum(is_first) - 1]
-    is_unique = is_first & np.append(is_first[1:], True)
-    tied: Integers = positions[~is_unique]
-    return tied
+        The keys of suffixes with different ranks must be in the order of the ranks.
+        """
+        start = 0
+        while start < self.count:
+            end = self._end_of_piece(start)
+            if end - start > PIECE:
+                self._sort_group(start, end, keys_of)
+            else:
+                self._sort(np.flatnonzero(self.tied[start:end]) + start, keys_of)
+            start = end
 
+    def _end_of_piece(self, start: int) -> int:
+        """Return the end of the groups of tied suffixes that fit into a piece, or of one group."""
+        end = start + PIECE
+        if end >= self.count:
+            return self.count
+        group = int(self.ranks[self.order[end]])
+        if group > start:
+            return group
+        high = self.count
+        while end < high:  # bisection: ranks increase along the order
+            middle = (end + high) // 2
+            if self.ranks[self.order[middle]] > group:
+                high = middle
+            else:
+                end = middle + 1
+        return end
 
-def packed(codes: Integers, highest: int) -> tuple[Integers, int]:
-    """Return a key of the first symbols of each suffix, and the number of symbols per key."""
-    bits = max(highest, 1).bit_length()
-    count = KEY_BITS // bits
-    padded = np.append(codes, np.zeros(count, np.int64))  # the end is smaller than every symbol
-    keys = np.zeros(len(codes), np.int64)
-    for offset in range(count):
-        keys = keys << bits | padded[offset : offset + len(codes)]
-    return keys, count
+    def _sort(self, positions: Integers, keys_of: Keys) -> None:
+        """Sort the suffixes at some positions by their keys, and update their ranks."""
+        if not len(positions):
+            return
+        suffixes = self.order[positions]
+        keys = keys_of(suffixes)
+        sorting = np.argsort(keys)
+        keys, suffixes = keys[sorting], suffixes[sorting]
+        is_first = np.diff(keys, prepend=-1) != 0  # keys are not negative
+        is_last = np.append(is_first[1:], True)
+        self.order[positions] = suffixes
+        self.ranks[suffixes] = positions[is_first][np.cumsum(is_first) - 1]
+        self.tied[positions] = ~(is_first & is_last)
+
+    def _sort_group(self, start: int, end: int, keys_of: Keys) -> None:
+        """Sort a group of tied suffixes of any size by their keys: quicksort, piece by piece."""
+        while end - start > PIECE:
+            lowest, median, highest = self._range_of_keys(start, end, keys_of)
+            if lowest == highest:
+                self._tie(start, end)
+                return
+            pivot = max(median, lowest + 1)
+            middle = self._partition(start, end, pivot, keys_of)
+            if pivot == lowest + 1:
+                self._tie(start, middle)
+            else:
+                self._sort_group(start, middle, keys_of)
+            start = middle
+        self._sort(np.arange(start, end), keys_of)
+
+    def _range_of_keys(self, start: int, end: int, keys_of: Keys) -> tuple[int, int, int]:
+        """Return the lowest key, the median of a sample of the keys, and the highest key."""
+        sample = np.sort(keys_of(self.order[start : end : (end - start) // PIECE]))
+        lowest, highest = int(sample[0]), int(sample[-1])
+        for begin in range(start, end, PIECE):
+            keys = keys_of(self.order[begin : min(begin + PIECE, end)])
+            lowest, highest = min(lowest, int(keys.min())), max(highest, int(keys.max()))
+        return lowest, int(sample[len(sample) // 2]), highest
+
+    def _tie(self, start: int, end: int) -> None:
+        """Give the same rank to suffixes with the same key."""
+        for begin in range(start, end, PIECE):
+            self.ranks[self.order[begin : min(begin + PIECE, end)]] = start
+
+    def _partition(self, start: int, end: int, pivot: int, keys_of: Keys) -> int:
+        """Move the suffixes with keys below the pivot to the front; return the end of these."""
+        held: list[Integers] = []
+        low, high, left, right = start, end, start, end  # to write, and to read, from both sides
+        while True:
+            # With three pieces held, one read from the side with less space, one fits on each side.
+            while left < right and len(held) < 3:  # noqa: PLR2004
+                if left - low <= high - right:
+                    held.append(self.order[left : min(left + PIECE, right)].copy())
+                    left += len(held[-1])
+                else:
+                    held.append(self.order[max(right - PIECE, left) : right].copy())
+                    right -= len(held[-1])
+            if not held:
+                return low
+            suffixes = held.pop()
+            is_below = keys_of(suffixes) < pivot
+            below, others = suffixes[is_below], suffixes[~is_below]
+            self.order[low : low + len(below)] = below
+            self.order[high - len(others) : high] = others
+            low, high = low + len(below), high - len(others)

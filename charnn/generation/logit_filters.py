@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charnn.arrays import Doubles, Ids, Indices, Integers
+from charnn.arrays import Bools, Doubles, Ids, Indices, Integers
 
+SORTED = 1024  # vocabulary size above which top-p sorts only candidates
 RECENT = 64  # tokens in the window of the repetition penalty, as in llama.cpp
 MIN_TEMPERATURE = 1e-100  # a lower value could overflow and does not change the result
 BELOW_ONE = 1 - 2**-52  # keeps uniform * total below total after rounding
@@ -91,12 +92,38 @@ def top_p(logits: Doubles, total: float, _recent: Integers) -> Doubles:
     In a tie, tokens with lower ids are kept. Holtzman et al., "The curious case of neural text
     degeneration", 2020.
     """
+    if logits.shape[1] <= SORTED:
+        return np.where(_nucleus(logits, total), logits, -np.inf)
+    weights = np.exp(logits - row_max(logits))
+    sums = weights.sum(axis=1, keepdims=True)
+    is_candidate, least = weights >= 1, 1.0  # the most likely tokens
+    while (np.where(is_candidate, weights, 0).sum(axis=1, keepdims=True) < total * sums).any():
+        least /= 16
+        is_candidate = weights >= least
+    rows, ids = np.nonzero(is_candidate)
+    counts = np.count_nonzero(is_candidate, axis=1)
+    columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    candidates = np.full((len(logits), counts.max()), -np.inf)
+    candidates[rows, columns] = logits[rows, ids]
+    kept = _nucleus(candidates, total, sums)[rows, columns]
+    result = np.full_like(logits, -np.inf)
+    result[rows[kept], ids[kept]] = logits[rows[kept], ids[kept]]
+    return result
+
+
+def _nucleus(logits: Doubles, total: float, sums: Doubles | None = None) -> Bools:
+    """Return which tokens top-p keeps, by sorting all logits.
+
+    `sums`, (B, 1), are the total weights relative to the most likely token, by default of these
+    logits.
+    """
     order = np.argsort(-logits, axis=1, kind="stable")
     weights = np.exp(np.take_along_axis(logits, order, axis=1) - row_max(logits))
     before = np.cumsum(weights, axis=1) - weights  # total weight of more likely tokens
+    limits = total * (weights.sum(axis=1, keepdims=True) if sums is None else sums)
     keep = np.empty(logits.shape, bool)
-    np.put_along_axis(keep, order, before < total * weights.sum(axis=1, keepdims=True), axis=1)
-    return np.where(keep, logits, -np.inf)
+    np.put_along_axis(keep, order, before < limits, axis=1)
+    return keep
 
 
 def min_p(logits: Doubles, fraction: float, _recent: Integers) -> Doubles:

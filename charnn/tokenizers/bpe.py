@@ -21,7 +21,6 @@ from charnn.tokenizers.tokenizer import (
     Text,
     Tokenizer,
     VocabularyOptions,
-    last_match,
     lines,
 )
 from charnn.tokenizers.utf8 import from_utf8
@@ -30,7 +29,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as LibraryTokenizer
 
 VOCAB_SIZE = 1024  # default: 256 bytes and 768 merges
-PART = 1 << 20  # approximate characters per part of a text
+# Approximate characters per part of a text. The library needs hundreds of bytes per character: with
+# parts of 1 MiB ten times the memory, and no less time.
+PART = 1 << 16
 BATCH = 16  # parts per call of the library
 LINES = 256  # lines per call of the library
 # No match of GPT-2's pattern extends from a non-space to a space or newline, or from a Chinese
@@ -68,13 +69,14 @@ class BpeTokenizer(Tokenizer):
 
     def encode_records(self, text: Text) -> Encoded:
         """Return the ids of lines, (N,). In other texts a token can join spaces and a newline."""
-        records = ([*ids, self.newline_id] for ids in self._encode(lines(from_utf8(text)), LINES))
+        cleaned = map(_replace_surrogates, lines(from_utf8(text)))
+        records = ([*ids, self.newline_id] for ids in self._encode(cleaned, LINES))
         return Encoded(np.fromiter(chain.from_iterable(records), self.dtype))
 
     def _encode(self, parts: Iterable[str], at_once: int) -> Iterator[list[int]]:
         """Yield the ids of each part; the library encodes `at_once` parts in parallel."""
-        cleaned = map(_replace_surrogates, parts)
-        while batch := list(islice(cleaned, at_once)):
+        parts = iter(parts)
+        while batch := list(islice(parts, at_once)):
             for encoding in self._library.encode_batch_fast(batch, add_special_tokens=False):
                 yield encoding.ids
 
@@ -88,7 +90,10 @@ class BpeTokenizer(Tokenizer):
 
     def safe_cut(self, text: str) -> int:
         """Return the last position that no token crosses."""
-        return last_match(_SAFE_CUT, text)
+        cut = len(text)
+        for match in _SAFE_CUT.finditer(text):
+            cut = match.start()
+        return cut
 
     def to_json(self) -> dict[str, Any]:
         """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
@@ -141,12 +146,12 @@ def _parts(text: str) -> Iterator[str]:
     while start < len(text):
         cut = _SAFE_CUT.search(text, start + PART)
         end = cut.start() if cut else len(text)
-        yield text[start:end]
+        yield _replace_surrogates(text[start:end])
         start = end
 
 
-def _replace_surrogates(part: str) -> str:
+def _replace_surrogates(text: str) -> str:
     """Replace lone surrogates, which the library rejects, by U+FFFD."""
-    if part.isascii():
-        return part
-    return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

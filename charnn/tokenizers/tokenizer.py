@@ -1,6 +1,5 @@
 """The interface of all tokenizers: convert text to token ids and back, without loss."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,12 +82,12 @@ class Tokenizer(ABC):
         newline = b"\n"
         return self.pieces.index(newline) if newline in self.pieces else None
 
-    @property
+    @cached_property
     def byte_lengths(self) -> Integers:
         """Return the number of bytes of each token, (V,); 0 for `<unk>`."""
         return self._lengths(len)
 
-    @property
+    @cached_property
     def char_lengths(self) -> Integers:
         """Return the number of characters that begin in each token, (V,); 0 for `<unk>`."""
         return self._lengths(count_chars)
@@ -164,11 +163,3 @@ def lines(text: str) -> Iterator[str]:
         end = len(text) if end < 0 else end
         yield text[start:end]
         start = end + 1
-
-
-def last_match(pattern: re.Pattern[str], text: str) -> int:
-    """Return the start of the last match of a pattern; the end of the text if there is none."""
-    start = len(text)
-    for match in pattern.finditer(text):
-        start = match.start()
-    return start

@@ -19,7 +19,6 @@ from charnn.tokenizers.tokenizer import (
     Text,
     Tokenizer,
     VocabularyOptions,
-    last_match,
     lines,
 )
 from charnn.tokenizers.utf8 import from_utf8
@@ -28,7 +27,6 @@ from charnn.tokenizers.utf8 import from_utf8
 # \w is not used, because regex engines disagree on it, and `re` splits words at combining marks.
 _PUNCTUATION = r"!-/:-@\[-`{-~¡-¿‐-‧‰-⁞、-〿！-／：-＠"
 WORD_PATTERN = rf" ?[^\s{_PUNCTUATION}]+(?:['’][^\s{_PUNCTUATION}]+)*| ?[{_PUNCTUATION}]|\s"
-_SAFE_CUT = re.compile(r"(?<=\S)(?=\s)")  # a position that no match of WORD_PATTERN crosses
 
 
 class WordTokenizer(Tokenizer):
@@ -93,11 +91,15 @@ class WordTokenizer(Tokenizer):
         return {piece.decode(): index for index, piece in pieces if index != self.unk_id}
 
     def safe_cut(self, text: str) -> int:
-        """Return the position before the last white space that follows another character.
+        """Return the start of the last word if it begins with white space, else of that before it.
 
-        A word pattern other than WORD_PATTERN can match across it; a cut can then change ids.
+        A custom pattern whose matches depend on more text around them can give other ids.
         """
-        return last_match(_SAFE_CUT, text)
+        start = end = before = 0
+        for word in split_words(text, self.pattern):
+            before, start, end = start, end, end + len(word)
+        cut = start if text[start : start + 1].isspace() else before
+        return cut or len(text)
 
     def to_json(self) -> dict[str, Any]:
         """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""

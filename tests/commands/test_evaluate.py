@@ -203,6 +203,17 @@ def test_the_protocol_of_records_is_explained(capfd) -> None:
     assert re.search(r"^protocol +records \(state reset at each record\)$", shown, re.MULTILINE)
 
 
+@pytest.mark.parametrize("files", [[], ["lines.txt"]], ids=str)
+def test_text_that_rates_are_tuned_on_is_not_scored(files, opened, capfd) -> None:
+    """A fifth of the validation split; another text is scored completely."""
+    whole = evaluated(capfd, *files, "--dynamic")
+    rest = evaluated(capfd, *files, "--dynamic", "--tune")
+    left_out = 0 if files else whole["tokens"] // 5
+
+    assert rest["tokens"] == whole["tokens"] - left_out
+    assert rest["text"] == (files[0] if files else f"val after token {left_out}")
+
+
 def test_dynamic_evaluation_of_records(names, capfd) -> None:
     """The same tokens are scored."""
     fixed, dynamic = evaluated(capfd), evaluated(capfd, "--dynamic")

@@ -2,13 +2,18 @@
 
 import json
 import math
+import tracemalloc
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charnn.config import PrepareConfig
 from charnn.data.dataset import (
+    Dataset,
     find_dataset_of,
     fingerprint,
     is_written,
@@ -106,6 +111,30 @@ def test_new_dataset_equals_the_one_read_back(tmp_path, text) -> None:
     )  # fmt: skip
     assert all(np.array_equal(made.split(name), read.split(name)) for name in ("train", "val"))
     assert read.text("train") + read.text("val") == text
+
+
+@given(st.binary(max_size=40), st.integers(1, 5))
+def test_text_in_parts_is_the_whole_text(data, tokens) -> None:
+    """Characters may cross the parts, and invalid bytes become U+FFFD."""
+    dataset = Dataset(Path("d"), ByteTokenizer(), {"train": np.frombuffer(data, np.uint8)}, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charnn.data.dataset.DECODED", tokens)
+
+        assert dataset.text("train") == data.decode("utf-8", "replace")
+        assert "".join(dataset.texts("train")) == dataset.text("train")
+
+
+def test_memory_of_the_text_is_that_of_its_characters() -> None:
+    """The pieces of all tokens would take a hundred bytes per token."""
+    ids = np.full(1_000_000, 97, np.uint8)
+    dataset = Dataset(Path("d"), ByteTokenizer(), {"train": ids}, {})
+    tracemalloc.start()
+    text = dataset.text("train")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert len(text) == len(ids)
+    assert peak < len(ids) + 8_000_000
 
 
 def test_manifest_counts(tmp_path) -> None:

@@ -19,7 +19,7 @@ import typer
 import typer.main
 
 from charnn import cli
-from tests.bash import bash, install_charnn
+from tests.bash import bash
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(
@@ -139,7 +139,6 @@ def run_shell(folder: Path, text: str) -> None:
 def test_the_commands_of_a_guide_run(page, tmp_path, monkeypatch) -> None:
     """Each block succeeds after those before it."""
     monkeypatch.chdir(tmp_path)
-    install_charnn(tmp_path)
     for name, text in TEXTS.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")

@@ -6,12 +6,14 @@ import torch
 
 from charnn.evaluation.dynamic_evaluation import (
     EPSILON,
+    TUNED_ON,
     LearningReader,
     Rates,
     evaluate_dynamic,
     gradient_sizes,
     learning_reader,
     tune,
+    tuning_tokens,
 )
 from charnn.evaluation.evaluate import evaluate_carried, record_scores
 from charnn.evaluation.metrics import Score, TokenLengths
@@ -114,6 +116,16 @@ def test_update_is_the_published_rule_by_hand(sized, ids) -> None:
         moved = start[name] - rates.lr * gradient / (sizes[name] + EPSILON)
         decay = (rates.decay * sizes[name] / average).clamp(max=1)
         torch.testing.assert_close(found.detach(), moved + decay * (start[name] - moved))
+
+
+def test_rates_are_tuned_on_at_most_a_fifth_of_the_text() -> None:
+    """And on whole records."""
+    records = np.tile([1, 2, 0], 100)
+
+    assert tuning_tokens(np.zeros(10**6, np.uint8)) == TUNED_ON
+    assert tuning_tokens(np.zeros(5000, np.uint8)) == 1000
+    assert tuning_tokens(records, record_end=0) == 60
+    assert tuning_tokens(records[:298], record_end=0) == 57
 
 
 def test_tune_returns_the_rates_with_the_lowest_loss() -> None:

@@ -1,14 +1,15 @@
 """The longest common substring of two texts, compared with brute force, and its running time."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.evaluation.suffix_array import TextIndex, numbered, suffix_order
-from charnn.tokenizers.char import code_points
+from charnn.evaluation import suffix_array
+from charnn.evaluation.suffix_array import SuffixSorter, TextIndex, numbered
 
 FEW = st.text(alphabet="ab", max_size=80) | st.text(alphabet="abcé\n河😀", max_size=80)
 
@@ -22,7 +23,7 @@ def longest_by_search(text, corpus):
 @given(FEW, st.lists(FEW, max_size=4))
 def test_longest_agrees_with_brute_force(corpus, texts) -> None:
     """The texts have few symbols, so that they contain many repetitions."""
-    index = TextIndex(corpus)
+    index = TextIndex([corpus])
 
     assert [index.longest(text) for text in texts] == [
         longest_by_search(text, corpus) for text in texts
@@ -35,27 +36,42 @@ def test_copied_substring_is_found_at_any_position(corpus, around, data) -> None
     start = data.draw(st.integers(0, len(corpus)))
     piece = corpus[start : data.draw(st.integers(start, len(corpus)))]
 
-    assert TextIndex(corpus).longest(around + piece + around) >= len(piece)
-    assert TextIndex(corpus).longest(corpus) == len(corpus)
+    assert TextIndex([corpus]).longest(around + piece + around) >= len(piece)
+    assert TextIndex([corpus]).longest(corpus) == len(corpus)
 
 
-@given(FEW)
-def test_suffixes_are_sorted(text) -> None:
-    """The order equals that of Python's string comparison."""
-    codes = code_points(text)
-    symbols = np.unique(codes)
-    order = suffix_order(numbered(codes, symbols), len(symbols))
+@given(FEW, st.integers(1, 40))
+def test_suffixes_are_sorted(text, piece) -> None:
+    """The order equals that of Python's string comparison, for pieces of any size."""
+    codes, symbols, _ = numbered([text])
+    order = np.zeros(len(text), np.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suffix_array, "PIECE", piece)
+        SuffixSorter(codes, len(symbols), order).sort()
 
     assert order.tolist() == sorted(range(len(text)), key=lambda start: text[start:])
 
 
 def test_replacement_character_never_matches() -> None:
     """U+FFFD in either text ends a common substring."""
-    index = TextIndex("the \ufffd lamp")
+    index = TextIndex(["the \ufffd lamp"])
 
     assert index.longest("the \ufffd lamp") == len(" lamp")
     assert index.longest("\ufffd") == 0
     assert index.longest("the \ud800 lamp") == len(" lamp")
+
+
+def test_memory_is_ten_bytes_per_character() -> None:
+    """While the index is built, from a text in parts."""
+    random = np.random.default_rng(1)
+    parts = ["".join(map(chr, random.integers(97, 107, 50_000))) for _ in range(10)]
+    tracemalloc.start()
+    index = TextIndex(parts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert index.longest(parts[3][-20:] + parts[4][:20]) == 40
+    assert peak < 10 * 500_000 + 6_500_000
 
 
 @pytest.mark.parametrize(
@@ -66,7 +82,7 @@ def test_replacement_character_never_matches() -> None:
 def test_running_time_on_repetitive_text_is_bounded(corpus) -> None:
     """A search that compares each suffix from its start would take minutes."""
     begin = time.perf_counter()
-    index = TextIndex(corpus)
+    index = TextIndex([corpus])
 
     assert index.longest("x" + corpus + "x") == len(corpus)
     assert index.longest(corpus[: len(corpus) // 3] * 2) >= len(corpus) // 3

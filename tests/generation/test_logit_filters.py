@@ -1,6 +1,7 @@
 """Logit filters and sampling, compared with a reference for one row at a time."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from charnn.config import SampleConfig
+from charnn.generation import logit_filters
 from charnn.generation.logit_filters import (
     FILTERS,
     RECENT,
@@ -16,6 +18,7 @@ from charnn.generation.logit_filters import (
     active_filters,
     apply_filters,
     draw_tokens,
+    top_p,
 )
 
 NONE_YET = 10**6
@@ -78,6 +81,43 @@ def test_filters_agree_with_their_definitions(logits, values, data) -> None:
     filtered = apply_filters(logits, active_filters(values), windows)
     for row, before, window in zip(filtered, logits, recent, strict=True):
         np.testing.assert_allclose(softmax(row), reference(before, values, window), atol=2e-5)
+
+
+@given(
+    st.integers(1, 3).flatmap(
+        lambda rows: arrays(np.int64, (rows, 30), elements=st.integers(-20, 20))
+    ),
+    st.sampled_from([1e-9, 0.1, 0.3137, 0.9041, 0.999, 1 - 1e-9]),
+)
+def test_top_p_keeps_the_same_tokens_of_a_large_vocabulary(logits, total) -> None:
+    """Only candidates are sorted, with the same result as for all tokens, also in ties."""
+    logits = logits / 2
+    logits[0, 3:9] = -np.inf
+    whole = top_p(logits, total, no_tokens(len(logits)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logit_filters, "SORTED", 1)
+
+        np.testing.assert_array_equal(top_p(logits, total, no_tokens(len(logits))), whole)
+
+
+def test_top_p_of_a_large_vocabulary_is_faster_than_sorting_it() -> None:
+    """With the distribution of a trained model, which has few likely tokens."""
+    logits = -1.3 * np.log(np.arange(1.0, 50_001))[None].repeat(8, axis=0)
+    np.random.default_rng(1).shuffle(logits.T)
+
+    def seconds(filtered):
+        begin = time.perf_counter()
+        filtered()
+        return time.perf_counter() - begin
+
+    filtering, sorting = (
+        min(seconds(work) for _ in range(5))
+        for work in (
+            lambda: top_p(logits, 0.9, no_tokens(8)),
+            lambda: np.argsort(-logits, axis=1, kind="stable"),
+        )
+    )
+    assert filtering < sorting
 
 
 @given(logit_rows)

@@ -64,7 +64,7 @@ def test_gradients_by_hand_equal_those_of_autograd(case, seed) -> None:
         torch.testing.assert_close(found[name], true, rtol=1e-8, atol=1e-12, msg=name)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(networks(), SEEDS)
 def test_gradients_by_hand_equal_finite_differences(case, seed) -> None:
     """For every weight of small networks, with errors below 1e-5.

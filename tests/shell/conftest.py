@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests import fork_server
+
 LAMP = (
     "The lamp on the stair will not stay lit, said the keeper of the light.\n"
     "Then light it again, said the sea, for I have all the time there is.\n"
     "And the keeper took her ladder, and went up, and the wind went with her.\n"
+)
+# Options of `train` for a network that is trained in a second, without measuring the machine
+QUICK = (
+    *("--hidden-size", "32", "--embedding-dim", "8", "--batch-size", "8", "--bptt", "16"),
+    *("--precision", "float32", "--threads", "1"),
 )
 
 
@@ -27,12 +34,21 @@ class Shell:
         return {**inherited, "CHARNN_CACHE_DIR": str(self.folder / "cache"), **changes}
 
     def command(self, *arguments: str) -> list[str]:
+        """Return a command line that starts a process of its own."""
         return [sys.executable, "-W", "error", "-m", "charnn", *arguments]
 
-    def run(self, *arguments, code=0, text=True, env=None, **options):
+    def run(self, *arguments, **options):
+        """Return a finished command, which ran in a fork of a loaded process."""
+        return self._finished([fork_server.client(), *map(str, arguments)], **options)
+
+    def run_program(self, *arguments, **options):
+        """Return a finished command, which ran in a process of its own."""
+        return self._finished(self.command(*map(str, arguments)), **options)
+
+    def _finished(self, command, code=0, text=True, env=None, **options):
         """Return the finished process, whose exit code must be `code`."""
         done = subprocess.run(
-            self.command(*map(str, arguments)),
+            command,
             cwd=self.folder,
             env=self.environment(**(env or {})),
             capture_output=True,

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tests.shell.conftest import LAMP
+from tests.shell.conftest import LAMP, QUICK
 
 
 def test_commands_without_arguments_in_an_empty_folder(shell) -> None:
@@ -26,11 +26,9 @@ def test_commands_without_arguments_in_an_empty_folder(shell) -> None:
     assert sampled.stderr.startswith("seed ")
 
 
-def test_train_json_has_the_documented_keys(trained) -> None:
+def test_train_json_has_the_documented_keys(own) -> None:
     """It is one object, and the value of `val` has the keys of `eval --json`."""
-    done = trained.run(
-        "train", "--steps", "2", "--preset", "tiny", "--name", "json", "--json", "-q"
-    )
+    done = own.run("train", *QUICK, "--steps", "2", "--name", "json", "--json", "-q")
     result = json.loads(done.stdout)
 
     assert done.stderr == ""
@@ -148,8 +146,7 @@ def test_resume_after_ctrl_c_is_bit_identical(shell) -> None:
     """The printed command resumes the run, and the weights equal those of a run without it."""
     shell.write("lamp.txt", LAMP * 40)
     shell.run("prepare", "lamp.txt")
-    settings = ("--preset", "tiny", "--steps", "300", "--dropout", "0.2", "--threads", "1")
-    settings += ("--precision", "float32")  # auto measures, and may differ from run to run
+    settings = (*QUICK, "--steps", "800", "--eval-every", "100", "--dropout", "0.2")
     process = shell.start("train", *settings, "--name", "interrupted", stderr=-1, text=True)
     assert process.stderr is not None
     for line in process.stderr:
@@ -175,7 +172,7 @@ def test_resume_after_ctrl_c_is_bit_identical(shell) -> None:
         if '"train"' in line
     ]
     assert steps == sorted(set(steps))
-    assert steps[-1] == 300
+    assert steps[-1] == 800
 
 
 def test_existing_run_is_not_overwritten(trained) -> None:
@@ -186,16 +183,15 @@ def test_existing_run_is_not_overwritten(trained) -> None:
     assert "--force" in refused.stderr
 
 
-def test_resume_of_a_locked_run_is_an_error(trained) -> None:
+def test_resume_of_a_locked_run_is_an_error(own) -> None:
     """The exit code is 75, and the message has the PID of the process that holds the lock."""
     import fcntl
 
-    with (trained.folder / "runs/lamp-lstm-001/.lock").open("w") as file:
+    with (own.folder / "runs/lamp-lstm-001/.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(f"process {os.getpid()} on here\n")
         file.flush()
-        refused = trained.run("train", "--resume", "lamp-lstm-001", "--steps", "50", code=75)
-    (trained.folder / "runs/lamp-lstm-001/.lock").unlink()
+        refused = own.run("train", "--resume", "lamp-lstm-001", "--steps", "50", code=75)
 
     assert str(os.getpid()) in refused.stderr
 
@@ -204,7 +200,7 @@ def test_records_from_text_to_samples(shell) -> None:
     """A list of names is trained and evaluated name by name, and samples are one per line."""
     shell.write("names.txt", "anna\nbert\ncarla\ndora\nemil\n" * 60)
     prepared = json.loads(shell.run("prepare", "names.txt", "--lines", "--json").stdout)
-    trained = shell.run("train", "--preset", "tiny", "--steps", "30", "--json")
+    trained = shell.run("train", *QUICK, "--steps", "30", "--json")
     evaluated = json.loads(shell.run("eval", "--json").stdout)
     settings = yaml.safe_load((shell.folder / "runs/names-lstm-001/config.yaml").read_text())
     done = shell.run("sample", "--samples", "7", "--seed", "1")
@@ -216,38 +212,38 @@ def test_records_from_text_to_samples(shell) -> None:
     assert done.stdout.count("\n") == 7
 
 
-def test_print_config_is_valid_for_config(trained) -> None:
+def test_print_config_is_valid_for_config(own) -> None:
     """`--config` reads its output to the same settings, and no run is created."""
-    before = sorted(path.name for path in (trained.folder / "runs").iterdir())
-    printed = trained.run("train", "--preset", "tiny", "--lr", "1e-3", "--print-config").stdout
-    trained.write("again.yaml", printed)
-    again = trained.run("train", "--config", "again.yaml", "--print-config").stdout
+    before = sorted(path.name for path in (own.folder / "runs").iterdir())
+    printed = own.run("train", "--preset", "tiny", "--lr", "1e-3", "--print-config").stdout
+    own.write("again.yaml", printed)
+    again = own.run("train", "--config", "again.yaml", "--print-config").stdout
 
     assert yaml.safe_load(printed)["lr"] == 1e-3
     assert again == printed
-    assert sorted(path.name for path in (trained.folder / "runs").iterdir()) == before
+    assert sorted(path.name for path in (own.folder / "runs").iterdir()) == before
 
 
-def test_init_from_sets_the_shape_of_the_network(trained) -> None:
+def test_init_from_sets_the_shape_of_the_network(own) -> None:
     """Without options, the shape is that of the other model and not that of the preset."""
     shape = ("--cell", "gru", "--hidden-size", "20", "--embedding-dim", "12", "--num-layers", "2")
-    trained.run("train", *shape, "--steps", "1", "--name", "first", "-q")
+    own.run("train", *shape, "--steps", "1", "--name", "first", "-q")
     given = ("--init-from", "first", "--steps", "1", "--print-config")
-    settings = yaml.safe_load(trained.run("train", *given).stdout)
+    settings = yaml.safe_load(own.run("train", *given).stdout)
 
     assert (settings["cell"], settings["num_layers"]) == ("gru", 2)
     assert (settings["hidden_size"], settings["embedding_dim"]) == (20, 12)
 
 
-def test_init_from_maps_the_vocabulary_by_symbol(trained) -> None:
+def test_init_from_maps_the_vocabulary_by_symbol(own) -> None:
     """Weights of symbols in both vocabularies are copied, whatever their ids."""
-    trained.write("other.txt", ("ZZZ " + LAMP) * 30)
-    trained.run("prepare", "other.txt")
-    done = trained.run(
+    own.write("other.txt", ("ZZZ " + LAMP) * 30)
+    own.run("prepare", "other.txt")
+    done = own.run(
         *("train", "other", "--init-from", "lamp-lstm-001", "--steps", "1", "--name", "other"),
-        *("--lr", "1e-9", "--matrix-lr", "1e-9"),
+        *("--lr", "1e-9", "--matrix-lr", "1e-9", "--precision", "float32"),
     )
-    first = json.loads(trained.run("eval", "other", "--json").stdout)
+    first = json.loads(own.run("eval", "other", "--json").stdout)
 
     assert "symbols are in the vocabulary of lamp-lstm-001" in done.stderr
     assert first["loss"] < 3.2

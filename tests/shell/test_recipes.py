@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bash import bash, install_charnn
+from tests.bash import bash
+from tests.shell.conftest import QUICK
 
 RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
 TALK = (
@@ -26,9 +27,8 @@ def blocks():
 
 @pytest.fixture(scope="module")
 def kitchen(tmp_path_factory):
-    """Return a folder with the texts and models that the recipes use, and `charnn` on the path."""
+    """Return a folder with the texts and models that the recipes use."""
     folder = tmp_path_factory.mktemp("kitchen")
-    install_charnn(folder)
     texts = {"talk": TALK * 30, "one": TALK * 30, "other": OTHER * 60, "names": NAMES * 10}
     for name, text in texts.items():
         (folder / f"{name}.txt").write_text(text, "utf-8")
@@ -44,7 +44,7 @@ def kitchen(tmp_path_factory):
     return folder
 
 
-SMALL = "--steps 60 --preset tiny -q"
+SMALL = " ".join(("--steps", "60", *QUICK, "-q"))
 
 
 EXPECTED = {

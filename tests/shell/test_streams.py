@@ -80,9 +80,9 @@ def test_quiet_is_accepted_by_every_command(trained) -> None:
 
 def test_version_and_help_of_the_module(shell) -> None:
     """`python -m charnn` accepts --version and --help."""
-    assert shell.run("--version").stdout.startswith("charnn ")
+    assert shell.run_program("--version").stdout.startswith("charnn ")
     assert "Usage" in shell.run("--help").stdout
-    assert os.linesep in shell.run("sample", "--help").stdout
+    assert os.linesep in shell.run_program("sample", "--help").stdout
 
 
 def test_shell_completion_script_is_generated(trained) -> None:

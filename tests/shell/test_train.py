@@ -7,10 +7,10 @@ import time
 import pytest
 
 from charnn.storage.workspace import is_finished
-from tests.shell.conftest import Shell
+from tests.shell.conftest import QUICK, Shell
 
 RUN = "lamp-lstm-001"
-STEPS = ("--steps", "3", "--preset", "tiny")
+STEPS = ("--steps", "3", *QUICK)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_validation_text_without_known_symbols_is_no_validation(shell) -> None
 
 def test_fine_tuning_names_the_model_it_starts_from(own) -> None:
     """Not the preset, whose network it does not have."""
-    done = own.run("train", "--init-from", RUN, "--steps", "1")
+    done = own.run("train", "--init-from", RUN, "--steps", "1", "--precision", "float32")
 
     assert f"weights of {RUN} (LSTM 1×128) for " in done.stderr
     assert "preset" not in done.stderr

@@ -46,6 +46,15 @@ def test_decode_inverts_encode(kind, text) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_lengths_of_tokens_are_computed_once(kind) -> None:
+    """They are needed at each evaluation, and take 0.1 seconds for 200,000 tokens."""
+    tokenizer = TOKENIZERS[kind].build(HARD)
+
+    assert tokenizer.char_lengths is tokenizer.char_lengths
+    assert tokenizer.byte_lengths is tokenizer.byte_lengths
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_slices_do_not_change_ids(kind, monkeypatch) -> None:
     """A text of unusual characters has the same ids when encoded in slices of seven."""
     text = HARD * 3
@@ -60,7 +69,7 @@ def test_slices_do_not_change_ids(kind, monkeypatch) -> None:
 
 
 @settings(max_examples=300)
-@given(st.text("ab \n\tZ.,'9é", min_size=1, max_size=60))
+@given(st.text("ab \n\tZ.,'9é河，", min_size=1, max_size=60))
 def test_bpe_parts_do_not_change_ids(text) -> None:
     """The ids equal those of the library for the whole text, for any part size."""
     tokenizer = BPE
@@ -90,13 +99,28 @@ def test_safe_cut_does_not_change_ids(kind, text, rest) -> None:
         assert apart == tokenizer.encode(text + rest).ids.tolist()
 
 
+PATTERNS = [r"\w+ \w+", r" ?\n| ?\S+|\s", r"\w+", "a", r"[^.]+\.", r"\s+|\S", "[ab]*", r"\b"]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@given(text=st.text("ab. \n", min_size=1, max_size=40), rest=st.text("ab .", max_size=20))
+def test_safe_cut_of_words_of_any_pattern_does_not_change_ids(pattern, text, rest) -> None:
+    """Words may contain spaces."""
+    tokenizer = WordTokenizer.build(text + rest, VocabularyOptions(word_pattern=pattern))
+    cut = tokenizer.safe_cut(text)
+    apart = [*tokenizer.encode(text[:cut]).ids, *tokenizer.encode(text[cut:] + rest).ids]
+
+    assert cut == len(text) or apart == tokenizer.encode(text + rest).ids.tolist()
+
+
 def test_word_safe_cut_is_before_the_last_space() -> None:
-    """A space belongs to the next word; a text without one is cut at its end."""
+    """A space belongs to the next word; a text of one word is cut at its end."""
     tokenizer = WordTokenizer.build("one two")
 
     assert tokenizer.safe_cut("one two") == 3
     assert tokenizer.safe_cut("one two ") == 7
     assert tokenizer.safe_cut(" one") == 4
+    assert tokenizer.safe_cut("河镇，渡口") == 2
     assert tokenizer.safe_cut("") == 0
 
 
@@ -201,6 +225,13 @@ def test_lone_surrogate_is_out_of_vocabulary() -> None:
     assert encoded.ids.tolist() == [0, tokenizer.unk_id, 1]
     assert list(encoded.unknown["\udcff"]) == [1]
     assert BPE.decode(BPE.encode("a\udcffb").ids) == "a\ufffdb".encode()
+
+
+def test_bpe_learns_from_text_with_lone_surrogates() -> None:
+    """Each is U+FFFD, which has three bytes, in the learned tokens too."""
+    text = "the \ud800 lamp \ud800 " * 20
+
+    assert BpeTokenizer.build(text).pieces == BpeTokenizer.build(text.replace("\ud800", "�")).pieces
 
 
 def test_ids_of_70_000_words_have_four_bytes() -> None:

@@ -219,12 +219,12 @@ def test_epochs_become_steps(make_model, ids) -> None:
 
 @pytest.fixture
 def steady_machine(monkeypatch):
-    """Simulate a machine on which a step takes 0.05 seconds and everything else no time."""
+    """Simulate a machine on which a step takes 0.2 seconds and everything else no time."""
     now = [0.0]
     update = TrainLoop.update
 
     def timed_update(training):
-        now[0] += 0.05
+        now[0] += 0.2
         return update(training)
 
     monkeypatch.setattr(TrainLoop, "update", timed_update)

@@ -156,10 +156,10 @@ def test_a_run_without_minutes_is_not_planned_again(dataset, monkeypatch) -> Non
 
 def test_resolved_settings_are_complete(dataset) -> None:
     """Device, precision, threads and batch size are set; a smaller batch size is reported."""
-    found = resolve(TrainConfig(steps=1, batch_size=5000, bptt=64, threads=1), dataset)
+    found = resolve(TrainConfig(steps=1, batch_size=50, bptt=64, threads=1), dataset)
     rows = (len(dataset.split("train")) - 1) // 64
 
     assert (found.config.device, found.config.threads) == ("cpu", 1)
     assert found.config.precision in ("float32", "bfloat16")
     assert found.config.batch_size == rows
-    assert any(f"batch size 5000 → {rows}" in note for note in found.notes)
+    assert any(f"batch size 50 → {rows}" in note for note in found.notes)
