@@ -22,6 +22,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from functools import cache
@@ -132,6 +133,7 @@ def _run(connection: socket.socket) -> NoReturn:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        time.tzset()
         code = _exit_code(arguments)
     finally:
         connection.send(bytes([code]))

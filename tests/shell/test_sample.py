@@ -16,7 +16,7 @@ def names(tmp_path_factory) -> Shell:
     shell = Shell(tmp_path_factory.mktemp("names"))
     shell.write("names.txt", NAMES * 20)
     shell.run("prepare", "names.txt", "--lines", "-q")
-    shell.run("train", *QUICK, "--steps", "40", "-q")
+    shell.run("train", *QUICK, "--steps", "80", "-q")
     return shell
 
 
