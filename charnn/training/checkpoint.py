@@ -5,7 +5,6 @@ other files. Tensors are stored as safetensors, everything else as JSON; pickle 
 """
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 from charnn.errors import DataError
@@ -27,21 +26,25 @@ def save_checkpoint(snapshot: Snapshot, run: Path, good: Snapshot | None = None)
     checkpoints are then unchanged.
     """
     refuse_diverged(snapshot)
-    kept = []
+    kept = None
     if good is not None and good.step != snapshot.step:
-        kept.append(_write(good, run))
+        kept = _write(good, good_folder(run, good.step))
         snapshot = dataclasses.replace(
             snapshot, header=snapshot.header.model_copy(update={"good_step": good.step})
         )
-    folder = _write(snapshot, run)
+    folder = _write(snapshot, run / CHECKPOINTS / f"step-{snapshot.step:08d}")
     _remove_others(run, folder, kept)
     return folder
 
 
-def _write(snapshot: Snapshot, run: Path) -> Path:
+def good_folder(run: Path, step: int) -> Path:
+    """Return the folder of the state after a step that a divergence is rolled back to."""
+    return run / CHECKPOINTS / f"good-{step:08d}"
+
+
+def _write(snapshot: Snapshot, folder: Path) -> Path:
     from safetensors.torch import save
 
-    folder = checkpoint_folder(run, snapshot.step)
     if folder == Path(snapshot.source):
         return folder
     contents = {
@@ -61,20 +64,15 @@ def _write(snapshot: Snapshot, run: Path) -> Path:
     return folder
 
 
-def checkpoint_folder(run: Path, step: int) -> Path:
-    """Return the folder of the checkpoint after a step."""
-    return run / CHECKPOINTS / f"step-{step:08d}"
-
-
-def _remove_others(run: Path, newest: Path, kept: Sequence[Path]) -> None:
-    """Delete all checkpoints but `newest`, its predecessor and those in `kept`.
+def _remove_others(run: Path, newest: Path, good: Path | None) -> None:
+    """Delete all checkpoints but `newest`, its predecessor and the `good` state.
 
     Checkpoints of later steps are damaged or belong to a diverged training.
     """
     folders = checkpoint_folders(run)
-    recent = folders[: folders.index(newest) + 1][-KEEP:]
-    for folder in folders:
-        if folder not in recent and folder not in kept:
+    kept = {*folders[: folders.index(newest) + 1][-KEEP:], good}
+    for folder in [*folders, *newest.parent.glob("good-*")]:
+        if folder not in kept:
             atomic.discard(folder)
 
 
@@ -105,7 +103,7 @@ def load_good(snapshot: Snapshot, run: Path) -> Snapshot:
     if step is None:
         return snapshot
     try:
-        return _load(checkpoint_folder(run, step))
+        return _load(good_folder(run, step))
     except DataError:
         return snapshot
 

@@ -19,7 +19,6 @@ from charnn.storage.workspace import (
     FINAL,
     METRICS_FILE,
     MODEL_FILE,
-    checkpoint_folders,
     refuse_existing_run,
 )
 from charnn.training.checkpoint import save_checkpoint
@@ -71,7 +70,7 @@ class RunFolder:
         with self._vanishing(), atomic.storage_errors("clean up", self.path):
             for path in (self.path / METRICS_FILE, self.model_path):
                 path.unlink(missing_ok=True)
-            for folder in checkpoint_folders(self.path):
+            for folder in (self.path / CHECKPOINTS).glob("*"):
                 atomic.discard(folder)
 
     def write_config(self, config: TrainConfig) -> None:

@@ -17,7 +17,7 @@ from charnn.model.device import Arithmetic
 from charnn.model.language_model import LanguageModel, with_weights
 from charnn.model.model_file import ModelFile
 from charnn.model.numpy_model import NumpyModel
-from charnn.training.checkpoint import checkpoint_folder, load_good, load_newest
+from charnn.training.checkpoint import good_folder, load_good, load_newest
 from charnn.training.events import (
     Evaluation,
     Event,
@@ -280,8 +280,9 @@ class Trainer:
     def save(self) -> Saved:
         """Write a checkpoint, and a model if no validation has saved one. Raise StorageError."""
         saved = self.folder.save(self._capture(), self._good)
-        written = checkpoint_folder(self.folder.path, self._good.step)
-        self._good = dataclasses.replace(self._good, source=str(written))
+        if self._good.step != saved.step:
+            written = good_folder(self.folder.path, self._good.step)
+            self._good = dataclasses.replace(self._good, source=str(written))
         self.record_config()
         if not (self._has_val and self.folder.model_path.exists()):
             averaged = self.loop.has_average

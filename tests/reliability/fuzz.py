@@ -171,8 +171,8 @@ class Targets:
 
     def _use_model(self) -> None:
         model = read_model(self.model)
-        to_json(_describe_model(self.model))
-        headline, description = _describe_model(self.model)
+        to_json(_describe_model(self.model, model)[1])
+        headline, description = _describe_model(self.model, model)
         f"{headline}{_as_text(description)}".encode()
         network = NumpyModel(model.config, model.tensors)
         start = generate.initial_context(network, model.start_token)

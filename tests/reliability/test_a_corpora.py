@@ -71,7 +71,7 @@ def test_a2_the_byte_tokenizer_keeps_all_bytes(charnn) -> None:
     data = bytes(range(256)) * 4 + np.random.default_rng(1).bytes(5000)
     charnn.write("all.bin", data)
     charnn.run("prepare", "all.bin", "--tokenizer", "byte", "--val-frac", "0")
-    folder = charnn.folder / "data/all.bin"
+    folder = charnn.folder / "data/all"
 
     assert (folder / "train.bin").read_bytes() == data == round_trip(folder)
 

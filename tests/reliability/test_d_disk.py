@@ -246,7 +246,7 @@ def test_d8_a_failed_save_keeps_the_last_good_checkpoint(at_three, monkeypatch) 
     before = everything(folder / "checkpoints")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", _raise(OSError(errno.EIO, os.strerror(errno.EIO))))
-        with pytest.raises(StorageError, match="step-00000000"):
+        with pytest.raises(StorageError, match="good-00000000"):
             at_three.save()
 
     assert everything(folder / "checkpoints") == before
