@@ -139,7 +139,7 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     replace: bool = False,
 ) -> Prepared:
-    """Prepare the dataset `folder` from sources.
+    """Prepare the dataset `folder` from sources, whose bytes are released.
 
     A split without sources is cut from the text of "train" by its fraction; the fraction of a split
     with sources is recorded as 0. Without `tokenizer`, one is built from the train split. A folder
@@ -181,6 +181,8 @@ def _read_splits(
         except UndecodableError as error:
             hint = f"{error.hint}, or --tokenizer byte to use the raw bytes"
             raise UndecodableError(error.message, hint) from None
+        for source in some:
+            source.release()
         notes += report.notes
     return _split(texts, config), notes
 
@@ -212,7 +214,7 @@ def _described(source: Source) -> dict[str, Any]:
     return {
         "name": source.name,
         "split": source.split,
-        "bytes": len(source.data),
+        "bytes": source.size,
         "sha256": source.sha256,
     }
 

@@ -31,7 +31,7 @@ VOCAB_SIZE = 1024  # default: 256 bytes and 768 merges
 # Approximate characters per part of a text. The library needs hundreds of bytes per character: with
 # parts of 1 MiB ten times the memory, and no less time.
 PART = 1 << 16
-BATCH = 16  # parts per call of the library
+BATCH = 8  # parts per call of the library
 # No match of GPT-2's pattern extends from a non-space to a space or newline, or from a Chinese
 # character to a punctuation mark, so a cut there does not change the ids.
 _SAFE_CUT = re.compile(r"(?<=\S)(?=[ \n])|(?<=[一-鿿])(?=[，。、；：？！])")

@@ -43,6 +43,15 @@ def prepared(tmp_path):
     return run
 
 
+def test_the_bytes_of_the_sources_are_released(tmp_path) -> None:
+    """Only the text and its tokens need memory then; the manifest has the size of the bytes."""
+    reading = reading_of({"train": TRAIN})
+    dataset = prepare(reading, tmp_path / "d", PrepareConfig()).dataset
+
+    assert reading.sources[0].data == b""
+    assert dataset.meta["sources"][0]["bytes"] == reading.sources[0].size == len(TRAIN)
+
+
 def test_val_file_and_test_fraction(prepared) -> None:
     """With a validation file, only the test split is cut from the text."""
     splits, policies = prepared({"train": TRAIN, "val": "record 7"}, test_frac=0.2)
@@ -80,17 +89,17 @@ def test_only_the_train_records_are_shuffled(prepared) -> None:
 
 def test_preparing_again_keeps_the_files(tmp_path) -> None:
     """Only the time of the manifest changes, so that the dataset is the newest one."""
-    reading = reading_of({"train": TRAIN})
-    first = prepare(reading, tmp_path / "d", PrepareConfig())
+    texts = {"train": TRAIN}
+    first = prepare(reading_of(texts), tmp_path / "d", PrepareConfig())
     inodes = {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()}
     os.utime(tmp_path / "d" / "meta.json", (0, 0))
-    second = prepare(reading, tmp_path / "d", PrepareConfig())
+    second = prepare(reading_of(texts), tmp_path / "d", PrepareConfig())
 
     assert (first.unchanged, second.unchanged) == (False, True)
     assert {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()} == inodes
     assert (tmp_path / "d" / "meta.json").stat().st_mtime > 0
     with pytest.raises(UsageError, match="already exists"):
-        prepare(reading, tmp_path / "d", PrepareConfig(val_frac=0.2))
+        prepare(reading_of(texts), tmp_path / "d", PrepareConfig(val_frac=0.2))
 
 
 @pytest.mark.parametrize(
