@@ -21,6 +21,7 @@ from charnn.tokenizers.tokenizer import (
     Text,
     Tokenizer,
     VocabularyOptions,
+    last_match,
 )
 from charnn.tokenizers.utf8 import from_utf8
 
@@ -58,11 +59,11 @@ class BpeTokenizer(Tokenizer):
         size = VOCAB_SIZE if options.vocab_size is None else options.vocab_size
         if size < BYTES:
             raise UsageError(f"--vocab-size {size}: bpe needs at least {BYTES}, one per byte")
-        return cls(*_train(_parts(from_utf8(text)), size))
+        return cls(*_train(map(_replace_surrogates, _parts(from_utf8(text))), size))
 
     def encode(self, text: Text) -> Encoded:
         """Return the ids of a text, (N,); every byte is in the vocabulary."""
-        parts = _parts(from_utf8(text))
+        parts = map(_replace_surrogates, _parts(from_utf8(text)))
         ids = [np.empty(0, self.dtype)]
         while batch := list(islice(parts, BATCH)):
             encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
@@ -79,10 +80,7 @@ class BpeTokenizer(Tokenizer):
 
     def safe_cut(self, text: str) -> int:
         """Return the last position that no token crosses."""
-        cut = len(text)
-        for match in _SAFE_CUT.finditer(text):
-            cut = match.start()
-        return cut
+        return last_match(_SAFE_CUT, text)
 
     def to_json(self) -> dict[str, Any]:
         """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
@@ -130,16 +128,17 @@ def _split_by_pattern(model: Any) -> "LibraryTokenizer":
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Yield a text in parts of about PART characters, cut at positions that no token crosses.
-
-    Lone surrogates, which the library rejects, are replaced by U+FFFD.
-    """
+    """Yield a text in parts of about PART characters, cut at positions that no token crosses."""
     start = 0
     while start < len(text):
         cut = _SAFE_CUT.search(text, start + PART)
         end = cut.start() if cut else len(text)
-        part = text[start:end]
-        if not part.isascii():
-            part = part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        yield part
+        yield text[start:end]
         start = end
+
+
+def _replace_surrogates(part: str) -> str:
+    """Replace lone surrogates, which the library rejects, by U+FFFD."""
+    if part.isascii():
+        return part
+    return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

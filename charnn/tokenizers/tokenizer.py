@@ -1,5 +1,6 @@
 """The interface of all tokenizers: convert text to token ids and back, without loss."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,3 +135,11 @@ class Tokenizer(ABC):
 def smallest_dtype(vocab_size: int) -> np.dtype[Any]:
     """Return the smallest little-endian unsigned type that holds every id."""
     return np.dtype("<u1" if vocab_size <= 1 << 8 else "<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def last_match(pattern: re.Pattern[str], text: str) -> int:
+    """Return the start of the last match of a pattern; the end of the text if there is none."""
+    start = len(text)
+    for match in pattern.finditer(text):
+        start = match.start()
+    return start
