@@ -1,6 +1,7 @@
 """Evaluation with carried state and in windows, compared with a plain loop."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -97,6 +98,18 @@ def test_windows_are_independent_and_score_all_but_the_first_token(make_model, i
     )
     assert score.tokens == len(ids) - 1
     assert math.isclose(score.nats, expected, rel_tol=1e-5)
+
+
+def test_memory_of_windows_is_that_of_a_few_integers_each(make_model, ids) -> None:
+    """An object for each of 10,000 windows would take 2 MB."""
+    tokens = np.tile(ids, 20)
+    tracemalloc.start()
+    score = evaluate_windows(make_model(), tokens, LENGTHS, 2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert score.tokens == len(tokens) - 1
+    assert peak < 1_500_000
 
 
 def test_other_targets_can_be_scored(make_model, ids) -> None:
