@@ -1,9 +1,11 @@
-"""Describe the machine and print tables, for all benchmarks."""
+"""Describe the machine, measure commands and print tables, for all benchmarks."""
 
 import datetime
 import os
 import platform
 import statistics
+import sys
+import time
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +32,21 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def measured(command: Sequence[str]) -> tuple[float, int]:
+    """Return the seconds and the peak memory in bytes of a command, which must succeed.
+
+    Its standard output is discarded.
+    """
+    discarded = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
+    start = time.perf_counter()
+    process = os.posix_spawn(command[0], command, os.environ, file_actions=[discarded])
+    _, status, usage = os.wait4(process, 0)
+    seconds = time.perf_counter() - start
+    assert status == 0, f"{command} ended with {os.waitstatus_to_exitcode(status)}"
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return seconds, usage.ru_maxrss * unit
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

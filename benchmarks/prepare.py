@@ -7,16 +7,14 @@ rounds, in which the tokenizers alternate; memory is the largest resident set of
 """
 
 import argparse
-import os
-import random
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from machine import print_table, spread, title
+from machine import measured, print_table, spread, title
+from random_data import random_text
 
 MEGA = 1_000_000
 MIN_RATE = 50  # MB/s
@@ -56,35 +54,17 @@ def rows(megabytes: int, rounds: int) -> Iterator[tuple[str, ...]]:
 
 def write_text(path: Path, megabytes: int) -> None:
     """Write lines of random ASCII words: one megabyte, repeated."""
-    generator = random.Random(1)
-    letters = "etaoinshrdlucmfwypvbgkjqxz"
-    weights = range(len(letters), 0, -1)
-    vocabulary = [
-        "".join(generator.choices(letters, weights, k=generator.randint(1, 9))) for _ in range(5000)
-    ]
-    lines, size = [], 0
-    while size < MEGA:
-        line = " ".join(generator.choices(vocabulary, k=generator.randint(5, 14))).capitalize()
-        lines.append(line + ".\n")
-        size += len(lines[-1])
-    megabyte = "".join(lines)[:MEGA].encode("ascii")
+    megabyte = random_text(MEGA).encode("ascii")
     with path.open("wb") as file:
         for _ in range(megabytes):
             file.write(megabyte)
 
 
-def prepare(text: Path, kind: str) -> tuple[float, float]:
+def prepare(text: Path, kind: str) -> tuple[float, int]:
     """Return the seconds and the peak memory in bytes of one `charnn prepare`."""
     with tempfile.TemporaryDirectory(dir=text.parent) as data:
         options = ["--tokenizer", kind, "--data-dir", data, "--quiet"]
-        command = [sys.executable, "-m", "charnn", "prepare", str(text), *options]
-        start = time.perf_counter()
-        process = os.posix_spawn(sys.executable, command, os.environ)
-        _, status, usage = os.wait4(process, 0)
-        seconds = time.perf_counter() - start
-    assert status == 0, f"{command} ended with {os.waitstatus_to_exitcode(status)}"
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    return seconds, usage.ru_maxrss * unit
+        return measured([sys.executable, "-m", "charnn", "prepare", str(text), *options])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from machine import print_table, spread, title
+from random_data import write_random_model
 
 VOCABULARY = 65
 TORCH = "python -c 'import torch'"
@@ -54,21 +55,10 @@ def rows(rounds: int) -> Iterator[tuple[str, ...]]:
 
 def write_model(path: Path) -> None:
     """Write a model of the default size with random weights."""
-    import numpy as np
-
-    from charnn.config import ModelConfig
-    from charnn.model.model_file import ModelFile, write_model
-    from charnn.model.spec import tensor_shapes
     from charnn.tokenizers.char import CharTokenizer
 
     tokenizer = CharTokenizer.build("".join(chr(32 + code) for code in range(VOCABULARY - 1)))
-    config = ModelConfig(vocab_size=tokenizer.vocab_size)
-    generator = np.random.default_rng(1)
-    tensors = {
-        name: generator.normal(0, 0.05, shape).astype(np.float32)
-        for name, shape in tensor_shapes(config).items()
-    }
-    write_model(path, ModelFile(config, tokenizer, 0, tensors))
+    write_random_model(path, tokenizer)
 
 
 def time_of(arguments: list[str], *, first_byte: bool) -> float:

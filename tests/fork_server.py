@@ -89,6 +89,7 @@ def _start(address: str) -> None:
 def serve(address: str) -> None:
     """Fork for each connection until standard input is closed."""
     _load_everything()
+    warnings.simplefilter("ignore")  # threads of libraries, which the forks do not use
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)

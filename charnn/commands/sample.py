@@ -299,14 +299,16 @@ def _selection(
     from charnn.data.dataset import find_dataset_of
 
     tests: dict[str, Callable[[str], bool]] = {}
-    text = find_dataset_of(model.fingerprint, datasets).text("train") if novel or new else ""
-    if novel:
+    dataset = find_dataset_of(model.fingerprint, datasets) if novel or new else None
+    lines = set(dataset.text("train").splitlines()) if dataset and new else set[str]()
+    if dataset and novel:
         from charnn.evaluation.ngram_index import NgramIndex
 
-        index = NgramIndex(text, novel)
+        texts = dataset.texts("train")
+        del dataset  # once its text has been read, its memory is free for the index
+        index = NgramIndex(texts, novel)
         tests[f"copied {novel} characters or more"] = lambda sample: not index.is_copied(sample)
     if new:
-        lines = set(text.splitlines())
         tests["lines of the training text"] = lambda sample: sample.strip("\n") not in lines
     if unique:
         tests["repeated"] = Unrepeated()

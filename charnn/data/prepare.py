@@ -150,7 +150,7 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     replace: bool = False,
 ) -> Prepared:
-    """Prepare the dataset `folder` from sources.
+    """Prepare the dataset `folder` from sources, whose bytes are released.
 
     A split without sources is cut from the text of "train" by its fraction; the fraction of a split
     with sources is recorded as 0. Without `tokenizer`, one is built from the train split. A folder
@@ -199,6 +199,8 @@ def _read_texts(
         except UndecodableError as error:
             hint = f"{error.hint}, or --tokenizer byte to use the raw bytes"
             raise UndecodableError(error.message, hint) from None
+        for source in some:
+            source.release()
         notes += report.notes
     return texts, notes
 
@@ -246,7 +248,7 @@ def _described(source: Source) -> dict[str, Any]:
     return {
         "name": source.name,
         "split": source.split,
-        "bytes": len(source.data),
+        "bytes": source.size,
         "sha256": source.sha256,
     }
 

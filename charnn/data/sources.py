@@ -29,9 +29,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
-    """The bytes of a text, unpacked, and their origin.
+    """The bytes of a text, unpacked, their number and their origin.
 
     `name` is for messages and the manifest: a base name, a path relative to a given folder, the
     name of a corpus, or "-" for standard input and other streams. It is never an absolute path.
@@ -41,6 +41,13 @@ class Source:
     data: bytes = field(repr=False)
     sha256: str
     split: Split = "train"
+
+    def __post_init__(self) -> None:
+        self.size = len(self.data)
+
+    def release(self) -> None:
+        """Free the memory of the bytes, which have been decoded."""
+        self.data = b""
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Reading:
 
     def summary(self) -> str:
         """Return how many files and bytes were read, and how many files were skipped and why."""
-        size = humanize.size(sum(len(source.data) for source in self.sources))
+        size = humanize.size(sum(source.size for source in self.sources))
         return f"read {_files(len(self.sources))}, {size}{self.skipped()}"
 
     def skipped(self) -> str:

@@ -21,6 +21,7 @@ from charnn.tokenizers.tokenizer import (
     Text,
     Tokenizer,
     VocabularyOptions,
+    last_match,
     lines,
 )
 from charnn.tokenizers.utf8 import from_utf8
@@ -32,7 +33,7 @@ VOCAB_SIZE = 1024  # default: 256 bytes and 768 merges
 # Approximate characters per part of a text. The library needs hundreds of bytes per character: with
 # parts of 1 MiB ten times the memory, and no less time.
 PART = 1 << 16
-BATCH = 16  # parts per call of the library
+BATCH = 8  # parts per call of the library
 LINES = 256  # lines per call of the library
 # No match of GPT-2's pattern extends from a non-space to a space or newline, or from a Chinese
 # character to a punctuation mark, so a cut there does not change the ids.
@@ -60,11 +61,12 @@ class BpeTokenizer(Tokenizer):
         size = VOCAB_SIZE if options.vocab_size is None else options.vocab_size
         if size < BYTES:
             raise UsageError(f"--vocab-size {size}: bpe needs at least {BYTES}, one per byte")
-        return cls(*_train(_parts(from_utf8(text)), size))
+        return cls(*_train(map(_replace_surrogates, _parts(from_utf8(text))), size))
 
     def encode(self, text: Text) -> Encoded:
         """Return the ids of a text, (N,); every byte is in the vocabulary."""
-        ids = [np.array(part, self.dtype) for part in self._encode(_parts(from_utf8(text)), BATCH)]
+        parts = map(_replace_surrogates, _parts(from_utf8(text)))
+        ids = [np.array(part, self.dtype) for part in self._encode(parts, BATCH)]
         return Encoded(np.concatenate([np.empty(0, self.dtype), *ids]))
 
     def encode_records(self, text: Text) -> Encoded:
@@ -90,10 +92,7 @@ class BpeTokenizer(Tokenizer):
 
     def safe_cut(self, text: str) -> int:
         """Return the last position that no token crosses."""
-        cut = len(text)
-        for match in _SAFE_CUT.finditer(text):
-            cut = match.start()
-        return cut
+        return last_match(_SAFE_CUT, text)
 
     def to_json(self) -> dict[str, Any]:
         """Return `pre_tokenizer`, `decoder` and `model` of tokenizer.json."""
@@ -146,12 +145,12 @@ def _parts(text: str) -> Iterator[str]:
     while start < len(text):
         cut = _SAFE_CUT.search(text, start + PART)
         end = cut.start() if cut else len(text)
-        yield _replace_surrogates(text[start:end])
+        yield text[start:end]
         start = end
 
 
-def _replace_surrogates(text: str) -> str:
+def _replace_surrogates(part: str) -> str:
     """Replace lone surrogates, which the library rejects, by U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if part.isascii():
+        return part
+    return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,5 +1,6 @@
 """The interface of all tokenizers: convert text to token ids and back, without loss."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -163,3 +164,11 @@ def lines(text: str) -> Iterator[str]:
         end = len(text) if end < 0 else end
         yield text[start:end]
         start = end + 1
+
+
+def last_match(pattern: re.Pattern[str], text: str) -> int:
+    """Return the start of the last match of a pattern; the end of the text if there is none."""
+    start = len(text)
+    for match in pattern.finditer(text):
+        start = match.start()
+    return start

@@ -45,6 +45,15 @@ def prepared(tmp_path):
     return run
 
 
+def test_the_bytes_of_the_sources_are_released(tmp_path) -> None:
+    """Only the text and its tokens need memory then; the manifest has the size of the bytes."""
+    reading = reading_of({"train": TRAIN})
+    dataset = prepare(reading, tmp_path / "d", PrepareConfig()).dataset
+
+    assert reading.sources[0].data == b""
+    assert dataset.meta["sources"][0]["bytes"] == reading.sources[0].size == len(TRAIN)
+
+
 def test_val_file_and_test_fraction(prepared) -> None:
     """With a validation file, only the test split is cut from the text."""
     splits, policies = prepared({"train": TRAIN, "val": "record 7"}, test_frac=0.2)
@@ -82,17 +91,17 @@ def test_only_the_train_records_are_shuffled(prepared) -> None:
 
 def test_preparing_again_keeps_the_files(tmp_path) -> None:
     """Only the time of the manifest changes, so that the dataset is the newest one."""
-    reading = reading_of({"train": TRAIN})
-    first = prepare(reading, tmp_path / "d", PrepareConfig())
+    texts = {"train": TRAIN}
+    first = prepare(reading_of(texts), tmp_path / "d", PrepareConfig())
     inodes = {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()}
     os.utime(tmp_path / "d" / "meta.json", (0, 0))
-    second = prepare(reading, tmp_path / "d", PrepareConfig())
+    second = prepare(reading_of(texts), tmp_path / "d", PrepareConfig())
 
     assert (first.unchanged, second.unchanged) == (False, True)
     assert {path.name: path.stat().st_ino for path in (tmp_path / "d").iterdir()} == inodes
     assert (tmp_path / "d" / "meta.json").stat().st_mtime > 0
     with pytest.raises(UsageError, match="already exists"):
-        prepare(reading, tmp_path / "d", PrepareConfig(val_frac=0.2))
+        prepare(reading_of(texts), tmp_path / "d", PrepareConfig(val_frac=0.2))
 
 
 @pytest.mark.parametrize(
@@ -181,8 +190,9 @@ def test_fraction_of_a_given_split_is_refused() -> None:
 
 def test_shared_and_repeated_records_are_counted(tmp_path) -> None:
     """A note and the manifest have how many validation records are in the training split too."""
-    reading = reading_of({"train": "anna\nbob\n" * 50})
-    done = prepare(reading, tmp_path / "d", PrepareConfig(lines=True))
+    texts = {"train": "anna\nbob\n" * 50}
+    done = prepare(reading_of(texts), tmp_path / "d", PrepareConfig(lines=True))
+    unsplit = prepare(reading_of(texts), tmp_path / "text", PrepareConfig())
 
     expected = {"train": 90, "val": 10, "val_in_train": 10, "removed": 0}
     assert open_dataset(tmp_path / "d").meta["records"] == expected
@@ -190,7 +200,7 @@ def test_shared_and_repeated_records_are_counted(tmp_path) -> None:
         note.startswith("10 of 10 validation records are also in the training split; --unique")
         for note in done.notes
     )
-    assert "records" not in prepare(reading, tmp_path / "text", PrepareConfig()).dataset.meta
+    assert "records" not in unsplit.dataset.meta
 
 
 def test_unique_removes_repeated_records(tmp_path) -> None:

@@ -180,6 +180,18 @@ def test_fraction_of_records_is_distributed_over_the_text(make_model) -> None:
     assert math.isclose(part.nats, expected.nats, rel_tol=1e-6)
 
 
+def test_memory_of_windows_is_that_of_a_few_integers_each(make_model, ids) -> None:
+    """An object for each of 10,000 windows would take 2 MB."""
+    tokens = np.tile(ids, 20)
+    tracemalloc.start()
+    score = evaluate_windows(make_model(), tokens, LENGTHS, 2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert score.tokens == len(tokens) - 1
+    assert peak < 1_500_000
+
+
 def test_other_targets_can_be_scored(make_model, ids) -> None:
     """This holds for both methods; negative targets are not scored."""
     model, tokens = make_model(), ids.astype(int).tolist()

@@ -81,6 +81,15 @@ def test_bpe_parts_do_not_change_ids(text) -> None:
     assert ids.tolist() == library.encode(text).ids
 
 
+def test_bpe_parts_of_a_long_text_are_small() -> None:
+    """The library takes hundreds of bytes per character of a part."""
+    text = "one two three, " * 20_000
+    parts = list(bpe._parts(text))
+
+    assert "".join(parts) == text
+    assert max(map(len, parts)) < 66_000
+
+
 BPE = BpeTokenizer.build(
     "a ba\n ab'ab Zab.\n\nab 9é ab  ab\tab,ab\n" * 20, VocabularyOptions(vocab_size=290)
 )
