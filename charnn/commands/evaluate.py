@@ -41,7 +41,8 @@ def evaluate(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE", help="More models; or text files to evaluate instead of a split."
+            metavar="FILE",
+            help="More models; or text files, joined, to evaluate instead of a split.",
         ),
     ] = None,
     model: options.ModelOption = None,

@@ -94,6 +94,8 @@ def train(
     """Train a recurrent language model on a dataset."""
     began = time.perf_counter()
     from charnn.commands.threads import set_up_torch
+    from charnn.commands.train_progress import LONG_RUN
+    from charnn.display.humanize import MINUTE
     from charnn.display.messages import Display
 
     _refuse_ranks()
@@ -117,7 +119,9 @@ def train(
             train_settings.print_settings(training.config, asked)
             return 0
         has_budget = not asked.keys().isdisjoint(BUDGETS) or plan.is_resumed
-        result = _run(training, display, hints_at_length=not has_budget)
+        command = ("charnn", "train", plan.dataset.name, "--minutes", f"{LONG_RUN / MINUTE:g}")
+        shorter = "" if has_budget else options.next_command(context, *command)
+        result = _run(training, display, shorter)
     if isinstance(result, int):
         _report_stop(training, context, display)
         return result
@@ -148,8 +152,11 @@ def _refuse_ranks() -> None:
         )
 
 
-def _run(training: "Training", display: "Display", *, hints_at_length: bool) -> "Result | int":
-    """Train until the end or a stop signal; return the result or the exit code of the signal."""
+def _run(training: "Training", display: "Display", shorter: str) -> "Result | int":
+    """Train until the end or a stop signal; return the result or the exit code of the signal.
+
+    `shorter` is the command of a shorter run, for a note if this one is long; it may be empty.
+    """
     from charnn.commands.train_progress import TrainProgress
     from charnn.training.events import Result
 
@@ -159,7 +166,7 @@ def _run(training: "Training", display: "Display", *, hints_at_length: bool) -> 
             dataset = training.trainer.dataset
             with (
                 TrainProgress(
-                    display, dataset.chars_per_token("train"), hints_at_length=hints_at_length
+                    display, dataset.chars_per_token("train"), shorter=shorter
                 ) as progress,
                 contextlib.closing(training.events()) as events,
             ):
@@ -244,10 +251,24 @@ def _summary(result: "Result", trainer: "Trainer") -> str:
             compared = {**result.baselines, "this model": result.val.comparable_bits}
             rows = [[name, f"{bits_per_char:.3f}"] for name, bits_per_char in compared.items()]
             parts.append(table([f"bits/char of {_compared_text(trainer, result.val)}", ""], rows))
+        if worse_than := _better_baseline(result):
+            parts.append(
+                f"{worse_than} predicts the text better: train longer, with more --minutes"
+            )
+    which = "the model" if result.val is None else "the best model"
     if sample := result.sample.strip("\n").splitlines()[:SAMPLE_LINES]:
-        parts.append("sample of the best model\n" + quoted("\n".join(sample)))
+        parts.append(f"sample of {which}\n" + quoted("\n".join(sample)))
     parts.append(f"model: {trainer.folder.model_path}")
     return "\n\n".join(part for part in parts if part)
+
+
+def _better_baseline(result: "Result") -> str:
+    """Return the name of the best baseline if it is better than the model, else ""."""
+    assert result.val is not None
+    if not result.baselines:
+        return ""
+    best = min(result.baselines, key=result.baselines.__getitem__)
+    return best if result.baselines[best] < result.val.comparable_bits else ""
 
 
 def _compared_text(trainer: "Trainer", val: "Score") -> str:

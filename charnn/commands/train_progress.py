@@ -76,8 +76,8 @@ class TrainProgress:
     """A display of the events of a run, and a context manager that ends the live line.
 
     `chars_per_token` converts nats per token to bits per character. On exit, also after an
-    exception, the last state remains visible. If `hints_at_length` is set, a note estimates the
-    time left of a long run once and suggests a shorter one.
+    exception, the last state remains visible. `shorter` is the command of a shorter run; it is
+    suggested once, with the time left, if that is more than LONG_RUN.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class TrainProgress:
         chars_per_token: float,
         clock: Clock = time.monotonic,
         *,
-        hints_at_length: bool = False,
+        shorter: str = "",
     ) -> None:
         self._display = display
         self._chars_per_token = chars_per_token
@@ -98,7 +98,7 @@ class TrainProgress:
         self._best: float | None = None  # lowest validation loss
         self._is_shown = True
         self._due = clock()
-        self._hints_at_length = hints_at_length
+        self._shorter = shorter
 
     def __enter__(self) -> "TrainProgress":
         return self
@@ -141,14 +141,13 @@ class TrainProgress:
                 self._display.warning(event.message)
 
     def _estimate_length(self, first: Step, last: Step) -> None:
-        if not self._hints_at_length or last.seconds - first.seconds < ESTIMATE_SECONDS:
+        if not self._shorter or last.seconds - first.seconds < ESTIMATE_SECONDS:
             return
-        self._hints_at_length = False
+        shorter, self._shorter = self._shorter, ""
         left = self.seconds_left
         if left is not None and left > LONG_RUN:
             self._display.note(
-                f"about {humanize.duration(left)} left; for a shorter run: "
-                f"charnn train --minutes {LONG_RUN / humanize.MINUTE:g}"
+                f"about {humanize.duration(left)} left; for a shorter run: {shorter}"
             )
 
     def _show(self) -> None:
@@ -179,7 +178,7 @@ class TrainProgress:
             "best": "" if self._best is None else f"val {humanize.figure(self._best)}",
             "lr": f"lr {step.lr:.3g}",
             "rate": humanize.rate(step.tokens_per_second, "tok"),
-            "left": f"in {humanize.duration(step.seconds)}" if is_done else eta(self.seconds_left),
+            "left": self._duration(step) if is_done else eta(self.seconds_left),
         }
         fields, spare = fitted(fields, DROPPED, width)
         for_curve = min(spare // 2, WIDE - NARROW) if "curve" in fields else 0
@@ -189,6 +188,13 @@ class TrainProgress:
             columns = min(NARROW + spare - for_curve, WIDE)
             fields["bar"] = bar(step.step / (step.steps or 1), columns, unicode=unicode)
         return fields
+
+    def _duration(self, step: Step) -> str:
+        """Return the time of the run, and for a resumed run also that of this session."""
+        total = f"in {humanize.duration(step.seconds)}"
+        if self._first is None or self._first is step or self._first.step == 1:
+            return total
+        return f"{total}, {humanize.duration(step.seconds - self._first.seconds)} since resuming"
 
     def log(self) -> str:
         """Return the last step as key=value pairs, with the names of metrics.jsonl."""

@@ -187,8 +187,12 @@ def _comparison(names: Sequence[str], seconds: Sequence[float], chosen: int) -> 
     if len(names) == 1:
         return ""
     others = ", ".join(
-        f"{1e3 * taken:.3g} ms in {name}"
+        f"{_short(taken)} in {name}"
         for number, (name, taken) in enumerate(zip(names, seconds, strict=True))
         if number != chosen
     )
-    return f"precision {names[chosen]}: an update takes {1e3 * seconds[chosen]:.3g} ms ({others})"
+    return f"precision {names[chosen]}: an update takes {_short(seconds[chosen])} ({others})"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"

@@ -48,9 +48,11 @@ INPUT_DROPOUT = ((12, 0.0), (40, 0.4), (float("inf"), 0.7))
 # Speeds are those of training this network. Its speed on two CPU cores is assumed for the first
 # choice of a size, whose speed is then measured.
 REFERENCE = PRESETS["medium"]
-TOKENS_PER_MINUTE = 2.4e6
-# The speed assumed for a budget that is too short to measure it; half of the time is start-up.
-UNMEASURED_TOKENS_PER_MINUTE = TOKENS_PER_MINUTE / 2
+TOKENS_PER_MINUTE = 3e6
+# Of a budget in minutes, start-up and final evaluation take about OVERHEAD_SECONDS, and training
+# this fraction of the rest; at least MIN_TRAINING of the whole. Validations take a tenth, and most
+# updates are slower than the fastest one, which the benchmark measures.
+OVERHEAD_SECONDS, TRAINING_FRACTION, MIN_TRAINING = 8.0, 0.8, 0.1
 # More epochs need more regularization: maximum effective epochs, and settings. With averaged
 # weights the final learning rate can be higher.
 REGULARIZATION: tuple[tuple[float, dict[str, Any]], ...] = (
@@ -223,7 +225,14 @@ def _tokens_to_read(config: TrainConfig, facts: Facts) -> float:
     if config.steps is not None:
         return float(config.steps * config.batch_size * config.bptt)
     assert config.minutes is not None
-    return config.minutes * facts.tokens_per_minute * _relative_speed(config, facts.vocab_size)
+    speed = facts.tokens_per_minute * _relative_speed(config, facts.vocab_size)
+    return tokens_in_minutes(config.minutes, speed)
+
+
+def tokens_in_minutes(minutes: float, tokens_per_minute: float) -> float:
+    """Estimate the number of tokens that a run with a budget trains on, at the measured speed."""
+    training = TRAINING_FRACTION * (minutes - OVERHEAD_SECONDS / 60)
+    return max(MIN_TRAINING * minutes, training) * tokens_per_minute
 
 
 def _symbols(config: TrainConfig, vocab_size: int) -> int:

@@ -12,10 +12,10 @@ from charnn.model import device
 from charnn.training.benchmark import Machine, measure_machine
 from charnn.training.presets import (
     TOKENS_PER_MINUTE,
-    UNMEASURED_TOKENS_PER_MINUTE,
     Facts,
     apply_preset,
     reference_speed,
+    tokens_in_minutes,
 )
 from charnn.training.time_budget import is_short
 
@@ -48,9 +48,8 @@ def resolve(asked: TrainConfig, dataset: Dataset, init_from: str = "") -> Resolv
     them.
     """
     device.configure(asked.threads, deterministic=asked.deterministic)
-    usual = UNMEASURED_TOKENS_PER_MINUTE if is_short(asked) else TOKENS_PER_MINUTE
     tokens, vocab_size = len(dataset.split("train")), dataset.tokenizer.vocab_size
-    facts = Facts(tokens, vocab_size, usual, init_from)
+    facts = Facts(tokens, vocab_size, init_from=init_from)
     if asked.minutes is None or is_short(asked):
         config, note = apply_preset(asked, facts)
         machine = _measured(config, dataset)
@@ -89,8 +88,10 @@ def reconsider(
     facts = Facts(len(dataset.split("train")), vocab_size, speed, init_from)
     cautious = speed / SPEED_TOLERANCE if ratio > 1 else speed * SPEED_TOLERANCE
     config, _ = apply_preset(asked, dataclasses.replace(facts, tokens_per_minute=cautious))
-    config, note = apply_preset(asked.model_copy(update={"preset": config.preset}), facts)
-    if config.shape(vocab_size) == before.shape(vocab_size):
+    is_same = config.shape(vocab_size) == before.shape(vocab_size)
+    preset = before.preset if is_same else config.preset  # the same one: only regularization
+    config, note = apply_preset(asked.model_copy(update={"preset": preset}), facts)
+    if is_same:
         arithmetic = device.Arithmetic(torch.device(before.device), before.precision)
         machine = Machine(arithmetic, tokens_per_minute)
     else:
@@ -149,7 +150,7 @@ def _on_machine(
 def _planned_tokens(config: TrainConfig, tokens: int, tokens_per_minute: float) -> float:
     """Estimate the number of tokens that a run will train on."""
     if config.minutes is not None:
-        return config.minutes * tokens_per_minute
+        return tokens_in_minutes(config.minutes, tokens_per_minute)
     if config.steps is not None:
         return config.steps * config.batch_size * config.bptt
     return (config.epochs or 1.0) * tokens

@@ -141,6 +141,10 @@ class Trainer:
         """
         while self._notes:
             yield Noted(self._notes.pop(0))
+        if not self._has_val:
+            yield Noted(
+                "no validation: the dataset has no validation split, or only unknown tokens"
+            )
         if self._with_baselines and self.config.minutes is not None:
             self._baselines = self.validator.baselines()  # their time counts towards the minutes
         counters, start_up = self.loop.counters, time.perf_counter() - self._began

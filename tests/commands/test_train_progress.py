@@ -132,7 +132,11 @@ def test_time_left_uses_the_speed_since_the_first_step():
 def test_finished_run_shows_its_duration():
     """The last step has no time left."""
     done = dataclasses.replace(LAST, step=6400, seconds=80.0)
-    assert line_of(79, done).endswith("in 1 m 20 s")
+    progress = TrainProgress(Display(stream=io.StringIO()), 1.0)
+    for last in (step(1), done):
+        progress.show(last)
+
+    assert progress.fields(200)["left"] == "in 1 m 20 s"
 
 
 NUMBERS = st.floats()
@@ -329,13 +333,24 @@ def test_validation_shows_its_fraction_of_the_split():
     assert "val_fraction" not in evaluation_log(FOUND)
 
 
+def test_a_resumed_run_ends_with_the_time_of_both_sessions():
+    """The total, and the time since it was resumed."""
+    progress = TrainProgress(Display(stream=io.StringIO()), 1.0, Clock())
+    for number, seconds in ((50, 100.0), (100, 160.0)):
+        progress.show(dataclasses.replace(step(number, 100), seconds=seconds))
+
+    assert progress.fields(200)["left"] == "in 2 m 40 s, 1 m 00 s since resuming"
+
+
 @pytest.mark.parametrize(("seconds", "is_long"), [(0.5, True), (0.001, False)])
 def test_long_run_without_a_budget_suggests_minutes(seconds, is_long):
     """Once, after three seconds of training, with the time left."""
     stream = io.StringIO()
-    progress = TrainProgress(Display(stream=stream), 1.0, Clock(), hints_at_length=True)
+    progress = TrainProgress(
+        Display(stream=stream), 1.0, Clock(), shorter="charnn train lamp --minutes 2"
+    )
     for number in range(1, 10):
         progress.show(dataclasses.replace(step(number, 10_000), seconds=number * seconds))
     progress.show(dataclasses.replace(step(5_000, 10_000), seconds=5_000 * seconds))
 
-    assert stream.getvalue().count("charnn train --minutes 2") == is_long
+    assert stream.getvalue().count("charnn train lamp --minutes 2") == is_long

@@ -27,6 +27,7 @@ def test_stdout_has_the_closing_table_if_it_is_no_terminal(prepared) -> None:
     assert done.stdout.startswith("best model")
     assert "\n\nsample of the best model\n  │ " in done.stdout
     assert f"model: runs/{RUN}/model.safetensors" in done.stdout
+    assert " predicts the text better: train longer, with more --minutes" in done.stdout
     assert "best model" not in done.stderr
     assert f"training runs/{RUN} on dataset lamp\n" in done.stderr
 
@@ -130,6 +131,7 @@ def test_a_validation_text_without_known_symbols_is_no_validation(shell) -> None
 
     assert json.loads(done.stdout)["val"] is None
     assert "nan" not in done.stderr
+    assert "no validation: the dataset has no validation split, or only unknown" in done.stderr
 
 
 def test_fine_tuning_names_the_model_it_starts_from(own) -> None:

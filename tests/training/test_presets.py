@@ -7,7 +7,7 @@ import pytest
 
 from charnn.config import BUDGETS, TrainConfig, validate
 from charnn.errors import UsageError
-from charnn.training.presets import PRESETS, SGD_LR, Facts, apply_preset
+from charnn.training.presets import PRESETS, SGD_LR, Facts, apply_preset, tokens_in_minutes
 
 FACTS = Facts(tokens=1_000_000, vocab_size=66)
 
@@ -210,3 +210,11 @@ def test_sgd_has_a_larger_learning_rate() -> None:
     """The steps of the other optimizers do not scale with the gradient."""
     assert resolve({"optimizer": "sgd"}, FACTS)[0].lr == SGD_LR
     assert resolve({"optimizer": "sgd", "lr": 0.5}, FACTS)[0].lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("minutes", "fraction"), [(0.05, 0.1), (0.5, 0.59), (1.333, 0.72), (30.0, 0.8)]
+)
+def test_part_of_the_minutes_is_not_training(minutes, fraction) -> None:
+    """Start-up, validations and final evaluation; a short budget has hardly any training."""
+    assert tokens_in_minutes(minutes, 1e6) == pytest.approx(fraction * minutes * 1e6, rel=0.02)
