@@ -21,7 +21,7 @@ _PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
 # and the standard deviation in units of T. They use 5 of 70 tokens, 0.07. Lengths are rounded to
 # T/8 here; with a deviation of 0.1, half of the windows differ from T.
 HALVED, SPREAD = 0.05, 0.1
-POOL = 16  # batches of a pool of records, which are sorted by length
+POOL = 32  # batches of a pool of records, which are sorted by length
 
 
 class Batch(NamedTuple):
