@@ -75,6 +75,7 @@ def _describe_dataset(folder: Path) -> tuple[str, dict[str, Any]]:
         "vocab_size": dataset.tokenizer.vocab_size,
         "vocabulary": _vocabulary(dataset.tokenizer),
         "records": dataset.records,
+        **({"record_counts": dataset.meta["records"]} if "records" in dataset.meta else {}),
         "splits": dataset.meta["splits"],
         "sources": dataset.meta["sources"],
         "policies": dataset.meta["policies"],

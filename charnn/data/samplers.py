@@ -6,6 +6,7 @@ reads records in random order, each with an initial state of zero. The position 
 saved and restored.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol, Self
 
@@ -21,7 +22,6 @@ _PHASE, _ORDER, _LENGTHS = 0, 1, 2  # independent random streams of an epoch
 # and the standard deviation in units of T. They use 5 of 70 tokens, 0.07. Lengths are rounded to
 # T/8 here; with a deviation of 0.1, half of the windows differ from T.
 HALVED, SPREAD = 0.05, 0.1
-POOL = 16  # batches of a pool of records, which are sorted by length
 
 
 class Batch(NamedTuple):
@@ -250,13 +250,14 @@ class RandomSampler:
 class RecordSampler:
     """A sampler that reads whole records in random order, one per row, about B × T tokens a batch.
 
-    Each epoch shuffles the records and divides them into pools; the records of a pool are sorted by
-    length and divided into batches of equal size, so that the rows of a batch have similar lengths.
-    The batches of an epoch are then shuffled. Shorter rows are padded with targets of -1, so each
-    token is a target exactly once per epoch.
+    Records are sorted by length and divided into groups of rows of similar length, which are read
+    in random order. The lengths are rounded, and records of one rounded length are shuffled in each
+    epoch, so that groups hold other records, but have the same shapes: oneDNN keeps code for every
+    shape. Rows are padded with targets of -1, so each token is a target exactly once per epoch.
 
-    Records longer than T tokens are read in windows of T. The rows of such a batch continue in the
-    next batch, with their hidden state; rows that have ended are left out. They are the last rows.
+    Records longer than T tokens are read in windows of T: a group is then a sequence of batches,
+    whose rows continue with their hidden state. When the last half of the rows has ended, it is
+    left out.
 
     A record ends with `start_token`, which also precedes its first token.
     """
@@ -280,14 +281,17 @@ class RecordSampler:
         self._bptt = bptt
         self._seed = seed
         self._bounds = record_bounds(tokens, start_token)
-        lengths = np.diff(self._bounds)
-        self._has_long = bool(lengths.max() > bptt)
-        total = int(np.minimum(lengths, bptt).sum(dtype=np.int64))
-        self._groups = -(-total // (batch_size * bptt))
+        widths = _rounded(np.diff(self._bounds), bptt)
+        order = np.argsort(widths, kind="stable")[::-1]
+        widths = widths[order]
+        self._by_width = order.astype(np.uint32)  # records, the longest first
+        changes = 1 + np.flatnonzero(np.diff(widths))
+        self._width_cuts: Integers = np.concatenate([[0], changes, [len(order)]])
+        self._cuts = _cut_into_groups(widths, batch_size, bptt)
+        self._widths = widths[self._cuts[:-1]]  # of the groups
         self._epoch = -1
         self._order: Ids = np.empty(0, np.uint32)  # records in the order of that epoch
-        self._cuts: Integers = np.empty(0, np.int64)  # of the order, into groups of rows
-        self._shuffled: Integers = np.empty(0, np.int64)  # groups in the order of the epoch
+        self._groups: Integers = np.empty(0, np.int64)  # groups in the order of that epoch
         self._first_batches: Integers = np.empty(0, np.int64)  # of each of these groups
         self.position = Position()
 
@@ -305,75 +309,71 @@ class RecordSampler:
             targets=targets,
         )
 
-    def batches_in(self, epoch: int) -> int:
-        """Return the number of batches in an epoch; with records longer than T it can vary."""
-        if not self._has_long:
-            return self._groups
-        self._arrange(epoch)
-        return int(self._first_batches[-1])
+    def batches_in(self, epoch: int) -> int:  # noqa: ARG002 - the same in every epoch
+        """Return the number of batches in an epoch."""
+        return int(self._windows.sum())
+
+    @property
+    def _windows(self) -> Integers:
+        """Return the number of batches of each group."""
+        windows: Integers = -(-self._widths // self._bptt)
+        return windows
 
     def next_batch(self) -> Batch:
         """Return the next records of this epoch, or the next window of long records."""
         epoch, batch = self.position.epoch, self.position.batch
-        self._arrange(epoch)
+        if epoch != self._epoch:
+            self._arrange(epoch)
         index = int(np.searchsorted(self._first_batches, batch, "right")) - 1
-        group = int(self._shuffled[index])
-        records = self._order[self._cuts[group] : self._cuts[group + 1]]
+        window = batch - int(self._first_batches[index])
         self.position = _next_position(self.position, int(self._first_batches[-1]))
-        return self._read(records, self._bptt * int(batch - self._first_batches[index]))
+        return self._read(int(self._groups[index]), self._bptt * window)
 
     def _arrange(self, epoch: int) -> None:
-        """Divide the records into groups of rows and shuffle the groups, for this epoch."""
-        if epoch == self._epoch:
-            return
+        """Shuffle the records of each rounded length, and the groups, for an epoch."""
         random = np.random.default_rng((self._seed, epoch, _ORDER))
-        order = np.arange(len(self._bounds) - 1, dtype=np.uint32)
-        random.shuffle(order)
-        pools = -(-self._groups // POOL)
-        group_cuts = np.linspace(0, self._groups, pools + 1).astype(np.int64)
-        record_cuts = group_cuts * len(order) // self._groups
-        cuts = [np.zeros(1, np.int64)]
-        for pool in range(pools):
-            inside = order[record_cuts[pool] : record_cuts[pool + 1]]
-            groups = int(group_cuts[pool + 1] - group_cuts[pool])
-            cuts.append(record_cuts[pool] + self._sort_and_cut(inside, groups))
-        self._order, self._cuts = order, np.concatenate(cuts)
-        longest = self._lengths(order[self._cuts[:-1]])  # the first row of a group
-        self._shuffled = random.permutation(self._groups)
-        windows = -(-longest[self._shuffled] // self._bptt)
-        self._first_batches = np.concatenate([[0], np.cumsum(windows)])
+        self._order = self._by_width.copy()
+        for start, end in itertools.pairwise(self._width_cuts.tolist()):
+            random.shuffle(self._order[start:end])
+        self._groups = random.permutation(len(self._widths))
+        self._first_batches = np.concatenate([[0], np.cumsum(self._windows[self._groups])])
         self._epoch = epoch
 
-    def _sort_and_cut(self, records: Ids, groups: int) -> Integers:
-        """Sort the records of a pool by length, longest first, in place. Return the ends of groups.
-
-        The groups have equal sizes in tokens, where a record counts for at most T.
-        """
-        lengths = self._lengths(records)
-        by_length = np.argsort(-lengths, kind="stable")
-        records[:] = records[by_length]
-        sizes = np.cumsum(np.minimum(lengths[by_length], self._bptt))
-        numbers = np.arange(1, groups + 1)
-        ends: Integers = np.searchsorted(sizes, sizes[-1] * numbers / groups)
-        # Records beyond the first of each group; ends[k] + 1 can be less than k + 1.
-        extra = np.maximum.accumulate(np.maximum(ends + 1 - numbers, 0))
-        return np.minimum(extra, len(records) - groups) + numbers
-
-    def _lengths(self, records: Ids) -> Integers:
-        """Return the numbers of tokens of records."""
-        lengths = self._bounds[records + 1] - self._bounds[records]
-        return lengths.astype(np.int64)
-
-    def _read(self, records: Ids, offset: int) -> Batch:
-        """Return the window of the records that begins at `offset`, without those that ended."""
-        lengths = self._lengths(records) - offset
-        lengths = lengths[lengths > 0]
-        columns = np.arange(min(self._bptt, int(lengths[0])))
-        starts = self._bounds[records[: len(lengths)]].astype(np.int64) + offset
-        places = np.minimum(starts[:, None] + columns, len(self._tokens) - 1)
+    def _read(self, group: int, offset: int) -> Batch:
+        """Return the window of the records of a group that begins at `offset`."""
+        records = self._order[self._cuts[group] : self._cuts[group + 1]]
+        starts = self._bounds[records].astype(np.int64) + offset
+        left = self._bounds[records + 1] - starts
+        rows = len(records)
+        while (left[rows // 2 : rows] <= 0).all():
+            rows //= 2
+        columns = np.arange(min(self._bptt, int(self._widths[group]) - offset))
+        places = np.minimum(starts[:rows, None] + columns, len(self._tokens) - 1)
         inputs = np.where(places > 0, self._tokens[places - 1], self._start_token)
-        targets = np.where(columns < lengths[:, None], self._targets[places].astype(np.int64), -1)
-        return Batch(inputs.astype(np.int64), targets, np.full(len(lengths), offset == 0))
+        inside = columns < left[:rows, None]
+        targets = np.where(inside, self._targets[places].astype(np.int64), -1)
+        return Batch(inputs.astype(np.int64), targets, np.full(rows, offset == 0))
+
+
+def _rounded(lengths: Ids, bptt: int) -> Integers:
+    """Round lengths up, so that windows have few different widths: by an eighth at most."""
+    whole, rest = np.divmod(lengths.astype(np.int64) - 1, bptt)
+    rest += 1
+    steps = 2 ** np.maximum(np.log2(rest).astype(np.int64) - 3, 0)
+    rounded: Integers = whole * bptt + np.minimum(-(-rest // steps) * steps, bptt)
+    return rounded
+
+
+def _cut_into_groups(widths: Integers, batch_size: int, bptt: int) -> Integers:
+    """Return the bounds of groups of about B × T tokens a window, given widths in falling order."""
+    cuts = [0]
+    while cuts[-1] < len(widths):
+        size = min(int(widths[cuts[-1]]), bptt)
+        cuts.append(min(len(widths), cuts[-1] + batch_size * bptt // size))
+    left = int(np.minimum(widths[cuts[-2] :], bptt).sum())
+    if len(cuts) > 2 and 2 * left < batch_size * bptt:  # noqa: PLR2004 - two groups or more
+        del cuts[-2]  # a small batch would have as much weight as the others
+    return np.array(cuts)
 
 
 SAMPLERS: dict[str, type[Sampler]] = {

@@ -205,6 +205,8 @@ def test_records_from_text_to_samples(shell) -> None:
     settings = yaml.safe_load((shell.folder / "runs/names-lstm-001/config.yaml").read_text())
     done = shell.run("sample", "--samples", "7", "--seed", "1")
 
+    described = json.loads(shell.run("info", "data/names", "--json").stdout)
+    assert described["record_counts"] == prepared["records"]
     assert prepared["records"] == {"train": 270, "val": 30, "val_in_train": 30, "removed": 0}
     assert settings["sampler"] == "records"
     assert evaluated["protocol"] == json.loads(trained.stdout)["val"]["protocol"] == "records"
