@@ -74,12 +74,13 @@ class Dataset:
         return fingerprint(self.meta)
 
     def split(self, name: str) -> Ids:
-        """Return the ids of a split, (N,). Raise DataError if the dataset does not have it."""
+        """Return the ids of a split, (N,). Raise UsageError if the dataset does not have it."""
         if name not in self.splits:
             have = ", ".join(self.splits)
-            raise DataError(
+            raise UsageError(
                 f"dataset {self.name} has no {name} split; it has {have}",
-                f"prepare it again with --{name}-frac or --{name} FILE",
+                f"prepare it again with a split: charnn prepare … --{name}-frac 0.1 "
+                f"(or --{name} FILE)",
             )
         return self.splits[name]
 

@@ -291,13 +291,13 @@ def test_folder_without_manifest_is_a_storage_error(tmp_path) -> None:
         open_dataset(tmp_path)
 
 
-def test_missing_split_is_a_data_error(tmp_path, text) -> None:
+def test_missing_split_is_a_usage_error(tmp_path, text) -> None:
     """The hint names the option that creates the split."""
     write(tmp_path / "d", text)
-    with pytest.raises(DataError, match="no test split") as caught:
+    with pytest.raises(UsageError, match="dataset d has no test split") as caught:
         open_dataset(tmp_path / "d").split("test")
 
-    assert "--test" in caught.value.hint
+    assert "charnn prepare … --test-frac 0.1 (or --test FILE)" in caught.value.hint
 
 
 @pytest.mark.parametrize("replace", [False, True])
