@@ -268,10 +268,10 @@ def _text_of_split(model: "ModelFile", dataset: "Dataset", split: str) -> Text:
     from charnn.evaluation.metrics import TokenLengths
     from charnn.tokenizers.unknown_model import UnknownCost
 
-    unknown = dataset.unknown_cost(split)
+    tokens, unknown = dataset.split(split), dataset.unknown_cost(split)
     if model.unknown_model is None:  # an older file has no probabilities of unknown symbols
         unknown = UnknownCost(unknown.chars)
-    return Text(dataset.split(split), TokenLengths.of(model.tokenizer, unknown))
+    return Text(tokens, TokenLengths.of(model.tokenizer, unknown))
 
 
 def _arithmetic(device: str, threads: int | None) -> "Arithmetic":

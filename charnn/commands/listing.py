@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,11 @@ def _datasets(folder: Path) -> list[Row]:
 
 
 def _dataset(folder: Path) -> Row:
-    """Return the row of a dataset, from its manifest; values that are missing there are None."""
-    from charnn.data.dataset import read_meta
+    """Return the row of a dataset, from its manifest; values that are missing there are None.
+
+    The tokenizer and the sizes of the splits are checked, not their hashes, which takes longer.
+    """
+    from charnn.data.dataset import check_files, prepare_again, read_meta
 
     row: Row = {"name": folder.name, "tokens": None, "tokenizer": None, "vocab_size": None}
     problem = None
@@ -74,32 +78,31 @@ def _dataset(folder: Path) -> Row:
         row["tokens"] = sum(split["tokens"] for split in meta["splits"].values())
         row["tokenizer"] = meta["tokenizer"]["kind"]
         row["vocab_size"] = meta["tokenizer"]["vocab_size"]
+        check_files(folder, meta)
     except CharnnError as error:
         problem = _problem(error)
     except (KeyError, TypeError, AttributeError):
-        problem = f"{folder / workspace.META_FILE} is damaged; prepare it again with --force"
-    return {**row, "state": "damaged" if problem else "ready", **_files(folder), "problem": problem}
+        problem = f"{folder / workspace.META_FILE} is damaged; prepare the same text again: "
+        problem += prepare_again(folder)
+    row["state"] = "damaged" if problem else "ready"
+    return {**row, **_files(folder, workspace.META_FILE), "problem": problem}
 
 
 def _runs(folder: Path) -> list[Row]:
     """Return a row for each run; the one that `charnn sample` takes is the default."""
     from charnn.model.runs import open_model
 
-    model = None
+    default = None
     with contextlib.suppress(CharnnError):  # no model can be read
-        model = open_model(None, folder)
-    default, skipped = (model.path.parent, model.skipped) if model else (None, {})
+        default = open_model(None, folder).path.parent
     names = workspace.names_in(folder, *workspace.RUN_FILES)
-    return [
-        {**_run(path, skipped.get(path / workspace.MODEL_FILE)), "default": path == default}
-        for path in map(folder.joinpath, names)
-    ]
+    return [{**_run(path), "default": path == default} for path in map(folder.joinpath, names)]
 
 
-def _run(folder: Path, damage: CharnnError | None) -> Row:
+def _run(folder: Path) -> Row:
     """Return the row of a run; without a model that can be read, its values are None."""
     from charnn.model.model_file import read_summary
-    from charnn.model.runs import run_damage
+    from charnn.model.runs import recorded_settings, run_damage
     from charnn.storage.lock import is_locked
 
     row: Row = dict.fromkeys(("dataset", "model", "best_step", *SCORES))
@@ -109,31 +112,37 @@ def _run(folder: Path, damage: CharnnError | None) -> Row:
         row["model"] = f"{config.cell.upper()} {config.num_layers}×{config.hidden_size}"
         row["best_step"] = metrics.get("step")
         row |= {name: (metrics.get("val") or {}).get(name) for name in SCORES}
-    damage = run_damage(folder) or damage
+    damage = run_damage(folder)
     state = "stopped" if workspace.is_stopped(folder) else "finished"
     if is_locked(folder):
         state = "running"
     elif damage:
         state = "damaged"
     problem = _problem(damage) if damage and state == "damaged" else None
-    row["steps"] = workspace.trained_steps(folder)
-    return {"name": folder.name, **row, "state": state, **_files(folder), "problem": problem}
+    row["steps"] = row["planned_steps"] = workspace.trained_steps(folder)
+    if state != "finished":
+        with contextlib.suppress(CharnnError):
+            row["planned_steps"] = recorded_settings(folder).get("steps") or row["steps"]
+    files = _files(folder, *workspace.RUN_FILES)
+    return {"name": folder.name, **row, "state": state, **files, "problem": problem}
 
 
 def _problem(error: CharnnError) -> str:
     return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
-def _files(folder: Path) -> Row:
-    """Return the size of the files in a folder, when one was written last, and the path."""
-    stats = []
+def _files(folder: Path, *dated: str) -> Row:
+    """Return the size of the files in a folder, when one of `dated` was written, and the path."""
+    stats: dict[Path, os.stat_result] = {}
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):  # a training replaces files meanwhile
-            stats += [path.stat()] if path.is_file() else []
-    latest = max((stat.st_mtime for stat in stats), default=0)
+            stats |= {path: path.stat()} if path.is_file() else {}
+    latest = max(
+        (stats[folder / name].st_mtime for name in dated if folder / name in stats), default=0
+    )
     written = datetime.datetime.fromtimestamp(latest, datetime.UTC)
     return {
-        "bytes": sum(stat.st_size for stat in stats),
+        "bytes": sum(stat.st_size for stat in stats.values()),
         "written": written.isoformat(timespec="seconds"),
         "path": str(folder),
     }
@@ -157,7 +166,7 @@ def _cell(name: str, row: Row) -> str:
 
     value = row[name]
     if name == "best_step":
-        steps = [row["best_step"], row["steps"]]
+        steps = [row["best_step"], row["planned_steps"]]
         return "/".join("-" if step is None else f"{step:,}" for step in steps)
     if value is None:
         return "-"

@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from charnn.arrays import Ids, Integers
-from charnn.config import PrepareConfig
+from charnn.config import PrepareConfig, flag, validate
 from charnn.data.splits import SPLITS
-from charnn.errors import DataError, StorageError, UsageError
+from charnn.errors import CharnnError, DataError, StorageError, UsageError
 from charnn.storage import atomic, jsonio
-from charnn.storage.workspace import META_FILE, TOKENIZER_FILE
+from charnn.storage.workspace import DATA_DIR, META_FILE, TOKENIZER_FILE
 from charnn.tokenizers.tokenizer import Tokenizer
 from charnn.tokenizers.tokenizer_json import dump_tokenizer, load_tokenizer
 from charnn.tokenizers.unknown_model import UnknownCost, UnknownModel, cost_of
@@ -25,6 +26,8 @@ from charnn.tokenizers.unknown_model import UnknownCost, UnknownModel, cost_of
 FORMAT_VERSION = 1
 FILES = {META_FILE, TOKENIZER_FILE, *(f"{name}.bin" for name in SPLITS)}  # of a dataset folder
 SOURCE = {"name": str, "split": str, "bytes": int, "sha256": str}  # manifest entry of a source
+ITEM_SIZES = {kind.__name__: kind().itemsize for kind in (np.uint8, np.uint16, np.uint32)}
+MOST_SOURCES = 3  # sources that a command in a hint names
 DECODED = 1 << 14  # tokens decoded per call, which takes about 100 bytes per token
 COUNTED = 1 << 20  # tokens per bincount call, which converts them to 64 bits
 COUNTS = ("tokens", "chars", "bytes", "unknown")  # manifest entry of a split
@@ -74,12 +77,13 @@ class Dataset:
         return fingerprint(self.meta)
 
     def split(self, name: str) -> Ids:
-        """Return the ids of a split, (N,). Raise DataError if the dataset does not have it."""
+        """Return the ids of a split, (N,). Raise UsageError if the dataset does not have it."""
         if name not in self.splits:
             have = ", ".join(self.splits)
-            raise DataError(
+            raise UsageError(
                 f"dataset {self.name} has no {name} split; it has {have}",
-                f"prepare it again with --{name}-frac or --{name} FILE",
+                f"prepare it again with a split: charnn prepare … --{name}-frac 0.1 "
+                f"(or --{name} FILE)",
             )
         return self.splits[name]
 
@@ -332,7 +336,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{path} has format version {meta.get('format_version')!r}; "
             f"this version of charnn reads {FORMAT_VERSION}",
-            "prepare the dataset again with --force",
+            f"prepare the same text again: {prepare_again(folder)}",
         )
     return meta
 
@@ -353,9 +357,7 @@ def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) 
     if type(described.get("unknown_nats", 0.0)) is not float:
         raise _damaged(path.with_name(META_FILE), f"unknown_nats of {path.stem} is not a number")
     data = atomic.read_bytes(path)
-    expected = described["tokens"] * tokenizer.dtype.itemsize
-    if len(data) != expected:
-        raise _damaged(path, f"it has {len(data):,} bytes; expected {expected:,}")
+    _check_size(path, len(data), described["tokens"] * tokenizer.dtype.itemsize)
     _check_hash(path, data, described["sha256"])
     ids: Ids = np.frombuffer(data, tokenizer.dtype)
     if len(ids) and int(ids.max()) >= tokenizer.vocab_size:
@@ -365,10 +367,56 @@ def _read_split(path: Path, described: Mapping[str, Any], tokenizer: Tokenizer) 
     return ids
 
 
+def check_files(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Check the tokenizer and the sizes of the splits against a manifest; read no split.
+
+    Raise DataError if one differs, StorageError if a file cannot be read.
+    """
+    path = folder / TOKENIZER_FILE
+    _check_hash(path, atomic.read_bytes(path), meta["tokenizer"]["sha256"])
+    for name in SPLITS:
+        if name in meta["splits"]:
+            path = folder / f"{name}.bin"
+            with atomic.storage_errors("read", path):
+                size = path.stat().st_size
+            _check_size(path, size, meta["splits"][name]["tokens"] * ITEM_SIZES[meta["dtype"]])
+
+
+def _check_size(path: Path, size: int, expected: int) -> None:
+    if size != expected:
+        raise _damaged(path, f"it has {size:,} bytes; expected {expected:,}")
+
+
 def _check_hash(path: Path, data: bytes, expected: str) -> None:
     if atomic.sha256(data) != expected:
         raise _damaged(path, "its SHA-256 differs from the manifest")
 
 
 def _damaged(path: Path, why: str) -> DataError:
-    return DataError(f"{path} is damaged: {why}", "prepare the dataset again with --force")
+    again = f"prepare the same text again: {prepare_again(path.parent)}"
+    return DataError(f"{path} is damaged: {why}", again)
+
+
+def prepare_again(folder: Path) -> str:
+    """Return the command that replaces a damaged dataset, with what its manifest records."""
+    sources, options = ["SOURCE"], list[str]()
+    with contextlib.suppress(CharnnError, ValueError, KeyError, TypeError, AttributeError):
+        meta = jsonio.parse_json_object(atomic.read_bytes(folder / META_FILE), "manifest")
+        by_split = {
+            name: [s["name"] for s in meta["sources"] if s["split"] == name] for name in SPLITS
+        }
+        train = by_split.pop("train")
+        if 0 < len(train) <= MOST_SOURCES and all(name not in ("", "-") for name in train):
+            sources = train
+        policies = validate(PrepareConfig, meta["policies"])
+        for name, default in PrepareConfig().model_dump().items():
+            value = getattr(policies, name)
+            if value != default and not by_split.get(name.removesuffix("_frac")):
+                options += [flag(name)] if value is True else [flag(name), str(value)]
+        for split, names in by_split.items():
+            if names and names[0] not in train:
+                options += [f"--{split}", names[0]]
+    if folder.parent != Path(DATA_DIR):
+        options += ["--data-dir", str(folder.parent)]
+    words = ["charnn", "prepare", *map(str, sources), "--name", folder.name, *options, "--force"]
+    return shlex.join(words)

@@ -7,7 +7,7 @@ from typing import Any
 
 from charnn.config import TrainConfig
 from charnn.errors import CharnnError, DataError
-from charnn.model.model_file import ModelFile, read_model, read_summary
+from charnn.model.model_file import ModelFile, read_model
 from charnn.storage import workspace
 from charnn.storage.settings_file import read_settings
 
@@ -53,15 +53,12 @@ def open_model(argument: str | None, runs: Path) -> OpenModel:
 
 
 def run_damage(run: Path) -> CharnnError | None:
-    """Return what is damaged in a run, with a remedy; None if nothing is.
-
-    Of the model, only the header and the size are checked.
-    """
+    """Return what is damaged in a run, with a remedy; None if nothing is."""
     path, config = run / workspace.MODEL_FILE, run / workspace.CONFIG_FILE
     again = f"remove it, or train it again with --config {config} --name {run.name} --force"
     try:
         if path.is_file():
-            read_summary(path)
+            read_model(path)
         elif workspace.is_finished(run):
             raise DataError(f"{path} is missing")
     except CharnnError as error:

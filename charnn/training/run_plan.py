@@ -79,6 +79,8 @@ def plan_run(
     """
     if resume is not None:
         _refuse_with_resume(name, init_from)
+        if given.get("data") is not None:
+            workspace.find_dataset(given["data"], data_dir, runs_dir)  # a run is refused
         folder = (
             workspace.find_run(resume, runs_dir) if resume else workspace.find_stopped_run(runs_dir)
         )
@@ -177,6 +179,8 @@ def _resumed(folder: Path, given: Mapping[str, Any], data_dir: Path) -> RunPlan:
         )
     if workspace.is_finished(folder):
         _refuse_finished(folder, validate(TrainConfig, recorded), settings, tokens)
+    elif workspace.checkpoint_folders(folder):
+        _refuse_smaller(folder, validate(TrainConfig, recorded), settings, tokens)
     return RunPlan(folder, dataset, settings, given, recorded)
 
 
@@ -201,6 +205,19 @@ def _refuse_finished(
         raise UsageError(
             f"{folder} is finished at step {step:,}: nothing is left to do",
             f"use {remedy}, or --init-from for a new run",
+        )
+
+
+def _refuse_smaller(
+    folder: Path, recorded: TrainConfig, settings: TrainConfig, tokens: Ids
+) -> None:
+    """Raise UsageError if a stopped run already has the steps of a new budget."""
+    sampler = SAMPLERS[settings.sampler].from_config(settings, tokens)
+    step, now = workspace.trained_steps(folder) or 0, planned_steps(settings, sampler)
+    if now is not None and now <= step and now != planned_steps(recorded, sampler):
+        raise UsageError(
+            f"{folder} is already at step {step:,}; the new budget is {now:,} steps",
+            "use a larger --steps or --epochs, or leave them out",
         )
 
 

@@ -74,6 +74,17 @@ def test_models_of_different_texts_do_not_compare(arguments, differs, capfd, mon
     assert ("charnn eval MODEL MODEL FILE" in error) == differs
 
 
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize("options", [[], ["--dynamic"]], ids=str)
+def test_a_split_that_the_dataset_lacks_is_a_usage_error(options, capfd) -> None:
+    """The hint is the option of `charnn prepare` that creates it."""
+    assert cli.main(["eval", "m.safetensors", "--split", "test", *options]) == 2
+    error = capfd.readouterr().err
+
+    assert "error: dataset lamp has no test split; it has train, val\n" in error
+    assert "charnn prepare … --test-frac 0.1 (or --test FILE)" in error
+
+
 @pytest.mark.usefixtures("models")
 @pytest.mark.parametrize("file", ["lines.txt", "-"])
 def test_several_models_on_one_file(file, opened, monkeypatch, capfd) -> None:

@@ -18,6 +18,7 @@ from charnn.data.dataset import (
     fingerprint,
     is_written,
     open_dataset,
+    prepare_again,
     read_meta,
     symbol_counts,
     write_dataset,
@@ -291,13 +292,31 @@ def test_folder_without_manifest_is_a_storage_error(tmp_path) -> None:
         open_dataset(tmp_path)
 
 
-def test_missing_split_is_a_data_error(tmp_path, text) -> None:
+def test_a_damaged_dataset_names_the_command_that_replaces_it(tmp_path, text) -> None:
+    """With the settings that its manifest records; without a manifest, with its name only."""
+    config = PrepareConfig(tokenizer="word", lines=True, seed=7)
+    write(tmp_path / "d", text, kind="word", config=config)
+    path = tmp_path / "d" / "meta.json"
+    meta = json.loads(path.read_text())
+    meta["sources"] = [{"name": "my lamp.txt", "split": "train", "bytes": 1, "sha256": ""}]
+    path.write_text(json.dumps(meta))
+    options = "--tokenizer word --lines --seed 7"
+    end = f"--data-dir {tmp_path} --force"
+
+    assert prepare_again(tmp_path / "d") == (
+        f"charnn prepare 'my lamp.txt' --name d {options} {end}"
+    )
+    path.write_text("[]")
+    assert prepare_again(tmp_path / "d") == f"charnn prepare SOURCE --name d {end}"
+
+
+def test_missing_split_is_a_usage_error(tmp_path, text) -> None:
     """The hint names the option that creates the split."""
     write(tmp_path / "d", text)
-    with pytest.raises(DataError, match="no test split") as caught:
+    with pytest.raises(UsageError, match="dataset d has no test split") as caught:
         open_dataset(tmp_path / "d").split("test")
 
-    assert "--test" in caught.value.hint
+    assert "charnn prepare … --test-frac 0.1 (or --test FILE)" in caught.value.hint
 
 
 @pytest.mark.parametrize("replace", [False, True])

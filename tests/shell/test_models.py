@@ -154,6 +154,50 @@ def test_damaged_runs_are_listed_and_not_the_default(own) -> None:
     assert announced.startswith(f"model {RUN} ")
 
 
+def test_every_damaged_model_is_listed(own) -> None:
+    """Also an older one than the default, and one with a changed weight."""
+    runs = own.folder / "runs"
+    shutil.copytree(runs / RUN, runs / "changed")
+    path = runs / "changed" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    for seconds in (1, 2_000_000_000):
+        os.utime(path, (seconds, seconds))
+        rows = json.loads(own.run("list", "--json").stdout)["runs"]
+        assert {row["name"]: row["state"] for row in rows} == {
+            RUN: "finished",
+            "changed": "damaged",
+        }
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "train.bin", "val.bin"])
+def test_a_damaged_dataset_is_listed_with_its_command(own, file) -> None:
+    """`train` has the same hint. The date is that of the manifest."""
+    before = json.loads(own.run("list", "--json").stdout)["datasets"][0]
+    path = own.folder / "data" / "lamp" / file
+    path.write_bytes(path.read_bytes() + b" ")
+    os.utime(path, (2_000_000_000, 2_000_000_000))
+    row = json.loads(own.run("list", "--json").stdout)["datasets"][0]
+    command = "charnn prepare lamp.txt --name lamp --force"
+
+    assert (before["state"], row["state"]) == ("ready", "damaged")
+    assert before["written"] == row["written"]
+    assert f"data/lamp/{file} is damaged" in row["problem"]
+    assert row["problem"].endswith(f"; prepare the same text again: {command}")
+    assert f"hint: prepare the same text again: {command}" in own.run("train", code=65).stderr
+
+
+def test_a_stopped_run_is_listed_with_its_planned_steps(own) -> None:
+    """`steps` are those of its newest checkpoint."""
+    log = own.folder / "runs" / RUN / "metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    config = log.with_name("config.yaml")
+    config.write_text(config.read_text().replace("steps: 40", "steps: 1500"))
+    row = json.loads(own.run("list", "--json").stdout)["runs"][0]
+
+    assert (row["steps"], row["planned_steps"], row["state"]) == (40, 1500, "stopped")
+    assert f" {row['best_step']}/1,500 " in own.run("list").stdout
+
+
 @pytest.mark.parametrize(
     ("file", "text", "command", "said"),
     [

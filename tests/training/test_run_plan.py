@@ -109,6 +109,34 @@ def test_a_finished_run_with_more_to_do_is_planned(folders, recorded, given) -> 
     assert plan_run(given, *folders, resume="one").is_resumed
 
 
+@pytest.mark.parametrize("given", [{"steps": 5}, {"steps": 9}, {"epochs": 0.1}], ids=str)
+def test_a_stopped_run_is_refused_with_a_budget_that_is_used_up(folders, given) -> None:
+    """By the step of its newest checkpoint; the budget that it had may be used up."""
+    finish(folders, 9, steps=20)
+    run = folders[1] / "one"
+    (run / "metrics.jsonl").write_text('{"split": "val", "step": 9}\n')
+    (run / "checkpoints" / "step-00000009").mkdir()
+    with pytest.raises(UsageError, match="one is already at step 9; the new budget is ") as caught:
+        plan_run(given, *folders, resume="one")
+    assert "a larger --steps" in caught.value.hint
+
+    assert plan_run({"steps": 10}, *folders, resume="one").is_resumed
+    assert plan_run({"minutes": 0.1}, *folders, resume="one").is_resumed
+    (run / "config.yaml").write_text(
+        dump_settings(TrainConfig(data="lamp", batch_size=4, bptt=8, steps=9))
+    )
+    assert plan_run({}, *folders, resume="one").is_resumed
+
+
+@pytest.mark.parametrize("resume", ["", "one"])
+def test_a_run_in_the_place_of_a_dataset_is_refused_with_resume(folders, resume) -> None:
+    """`charnn train one --resume`: the hint has the order that works."""
+    with pytest.raises(UsageError, match="one is a run, not a dataset") as caught:
+        plan_run({"data": "one"}, *folders, resume=resume)
+
+    assert "continue it with --resume one" in caught.value.hint
+
+
 def test_the_plan_of_a_finished_run_does_not_load_torch(folders) -> None:
     """The answer comes at once."""
     finish(folders, 9, steps=9)
