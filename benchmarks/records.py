@@ -24,7 +24,6 @@ from pathlib import Path
 
 from machine import print_table, spread, title
 
-from charnn.config import TrainConfig
 from charnn.data.dataset import open_dataset
 from charnn.data.samplers import RecordSampler
 

@@ -63,6 +63,13 @@ REGULARIZATION: tuple[tuple[float, dict[str, Any]], ...] = (
     (26, {"dropout": 0.5, "average": True}),
     (float("inf"), {"dropout": 0.6, "average": True, "final_lr_frac": 0.3}),
 )
+# The same for records, whose order is new in each epoch, so that they need less of it
+# (benchmarks/notes.md, records). Averaged weights are better from the start.
+RECORD_REGULARIZATION: tuple[tuple[float, dict[str, Any]], ...] = (
+    (4, {"dropout": 0.0, "average": True}),
+    (26, {"dropout": 0.3, "average": True}),
+    (float("inf"), {"dropout": 0.6, "weight_dropout": 0.5, "average": True}),
+)
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,8 @@ def _batching(preset: Preset, asked: TrainConfig, facts: Facts) -> tuple[int, in
 def _regularization(epochs: float, config: TrainConfig, facts: Facts) -> dict[str, Any]:
     """Return the regularization settings for this number of epochs."""
     effective = _effective_epochs(epochs, config, facts)
-    settings = dict(next(row for most, row in REGULARIZATION if effective <= most))
+    table = RECORD_REGULARIZATION if config.sampler == "records" else REGULARIZATION
+    settings = dict(next(row for most, row in table if effective <= most))
     if _is_given(config, "average") and not config.average:
         settings.pop("final_lr_frac", None)  # a high final rate needs averaging
     if facts.vocab_size >= TIED_VOCABULARY:
