@@ -124,9 +124,9 @@ def read_sources(
     An argument is a path, a glob of files, the name of a corpus, or "-"; a path takes precedence
     over a corpus of the same name. Without arguments, the default corpus is read. A folder is read
     recursively: every file without a NUL byte in its first 8 KB, except names that begin with a
-    dot, links to folders, dangling links, datasets and runs of charnn, and the folders `skip`. Files
-    with the gzip signature or the suffix .gz are unpacked. Raise StorageError if a source is missing
-    or unreadable, DataError if it is damaged.
+    dot, links to folders, dangling links, datasets and runs of charnn, and the folders `skip`.
+    Files with the gzip signature or the suffix .gz are unpacked. Raise StorageError if a source is
+    missing or unreadable, DataError if it is damaged.
     """
     catalogue = catalogue or Catalogue()
     search = _Search(catalogue, [folder.resolve() for folder in skip])

@@ -297,12 +297,12 @@ def test_a_dataset_is_not_a_model(tmp_path, monkeypatch) -> None:
     """By its path; the hint is its name if it has a run, else the command that trains one."""
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "data" / "x" / workspace.META_FILE, 1)
-    with pytest.raises(UsageError, match="^data/x is a dataset, not a model") as caught:
+    with pytest.raises(UsageError, match="data/x is a dataset, not a model") as caught:
         workspace.find_models("data/x", tmp_path / "runs")
     assert caught.value.hint == "train a model of it: charnn train data/x"
 
     make_run(tmp_path / "runs", "one", "x", FINISHED)
-    with pytest.raises(UsageError, match="^data/x is a dataset, not a model") as caught:
+    with pytest.raises(UsageError, match="data/x is a dataset, not a model") as caught:
         workspace.find_models("data/x", tmp_path / "runs")
     assert caught.value.hint == "charnn sample x takes its newest run"
 
