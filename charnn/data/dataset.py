@@ -15,6 +15,7 @@ import numpy as np
 
 from charnn.arrays import Ids, Integers
 from charnn.config import PrepareConfig, flag, validate
+from charnn.data.corpora import Catalogue
 from charnn.data.splits import SPLITS
 from charnn.errors import CharnnError, DataError, StorageError, UsageError
 from charnn.storage import atomic, jsonio
@@ -398,7 +399,10 @@ def _damaged(path: Path, why: str) -> DataError:
 
 
 def prepare_again(folder: Path) -> str:
-    """Return the command that replaces a damaged dataset, with what its manifest records."""
+    """Return the command that replaces a damaged dataset, with what its manifest records.
+
+    Sources are named if they are in the working folder or corpora.
+    """
     sources, options = ["SOURCE"], list[str]()
     with contextlib.suppress(CharnnError, ValueError, KeyError, TypeError, AttributeError):
         meta = jsonio.parse_json_object(atomic.read_bytes(folder / META_FILE), "manifest")
@@ -406,7 +410,8 @@ def prepare_again(folder: Path) -> str:
             name: [s["name"] for s in meta["sources"] if s["split"] == name] for name in SPLITS
         }
         train = by_split.pop("train")
-        if 0 < len(train) <= MOST_SOURCES and all(name not in ("", "-") for name in train):
+        known = Catalogue().cards
+        if 0 < len(train) <= MOST_SOURCES and all(n in known or Path(n).is_file() for n in train):
             sources = train
         policies = validate(PrepareConfig, meta["policies"])
         for name, default in PrepareConfig().model_dump().items():

@@ -56,7 +56,8 @@ class Reading:
 
     `records` is set if all sources are named corpora with one record per line.
     `binary` are the names of files that were skipped because they are not text, `own` is the number
-    of files that were skipped because charnn wrote them.
+    of files that were skipped because charnn wrote them, `dangling` are the names of links in
+    folders whose target is missing.
     """
 
     sources: tuple[Source, ...]
@@ -64,6 +65,7 @@ class Reading:
     records: bool = False
     binary: tuple[str, ...] = ()
     own: int = 0
+    dangling: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Return how many files and bytes were read, and how many files were skipped and why."""
@@ -75,7 +77,10 @@ class Reading:
         reasons = [f"{self.own:,} written by charnn"] if self.own else []
         if self.binary:
             reasons.append(f"{len(self.binary):,} binary ({_some(self.binary)})")
-        total = self.own + len(self.binary)
+        if self.dangling:
+            link = "link" if len(self.dangling) == 1 else "links"
+            reasons.append(f"{len(self.dangling):,} dangling {link} ({_some(self.dangling)})")
+        total = self.own + len(self.binary) + len(self.dangling)
         return f"; skipped {_files(total)}: {', '.join(reasons)}" if reasons else ""
 
     def of(self, split: str) -> tuple[Source, ...]:
@@ -119,9 +124,9 @@ def read_sources(
     An argument is a path, a glob of files, the name of a corpus, or "-"; a path takes precedence
     over a corpus of the same name. Without arguments, the default corpus is read. A folder is read
     recursively: every file without a NUL byte in its first 8 KB, except names that begin with a
-    dot, links to folders, datasets and runs of charnn, and the folders `skip`. Files with the gzip
-    signature or the suffix .gz are unpacked. Raise StorageError if a source is missing or
-    unreadable, DataError if it is damaged.
+    dot, links to folders, dangling links, datasets and runs of charnn, and the folders `skip`.
+    Files with the gzip signature or the suffix .gz are unpacked. Raise StorageError if a source is
+    missing or unreadable, DataError if it is damaged.
     """
     catalogue = catalogue or Catalogue()
     search = _Search(catalogue, [folder.resolve() for folder in skip])
@@ -140,7 +145,8 @@ def read_sources(
     records = all(p.kind == "corpus" and catalogue.cards[p.key].lines for p in once.values())
     empty = [source.name for source in sources if not source.data]
     notes = (f"empty: {_some(empty)}",) if empty and len(sources) > 1 else ()
-    return Reading(tuple(sources), notes, records, tuple(sorted(search.binary)), search.own)
+    binary, dangling = tuple(sorted(search.binary)), tuple(sorted(search.dangling))
+    return Reading(tuple(sources), notes, records, binary, search.own, dangling)
 
 
 class _Search:
@@ -149,6 +155,7 @@ class _Search:
     def __init__(self, catalogue: Catalogue, skip: Sequence[Path]) -> None:
         self.catalogue, self._skip = catalogue, skip
         self.binary: list[str] = []
+        self.dangling: list[str] = []
         self.own = 0
 
     def find(self, argument: str) -> list[_Place]:
@@ -180,7 +187,8 @@ class _Search:
                 self.binary.append(file.name)
         if not found and self.own == own:
             raise DataError(
-                f"{argument} contains no text files", "hidden and binary files are skipped"
+                f"{argument} contains no text files",
+                "hidden and binary files and dangling links are skipped",
             )
         return [_Place(str(file), file.relative_to(path).as_posix(), "file") for file in found]
 
@@ -197,8 +205,10 @@ class _Search:
                     self._count_own(entry)
                 else:
                     yield from self._walk(entry)
-            elif entry.is_file() or not entry.exists():  # a dangling link is an error, not nothing
+            elif entry.is_file():
                 yield entry
+            elif entry.is_symlink() and not entry.exists():
+                self.dangling.append(entry.name)
 
     def _count_own(self, folder: Path) -> None:
         self.own += sum(path.is_file() for path in folder.rglob("*"))

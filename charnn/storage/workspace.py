@@ -195,6 +195,14 @@ def find_models(argument: str | None, folder: Path) -> list[Path]:
         return found
     if Path(argument).is_file():
         return [Path(argument)]
+    if dataset := _find(argument, folder, _has(META_FILE)):
+        name = dataset.resolve().name
+        raise UsageError(
+            f"{argument} is a dataset, not a model",
+            f"charnn sample {name} takes its newest run"
+            if _runs_of(name, folder, MODEL_FILE)
+            else f"train a model of it: charnn train {argument}",
+        )
     if run := _find(argument, folder, Path.is_dir):
         raise UsageError(
             f"{run} has no saved model ({MODEL_FILE})",
@@ -246,7 +254,9 @@ def find_dataset_or_model(argument: str, data_dir: Path, runs_dir: Path) -> Path
     except (StorageError, UsageError) as error:
         if _find(argument, runs_dir, Path.is_dir):
             raise  # it names what the folder lacks
-        raise type(error)(f"no dataset, run or model {argument!r}", error.hint) from None
+        names = [*names_in(data_dir, META_FILE), *names_in(runs_dir, MODEL_FILE)]
+        hint = _suggestion(argument, names) or error.hint
+        raise type(error)(f"no dataset, run or model {argument!r}", hint) from None
 
 
 def find_tokenizer(argument: str, data_dir: Path, runs_dir: Path) -> Path:
@@ -325,17 +335,19 @@ def _newest(found: list[Path], folder: Path, what: str, remedy: str) -> Path:
 
 def _missing(what: str, argument: str, folder: Path, *files: str) -> CharnnError:
     """Return the error for an argument that names nothing, with the nearest name there is."""
-    names = names_in(folder, *files)
-    similar = difflib.get_close_matches(argument, names, n=1)
     if what == "dataset" and Path(argument).is_file():
         hint = f"prepare it first: charnn prepare {argument}"
-    elif similar:
-        hint = f"did you mean {similar[0]}?"
-    elif names:
-        hint = f"available: {', '.join(names[:10])}"
     else:
-        hint = "charnn prepare" if what == "dataset" else TRAIN_ONE
+        nothing = "charnn prepare" if what == "dataset" else TRAIN_ONE
+        hint = _suggestion(argument, names_in(folder, *files)) or nothing
     error = StorageError if os.sep in argument else UsageError
     if Path(argument).is_file():
         return error(f"{argument} is a file, not a {what}", hint)
     return error(f"no {what} {argument!r}: not found in {folder} and not a path", hint)
+
+
+def _suggestion(argument: str, names: list[str]) -> str:
+    """Return a hint with the nearest of the names, else with the first ones; empty if none."""
+    if similar := difflib.get_close_matches(argument, names, n=1):
+        return f"did you mean {similar[0]}?"
+    return f"available: {', '.join(names[:10])}" if names else ""

@@ -292,19 +292,25 @@ def test_folder_without_manifest_is_a_storage_error(tmp_path) -> None:
         open_dataset(tmp_path)
 
 
-def test_a_damaged_dataset_names_the_command_that_replaces_it(tmp_path, text) -> None:
+def test_a_damaged_dataset_names_the_command_that_replaces_it(tmp_path, text, monkeypatch) -> None:
     """With the settings that its manifest records; without a manifest, with its name only."""
     config = PrepareConfig(tokenizer="word", lines=True, seed=7)
     write(tmp_path / "d", text, kind="word", config=config)
     path = tmp_path / "d" / "meta.json"
     meta = json.loads(path.read_text())
     meta["sources"] = [{"name": "my lamp.txt", "split": "train", "bytes": 1, "sha256": ""}]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my lamp.txt").write_text(text)
     path.write_text(json.dumps(meta))
     options = "--tokenizer word --lines --seed 7"
     end = f"--data-dir {tmp_path} --force"
 
     assert prepare_again(tmp_path / "d") == (
         f"charnn prepare 'my lamp.txt' --name d {options} {end}"
+    )
+    monkeypatch.chdir(tmp_path / "d")
+    assert prepare_again(tmp_path / "d").startswith(
+        "charnn prepare SOURCE --name d --tokenizer word"
     )
     path.write_text("[]")
     assert prepare_again(tmp_path / "d") == f"charnn prepare SOURCE --name d {end}"

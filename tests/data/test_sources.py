@@ -312,14 +312,25 @@ def test_missing_path_suggests_a_similar_name(read: Read, argument: str, hint: s
     assert caught.value.exit_code == 74
 
 
-@pytest.mark.parametrize("argument", ["link.txt", "folder"])
-def test_dangling_link_is_a_storage_error(read: Read, argument: str) -> None:
-    """As an argument or in a folder."""
+def test_dangling_link_is_a_storage_error(read: Read) -> None:
+    """As an argument."""
+    Path("link.txt").symlink_to("nowhere")
+    with pytest.raises(StorageError, match=r"cannot read link\.txt: No such file"):
+        read("link.txt")
+
+
+def test_dangling_links_in_a_folder_are_skipped_and_counted(read: Read) -> None:
+    """As binary files are; a folder of nothing else has no text."""
     Path("folder").mkdir()
-    for link in ("link.txt", "folder/link.txt"):
-        Path(link).symlink_to("nowhere")
-    with pytest.raises(StorageError, match=r"cannot read (folder/)?link\.txt: No such file"):
-        read(argument)
+    for link in ("folder/link.txt", "folder/loop"):
+        Path(link).symlink_to(Path(link).name if link.endswith("loop") else "nowhere")
+    with pytest.raises(DataError, match="contains no text files"):
+        read("folder")
+    write("folder/a.txt")
+    reading = read("folder")
+
+    assert names(reading) == ["a.txt"]
+    assert reading.skipped() == "; skipped 2 files: 2 dangling links (link.txt, loop)"
 
 
 @pytest.mark.parametrize("argument", ["secret.txt", "folder"])

@@ -293,6 +293,31 @@ def test_a_text_file_is_not_a_dataset(tmp_path, monkeypatch) -> None:
     assert caught.value.hint == "prepare it first: charnn prepare one.txt"
 
 
+def test_a_dataset_is_not_a_model(tmp_path, monkeypatch) -> None:
+    """By its path; the hint is its name if it has a run, else the command that trains one."""
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "data" / "x" / workspace.META_FILE, 1)
+    with pytest.raises(UsageError, match="data/x is a dataset, not a model") as caught:
+        workspace.find_models("data/x", tmp_path / "runs")
+    assert caught.value.hint == "train a model of it: charnn train data/x"
+
+    make_run(tmp_path / "runs", "one", "x", FINISHED)
+    with pytest.raises(UsageError, match="data/x is a dataset, not a model") as caught:
+        workspace.find_models("data/x", tmp_path / "runs")
+    assert caught.value.hint == "charnn sample x takes its newest run"
+
+
+def test_datasets_and_runs_are_suggested(tmp_path) -> None:
+    """Where both are expected."""
+    data, runs = tmp_path / "data", tmp_path / "runs"
+    make(data / "book" / workspace.META_FILE, 1)
+    make_run(runs, "one", "book", FINISHED)
+    for argument, hint in (("nothing", "available: book, one"), ("bok", "did you mean book?")):
+        with pytest.raises(UsageError, match="no dataset, run or model") as caught:
+            workspace.find_dataset_or_model(argument, data, runs)
+        assert caught.value.hint == hint
+
+
 def test_folder_of_all_runs_is_not_a_run(tmp_path) -> None:
     """`charnn info runs` names the command that lists them."""
     (tmp_path / "runs").mkdir()
