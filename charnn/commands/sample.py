@@ -141,6 +141,7 @@ def sample(
         samples=attempts,
         stop=loaded.stops(stop or ()),
         loss=json or jsonl,
+        records=loaded.records,
     )
     in_flight = min(wanted, generate.BATCH if device == "cpu" else generate.BATCH_ON_GPU)
     events: Iterable[SampleEvent] = generate.generate(

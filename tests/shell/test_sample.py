@@ -62,6 +62,14 @@ def test_allow_includes_the_end_of_a_record(names) -> None:
     assert set("".join(sample["text"] for sample in samples)) <= set("abn\n")
 
 
+def test_records_cut_by_the_pattern_are_told_apart(names) -> None:
+    """Three letters are the whole of some names and the beginning of others."""
+    options = ("--samples", "40", "--match", "[a-z]{1,3}", "--jsonl", "--seed", "1", "-q")
+    rows = [json.loads(line) for line in names.run("sample", *options).stdout.splitlines()]
+
+    assert {row["finish"] for row in rows} == {"match", "cut"}
+
+
 def test_match_concerns_prompt_and_continuation(trained) -> None:
     """Without --echo, the continuation alone."""
     options = ("-p", "The la", "--seed", "1", "-q")
