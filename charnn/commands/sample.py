@@ -115,7 +115,12 @@ def sample(
     from charnn.model.runs import open_model
 
     display = Display(quiet=quiet)
-    opened = open_model(model, runs_dir)
+    try:
+        opened = open_model(model, runs_dir)
+    except UsageError as error:
+        if model is None or os.path.lexists(model):
+            raise
+        raise UsageError(error.message, f"{error.hint} (for a prompt use -p)") from None
     loaded = opened.file
     tokenizer = loaded.tokenizer
     network = _network(loaded, device)
@@ -310,7 +315,7 @@ def _selection(
         index = NgramIndex(texts, novel)
         tests[f"copied {novel} characters or more"] = lambda sample: not index.is_copied(sample)
     if new:
-        tests["lines of the training text"] = lambda sample: sample.strip("\n") not in lines
+        tests["in the training text"] = lambda sample: sample.strip("\n") not in lines
     if unique:
         tests["repeated"] = Unrepeated()
     return Selection(tests, wanted)
@@ -325,7 +330,8 @@ def _without_skipped(
     skipped = len(tokenizer.encode(text).ids) - len(ids)
     if not skipped:
         return text
-    display.note(f"{skipped:,} out-of-vocabulary symbols of the prompt skipped")
+    symbols = f"symbol{'' if skipped == 1 else 's'}"
+    display.note(f"{skipped:,} out-of-vocabulary {symbols} of the prompt skipped")
     return tokenizer.decode(ids.tolist()).decode("utf-8", "replace")
 
 

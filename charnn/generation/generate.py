@@ -140,8 +140,11 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str, unknown: UnknownName = "err
             (at, symbol) for symbol, offsets in encoded.unknown.items() for at in offsets
         )
         named = ", ".join(f"{s!r} at character {at + 1}" for at, s in places[:SHOWN_SYMBOLS])
+        cases = [(s.lower(), s.upper()) for _, s in places[:SHOWN_SYMBOLS]]
+        known_cases = [c for pair in cases for c in pair if not tokenizer.encode(c).unknown]
+        also = f"; the vocabulary has {', '.join(map(repr, known_cases))}" if known_cases else ""
         raise UsageError(
-            f"not in the vocabulary: {named} of the prompt",
+            f"not in the vocabulary: {named} of the prompt{also}",
             "leave them out (charnn sample --unk skip), or feed <unk> instead (--unk replace)",
         )
     known: Ids = encoded.ids[encoded.ids != tokenizer.unk_id]

@@ -493,3 +493,13 @@ def test_generate_text_continues_a_prompt(model) -> None:
     assert "".join(pieces) == expected
     with pytest.raises(UsageError, match="not in the vocabulary"):
         generate_text(model, network, config, prompt="☃")
+
+
+def test_prompt_in_another_case_is_pointed_out() -> None:
+    """Only a case that is in the vocabulary is named."""
+    with pytest.raises(UsageError) as caught:
+        encode_prompt(LETTERS, "aBZ")
+    assert caught.value.message == (
+        "not in the vocabulary: 'B' at character 2, 'Z' at character 3 of the prompt; "
+        "the vocabulary has 'b'"
+    )

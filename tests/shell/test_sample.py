@@ -28,7 +28,7 @@ def test_unique_new_samples_are_kept_until_there_are_enough(names) -> None:
     assert len(kept) == len(set(kept)) == 8
     assert not set(kept) & set(NAMES.split())
     assert re.search(
-        r"kept 8 of 8 samples after \d+ attempts; dropped: .*\d+ lines of the training text",
+        r"kept 8 of 8 samples after \d+ attempts; dropped: .*\d+ in the training text",
         done.stderr,
     )
 
@@ -68,6 +68,14 @@ def test_records_cut_by_the_pattern_are_told_apart(names) -> None:
     rows = [json.loads(line) for line in names.run("sample", *options).stdout.splitlines()]
 
     assert {row["finish"] for row in rows} == {"match", "cut"}
+
+
+def test_a_prompt_in_place_of_the_model_is_pointed_out(names) -> None:
+    """The hint names the option for it."""
+    refused = names.run("sample", "Once upon a time", code=2).stderr
+
+    assert "no model 'Once upon a time'" in refused
+    assert "(for a prompt use -p)" in refused
 
 
 def test_match_concerns_prompt_and_continuation(trained) -> None:

@@ -284,7 +284,7 @@ def test_invalid_utf8_is_printed_unchanged(trained) -> None:
     [
         (["nothing"], 2, "no model"),
         (["lamp-lstm-001", "nothing.txt"], 74, "nothing.txt"),
-        (["nothing", "lamp.txt"], 2, "the first argument must be a model, the others files"),
+        (["nothing", "lamp.txt"], 2, "with -m MODEL all are texts"),
         (["lamp-lstm-001", "lamp-lstm-001"], 2, "one model"),
         (["lamp-lstm-001", "."], 74, "directory"),
         (["--state", "sometimes"], 2, "sometimes"),
