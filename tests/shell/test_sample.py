@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 
@@ -31,6 +32,27 @@ def test_unique_new_samples_are_kept_until_there_are_enough(names) -> None:
         r"kept 8 of 8 samples after \d+ attempts; dropped: .*\d+ in the training text",
         done.stderr,
     )
+
+
+def test_progress_is_shown_if_only_stderr_is_a_terminal(names, terminal) -> None:
+    """It is the count of the samples so far."""
+    screens = []
+    for both in (False, True):
+        screen = terminal(100)
+        subprocess.run(
+            names.command("sample", "--samples", "5", "--unique", "--seed", "1"),
+            cwd=names.folder,
+            env=names.environment(TERM="xterm"),
+            stdin=subprocess.DEVNULL,
+            stdout=screen.stream if both else subprocess.DEVNULL,
+            stderr=screen.stream,
+            check=True,
+            timeout=60,
+        )
+        screens.append(screen.close())
+
+    assert "kept 0 of 5 samples after 0 attempts" in screens[0]
+    assert "kept 0 of 5 samples" not in screens[1]
 
 
 def test_novel_counts_the_samples_that_are_kept(names) -> None:
