@@ -46,7 +46,9 @@ def models_and_files(
         return [newest], given
     first = errors[0]
     assert first is not None
-    order = " (the first argument must be a model, the others files)" if given[1:] else ""
+    order = (
+        " (the first argument must be a model; with -m MODEL all are texts)" if given[1:] else ""
+    )
     raise type(first)(first.message, first.hint + order)
 
 

@@ -1,5 +1,6 @@
 """`charnn plot`: learning curves of runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,11 @@ from charnn.commands import options
 from charnn.display.learning_curves import Curve, XName, YName, default_y
 from charnn.storage import workspace
 
+REASONS: Mapping[YName, str] = {  # why the default is not the loss
+    "bits_per_char": "the runs have different tokenizers; plotting bits per character",
+    "bits_per_char_all": "the runs cover different parts of the text; plotting bits per character "
+    "of all characters",
+}
 PLAIN_HEIGHT = 20  # lines, where stdout is not a terminal
 
 
@@ -28,7 +34,7 @@ def plot(
         typer.Option(
             "--y",
             help=options.described(
-                "Vertical axis.", "loss, or bits_per_char if the tokenizers differ"
+                "Vertical axis.", "loss, or what compares runs that differ in tokens or coverage"
             ),
         ),
     ] = None,
@@ -51,10 +57,8 @@ def plot(
     curves = [Curve(path.resolve().name, read_metrics(path)) for path in found]
     display = Display(quiet=quiet)
     shown = y or default_y(curves)
-    if shown != (y or "loss"):
-        display.note(
-            "the runs have different tokenizers; plotting bits per character (change with --y)"
-        )
+    if y is None and shown in REASONS:
+        display.note(f"{REASONS[shown]} (change with --y)")
     if output is not None:
         from charnn.display.figure import draw_learning_curves
 

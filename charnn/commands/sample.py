@@ -1,5 +1,6 @@
 """`charnn sample`: text from a model."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -9,16 +10,18 @@ import typer
 
 from charnn.commands import options
 from charnn.commands.model_arguments import announce
+from charnn.commands.signals import Terminated
 from charnn.config import STDIN, SampleConfig, UnknownName, validate
 from charnn.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from charnn.arrays import Ids
-    from charnn.commands.sample_output import SampleEvent, Selection
+    from charnn.commands.sample_output import SampleEvent, Selection, Show
     from charnn.display.messages import Display
     from charnn.generation.generate import Context
     from charnn.model.backend import ModelBackend
     from charnn.model.model_file import ModelFile
+    from charnn.model.runs import OpenModel
     from charnn.tokenizers.tokenizer import Tokenizer
 
 MAX_ATTEMPTS = 100  # samples generated at most for each one that --novel, --new, --unique keep
@@ -112,10 +115,9 @@ def sample(
     from charnn.display.messages import Display
     from charnn.generation import generate
     from charnn.generation.constraints import constrain
-    from charnn.model.runs import open_model
 
     display = Display(quiet=quiet)
-    opened = open_model(model, runs_dir)
+    opened = _opened(model, runs_dir)
     loaded = opened.file
     tokenizer = loaded.tokenizer
     network = _network(loaded, device)
@@ -141,6 +143,7 @@ def sample(
         samples=attempts,
         stop=loaded.stops(stop or ()),
         loss=json or jsonl,
+        records=loaded.records,
     )
     in_flight = min(wanted, generate.BATCH if device == "cpu" else generate.BATCH_ON_GPU)
     events: Iterable[SampleEvent] = generate.generate(
@@ -151,15 +154,27 @@ def sample(
     selection = None
     if is_selective:
         selection = _selection(loaded, wanted, data_dir, novel=novel, new=new, unique=unique)
-        events = selection.among(events, shown)
-    if json or jsonl:
-        sample_output.write_json(events, shown, request.seed, one_object=json, samples=samples)
-    else:
-        style = sample_output.Style(shown, "\0" if null else sep, raw, null, unbuffered)
-        sample_output.write_text(events, style)
-    if selection:
-        _report(selection, display)
+    with _reported(selection, display) as show:
+        if selection:
+            events = selection.among(events, shown, show)
+        if json or jsonl:
+            sample_output.write_json(events, shown, request.seed, one_object=json, samples=samples)
+        else:
+            style = sample_output.Style(shown, "\0" if null else sep, raw, null, unbuffered)
+            sample_output.write_text(events, style)
     return 0
+
+
+def _opened(model: str | None, runs_dir: Path) -> "OpenModel":
+    """Open the model; if no model has this name, point out how a prompt is given."""
+    from charnn.model.runs import open_model
+
+    try:
+        return open_model(model, runs_dir)
+    except UsageError as error:
+        if model is None or os.path.lexists(model):
+            raise
+        raise UsageError(error.message, f"{error.hint} (for a prompt use -p)") from None
 
 
 def _check(
@@ -231,12 +246,29 @@ def _counts(
     return 1, 1
 
 
-def _report(selection: "Selection", display: "Display") -> None:
-    """Print how many samples were dropped; warn if too few were kept."""
-    if selection.kept < selection.wanted:
+@contextlib.contextmanager
+def _reported(selection: "Selection | None", display: "Display") -> Iterator["Show"]:
+    """Yield a function that shows the progress; print how many samples were dropped at the end.
+
+    The progress is shown if only stderr is a terminal. An interruption prints the count, too. Warn
+    if too few samples were kept.
+    """
+    from charnn.display.messages import Display
+    from charnn.display.progress import status_line
+    from charnn.display.stdout import Output
+
+    is_silent = display.quiet or not display.is_terminal or Output().is_terminal or not selection
+    try:
+        with status_line(Display(quiet=is_silent)) as show:
+            yield show
+    except (KeyboardInterrupt, Terminated):
+        if selection:
+            display.note(selection.summary())
+        raise
+    if selection and selection.kept < selection.wanted:
         display.warning(selection.summary())
         display.hint("a higher --temp gives more different samples")
-    elif selection.dropped:
+    elif selection and selection.dropped:
         display.note(selection.summary())
 
 
@@ -309,7 +341,7 @@ def _selection(
         index = NgramIndex(texts, novel)
         tests[f"copied {novel} characters or more"] = lambda sample: not index.is_copied(sample)
     if new:
-        tests["lines of the training text"] = lambda sample: sample.strip("\n") not in lines
+        tests["in the training text"] = lambda sample: sample.strip("\n") not in lines
     if unique:
         tests["repeated"] = Unrepeated()
     return Selection(tests, wanted)
@@ -324,7 +356,8 @@ def _without_skipped(
     skipped = len(tokenizer.encode(text).ids) - len(ids)
     if not skipped:
         return text
-    display.note(f"{skipped:,} out-of-vocabulary symbols of the prompt skipped")
+    symbols = f"symbol{'' if skipped == 1 else 's'}"
+    display.note(f"{skipped:,} out-of-vocabulary {symbols} of the prompt skipped")
     return tokenizer.decode(ids.tolist()).decode("utf-8", "replace")
 
 

@@ -15,6 +15,7 @@ from charnn.generation.generate import Piece, Sample
 FLUSH_SECONDS = 0.2  # interval between two flushes if stdout is a file or a pipe
 
 SampleEvent = Piece | Sample
+Show = Callable[[str, float], None]  # takes the current work and the fraction that is done
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,12 @@ class Selection:
         self.kept = 0
         self.dropped = Counter[str]()
 
-    def among(self, events: Iterable[SampleEvent], prompt: str) -> Iterator[SampleEvent]:
-        """Yield the events of the samples that are kept, each as one piece."""
+    def among(
+        self, events: Iterable[SampleEvent], prompt: str, show: Show = lambda *_: None
+    ) -> Iterator[SampleEvent]:
+        """Yield the events of the samples that are kept, each as one piece; show the progress."""
         for data, end in complete_samples(events):
+            show(self._counts(), self.kept / self.wanted)
             text = prompt + data.decode("utf-8", "replace")
             failed = next((name for name, test in self.tests.items() if not test(text)), None)
             if failed is not None:
@@ -175,10 +179,13 @@ class Selection:
     def summary(self) -> str:
         """Return how many samples were kept, of how many attempts, and why others were not."""
         reasons = ", ".join(f"{count:,} {name}" for name, count in self.dropped.items())
+        return f"{self._counts()}; dropped: {reasons}" if reasons else self._counts()
+
+    def _counts(self) -> str:
         attempts = self.kept + self.dropped.total()
         return (
             f"kept {self.kept:,} of {self.wanted:,} sample{'' if self.wanted == 1 else 's'} after "
-            f"{attempts:,} attempt{'' if attempts == 1 else 's'}; dropped: {reasons}"
+            f"{attempts:,} attempt{'' if attempts == 1 else 's'}"
         )
 
 

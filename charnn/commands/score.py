@@ -79,9 +79,9 @@ def score(
 ) -> int:
     """Print the surprisal of each line in bits per character, then the line.
 
-    Lines of any length are scored in full. Printed lines are truncated at 1 MiB or 65,536 tokens,
-    and with --whole at 256 characters. A truncated line ends with …; in JSON it has
-    "truncated": true.
+    Gzip files are unpacked. Lines of any length are scored in full. Printed lines are truncated at
+    1 MiB or 65,536 tokens, and with --whole at 256 characters. A truncated line ends with …; in
+    JSON it has "truncated": true.
     """
     from charnn.commands.threads import core_count, set_up_numpy
 
@@ -175,6 +175,7 @@ def _parts(
     name: str, display: "Display", progress: Callable[[int, int], None], *, lines: bool
 ) -> Iterator[list["Part"]]:
     """Yield the text of a file as it arrives, in lines or as a whole; report the bytes read."""
+    from charnn.data.gzip_stream import unpacked_if_gzip
     from charnn.evaluation import line_reader
 
     with _opened(name, display) as descriptor:
@@ -182,6 +183,7 @@ def _parts(
         chunks = line_reader.chunks_of(descriptor)
         if size:
             chunks = _counted(chunks, size, progress)
+        chunks = unpacked_if_gzip(chunks, name)
         if lines:
             yield from line_reader.lines(chunks, lambda: line_reader.is_ready(descriptor))
         else:

@@ -4,7 +4,6 @@ import codecs
 import contextlib
 import difflib
 import glob
-import gzip
 import io
 import os
 import stat
@@ -17,15 +16,14 @@ from typing import BinaryIO, Literal, Self
 
 from charnn.config import STDIN
 from charnn.data.corpora import DEFAULT_CORPUS, Catalogue, Progress, Split
+from charnn.data.gzip_stream import GZIP_FORMAT, GZIP_MAGIC, unpacked
 from charnn.display import humanize
 from charnn.errors import DataError, StorageError
 from charnn.storage import atomic
 from charnn.storage.workspace import is_dataset_or_run
 
 MAX_UNPACKED = 1 << 30  # bytes of an unpacked gzip file
-UNPACKED = 1 << 20  # bytes unpacked per read
 SNIFFED = 8192  # bytes read to decide whether a file in a folder is text
-GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -262,7 +260,7 @@ def _looks_like_text(path: Path) -> bool:
         head = file.read(SNIFFED)
     if head.startswith(GZIP_MAGIC):
         try:
-            head = zlib.decompressobj(wbits=31).decompress(head, SNIFFED)
+            head = zlib.decompressobj(wbits=GZIP_FORMAT).decompress(head, SNIFFED)
         except zlib.error:
             return True  # reading it reports the damage
     return head.startswith(UTF16_MARKS) or b"\0" not in head
@@ -299,20 +297,12 @@ def _standard_input() -> BinaryIO | None:
 
 
 def _gunzip(packed: bytes, name: str) -> bytes:
-    unpacked = io.BytesIO()
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-            while chunk := file.read(UNPACKED):
-                unpacked.write(chunk)
-                if unpacked.tell() > MAX_UNPACKED:
-                    raise DataError(
-                        f"{name} unpacks to more than {MAX_UNPACKED:,} bytes",
-                        "if you trust the file, unpack it first: gzip -dk FILE",
-                    )
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        cut = isinstance(error, EOFError)
-        reason = "file is truncated" if cut else str(error)
-        raise DataError(
-            f"{name} is not a valid gzip file: {reason}", "copy or download it again"
-        ) from None
-    return unpacked.getvalue()
+    data = io.BytesIO()
+    for chunk in unpacked([packed], name):
+        data.write(chunk)
+        if data.tell() > MAX_UNPACKED:
+            raise DataError(
+                f"{name} unpacks to more than {MAX_UNPACKED:,} bytes",
+                "if you trust the file, unpack it first: gzip -dk FILE",
+            )
+    return data.getvalue()

@@ -12,11 +12,12 @@ from charnn.display.humanize import HOUR, MINUTE
 from charnn.storage.workspace import FINAL
 
 XName = Literal["step", "tokens", "seconds"]
-YName = Literal["loss", "perplexity", "bits_per_char"]
+YName = Literal["loss", "perplexity", "bits_per_char", "bits_per_char_all"]
 Y_LABELS: Mapping[YName, str] = {
     "loss": "loss (nats per token)",
     "perplexity": "perplexity",
     "bits_per_char": "bits per character",
+    "bits_per_char_all": "bits per character of all characters",
 }
 Point = tuple[float, float]
 Line = Sequence[Point]
@@ -24,6 +25,7 @@ Line = Sequence[Point]
 STEEP = 0.02  # first fraction of the x range, where a loss may be cut off
 LARGEST = 1e30  # value that is drawn
 SAME_RATIO = 1.002  # two bits-per-nat factors count as equal up to this ratio
+SAME_COVERAGE = 1e-3  # a running validation reads a part of the text, whose coverage differs a bit
 SMALLEST = 1e-30  # margin of a plot; a smaller range would give places that are not finite
 AIR = 0.05  # margin above and below the curves, as a fraction of the height
 
@@ -69,8 +71,14 @@ class Curve:
 def default_y(runs: Sequence[Curve]) -> YName:
     """Return what compares the runs: the loss, or bits per char if the tokenizers differ.
 
-    The training rows of a run share one factor; those of its validations may differ slightly.
+    If the models leave different parts of the text out of both, it is the bits per char of all
+    characters, where they are known. The training rows of a run share one factor; those of its
+    validations may differ slightly.
     """
+    covered = [run.coverage("bits_per_char") for run in runs]
+    is_known = all(finite(run.points("val", "step", "bits_per_char_all")) for run in runs)
+    if covered and is_known and max(covered) - min(covered) > SAME_COVERAGE:
+        return "bits_per_char_all"
     factors = [run.bits_per_nat("train") or run.bits_per_nat("val") for run in runs]
     known = [factor for factor in factors if factor]
     return "bits_per_char" if known and max(known) > SAME_RATIO * min(known) else "loss"

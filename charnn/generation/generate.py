@@ -31,7 +31,7 @@ from charnn.model.model_file import ModelFile
 from charnn.model.softmax import target_log_probs
 from charnn.tokenizers.tokenizer import Tokenizer
 
-Finish = Literal["length", "stop", "match"]
+Finish = Literal["length", "stop", "match", "cut"]
 
 # Samples generated at the same time. On a CPU, more than 64 raise the rate by less than a seventh
 # (benchmarks/README.md, sampling.py).
@@ -61,6 +61,8 @@ class Context(NamedTuple):
 class Request:
     """The parameters of generation. Sample i depends on i and on all of them except `samples`.
 
+    With `records`, a sample that the pattern ends finishes with "match" only where the model ends
+    the record, otherwise with "cut".
     Raise UsageError for an empty stop string, and for several samples without a length limit.
     """
 
@@ -70,6 +72,7 @@ class Request:
     samples: int = 1
     stop: tuple[str, ...] = ()
     loss: bool = False  # whether to compute the loss of each sample
+    records: bool = False  # whether each sample is a record, which a newline ends
 
     def __post_init__(self) -> None:
         if "" in self.stop:
@@ -137,8 +140,11 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str, unknown: UnknownName = "err
             (at, symbol) for symbol, offsets in encoded.unknown.items() for at in offsets
         )
         named = ", ".join(f"{s!r} at character {at + 1}" for at, s in places[:SHOWN_SYMBOLS])
+        cases = [(s.lower(), s.upper()) for _, s in places[:SHOWN_SYMBOLS]]
+        known_cases = [c for pair in cases for c in pair if not tokenizer.encode(c).unknown]
+        also = f"; the vocabulary has {', '.join(map(repr, known_cases))}" if known_cases else ""
         raise UsageError(
-            f"not in the vocabulary: {named} of the prompt",
+            f"not in the vocabulary: {named} of the prompt{also}",
             "leave them out (charnn sample --unk skip), or feed <unk> instead (--unk replace)",
         )
     known: Ids = encoded.ids[encoded.ids != tokenizer.unk_id]
@@ -193,6 +199,7 @@ class SampleStream:
         self.stops = StopMatcher(stop.encode("utf-8", "surrogateescape") for stop in request.stop)
         self.pending = bytearray()
         self.tokens, self.nats, self.with_loss = 0, 0.0, request.loss
+        self.is_record = request.records
         self.finish: Finish | None = "length" if self.limit == 0 else None
         self.context: Context | None = None
 
@@ -207,18 +214,20 @@ class SampleStream:
         if self.automaton:
             after = int(self.automaton.next_state[self.state, token])
             if after < 0:
-                self._end("match")
+                is_cut = self.is_record and self.pieces[token] != b"\n"
+                self._end("cut" if is_cut else "match")
                 return False
             self.state = after
         self.tokens += 1
         self.nats -= log_prob
         self.pending += self.stops.feed(self.pieces[token])
+        is_complete = bool(self.automaton and self.automaton.complete[self.state])
         if self.stops.matched:
             self.finish = "stop"
-        elif self.automaton and self.automaton.complete[self.state]:
+        elif is_complete and not self.is_record:  # the next token tells whether a record is cut
             self._end("match")
         elif self.tokens == self.limit:
-            self._end("length")
+            self._end("cut" if is_complete else "length")
         return True
 
     def _end(self, finish: Finish) -> None:

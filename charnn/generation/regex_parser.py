@@ -61,21 +61,30 @@ def parse(pattern: str, alphabet: Sequence[str]) -> Node:
     malformed or not regular: back-references, look-around, anchors inside.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # FutureWarning about syntax that may change
-            flags = re.compile(pattern).flags
-        return _Parser(pattern, flags, alphabet).parse()
+        return _Parser(pattern, alphabet).parse()
     except (re.error, OverflowError) as error:
         raise UsageError(f"--match {pattern!r} is not a regular expression: {error}") from None
     except RecursionError:
         raise UsageError("--match: the expression is nested too deeply") from None
 
 
+def absent_characters(pattern: str, alphabet: Sequence[str]) -> list[str]:
+    """Return the single characters in a valid pattern that match nothing in the alphabet."""
+    parser = _Parser(pattern, alphabet)
+    parser.parse()
+    absent = [source for source, found in parser.cache.items() if not found.ranges]
+    names = [re.sub(r"^\\(?=\W)", "", source) for source in absent if source != "."]
+    return [name for name in names if len(name) == 1]
+
+
 class _Parser:
     """A recursive descent parser for patterns that `re` accepts, with one method per rule."""
 
-    def __init__(self, pattern: str, flags: int, alphabet: Sequence[str]) -> None:
-        self.pattern, self.flags, self.alphabet = pattern, flags, alphabet
+    def __init__(self, pattern: str, alphabet: Sequence[str]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # FutureWarning about syntax that may change
+            self.flags = re.compile(pattern).flags
+        self.pattern, self.alphabet = pattern, alphabet
         self.cache: dict[str, Characters] = {}
         self.position = 0
         self.end = len(pattern)

@@ -15,7 +15,14 @@ import numpy as np
 
 from charnn.arrays import Bools, Transitions
 from charnn.errors import UsageError
-from charnn.generation.regex_parser import Characters, Choice, Node, Repeat, parse
+from charnn.generation.regex_parser import (
+    Characters,
+    Choice,
+    Node,
+    Repeat,
+    absent_characters,
+    parse,
+)
 
 ByteRange = tuple[int, int]
 
@@ -62,9 +69,11 @@ def compile_pattern(
     alive = states_leading_to(accepting, table)
     if start < 0 or not alive[start]:
         after = " after the prompt" if prompt else ""
+        absent = ", ".join(map(repr, absent_characters(pattern, alphabet)))
         raise UsageError(
             f"--match {pattern!r}: no text that can be generated{after} matches it",
-            "every required character must be in the vocabulary and not be banned",
+            "every required character must be in the vocabulary and not be banned"
+            + (f", unlike {absent}" if absent else ""),
         )
     table[~alive[table]] = -1
     return Automaton(table[:-1], accepting[:-1], start)

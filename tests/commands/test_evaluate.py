@@ -134,7 +134,7 @@ def test_unknown_symbols_are_charged_by_each_model(tmp_path, capfd) -> None:
         (
             ["wrds", "lines.txt"],
             "no model 'wrds'",
-            "did you mean words? (the first argument must be a model, the others files)",
+            "did you mean words? (the first argument must be a model; with -m MODEL all are texts)",
         ),
     ],
     ids=str,

@@ -1,8 +1,14 @@
 """`charnn sample`: datasets it opens, greedy decoding, odd characters. See also tests/shell."""
 
+import io
+
 import pytest
 
 from charnn import cli
+from charnn.commands import sample
+from charnn.commands.sample_output import Selection, Unrepeated
+from charnn.display.messages import Display
+from charnn.generation.generate import Sample
 
 GENERATE = ["sample", "m.safetensors", "-n", "5"]
 
@@ -56,3 +62,20 @@ def test_unknown_characters_are_named(opened, capfd) -> None:
         "--allow: not in the vocabulary: '€'",
         "--stop: not in the vocabulary: '§'",
     ]
+
+
+def test_interruption_prints_the_count() -> None:
+    """It is the line that is printed at the end."""
+
+    def interrupted():
+        yield from (Sample(index, 0, 0.0, "stop", None) for index in range(3))
+        raise KeyboardInterrupt
+
+    stream = io.StringIO()
+    selection = Selection({"repeated": Unrepeated()}, 9)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        sample._reported(selection, Display(stream=stream)) as show,
+    ):
+        list(selection.among(interrupted(), "", show))
+    assert stream.getvalue() == "kept 1 of 9 samples after 3 attempts; dropped: 2 repeated\n"

@@ -103,3 +103,16 @@ def test_runs_of_different_tokenizers_compare_in_bits_per_char():
     words = Curve("w", [{"split": "train", "step": 1, "loss": 6.0, "bits_per_char": 1.6}])
     assert default_y([char, other]) == default_y([words]) == default_y([]) == "loss"
     assert default_y([char, words]) == "bits_per_char"
+
+
+def test_runs_of_different_coverage_compare_in_bits_per_char_of_all():
+    """Loss and bits per char leave unknown characters out, which makes the worse model look better.
+
+    Coverages of parts of one text are nearly equal, and older runs lack the value.
+    """
+    row = {"split": "val", "step": 1, "loss": 2.0, "bits_per_char": 2.0, "bits_per_char_all": 2.0}
+    runs = {covered: Curve("r", [{**row, "coverage": covered}]) for covered in (1.0, 0.9999, 0.9)}
+    old = Curve("old", [{**row, "bits_per_char_all": None, "coverage": 1.0}])
+    assert default_y([runs[1.0], runs[0.9]]) == "bits_per_char_all"
+    assert default_y([runs[0.9]]) == default_y([runs[1.0], runs[0.9999]]) == "loss"
+    assert default_y([old, runs[0.9]]) == "loss"

@@ -245,6 +245,28 @@ def test_match_ends_with_the_probability_of_other_tokens() -> None:
     assert {end.finish for end in ends} == {"match"}
 
 
+@pytest.mark.parametrize("pattern", ["a{0,2}", "a", ""])
+def test_record_is_cut_where_the_model_does_not_end_it(pattern) -> None:
+    """The next token decides: a newline ends the record, and any other token would continue it."""
+    vocabulary, network = Vocabulary([b"a", b"\n"]), constant([0, 0])
+    options = {"samples": 2000, "rules": {"match": pattern}, "stop": ("\n",)}
+    texts, ends = sampled(vocabulary, network, records=True, **options)
+    longest = pattern.count("a") and max(map(len, texts))
+
+    assert texts == sampled(vocabulary, network, **options)[0]
+    assert all(end.finish == "match" for end in ends if end.tokens < longest)
+    full = [end.finish for end in ends if end.tokens == longest]
+    assert set(full) == {"match", "cut"}
+    assert abs(full.count("cut") / len(full) - 1 / 2) < 0.1
+
+
+def test_record_of_the_length_limit_is_cut() -> None:
+    """No token is left for the end."""
+    _, (end,) = sampled(rules={"match": "[a-e]{8}"}, max_new_tokens=8, records=True)
+
+    assert end.finish == "cut"
+
+
 def test_filters_apply_to_allowed_tokens_only() -> None:
     """top-k does not count tokens that cannot match."""
     texts, _ = sampled(Vocabulary([b"a", b"b", b"c"]), constant([0, 1, 9]),
@@ -471,3 +493,13 @@ def test_generate_text_continues_a_prompt(model) -> None:
     assert "".join(pieces) == expected
     with pytest.raises(UsageError, match="not in the vocabulary"):
         generate_text(model, network, config, prompt="☃")
+
+
+def test_prompt_in_another_case_is_pointed_out() -> None:
+    """Only a case that is in the vocabulary is named."""
+    with pytest.raises(UsageError) as caught:
+        encode_prompt(LETTERS, "aBZ")
+    assert caught.value.message == (
+        "not in the vocabulary: 'B' at character 2, 'Z' at character 3 of the prompt; "
+        "the vocabulary has 'b'"
+    )

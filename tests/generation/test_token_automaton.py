@@ -121,6 +121,13 @@ def test_pattern_without_a_matching_text_is_a_usage_error(pattern) -> None:
         compile_pattern(pattern, CHAR_TOKENS, np.ones(len(CHAR_TOKENS), bool), ALPHABET)
 
 
+def test_absent_characters_of_the_pattern_are_named() -> None:
+    """Characters of the vocabulary and classes are not."""
+    with pytest.raises(UsageError) as caught:
+        compile_pattern(r"aX[Z]\%.*a", CHAR_TOKENS, np.ones(len(CHAR_TOKENS), bool), ALPHABET)
+    assert caught.value.hint.endswith(r", unlike 'X', '%'")
+
+
 @pytest.mark.parametrize(
     "pattern", ["a{60000}", "(?:){99999999}", "(?:a|b)*a(?:a|b){14}", "((a{99}){99}){99}"]
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 
@@ -28,9 +29,30 @@ def test_unique_new_samples_are_kept_until_there_are_enough(names) -> None:
     assert len(kept) == len(set(kept)) == 8
     assert not set(kept) & set(NAMES.split())
     assert re.search(
-        r"kept 8 of 8 samples after \d+ attempts; dropped: .*\d+ lines of the training text",
+        r"kept 8 of 8 samples after \d+ attempts; dropped: .*\d+ in the training text",
         done.stderr,
     )
+
+
+def test_progress_is_shown_if_only_stderr_is_a_terminal(names, terminal) -> None:
+    """It is the count of the samples so far."""
+    screens = []
+    for both in (False, True):
+        screen = terminal(100)
+        subprocess.run(
+            names.command("sample", "--samples", "5", "--unique", "--seed", "1"),
+            cwd=names.folder,
+            env=names.environment(TERM="xterm"),
+            stdin=subprocess.DEVNULL,
+            stdout=screen.stream if both else subprocess.DEVNULL,
+            stderr=screen.stream,
+            check=True,
+            timeout=60,
+        )
+        screens.append(screen.close())
+
+    assert "kept 0 of 5 samples after 0 attempts" in screens[0]
+    assert "kept 0 of 5 samples" not in screens[1]
 
 
 def test_novel_counts_the_samples_that_are_kept(names) -> None:
@@ -60,6 +82,22 @@ def test_allow_includes_the_end_of_a_record(names) -> None:
 
     assert {sample["finish"] for sample in samples} == {"stop"}
     assert set("".join(sample["text"] for sample in samples)) <= set("abn\n")
+
+
+def test_records_cut_by_the_pattern_are_told_apart(names) -> None:
+    """Three letters are the whole of some names and the beginning of others."""
+    options = ("--samples", "40", "--match", "[a-z]{1,3}", "--jsonl", "--seed", "1", "-q")
+    rows = [json.loads(line) for line in names.run("sample", *options).stdout.splitlines()]
+
+    assert {row["finish"] for row in rows} == {"match", "cut"}
+
+
+def test_a_prompt_in_place_of_the_model_is_pointed_out(names) -> None:
+    """The hint names the option for it."""
+    refused = names.run("sample", "Once upon a time", code=2).stderr
+
+    assert "no model 'Once upon a time'" in refused
+    assert "(for a prompt use -p)" in refused
 
 
 def test_match_concerns_prompt_and_continuation(trained) -> None:

@@ -1,5 +1,6 @@
 """`charnn score` as a filter: rows, order, JSON, colors, streaming, long lines, memory."""
 
+import gzip
 import json
 import os
 import pty
@@ -40,6 +41,20 @@ def test_files_and_stdin_give_the_same_rows(trained, tmp_path) -> None:
     assert trained.run("score", "lamp-lstm-001", path).stdout == expected
     assert trained.run("score", "-m", "lamp-lstm-001", path, path).stdout == expected * 2
     assert trained.run("score", "lamp-lstm-001", "-", input=LAMP.rstrip("\n")).stdout == expected
+
+
+def test_gzip_file_gives_the_rows_of_its_text(trained, tmp_path) -> None:
+    """A file is unpacked whatever its name; a truncated one is refused."""
+    path, cut = tmp_path / "old.log.1", tmp_path / "cut.gz"
+    path.write_bytes(gzip.compress(LAMP.encode()))
+    cut.write_bytes(path.read_bytes()[:-5])
+
+    assert (
+        trained.run("score", "lamp-lstm-001", path).stdout
+        == trained.run("score", input=LAMP).stdout
+    )
+    refused = trained.run("score", "lamp-lstm-001", cut, code=65)
+    assert "cut.gz is not a valid gzip file: file is truncated" in refused.stderr
 
 
 def test_row_does_not_depend_on_other_lines_or_threads(trained) -> None:
@@ -269,7 +284,7 @@ def test_invalid_utf8_is_printed_unchanged(trained) -> None:
     [
         (["nothing"], 2, "no model"),
         (["lamp-lstm-001", "nothing.txt"], 74, "nothing.txt"),
-        (["nothing", "lamp.txt"], 2, "the first argument must be a model, the others files"),
+        (["nothing", "lamp.txt"], 2, "with -m MODEL all are texts"),
         (["lamp-lstm-001", "lamp-lstm-001"], 2, "one model"),
         (["lamp-lstm-001", "."], 74, "directory"),
         (["--state", "sometimes"], 2, "sometimes"),
