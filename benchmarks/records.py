@@ -3,9 +3,9 @@
     python benchmarks/records.py CHECKOUT NAMES.txt [--seeds 3] [--only "places, 0.5 min" …]
 
 CHECKOUT is a folder with the source of the other version, NAMES.txt a list of 32,000 names; the
-other list is the embedded corpus `places`. A case is a list and a length of training: the steps that
-half a minute or two minutes are enough for on two idle cores, and the preset that `auto` chooses
-for them, so that the speed of this machine does not matter. Everything else is left to the
+other list is the embedded corpus `places`. A case is a list and a length of training: the steps
+that half a minute or two minutes are enough for on two idle cores, and the preset that `auto`
+chooses for them, so that the speed of this machine does not matter. Everything else is left to the
 versions, which alternate, with the same validation records and seeds.
 
 All models are evaluated by this version, each record from a zero state. Prints the median loss over
@@ -46,7 +46,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args()
     print(f"{title('torch')}\n")
-    headers = ["list, time", "other version (range)", "this version (range)", "difference", "padding"]
+    versions = ["other version (range)", "this version (range)"]
+    headers = ["list, time", *versions, "difference", "padding"]
     with tempfile.TemporaryDirectory() as folder:
         for source in (str(options.names.resolve()), "places"):
             name = "places" if source == "places" else "names"
@@ -62,7 +63,8 @@ def rows(options: argparse.Namespace, folder: str) -> Iterator[Sequence[str]]:
             for version, source in versions.items():
                 run = f"{version}-{case}-{seed}".replace(", ", "-").replace(" ", "-")
                 losses[version].append(trained(source, folder, case, seed, run))
-                print(f"{case}, {version} version, seed {seed}: {losses[version][-1]:.4f}", file=sys.stderr)
+                loss = losses[version][-1]
+                print(f"{case}, {version} version, seed {seed}: {loss:.4f}", file=sys.stderr)
         other, this = (statistics.median(some) for some in losses.values())
         shown = [spread(some, 4) for some in losses.values()]
         yield [case, *shown, f"{this - other:+.4f}", f"{padding(Path(folder), case):.1%}"]

@@ -193,11 +193,18 @@ def _parts(
 def _counted(
     chunks: Iterator[bytes], size: int, progress: Callable[[int, int], None]
 ) -> Iterator[bytes]:
+    """Yield the chunks of a file; report the bytes that have been scored.
+
+    The lines of the last ENOUGH bytes are still to be scored when the next chunk is read.
+    """
+    from charnn.evaluation.line_reader import ENOUGH
+
     done = 0
     for chunk in chunks:
         yield chunk
         done += len(chunk)
-        progress(done, max(done, size))
+        if done > ENOUGH:
+            progress(done - ENOUGH, max(done, size))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 LONG_LINE = 1 << 16  # bytes; longer lines are divided into pieces of exactly this length
-ENOUGH = 1 << 20  # bytes of lines that are yielded at once
+ENOUGH = 1 << 17  # bytes of lines that are yielded at once: a few seconds of scoring
 BLOCK = 1 << 16  # bytes per read
 
 
