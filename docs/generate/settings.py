@@ -139,14 +139,16 @@ def preset_table() -> str:
 
 
 def regularization_table() -> str:
-    """Return a table of the settings that depend on the number of epochs."""
-    keys = ("dropout", "average", "final_lr_frac")
+    """Return a table of the settings that depend on the number of epochs and on the text."""
+    keys = ("dropout", "weight_dropout", "average", "final_lr_frac")
+    tables = {"one text": presets.REGULARIZATION, "records": presets.RECORD_REGULARIZATION}
     rows = [
-        ["more" if most == float("inf") else f"up to {most:g}"]
+        [text, "more" if most == float("inf") else f"up to {most:g}"]
         + [code(settings.get(key, TrainConfig.model_fields[key].default)) for key in keys]
-        for most, settings in presets.REGULARIZATION
+        for text, table in tables.items()
+        for most, settings in table
     ]
-    return markdown.table(["weighted epochs", *(f"`{key}`" for key in keys)], rows)
+    return markdown.table(["dataset", "weighted epochs", *(f"`{key}`" for key in keys)], rows)
 
 
 def aliases() -> str:
