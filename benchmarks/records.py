@@ -26,6 +26,7 @@ from machine import print_table, spread, title
 
 from charnn.data.dataset import open_dataset
 from charnn.data.samplers import RecordSampler
+from charnn.training.presets import PRESETS
 
 SOURCE = Path(__file__).resolve().parent.parent
 # Steps by the speed of benchmarks/README.md, quality.py: 86,000 tokens/s for `small`, 31,000 for
@@ -79,9 +80,10 @@ def trained(source: Path, folder: str, case: str, seed: int, run: str) -> float:
 
 
 def padding(folder: Path, case: str) -> float:
-    """Return the fraction of padding in an epoch of the last run of this version."""
+    """Return the fraction of padding in an epoch of this version."""
     data = open_dataset(folder / "data" / CASES[case][0])
-    sampler = RecordSampler(data.split("train"), 32, 64, start_token=data.start_token)
+    rows = PRESETS[CASES[case][1]].batch_size
+    sampler = RecordSampler(data.split("train"), rows, 64, start_token=data.start_token)
     batches = [sampler.next_batch().targets for _ in range(sampler.batches_in(0))]
     return 1 - len(data.split("train")) / sum(targets.size for targets in batches)
 

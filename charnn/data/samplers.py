@@ -53,7 +53,7 @@ class Sampler(Protocol):
 
     @classmethod
     def from_config(
-        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, *, start_token: int
     ) -> Self:
         """Create the sampler from the settings of a run; `start_token` ends each record."""
         ...
@@ -107,7 +107,7 @@ class SequentialSampler:
 
     @classmethod
     def from_config(
-        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, *, start_token: int
     ) -> Self:
         """Create the sampler from the settings of a run."""
         return cls(
@@ -204,7 +204,7 @@ class RandomSampler:
 
     @classmethod
     def from_config(
-        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, *, start_token: int
     ) -> Self:
         """Create the sampler from the settings of a run."""
         return cls(tokens, config.batch_size, config.bptt, config.seed, targets=targets)
@@ -297,7 +297,7 @@ class RecordSampler:
 
     @classmethod
     def from_config(
-        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, start_token: int = 0
+        cls, config: TrainConfig, tokens: Ids, targets: Ids | None = None, *, start_token: int
     ) -> Self:
         """Create the sampler from the settings of a run."""
         return cls(
@@ -383,11 +383,14 @@ SAMPLERS: dict[str, type[Sampler]] = {
 }
 
 
-def fitting_batch_size(tokens: int, batch_size: int, bptt: int) -> int:
-    """Return the largest batch size up to `batch_size` whose rows hold at least one window.
+def fitting_batch_size(config: TrainConfig, tokens: int) -> int:
+    """Return the largest batch size up to that of `config` whose rows hold at least one window.
 
-    Raise DataError if the split is shorter than one window.
+    Batches of records can be smaller. Raise DataError if the split is shorter than one window.
     """
+    batch_size, bptt = config.batch_size, config.bptt
+    if config.sampler == "records":
+        return batch_size
     rows = (tokens - 1) // bptt
     if rows < 1:
         raise DataError(

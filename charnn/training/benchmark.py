@@ -130,9 +130,9 @@ def _loops(
     Raise UsageError if none can.
     """
     bptt = min(config.bptt, BENCHMARK_BPTT, max(1, len(tokens) - 1))
-    batch_size = fitting_batch_size(len(tokens), config.batch_size, bptt)
-    plan = {"bptt": bptt, "batch_size": batch_size, "steps": LONG_RUN, "minutes": None}
+    plan = {"bptt": bptt, "steps": LONG_RUN, "minutes": None}
     config = config.model_copy(update=plan | {"lr": SMALL_LR, "matrix_lr": SMALL_LR})
+    config = config.model_copy(update={"batch_size": fitting_batch_size(config, len(tokens))})
     loops, counts = [], np.ones(vocab_size, np.int64)
     for candidate in candidates:
         if candidate.precision == "float16" and candidate.device.type == "cpu":

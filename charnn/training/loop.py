@@ -265,7 +265,7 @@ def new_loop(
     model = LanguageModel(config.shape(len(counts)), _dropouts(config))
     model.init_output_bias(unigram(counts))
     model = model.to(arithmetic.device)
-    sampler = SAMPLERS[config.sampler].from_config(config, tokens, targets, start_token)
+    sampler = SAMPLERS[config.sampler].from_config(config, tokens, targets, start_token=start_token)
     return TrainLoop(model, sampler, config, arithmetic, unk_id, cost, planned_tokens)
 
 

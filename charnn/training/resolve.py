@@ -126,10 +126,8 @@ def _measured(config: TrainConfig, dataset: Dataset, *, speed: bool = False) -> 
 def _on_machine(
     config: TrainConfig, dataset: Dataset, machine: Machine, note: str = ""
 ) -> Resolved:
-    tokens, batch_size = len(dataset.split("train")), config.batch_size
-    notes = [note, machine.note]
-    if config.sampler != "records":  # whose batches can be smaller
-        batch_size = fitting_batch_size(tokens, batch_size, config.bptt)
+    tokens = len(dataset.split("train"))
+    batch_size, notes = fitting_batch_size(config, tokens), [note, machine.note]
     if batch_size < config.batch_size:
         notes.append(
             f"batch size {config.batch_size} → {batch_size}: {tokens:,} training tokens fill only "

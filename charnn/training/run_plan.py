@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charnn.arrays import Ids
 from charnn.config import (
     FIXED_SETTINGS,
     NetworkConfig,
@@ -22,7 +21,7 @@ from charnn.config import (
 )
 from charnn.data.corpora import Catalogue
 from charnn.data.dataset import Dataset, open_dataset
-from charnn.data.samplers import SAMPLERS, fitting_batch_size
+from charnn.data.samplers import SAMPLERS, Sampler, fitting_batch_size
 from charnn.errors import CharnnError, UsageError
 from charnn.model.model_file import ModelFile, read_model
 from charnn.model.runs import open_model, recorded_settings
@@ -169,7 +168,7 @@ def _resumed(folder: Path, given: Mapping[str, Any], data_dir: Path) -> RunPlan:
         raise
     dataset, settings = _opened(found, settings, data_dir)
     tokens = dataset.split("train")
-    rows = fitting_batch_size(len(tokens), settings.batch_size, settings.bptt)
+    rows = fitting_batch_size(settings, len(tokens))
     settings = settings.model_copy(update={"batch_size": rows})
     kept = {*NetworkConfig.model_fields, "preset", *FIXED_SETTINGS}
     if refused := _changes(recorded, settings, kept & given.keys()):
@@ -177,19 +176,21 @@ def _resumed(folder: Path, given: Mapping[str, Any], data_dir: Path) -> RunPlan:
             f"these settings cannot change when a run is resumed: {', '.join(refused.values())}",
             "leave them out, or start a new run with --init-from",
         )
+    sampler = SAMPLERS[settings.sampler].from_config(
+        settings, tokens, start_token=dataset.start_token
+    )
     if workspace.is_finished(folder):
-        _refuse_finished(folder, validate(TrainConfig, recorded), settings, tokens)
+        _refuse_finished(folder, validate(TrainConfig, recorded), settings, sampler)
     elif workspace.checkpoint_folders(folder):
-        _refuse_smaller(folder, validate(TrainConfig, recorded), settings, tokens)
+        _refuse_smaller(folder, validate(TrainConfig, recorded), settings, sampler)
     return RunPlan(folder, dataset, settings, given, recorded)
 
 
 def _refuse_finished(
-    folder: Path, recorded: TrainConfig, settings: TrainConfig, tokens: Ids
+    folder: Path, recorded: TrainConfig, settings: TrainConfig, sampler: Sampler
 ) -> None:
     """Raise UsageError if a finished run has nothing left to do with these settings."""
     step, last = workspace.trained_steps(folder) or 0, workspace.last_row(folder)
-    sampler = SAMPLERS[settings.sampler].from_config(settings, tokens)
     before, now = planned_steps(recorded, sampler), planned_steps(settings, sampler)
     if now is None:  # a budget in minutes
         seconds = last.get("seconds")
@@ -209,10 +210,9 @@ def _refuse_finished(
 
 
 def _refuse_smaller(
-    folder: Path, recorded: TrainConfig, settings: TrainConfig, tokens: Ids
+    folder: Path, recorded: TrainConfig, settings: TrainConfig, sampler: Sampler
 ) -> None:
     """Raise UsageError if a stopped run already has the steps of a new budget."""
-    sampler = SAMPLERS[settings.sampler].from_config(settings, tokens)
     step, now = workspace.trained_steps(folder) or 0, planned_steps(settings, sampler)
     if now is not None and now <= step and now != planned_steps(recorded, sampler):
         raise UsageError(

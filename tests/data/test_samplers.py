@@ -222,14 +222,23 @@ def test_sampler_from_config(name) -> None:
 
 def test_small_text_reduces_the_batch_size() -> None:
     """Each row holds at least one window: 1,000 tokens give 15 rows of bptt 64."""
-    assert fitting_batch_size(1000, 64, 64) == 15
-    assert fitting_batch_size(10**6, 64, 64) == 64
+    config = TrainConfig(batch_size=64, bptt=64)
+
+    assert fitting_batch_size(config, 1000) == 15
+    assert fitting_batch_size(config, 10**6) == 64
+
+
+def test_short_list_of_records_keeps_the_batch_size() -> None:
+    """A batch of records can be smaller, and a list shorter than one window."""
+    config = TrainConfig(sampler="records", batch_size=64, bptt=64)
+
+    assert fitting_batch_size(config, 40) == 64
 
 
 def test_text_shorter_than_a_window_is_a_data_error() -> None:
     """The message has the number of tokens and the minimum, the hint a bptt that fits."""
     with pytest.raises(DataError) as caught:
-        fitting_batch_size(40, 8, 64)
+        fitting_batch_size(TrainConfig(batch_size=8, bptt=64), 40)
 
     assert "40 tokens" in caught.value.message
     assert "65" in caught.value.message

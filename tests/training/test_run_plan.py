@@ -7,10 +7,12 @@ import sys
 import pytest
 
 from charnn.config import PrepareConfig, TrainConfig
+from charnn.data.samplers import RecordSampler
 from charnn.data.splits import split_text
 from charnn.errors import CharnnError, UsageError
 from charnn.model.model_file import ModelFile, write_model
 from charnn.storage.settings_file import dump_settings
+from charnn.tokenizers.byte import ByteTokenizer
 from charnn.tokenizers.words import WordTokenizer
 from charnn.training.run_plan import plan_run
 from tests.tiny import random_tensors, tiny_config, written_dataset
@@ -218,3 +220,25 @@ def test_what_a_resumed_run_keeps_cannot_change(folders) -> None:
         plan_run({"hidden_size": 3}, *folders, resume="one")
     with pytest.raises(UsageError, match="--name starts a new one"):
         plan_run({}, *folders, resume="one", name="two")
+
+
+@pytest.mark.parametrize("end", ["finished", "stopped"])
+def test_steps_of_a_run_on_records_are_those_of_its_records(folders, end) -> None:
+    """Also if the id of the newline is not 0, and if the list is shorter than a window."""
+    text = "one\ntwo\n" * 6
+    lines, tokenizer = PrepareConfig(lines=True), ByteTokenizer()
+    dataset = written_dataset(folders[0] / "list", {"train": text}, tokenizer, lines)
+    settings = {"data": "list", "sampler": "records", "batch_size": 1, "epochs": 2.0}
+    config = TrainConfig(**settings, bptt=64)
+    sampler = RecordSampler(dataset.split("train"), 1, 64, start_token=dataset.start_token)
+    steps = 2 * sampler.batches_in(0)
+    run = folders[1] / "one"
+    (run / "config.yaml").write_text(dump_settings(config))
+    row = {"split": "train", "step": steps, "seconds": 1.0}
+    final = {"best_step": 1, "final": True} if end == "finished" else {}
+    (run / "metrics.jsonl").write_text(json.dumps({**row, **final}) + "\n")
+    (run / "checkpoints" / f"step-{steps:08d}").mkdir()
+
+    with pytest.raises(UsageError, match=r"nothing is left|already at step"):
+        plan_run({"epochs": 1.5 if end == "stopped" else 2.0}, *folders, resume="one")
+    assert plan_run({"epochs": 9.0}, *folders, resume="one").is_resumed
